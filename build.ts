@@ -1,0 +1,135 @@
+/**
+ * Builds everything that is not TypeScript run as it is:
+ *
+ *   bun build.ts library             build/native/libwrinklefree.so and build/demo.wf, the embedded demonstration model
+ *   bun build.ts executable          dist/wrinklefree, on top of those
+ *   bun build.ts symbols [--check]   src/engine/symbols.ts from csrc/wrinklefree.h, or whether it is up to date
+ *   bun build.ts tests               the library's own tests, in build/native, and with sanitizers in build/address and build/thread
+ */
+
+import { existsSync, mkdirSync, statSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { generateSymbols } from "./src/engine/generate_symbols.ts";
+import { Failure, UsageError } from "./src/errors.ts";
+
+const root = import.meta.dir;
+const demoSource = `${root}/tests/fixtures/tiny`;
+const demoModel = `${root}/build/demo.wf`;
+const symbolsFile = `${root}/src/engine/symbols.ts`;
+
+/** Builds use at most this many jobs, fewer on a smaller machine. */
+const JOBS_MAX = 4;
+
+/** Runs a program in the project's root; its output is shown when it fails. */
+async function run(command: string[]): Promise<void> {
+  const child = Bun.spawn(command, { cwd: root, stdout: "pipe", stderr: "pipe" });
+  const [out, error, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (code !== 0) {
+    process.stderr.write(out + error);
+    throw new Failure(`'${command.join(" ")}' failed`);
+  }
+}
+
+/** Names what the machine lacks, with the command that installs it. */
+function checkTools(): void {
+  const missing = [
+    { tool: "cmake", found: Bun.which("cmake") },
+    { tool: "a C compiler", found: Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang") },
+    { tool: "make", found: Bun.which("make") ?? Bun.which("ninja") },
+  ].filter(({ found }) => found === null);
+  if (missing.length === 0) return;
+  const install = process.platform === "darwin" ? "xcode-select --install; brew install cmake" : "sudo apt-get install -y build-essential cmake";
+  throw new Failure(`building needs ${missing.map(({ tool }) => tool).join(" and ")}; install with: ${install}`);
+}
+
+/** Configures and builds one CMake target in a directory of its own. */
+async function cmake(directory: string, target: string, options: string[] = []): Promise<void> {
+  checkTools();
+  const jobs = String(Math.min(JOBS_MAX, availableParallelism()));
+  await run(["cmake", "-S", "csrc", "-B", directory, ...options]);
+  await run(["cmake", "--build", directory, "--target", target, "--parallel", jobs]);
+}
+
+/** Whether the packed demonstration model is there and newer than all that it is made of. */
+function demoIsFresh(): boolean {
+  if (!existsSync(demoModel)) return false;
+  const made = statSync(demoModel).mtimeMs;
+  const sources = [
+    ...new Bun.Glob(`${demoSource}/*`).scanSync({ absolute: true }),
+    ...new Bun.Glob(`${root}/convert/*.ts`).scanSync({ absolute: true }),
+    `${root}/csrc/pack.c`,
+  ];
+  return sources.every((source) => statSync(source).mtimeMs < made);
+}
+
+async function buildLibrary(): Promise<void> {
+  await cmake("build/native", "wrinklefree");
+  if (demoIsFresh()) return;
+  // Imported only now: the converter opens the library that was just built.
+  const { convertCheckpoint } = await import("./convert/convert.ts");
+  await convertCheckpoint(demoSource, demoModel, { replace: true });
+}
+
+async function buildTests(): Promise<void> {
+  await cmake("build/native", "all");
+  await cmake("build/address", "all", ["-DSANITIZE=address,undefined"]);
+  await cmake("build/thread", "all", ["-DSANITIZE=thread"]);
+}
+
+async function buildExecutable(): Promise<void> {
+  mkdirSync(`${root}/dist`, { recursive: true });
+  const result = await Bun.build({
+    entrypoints: [`${root}/src/main.ts`],
+    // Names stay: Elysia reads those of its handlers' parameters.
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    compile: {
+      outfile: `${root}/dist/wrinklefree`,
+      // The executable must mean the same in every directory.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+      autoloadTsconfig: false,
+      autoloadPackageJson: false,
+    },
+  });
+  if (!result.success) throw new Failure(result.logs.map(String).join("; "));
+}
+
+async function generatedSymbols(): Promise<string> {
+  const text = generateSymbols(await Bun.file(`${root}/csrc/wrinklefree.h`).text());
+  const biome = Bun.spawn(["bunx", "biome", "format", "--stdin-file-path=src/engine/symbols.ts"], {
+    cwd: root,
+    stdin: new Blob([text]),
+    stdout: "pipe",
+  });
+  const [formatted, code] = await Promise.all([biome.stdout.text(), biome.exited]);
+  if (code !== 0) throw new Failure("biome could not format symbols.ts; run 'bun install'");
+  return formatted;
+}
+
+async function main(args: string[]): Promise<void> {
+  const [what, option] = args;
+  switch (what) {
+    case "library":
+      return await buildLibrary();
+    case "executable":
+      return await buildExecutable();
+    case "symbols":
+      if (option !== "--check") return void (await Bun.write(symbolsFile, await generatedSymbols()));
+      if ((await Bun.file(symbolsFile).text()) !== (await generatedSymbols())) {
+        throw new Failure("src/engine/symbols.ts differs from csrc/wrinklefree.h; run 'bun build.ts symbols'");
+      }
+      return;
+    case "tests":
+      return await buildTests();
+    default:
+      throw new UsageError("usage: bun build.ts library | executable | symbols [--check] | tests");
+  }
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof Failure || error instanceof UsageError)) throw error;
+  console.error(`build: ${error.message}`);
+  process.exit(error instanceof UsageError ? 2 : 1);
+}

@@ -1,0 +1,81 @@
+/*
+ * cpu.c: processor features, kernel dispatch and cores.
+ *
+ * The binary runs on any x86-64 or arm64; each tier's file is compiled with its own flags and entered only when the processor has
+ * what it needs. The scalar tier is always there, as the specification and for tests.
+ */
+#include "cpu.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "wrinklefree.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const wf_kernels *supported[4];
+static uint32_t supported_count;
+static const wf_kernels *active;
+
+static void choose(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        supported[supported_count++] = &wf_kernels_avx2;
+#endif
+    supported[supported_count++] = &wf_kernels_scalar;
+
+    const char *forced = getenv("WRINKLEFREE_CPU");
+    if (forced == NULL || *forced == '\0') {
+        active = supported[0];
+        return;
+    }
+    for (uint32_t i = 0; i < supported_count; i++)
+        if (strcmp(forced, supported[i]->name) == 0)
+            active = supported[i];
+}
+
+const wf_kernels *wf_kernels_active(void) {
+    pthread_once(&once, choose);
+    return active;
+}
+
+const wf_kernels *const *wf_kernels_supported(uint32_t *count) {
+    pthread_once(&once, choose);
+    *count = supported_count;
+    return supported;
+}
+
+uint32_t wf_abi_version(void) { return WF_ABI_VERSION; }
+
+const char *wf_cpu_tier(void) {
+    const wf_kernels *kernels = wf_kernels_active();
+    return kernels == NULL ? NULL : kernels->name;
+}
+
+uint32_t wf_cpu_cores(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        const int count = CPU_COUNT(&set);
+        return count > 0 ? (uint32_t)count : 1;
+    }
+#endif
+    const long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (uint32_t)count : 1;
+}
+
+void wf_pin_thread(uint32_t core) {
+#if defined(__linux__)
+    if (core >= CPU_SETSIZE)
+        return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+#else
+    (void)core;
+#endif
+}

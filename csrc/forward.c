@@ -1,0 +1,339 @@
+/*
+ * forward.c: the transformer, top to bottom (formats.md §1 in code; the paper is arXiv:2402.17764, the model arXiv:2504.12285).
+ *
+ * A batch is a list of tokens; each has its sequence's block table and its absolute position, so decode steps, prompt chunks and any
+ * mixture of them are the same code. Every phase is split over the pool in units that no other unit's result depends on: rows of the
+ * batch for norms, slices of weight rows for products. So nothing here depends on the batch or on the number of threads.
+ */
+#include "forward.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attention.h"
+#include "error.h"
+
+/* Rows of a weight matrix in one unit of work: at most what leaves half of a second-level cache to the activations … */
+#define SLICE_BYTES_MAX (128U << 10)
+/* … in as many slices for each thread as evens out their speeds … */
+#define SLICES_PER_THREAD 8U
+/* … and a multiple of this, so that kernels work in full groups of rows. */
+#define SLICE_ROWS_MULTIPLE 8U
+
+struct wf_forward {
+    const wf_model *model;
+    const wf_kernels *kernels;
+    wf_pool *pool;
+    wf_kv_cache *cache;
+    uint32_t max_logits;
+    uint32_t padded; /* bytes of one token's activations: the widest layer's inputs rounded up to a block */
+
+    float *cosines, *sines; /* [context][head_dim / 2] */
+    float *hidden;          /* x: [rows][hidden] */
+    float *query;           /* [rows][heads * head_dim] */
+    float *key, *value;     /* [rows][kv_heads * head_dim] */
+    float *attended;        /* [rows][heads * head_dim] */
+    float *gate, *up;       /* [rows][intermediate] */
+    float *product;         /* [rows][hidden], what a residual addition adds */
+    float *normed;          /* [rows][widest]; scratch of one phase */
+    int8_t *values;         /* [rows][padded], 64-byte aligned */
+    float *inverse_scales;  /* [rows] 1 / s */
+    int32_t *sums;          /* [rows] */
+    float *factors;         /* [3][rows] inverse_scales times the weight scale of each product of a phase */
+    float *logits;          /* [max_logits][vocabulary] */
+
+    const wf_row *rows; /* the batch that runs; NULL between batches */
+    uint32_t count;
+};
+
+static void *allocate(size_t count, size_t size) {
+    const size_t bytes = (count * size + 63) / 64 * 64;
+    return aligned_alloc(64, bytes > 0 ? bytes : 64);
+}
+
+wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, wf_kv_cache *cache,
+                              uint32_t max_rows, uint32_t max_logits, uint32_t context, char *error, uint32_t error_size) {
+    const wf_config *config = &model->config;
+    const size_t rows = max_rows, attention = (size_t)config->heads * config->head_dim;
+    const size_t kv = (size_t)config->kv_heads * config->head_dim;
+    size_t widest = config->hidden > config->intermediate ? config->hidden : config->intermediate;
+    widest = widest > attention ? widest : attention;
+
+    wf_forward *forward = calloc(1, sizeof *forward);
+    if (forward == NULL) {
+        wf_fail(error, error_size, "no memory for the engine");
+        return NULL;
+    }
+    forward->model = model;
+    forward->kernels = kernels;
+    forward->pool = pool;
+    forward->cache = cache;
+    forward->max_logits = max_logits;
+    forward->padded = (uint32_t)((widest + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS * WF_BLOCK_WEIGHTS);
+    const struct {
+        void **buffer;
+        size_t count, size;
+    } buffers[] = {
+        {(void **)&forward->cosines, (size_t)context * config->head_dim / 2, sizeof(float)},
+        {(void **)&forward->sines, (size_t)context * config->head_dim / 2, sizeof(float)},
+        {(void **)&forward->hidden, rows * config->hidden, sizeof(float)},
+        {(void **)&forward->query, rows * attention, sizeof(float)},
+        {(void **)&forward->key, rows * kv, sizeof(float)},
+        {(void **)&forward->value, rows * kv, sizeof(float)},
+        {(void **)&forward->attended, rows * attention, sizeof(float)},
+        {(void **)&forward->gate, rows * config->intermediate, sizeof(float)},
+        {(void **)&forward->up, rows * config->intermediate, sizeof(float)},
+        {(void **)&forward->product, rows * config->hidden, sizeof(float)},
+        {(void **)&forward->normed, rows * widest, sizeof(float)},
+        {(void **)&forward->values, rows * forward->padded, sizeof(int8_t)},
+        {(void **)&forward->inverse_scales, rows, sizeof(float)},
+        {(void **)&forward->sums, rows, sizeof(int32_t)},
+        {(void **)&forward->factors, 3 * rows, sizeof(float)},
+        {(void **)&forward->logits, (size_t)max_logits * config->vocabulary, sizeof(float)},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        *buffers[i].buffer = allocate(buffers[i].count, buffers[i].size);
+        if (*buffers[i].buffer == NULL) {
+            wf_forward_destroy(forward);
+            wf_fail(error, error_size, "no memory for batches of %u tokens; lower the batch size", max_rows);
+            return NULL;
+        }
+    }
+
+    /* Angles in double precision: at position 4000 a float's rounding of the angle would be visible. */
+    const uint32_t half = config->head_dim / 2;
+    for (uint32_t d = 0; d < half; d++) {
+        const double frequency = pow((double)config->rope_theta, -2.0 * d / config->head_dim);
+        for (uint32_t position = 0; position < context; position++) {
+            forward->cosines[(size_t)position * half + d] = (float)cos(position * frequency);
+            forward->sines[(size_t)position * half + d] = (float)sin(position * frequency);
+        }
+    }
+    return forward;
+}
+
+void wf_forward_destroy(wf_forward *forward) {
+    if (forward == NULL)
+        return;
+    void *buffers[] = {forward->cosines, forward->sines, forward->hidden,  forward->query,          forward->key,  forward->value,
+                       forward->attended, forward->gate, forward->up,      forward->product,        forward->normed,
+                       forward->values,  forward->inverse_scales,          forward->sums,           forward->factors, forward->logits};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        free(buffers[i]);
+    free(forward);
+}
+
+/* ---- Products: a ternary matrix times all rows of the batch ---- */
+
+/* One product of a phase; the products of one phase share the activations in `values`. */
+struct product {
+    const wf_linear *linear;
+    float *out;         /* [rows][linear->outputs] */
+    float *residual;    /* where the result is added when not NULL: [rows][linear->outputs] */
+    float *factors;     /* [rows] */
+    uint32_t slice;     /* weight rows in one unit */
+    uint32_t slices;
+};
+
+struct product_job {
+    wf_forward *forward;
+    struct product products[3];
+};
+
+static void multiply_slice(void *context, uint32_t unit) {
+    const struct product_job *job = context;
+    const wf_forward *forward = job->forward;
+    const struct product *product = job->products;
+    while (unit >= product->slices)
+        unit -= product++->slices;
+    const wf_linear *linear = product->linear;
+    const uint32_t first = unit * product->slice;
+    const uint32_t rows = linear->outputs - first < product->slice ? linear->outputs - first : product->slice;
+    const wf_activations x = {forward->values, forward->padded, forward->sums, product->factors, forward->count};
+    forward->kernels->ternary_matmul(linear->rows + (size_t)first * linear->row_bytes, linear->row_bytes, rows, &x,
+                                     product->out + first, linear->outputs);
+    if (product->residual == NULL)
+        return;
+    for (uint32_t row = 0; row < forward->count; row++) {
+        const size_t offset = (size_t)row * linear->outputs + first;
+        for (uint32_t i = 0; i < rows; i++)
+            product->residual[offset + i] += product->out[offset + i];
+    }
+}
+
+/* Runs up to three products of the quantised activations as one phase. */
+static void multiply(wf_forward *forward, const struct product *products, uint32_t count) {
+    struct product_job job = {.forward = forward};
+    uint32_t units = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct product *product = &job.products[i];
+        *product = products[i];
+        product->factors = forward->factors + (size_t)i * forward->count;
+        for (uint32_t row = 0; row < forward->count; row++)
+            product->factors[row] = product->linear->scale * forward->inverse_scales[row];
+        uint32_t slice = product->linear->outputs / (wf_pool_threads(forward->pool) * SLICES_PER_THREAD);
+        const uint32_t most = SLICE_BYTES_MAX / product->linear->row_bytes;
+        slice = slice < most ? slice : most;
+        product->slice = (slice / SLICE_ROWS_MULTIPLE + 1) * SLICE_ROWS_MULTIPLE;
+        product->slices = (product->linear->outputs + product->slice - 1) / product->slice;
+        units += product->slices;
+    }
+    wf_pool_run(forward->pool, multiply_slice, &job, units);
+}
+
+/* ---- Phases over the rows of the batch ---- */
+
+struct row_job {
+    wf_forward *forward;
+    const wf_layer *layer;
+    uint32_t layer_index;
+};
+
+/* The activations of the next products: norm(x) in 8 bits. Without a norm x itself. */
+static void normalise_and_quantise(wf_forward *forward, uint32_t row, const float *x, const float *norm, uint32_t count) {
+    if (norm != NULL) {
+        float *normed = forward->normed + (size_t)row * count;
+        forward->kernels->rms_norm(x, norm, count, forward->model->config.rms_norm_eps, normed);
+        x = normed;
+    }
+    const uint32_t padded = (count + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS * WF_BLOCK_WEIGHTS;
+    forward->kernels->quantize(x, count, padded, forward->values + (size_t)row * forward->padded, &forward->inverse_scales[row],
+                               &forward->sums[row]);
+}
+
+static void embed(void *context, uint32_t row) {
+    wf_forward *forward = ((struct row_job *)context)->forward;
+    const uint32_t hidden = forward->model->config.hidden;
+    const uint16_t *embedding = forward->model->embedding + (size_t)forward->rows[row].token * hidden;
+    float *x = forward->hidden + (size_t)row * hidden;
+    for (uint32_t i = 0; i < hidden; i++) {
+        const uint32_t bits = (uint32_t)embedding[i] << 16;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
+static void prepare_attention(void *context, uint32_t row) {
+    const struct row_job *job = context;
+    const uint32_t hidden = job->forward->model->config.hidden;
+    normalise_and_quantise(job->forward, row, job->forward->hidden + (size_t)row * hidden, job->layer->input_norm, hidden);
+}
+
+/* Rotates heads[count][head_dim]: element d with element d + head_dim / 2 ("rotate half", as NeoX does). */
+static void rotate(float *heads, uint32_t count, uint32_t head_dim, const float *cosines, const float *sines) {
+    const uint32_t half = head_dim / 2;
+    for (uint32_t head = 0; head < count; head++) {
+        float *low = heads + (size_t)head * head_dim, *high = low + half;
+        for (uint32_t d = 0; d < half; d++) {
+            const float a = low[d], b = high[d];
+            low[d] = a * cosines[d] - b * sines[d];
+            high[d] = b * cosines[d] + a * sines[d];
+        }
+    }
+}
+
+static void rotate_and_store(void *context, uint32_t row) {
+    const struct row_job *job = context;
+    wf_forward *forward = job->forward;
+    const wf_config *config = &forward->model->config;
+    const uint32_t position = forward->rows[row].position, half = config->head_dim / 2;
+    const float *cosines = forward->cosines + (size_t)position * half, *sines = forward->sines + (size_t)position * half;
+    const size_t kv = (size_t)config->kv_heads * config->head_dim;
+    rotate(forward->query + (size_t)row * config->heads * config->head_dim, config->heads, config->head_dim, cosines, sines);
+    rotate(forward->key + row * kv, config->kv_heads, config->head_dim, cosines, sines);
+    wf_kv_store(forward->cache, job->layer_index, forward->rows[row].table, position, forward->key + row * kv,
+                forward->value + row * kv);
+}
+
+static void prepare_output(void *context, uint32_t row) {
+    const struct row_job *job = context;
+    const uint32_t count = job->layer->output.inputs;
+    normalise_and_quantise(job->forward, row, job->forward->attended + (size_t)row * count, job->layer->attention_sub_norm, count);
+}
+
+static void prepare_ffn(void *context, uint32_t row) {
+    const struct row_job *job = context;
+    const uint32_t hidden = job->forward->model->config.hidden;
+    normalise_and_quantise(job->forward, row, job->forward->hidden + (size_t)row * hidden, job->layer->post_attention_norm, hidden);
+}
+
+static void prepare_down(void *context, uint32_t row) {
+    const struct row_job *job = context;
+    wf_forward *forward = job->forward;
+    const wf_config *config = &forward->model->config;
+    float *gate = forward->gate + (size_t)row * config->intermediate, *up = forward->up + (size_t)row * config->intermediate;
+    if (config->activation == WF_RELU_SQUARED)
+        forward->kernels->gate_relu_squared(gate, up, config->intermediate);
+    else
+        forward->kernels->gate_silu(gate, up, config->intermediate);
+    normalise_and_quantise(forward, row, gate, job->layer->ffn_sub_norm, config->intermediate);
+}
+
+void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
+    const wf_model *model = forward->model;
+    wf_pool *pool = forward->pool;
+    forward->rows = rows;
+    forward->count = count;
+
+    struct row_job job = {.forward = forward};
+    wf_pool_run(pool, embed, &job, count);
+    for (uint32_t index = 0; index < model->config.layers; index++) {
+        const wf_layer *layer = &model->layers[index];
+        job.layer = layer;
+        job.layer_index = index;
+
+        wf_pool_run(pool, prepare_attention, &job, count);
+        multiply(forward,
+                 (struct product[]){{.linear = &layer->query, .out = forward->query},
+                                    {.linear = &layer->key, .out = forward->key},
+                                    {.linear = &layer->value, .out = forward->value}},
+                 3);
+        wf_pool_run(pool, rotate_and_store, &job, count);
+        wf_attention_run(pool, forward->kernels, forward->cache, index, model->config.heads, rows, count, forward->query,
+                         forward->attended);
+        wf_pool_run(pool, prepare_output, &job, count);
+        multiply(forward, &(struct product){.linear = &layer->output, .out = forward->product, .residual = forward->hidden}, 1);
+
+        wf_pool_run(pool, prepare_ffn, &job, count);
+        multiply(forward,
+                 (struct product[]){{.linear = &layer->gate, .out = forward->gate}, {.linear = &layer->up, .out = forward->up}}, 2);
+        wf_pool_run(pool, prepare_down, &job, count);
+        multiply(forward, &(struct product){.linear = &layer->down, .out = forward->product, .residual = forward->hidden}, 1);
+    }
+    forward->rows = NULL;
+}
+
+/* ---- The head ---- */
+
+struct head_job {
+    wf_forward *forward;
+    const uint32_t *indices; /* [count] rows of the batch */
+    uint32_t count;
+    uint32_t slice; /* vocabulary rows in one unit */
+};
+
+static void normalise_for_head(void *context, uint32_t i) {
+    const struct head_job *job = context;
+    wf_forward *forward = job->forward;
+    const wf_config *config = &forward->model->config;
+    forward->kernels->rms_norm(forward->hidden + (size_t)job->indices[i] * config->hidden, forward->model->final_norm,
+                               config->hidden, config->rms_norm_eps, forward->normed + (size_t)i * config->hidden);
+}
+
+static void multiply_head(void *context, uint32_t unit) {
+    const struct head_job *job = context;
+    wf_forward *forward = job->forward;
+    const wf_config *config = &forward->model->config;
+    const uint32_t first = unit * job->slice;
+    const uint32_t rows = config->vocabulary - first < job->slice ? config->vocabulary - first : job->slice;
+    forward->kernels->bf16_matmul(forward->model->head + (size_t)first * config->hidden, rows, config->hidden, forward->normed,
+                                  config->hidden, job->count, forward->logits + first, config->vocabulary);
+}
+
+float *wf_forward_logits(wf_forward *forward, const uint32_t *indices, uint32_t count) {
+    const uint32_t slice = SLICE_BYTES_MAX / (forward->model->config.hidden * (uint32_t)sizeof(uint16_t)) + 1;
+    struct head_job job = {forward, indices, count, slice};
+    wf_pool_run(forward->pool, normalise_for_head, &job, count);
+    wf_pool_run(forward->pool, multiply_head, &job, (forward->model->config.vocabulary + slice - 1) / slice);
+    return forward->logits;
+}

@@ -1,0 +1,38 @@
+/*
+ * forward.h: the transformer, for a batch of tokens that may belong to any number of sequences.
+ */
+#ifndef WF_FORWARD_H
+#define WF_FORWARD_H
+
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "kv_cache.h"
+#include "model.h"
+#include "threads.h"
+
+/* One token of a batch. Tokens of one sequence must be in the order of their positions, and all positions before the first must
+ * have been computed by earlier batches. */
+typedef struct wf_row {
+    uint32_t token;
+    uint32_t position;     /* absolute, from 0 */
+    const uint32_t *table; /* the sequence's KV blocks; the one of `position` is there */
+} wf_row;
+
+typedef struct wf_forward wf_forward;
+
+/* Buffers for batches of up to `max_rows` tokens, of which up to `max_logits` want logits, at positions below `context`. The model,
+ * pool and cache must outlive it. NULL with `error` when memory is lacking. */
+wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, wf_kv_cache *cache,
+                              uint32_t max_rows, uint32_t max_logits, uint32_t context, char *error, uint32_t error_size);
+
+void wf_forward_destroy(wf_forward *forward);
+
+/* Runs `count` rows through all layers: their keys and values are stored, their hidden states kept for wf_forward_logits. */
+void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
+
+/* The logits of `count` rows of the last batch, given by their indices: [count][vocabulary], the caller's to change until the next
+ * call. */
+float *wf_forward_logits(wf_forward *forward, const uint32_t *indices, uint32_t count);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * kernels.h: the table of functions that do nearly all of the arithmetic, one instance per instruction set.
+ *
+ * scalar.c is the specification. Every other file must give the same bits for every input, which is possible because each
+ * function here fixes the order of its floating-point operations in terms that suit any vector width:
+ *   - sums over a row run in WF_LANES independent lanes: element e goes to lane e % WF_LANES with a fused multiply-add, and the
+ *     lanes are then added in halves (lane j to lane j + 16, then + 8, + 4, + 2, + 1);
+ *   - sums over positions run one position after the other;
+ *   - wf_exp is one polynomial with a fixed sequence of fused operations.
+ * So a result does not depend on the processor, the number of threads, the batch or how a prompt was cut into chunks.
+ */
+#ifndef WF_KERNELS_H
+#define WF_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Lanes of a row sum: two 16-float vectors with AVX-512, four of eight with AVX2, eight of four with NEON. */
+#define WF_LANES 32
+
+/* Weights per packed block, and its bytes. */
+#define WF_BLOCK_WEIGHTS 128U
+#define WF_BLOCK_BYTES 32U
+
+/* Positions in one block of the KV cache. Attention works through a sequence in these, whatever its chunking. */
+#define WF_KV_BLOCK 32
+
+/* Value rows in the KV cache are padded to a multiple of this many elements. */
+#define WF_VALUE_ALIGN 16
+
+/* The largest head dimension; model.c refuses models beyond it. */
+#define WF_HEAD_DIM_MAX 1024
+
+/* Activations of one or several tokens, quantised for a ternary product. */
+typedef struct wf_activations {
+    const int8_t *values; /* [tokens][stride], zero past the inputs */
+    size_t stride;        /* bytes from one token to the next: the inputs rounded up to WF_BLOCK_WEIGHTS */
+    const int32_t *sums;  /* [tokens] sum of a token's values */
+    const float *factors; /* [tokens] weight_scale / s: turns an integer sum into the product's value */
+    uint32_t tokens;
+} wf_activations;
+
+/* What one query token's heads that share a KV head attend to. The pointers are those of block 0; block b's are b * block_stride
+ * elements further. */
+typedef struct wf_attention {
+    const float *query;    /* [group][head_dim], rotated */
+    const float *keys;     /* [head_dim][WF_KV_BLOCK] */
+    const float *values;   /* [WF_KV_BLOCK][value_stride] */
+    size_t block_stride;   /* elements from one block to the next */
+    const uint32_t *table; /* [positions / WF_KV_BLOCK rounded up] the sequence's blocks in order */
+    uint32_t positions;    /* visible positions, the token's own included; at least 1 */
+    uint32_t group;        /* query heads */
+    uint32_t head_dim;
+    uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
+    float scale;           /* 1 / sqrt(head_dim) */
+} wf_attention;
+
+typedef struct wf_kernels {
+    const char *name;
+
+    /* out = weight * (x * 1 / sqrt(mean(x²) + epsilon)); all [count]. */
+    void (*rms_norm)(const float *x, const float *weight, uint32_t count, float epsilon, float *out);
+
+    /* BitLinear's activations (formats.md §1): s = 127 / max(max|x|, 1e-5); values = clamp(round_half_even(x * s), -128, 127), then
+     * zeros up to `padded`. Gives 1 / s as max(max|x|, 1e-5) / 127, and the sum of the values. */
+    void (*quantize)(const float *x, uint32_t count, uint32_t padded, int8_t *values, float *inverse_scale, int32_t *sum);
+
+    /* out[token][row] = (Σ code · value − sum of values) * factor, for `row_count` packed rows of `row_bytes` bytes.
+     * out's tokens are out_stride elements apart. Codes are 0 to 2; a 3, which only a damaged file holds, gives some number and no fault. */
+    void (*ternary_matmul)(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
+                           size_t out_stride);
+
+    /* out[token][row] = row · x[token] for `row_count` rows of bf16 weights [count]. x's tokens are x_stride elements apart. */
+    void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
+                        uint32_t tokens, float *out, size_t out_stride);
+
+    /* out = exp((x − offset) * scale), elementwise [count]; x may be out. */
+    void (*exponentials)(const float *x, uint32_t count, float offset, float scale, float *out);
+
+    /* gate = max(gate, 0)² * up, elementwise [count]. */
+    void (*gate_relu_squared)(float *gate, const float *up, uint32_t count);
+
+    /* gate = gate / (1 + exp(−gate)) * up, elementwise [count]. */
+    void (*gate_silu)(float *gate, const float *up, uint32_t count);
+
+    /* out[group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. */
+    void (*attend)(const wf_attention *input, float *out);
+} wf_kernels;
+
+extern const wf_kernels wf_kernels_scalar;
+#if defined(__x86_64__)
+extern const wf_kernels wf_kernels_avx2;
+#endif
+
+/* wf_exp's constants: exp(x) = 2^n * p(r), n = round(x / ln 2), r = x − n ln 2, with ln 2 in two parts (Cody and Waite) and p the
+ * Cephes library's minimax polynomial for expf. Inputs are clamped to [WF_EXP_LOW, WF_EXP_HIGH], so that the result is normal. */
+#define WF_EXP_LOW (-87.0f)
+#define WF_EXP_HIGH 88.0f
+#define WF_EXP_LOG2E 1.44269504088896341f
+#define WF_EXP_LN2_HIGH 0.693359375f
+#define WF_EXP_LN2_LOW (-2.12194440e-4f)
+#define WF_EXP_P0 1.9875691500e-4f
+#define WF_EXP_P1 1.3981999507e-3f
+#define WF_EXP_P2 8.3334519073e-3f
+#define WF_EXP_P3 4.1665795894e-2f
+#define WF_EXP_P4 1.6666665459e-1f
+#define WF_EXP_P5 5.0000001201e-1f
+
+#endif

@@ -1,0 +1,171 @@
+/*
+ * scalar.c: the specification of every kernel, in plain C.
+ *
+ * Written to be read, not to be fast: one loop per line of mathematics, with the order of operations that kernels.h states.
+ * Every other tier is compared with this file bit for bit.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* Adds the lanes in halves: 32, 16, 8, 4, 2, 1. */
+static float sum_of_lanes(float lanes[WF_LANES]) {
+    for (uint32_t half = WF_LANES / 2; half > 0; half /= 2)
+        for (uint32_t j = 0; j < half; j++)
+            lanes[j] += lanes[j + half];
+    return lanes[0];
+}
+
+static float exponential(float x) {
+    x = x < WF_EXP_LOW ? WF_EXP_LOW : x;
+    x = x > WF_EXP_HIGH ? WF_EXP_HIGH : x;
+    const float n = rintf(x * WF_EXP_LOG2E);
+    float r = fmaf(n, -WF_EXP_LN2_HIGH, x);
+    r = fmaf(n, -WF_EXP_LN2_LOW, r);
+    float p = WF_EXP_P0;
+    p = fmaf(p, r, WF_EXP_P1);
+    p = fmaf(p, r, WF_EXP_P2);
+    p = fmaf(p, r, WF_EXP_P3);
+    p = fmaf(p, r, WF_EXP_P4);
+    p = fmaf(p, r, WF_EXP_P5);
+    p = fmaf(p, r * r, r) + 1.0f;
+    const int32_t bits = ((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+    float lanes[WF_LANES] = {0};
+    for (uint32_t e = 0; e < count; e++)
+        lanes[e % WF_LANES] = fmaf(x[e], x[e], lanes[e % WF_LANES]);
+    const float mean = sum_of_lanes(lanes) / (float)count;
+    const float inverse = 1.0f / sqrtf(mean + epsilon);
+    for (uint32_t e = 0; e < count; e++)
+        out[e] = x[e] * inverse * weight[e];
+}
+
+static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *values, float *inverse_scale, int32_t *sum) {
+    float largest = 1e-5f;
+    for (uint32_t e = 0; e < count; e++)
+        largest = fabsf(x[e]) > largest ? fabsf(x[e]) : largest;
+    const float scale = 127.0f / largest;
+    int32_t total = 0;
+    for (uint32_t e = 0; e < count; e++) {
+        float rounded = rintf(x[e] * scale);
+        rounded = rounded > -128.0f ? rounded : -128.0f;
+        rounded = rounded < 127.0f ? rounded : 127.0f;
+        values[e] = (int8_t)rounded;
+        total += values[e];
+    }
+    memset(values + count, 0, padded - count);
+    *inverse_scale = largest / 127.0f;
+    *sum = total;
+}
+
+static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
+                           size_t out_stride) {
+    for (uint32_t token = 0; token < x->tokens; token++) {
+        const int8_t *values = x->values + token * x->stride;
+        for (uint32_t row = 0; row < row_count; row++) {
+            const uint8_t *codes = rows + row * row_bytes;
+            int32_t sum = 0;
+            for (size_t byte = 0; byte < row_bytes; byte++) {
+                const int8_t *block = values + byte / WF_BLOCK_BYTES * WF_BLOCK_WEIGHTS + byte % WF_BLOCK_BYTES;
+                for (uint32_t quarter = 0; quarter < 4; quarter++)
+                    sum += (codes[byte] >> 2 * quarter & 3) * block[WF_BLOCK_BYTES * quarter];
+            }
+            out[token * out_stride + row] = (float)(sum - x->sums[token]) * x->factors[token];
+        }
+    }
+}
+
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
+                        uint32_t tokens, float *out, size_t out_stride) {
+    for (uint32_t token = 0; token < tokens; token++) {
+        for (uint32_t row = 0; row < row_count; row++) {
+            float lanes[WF_LANES] = {0};
+            for (uint32_t e = 0; e < count; e++) {
+                const uint32_t bits = (uint32_t)rows[(size_t)row * count + e] << 16;
+                float weight;
+                memcpy(&weight, &bits, sizeof weight);
+                lanes[e % WF_LANES] = fmaf(weight, x[token * x_stride + e], lanes[e % WF_LANES]);
+            }
+            out[token * out_stride + row] = sum_of_lanes(lanes);
+        }
+    }
+}
+
+static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
+    for (uint32_t e = 0; e < count; e++)
+        out[e] = exponential((x[e] - offset) * scale);
+}
+
+static void gate_relu_squared(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e++) {
+        const float positive = gate[e] > 0.0f ? gate[e] : 0.0f;
+        gate[e] = positive * positive * up[e];
+    }
+}
+
+static void gate_silu(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e++)
+        gate[e] = gate[e] / (1.0f + exponential(-gate[e])) * up[e];
+}
+
+static void attend(const wf_attention *input, float *out) {
+    const uint32_t head_dim = input->head_dim;
+    for (uint32_t head = 0; head < input->group; head++) {
+        const float *query = input->query + (size_t)head * head_dim;
+        float *result = out + (size_t)head * head_dim;
+        float largest = -INFINITY, total = 0.0f;
+        memset(result, 0, head_dim * sizeof *result);
+
+        for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
+            const float *keys = input->keys + input->table[start / WF_KV_BLOCK] * input->block_stride;
+            const float *values = input->values + input->table[start / WF_KV_BLOCK] * input->block_stride;
+            const uint32_t left = input->positions - start;
+            const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
+
+            float scores[WF_KV_BLOCK] = {0};
+            for (uint32_t d = 0; d < head_dim; d++)
+                for (uint32_t t = 0; t < WF_KV_BLOCK; t++)
+                    scores[t] = fmaf(query[d], keys[d * WF_KV_BLOCK + t], scores[t]);
+
+            float maximum = largest;
+            for (uint32_t t = 0; t < visible; t++) {
+                scores[t] *= input->scale;
+                maximum = scores[t] > maximum ? scores[t] : maximum;
+            }
+            /* The first block has nothing to rescale, and exp(−∞ − maximum) must not be formed. */
+            const float rescale = start == 0 ? 0.0f : exponential(largest - maximum);
+            float weights[WF_LANES] = {0};
+            for (uint32_t t = 0; t < visible; t++)
+                weights[t] = scores[t] = exponential(scores[t] - maximum);
+            total = fmaf(total, rescale, sum_of_lanes(weights));
+            largest = maximum;
+
+            for (uint32_t d = 0; d < head_dim; d++) {
+                float sum = result[d] * rescale;
+                for (uint32_t t = 0; t < visible; t++)
+                    sum = fmaf(scores[t], values[t * input->value_stride + d], sum);
+                result[d] = sum;
+            }
+        }
+        for (uint32_t d = 0; d < head_dim; d++)
+            result[d] /= total;
+    }
+}
+
+const wf_kernels wf_kernels_scalar = {
+    .name = "scalar",
+    .rms_norm = rms_norm,
+    .quantize = quantize,
+    .ternary_matmul = ternary_matmul,
+    .bf16_matmul = bf16_matmul,
+    .exponentials = exponentials,
+    .gate_relu_squared = gate_relu_squared,
+    .gate_silu = gate_silu,
+    .attend = attend,
+};

@@ -1,0 +1,172 @@
+/*
+ * sampler.c: penalties, temperature, truncation and the draw, in the order that wrinklefree.h states.
+ *
+ * Equal logits are ordered by token id, sums run in a fixed order, and the random number is a function of (seed, position) alone:
+ * whoever else is being served, the same request gets the same token.
+ */
+#include "sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "error.h"
+
+int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_size) {
+    const struct {
+        const char *name;
+        float value, low, high;
+    } ranges[] = {
+        {"temperature", sampling->temperature, 0.0f, 100.0f},
+        {"top_p", sampling->top_p, 0.0f, 1.0f},
+        {"min_p", sampling->min_p, 0.0f, 1.0f},
+        {"repetition_penalty", sampling->repetition_penalty, 1e-6f, 1e6f},
+        {"frequency_penalty", sampling->frequency_penalty, -1e6f, 1e6f},
+        {"presence_penalty", sampling->presence_penalty, -1e6f, 1e6f},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
+            return wf_fail(error, error_size, "%s is %g, not within %g to %g", ranges[i].name, (double)ranges[i].value,
+                           (double)ranges[i].low, (double)ranges[i].high);
+    if (sampling->max_tokens == 0)
+        return wf_fail(error, error_size, "max_tokens is 0; at least 1 is needed");
+    return 0;
+}
+
+/* SplitMix64's output function (Steele, Lea and Flood 2014): every bit of the input touches every bit of the result. */
+static uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+/* A number in [0, 1) that depends on seed and position only. */
+static double uniform(uint64_t seed, uint32_t position) {
+    const uint64_t bits = mix(mix(seed + 0x9e3779b97f4a7c15u) + 0x9e3779b97f4a7c15u * ((uint64_t)position + 1));
+    return (double)(bits >> 11) * 0x1p-53;
+}
+
+static void apply_penalties(float *logits, const wf_sampler_input *input) {
+    const wf_sampling *sampling = input->sampling;
+    for (uint32_t i = 0; i < input->bias_count; i++)
+        logits[input->bias_ids[i]] += input->bias_values[i];
+    for (uint32_t i = 0; i < input->seen_count; i++) {
+        float *logit = &logits[input->seen_ids[i]];
+        if (sampling->repetition_penalty != 1.0f)
+            *logit = *logit > 0.0f ? *logit / sampling->repetition_penalty : *logit * sampling->repetition_penalty;
+        if (input->seen_counts[i] > 0)
+            *logit -= sampling->frequency_penalty * (float)input->seen_counts[i] + sampling->presence_penalty;
+    }
+    for (uint32_t i = 0; i < input->banned_count; i++)
+        logits[input->banned_ids[i]] = -INFINITY;
+}
+
+/* The largest logit; of equals the lowest id. */
+static uint32_t likeliest(const float *logits, uint32_t vocabulary) {
+    uint32_t best = 0;
+    for (uint32_t token = 1; token < vocabulary; token++)
+        if (logits[token] > logits[best])
+            best = token;
+    return best;
+}
+
+/* Descending by logit, then ascending by id. */
+static int by_rank(const void *left, const void *right) {
+    const wf_candidate *a = left, *b = right;
+    if (a->logit != b->logit)
+        return a->logit > b->logit ? -1 : 1;
+    return a->token < b->token ? -1 : a->token > b->token;
+}
+
+/* Moves the `keep` candidates that rank highest to the front, in no order (Hoare's selection; `keep` is 1 to count). */
+static void select_top(wf_candidate *candidates, uint32_t count, uint32_t keep) {
+    const int64_t last = (int64_t)keep - 1;
+    int64_t low = 0, high = (int64_t)count - 1;
+    while (low < high) {
+        const wf_candidate pivot = candidates[last];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (by_rank(&candidates[i], &pivot) < 0)
+                i++;
+            while (by_rank(&pivot, &candidates[j]) < 0)
+                j--;
+            if (i <= j) {
+                const wf_candidate other = candidates[i];
+                candidates[i++] = candidates[j];
+                candidates[j--] = other;
+            }
+        }
+        if (j < last)
+            low = i;
+        if (last < i)
+            high = j;
+    }
+}
+
+static double total_weight(const wf_candidate *candidates, uint32_t count) {
+    double total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += (double)candidates[i].weight;
+    return total;
+}
+
+/* Keeps the highest-ranking candidates that together have at least `top_p` of the weight. Returns their number; they are sorted. */
+static uint32_t keep_nucleus(wf_candidate *candidates, uint32_t count, float top_p) {
+    /* Candidates below (1 − top_p) / count of the weight have together less than 1 − top_p, so the nucleus lies among the others:
+     * a few, as a rule, and only these are sorted. */
+    const double total = total_weight(candidates, count);
+    const double floor = (1.0 - (double)top_p) * total / count;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if ((double)candidates[i].weight >= floor)
+            candidates[kept++] = candidates[i];
+    qsort(candidates, kept, sizeof *candidates, by_rank);
+    double sum = 0;
+    for (uint32_t i = 0; i < kept; i++) {
+        sum += (double)candidates[i].weight;
+        if (sum >= (double)top_p * total)
+            return i + 1;
+    }
+    return kept;
+}
+
+uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
+                   wf_sampler_scratch *scratch) {
+    const wf_sampling *sampling = input->sampling;
+    apply_penalties(logits, input);
+    const uint32_t best = likeliest(logits, vocabulary);
+    if (sampling->temperature == 0.0f || sampling->top_k == 1 || !(logits[best] > -INFINITY))
+        return best;
+
+    const float largest = logits[best];
+    /* Bounded, so that the smallest temperatures do not make the likeliest token's 0 · ∞. */
+    const float inverse_temperature = fminf(1.0f / sampling->temperature, 1e30f);
+    kernels->exponentials(logits, vocabulary, largest, inverse_temperature, scratch->weights);
+    wf_candidate *candidates = scratch->candidates;
+    uint32_t count = 0;
+    for (uint32_t token = 0; token < vocabulary; token++)
+        if (logits[token] > -INFINITY)
+            candidates[count++] = (wf_candidate){logits[token], scratch->weights[token], token};
+
+    if (sampling->top_k != 0 && sampling->top_k < count) {
+        select_top(candidates, count, sampling->top_k);
+        count = sampling->top_k;
+        qsort(candidates, count, sizeof *candidates, by_rank);
+    }
+    if (sampling->top_p < 1.0f)
+        count = keep_nucleus(candidates, count, sampling->top_p);
+    if (sampling->min_p > 0.0f) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < count; i++)
+            if (candidates[i].weight >= sampling->min_p) /* the likeliest token's weight is 1 */
+                candidates[kept++] = candidates[i];
+        count = kept;
+    }
+
+    double left = uniform(sampling->seed, input->position) * total_weight(candidates, count);
+    for (uint32_t i = 0; i < count; i++) {
+        left -= (double)candidates[i].weight;
+        if (left < 0)
+            return candidates[i].token;
+    }
+    return best; /* reached only when rounding leaves the draw at the very end of the sum */
+}

@@ -1,0 +1,46 @@
+/*
+ * sampler.h: from logits to the next token.
+ */
+#ifndef WF_SAMPLER_H
+#define WF_SAMPLER_H
+
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "wrinklefree.h"
+
+/* A token that may be chosen. */
+typedef struct wf_candidate {
+    float logit;  /* after penalties, before temperature */
+    float weight; /* exp((logit − largest) / temperature): its probability but for a common factor */
+    uint32_t token;
+} wf_candidate;
+
+/* Scratch for one call at a time. */
+typedef struct wf_sampler_scratch {
+    float *weights;            /* [vocabulary] */
+    wf_candidate *candidates;  /* [vocabulary] */
+} wf_sampler_scratch;
+
+/* What one request brings to the choice of a token, beside its wf_sampling. */
+typedef struct wf_sampler_input {
+    const wf_sampling *sampling;
+    const uint32_t *bias_ids; /* [bias_count], below the vocabulary */
+    const float *bias_values; /* [bias_count] */
+    uint32_t bias_count;
+    const uint32_t *seen_ids;    /* [seen_count] distinct ids of prompt and answer */
+    const uint32_t *seen_counts; /* [seen_count] how often each stands in the answer */
+    uint32_t seen_count;
+    const uint32_t *banned_ids; /* [banned_count] can't be chosen now */
+    uint32_t banned_count;
+    uint32_t position; /* of the token to be chosen: keys the draw */
+} wf_sampler_input;
+
+/* Chooses a token from logits[vocabulary], which it changes. */
+uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
+                   wf_sampler_scratch *scratch);
+
+/* 0, or -1 with `error` when a number is out of the range that wrinklefree.h states. */
+int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_size);
+
+#endif

@@ -1,0 +1,299 @@
+/*
+ * kernels_test.c: every kernel of every tier against scalar.c, bit for bit, on random and extreme input, with guarded borders.
+ *
+ * Inputs lie at the very end of a page that is followed by an unreadable one, so that a read past the end faults; outputs lie between
+ * canaries. Counts cover every remainder of the vector widths and blocks.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "cpu.h"
+
+static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
+
+/* ---- Guarded memory ---- */
+
+/* `bytes` bytes, aligned to `alignment` at their start when that is over 1, that end where an unreadable page begins (or, with an
+ * alignment, as near to it as the alignment allows). Freed all together by free_guarded. */
+static struct {
+    void *start;
+    size_t size;
+} guarded[64];
+static size_t guarded_count;
+
+static void *guard(size_t bytes, size_t alignment) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (bytes + alignment + page - 1) / page + 1;
+    uint8_t *start = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED || guarded_count == sizeof guarded / sizeof *guarded)
+        abort();
+    mprotect(start + (pages - 1) * page, page, PROT_NONE);
+    guarded[guarded_count].start = start;
+    guarded[guarded_count++].size = pages * page;
+    const uintptr_t end = (uintptr_t)start + (pages - 1) * page;
+    return (void *)((end - bytes) / alignment * alignment);
+}
+
+static void free_guarded(void) {
+    while (guarded_count > 0) {
+        guarded_count--;
+        munmap(guarded[guarded_count].start, guarded[guarded_count].size);
+    }
+}
+
+#define CANARY_BYTES 64
+
+/* An output of `bytes` bytes between two canaries. */
+static uint8_t *output(size_t bytes) {
+    uint8_t *start = guard(bytes + 2 * CANARY_BYTES, 64);
+    memset(start, 0xc5, bytes + 2 * CANARY_BYTES);
+    return start + CANARY_BYTES;
+}
+
+static bool canaries_live(const uint8_t *out, size_t bytes) {
+    for (size_t i = 0; i < CANARY_BYTES; i++)
+        if (out[-1 - (ptrdiff_t)i] != 0xc5 || out[bytes + i] != 0xc5)
+            return false;
+    return true;
+}
+
+/* ---- Inputs ---- */
+
+enum { PLAIN, WIDE, CONSTANT, ZERO, TIES, KINDS };
+
+static float random_unit(void) { return (float)(check_next(&source) >> 40) * 0x1p-23f - 1.0f; }
+
+/* Floats of one character: around 1, over many magnitudes, all equal, all zero, on rounding ties. */
+static void fill(float *x, size_t count, int kind) {
+    const float constant = random_unit();
+    for (size_t i = 0; i < count; i++)
+        switch (kind) {
+        case PLAIN:
+            x[i] = random_unit();
+            break;
+        case WIDE:
+            x[i] = ldexpf(random_unit(), (int)check_below(&source, 60) - 40);
+            break;
+        case CONSTANT:
+            x[i] = constant;
+            break;
+        case TIES: /* with a largest magnitude of 127 the scale is 1 and these are exactly halfway */
+            x[i] = i == 0 ? 127.0f : (float)(int)check_below(&source, 254) - 126.5f;
+            break;
+        default:
+            x[i] = i % 2 == 0 ? 0.0f : -0.0f;
+        }
+}
+
+static bool same(const void *a, const void *b, size_t bytes) { return memcmp(a, b, bytes) == 0; }
+
+/* ---- Kernels ---- */
+
+static void test_rms_norm(const wf_kernels *tier, uint32_t count, int kind) {
+    float *x = guard(count * sizeof *x, 4), *weight = guard(count * sizeof *weight, 4), expected[4096];
+    fill(x, count, kind);
+    fill(weight, count, PLAIN);
+    float *out = (float *)output(count * sizeof *out);
+    wf_kernels_scalar.rms_norm(x, weight, count, 1e-5f, expected);
+    tier->rms_norm(x, weight, count, 1e-5f, out);
+    CHECK(same(out, expected, count * sizeof *out) && canaries_live((uint8_t *)out, count * sizeof *out), "%s rms_norm %u kind %d",
+          tier->name, count, kind);
+}
+
+static void test_quantize(const wf_kernels *tier, uint32_t count, int kind) {
+    const uint32_t padded = (count + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS * WF_BLOCK_WEIGHTS;
+    float *x = guard(count * sizeof *x, 4), scale, expected_scale;
+    int32_t sum, expected_sum;
+    int8_t expected[4096];
+    fill(x, count, kind);
+    int8_t *out = (int8_t *)output(padded);
+    wf_kernels_scalar.quantize(x, count, padded, expected, &expected_scale, &expected_sum);
+    tier->quantize(x, count, padded, out, &scale, &sum);
+    CHECK(same(out, expected, padded) && canaries_live((uint8_t *)out, padded) && same(&scale, &expected_scale, sizeof scale) &&
+              sum == expected_sum,
+          "%s quantize %u kind %d", tier->name, count, kind);
+}
+
+/* Activations and codes at random, or all −128 and all 2, which is as far as a sum can go; or all 127 and 2. */
+static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, int extreme) {
+    const size_t row_bytes = blocks * WF_BLOCK_BYTES, stride = blocks * WF_BLOCK_WEIGHTS, out_stride = rows + 3;
+    uint8_t *packed = guard(rows * row_bytes, 32);
+    int8_t *values = guard(tokens * stride, 64);
+    int32_t *sums = guard(tokens * sizeof *sums, 4);
+    float *factors = guard(tokens * sizeof *factors, 4);
+    for (size_t i = 0; i < rows * row_bytes; i++) {
+        packed[i] = 0;
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            packed[i] |= (uint8_t)((extreme ? 2 : check_below(&source, 3)) << 2 * quarter);
+    }
+    for (uint32_t token = 0; token < tokens; token++) {
+        sums[token] = 0;
+        factors[token] = random_unit();
+        for (size_t i = 0; i < stride; i++) {
+            values[token * stride + i] = (int8_t)(extreme == 1 ? -128 : extreme == 2 ? 127 : (int)check_below(&source, 256) - 128);
+            sums[token] += values[token * stride + i];
+        }
+    }
+    const wf_activations x = {values, stride, sums, factors, tokens};
+    const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
+    float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    /* What lies between the rows of two tokens must stay as it was. */
+    memset(expected, 0xc5, bytes);
+    wf_kernels_scalar.ternary_matmul(packed, row_bytes, rows, &x, expected, out_stride);
+    tier->ternary_matmul(packed, row_bytes, rows, &x, out, out_stride);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s ternary_matmul %u blocks %u rows %u tokens extreme %d",
+          tier->name, blocks, rows, tokens, extreme);
+    free(expected);
+}
+
+static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t rows, uint32_t tokens) {
+    const size_t x_stride = count, out_stride = rows + 2;
+    uint16_t *weights = guard((size_t)rows * count * sizeof *weights, 2);
+    float *x = guard(tokens * x_stride * sizeof *x, 4);
+    for (size_t i = 0; i < (size_t)rows * count; i++) {
+        const float weight = ldexpf(random_unit(), (int)check_below(&source, 8));
+        uint32_t bits;
+        memcpy(&bits, &weight, sizeof bits);
+        weights[i] = (uint16_t)(bits >> 16);
+    }
+    fill(x, tokens * x_stride, PLAIN);
+    const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
+    float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    memset(expected, 0xc5, bytes);
+    wf_kernels_scalar.bf16_matmul(weights, rows, count, x, x_stride, tokens, expected, out_stride);
+    tier->bf16_matmul(weights, rows, count, x, x_stride, tokens, out, out_stride);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s bf16_matmul %u inputs %u rows %u tokens", tier->name,
+          count, rows, tokens);
+    free(expected);
+}
+
+static void test_elementwise(const wf_kernels *tier, uint32_t count, int kind) {
+    const size_t bytes = count * sizeof(float);
+    float *x = guard(bytes, 4), *up = guard(bytes, 4), expected[4096];
+    fill(x, count, kind);
+    fill(up, count, PLAIN);
+
+    float *out = (float *)output(bytes);
+    wf_kernels_scalar.exponentials(x, count, 0.25f, 300.0f, expected);
+    tier->exponentials(x, count, 0.25f, 300.0f, out);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s exponentials %u kind %d", tier->name, count, kind);
+
+    memcpy(expected, x, bytes);
+    memcpy(out, x, bytes);
+    wf_kernels_scalar.gate_relu_squared(expected, up, count);
+    tier->gate_relu_squared(out, up, count);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_relu_squared %u kind %d", tier->name, count, kind);
+
+    memcpy(expected, x, bytes);
+    memcpy(out, x, bytes);
+    wf_kernels_scalar.gate_silu(expected, up, count);
+    tier->gate_silu(out, up, count);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_silu %u kind %d", tier->name, count, kind);
+}
+
+/* Exponentials over all of their range and beyond. */
+static void test_range(const wf_kernels *tier) {
+    enum { COUNT = 4096 };
+    static float x[COUNT], expected[COUNT], out[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        x[i] = ((float)i - COUNT / 2) * 0.06f;
+    wf_kernels_scalar.exponentials(x, COUNT, 0, 1, expected);
+    tier->exponentials(x, COUNT, 0, 1, out);
+    CHECK(same(out, expected, sizeof out), "%s exponentials over the range", tier->name);
+}
+
+static void test_attend(const wf_kernels *tier, uint32_t head_dim, uint32_t group, uint32_t positions) {
+    const uint32_t value_stride = (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
+    const uint32_t used = (positions + WF_KV_BLOCK - 1) / WF_KV_BLOCK, blocks = used + 1;
+    const size_t keys = (size_t)WF_KV_BLOCK * head_dim, values = (size_t)WF_KV_BLOCK * value_stride;
+    float *memory = guard(blocks * (keys + values) * sizeof *memory, 4);
+    float *query = guard(group * head_dim * sizeof *query, 4);
+    uint32_t *table = guard(used * sizeof *table, 4);
+    fill(query, group * head_dim, PLAIN);
+    for (size_t i = 0; i < blocks * (keys + values); i++)
+        memory[i] = 6.0f * random_unit();
+    for (uint32_t i = 0; i < used; i++) /* in reverse order: positions are not where memory is */
+        table[i] = blocks - 1 - i;
+    /* Positions that are not visible may hold anything, and must not reach the result. */
+    float *last = memory + table[used - 1] * (keys + values);
+    for (uint32_t t = (positions - 1) % WF_KV_BLOCK + 1; t < WF_KV_BLOCK; t++) {
+        for (uint32_t d = 0; d < head_dim; d++)
+            last[d * WF_KV_BLOCK + t] = t % 2 == 0 ? INFINITY : NAN;
+        for (uint32_t d = 0; d < value_stride; d++)
+            last[keys + (size_t)t * value_stride + d] = t % 2 == 0 ? NAN : INFINITY;
+    }
+    const wf_attention input = {
+        .query = query,
+        .keys = memory,
+        .values = memory + keys,
+        .block_stride = keys + values,
+        .table = table,
+        .positions = positions,
+        .group = group,
+        .head_dim = head_dim,
+        .value_stride = value_stride,
+        .scale = 1.0f / sqrtf((float)head_dim),
+    };
+    const size_t bytes = group * head_dim * sizeof(float);
+    float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    wf_kernels_scalar.attend(&input, expected);
+    tier->attend(&input, out);
+    bool finite = true;
+    for (uint32_t i = 0; i < group * head_dim; i++)
+        finite = finite && isfinite(out[i]);
+    CHECK(finite && same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s attend head_dim %u group %u positions %u",
+          tier->name, head_dim, group, positions);
+    free(expected);
+}
+
+/* The specification itself, where something independent can be said about it. */
+static void test_specification(void) {
+    enum { COUNT = 2000 };
+    float x[COUNT], y[COUNT];
+    double worst = 0;
+    for (int i = 0; i < COUNT; i++)
+        x[i] = -87.0f + 0.0875f * (float)i;
+    wf_kernels_scalar.exponentials(x, COUNT, 0, 1, y);
+    for (int i = 0; i < COUNT; i++)
+        worst = fmax(worst, fabs((double)y[i] / exp((double)x[i]) - 1));
+    CHECK(worst < 2e-7, "exponential is off by %g", worst);
+    float one = 1.0f;
+    wf_kernels_scalar.exponentials(&one, 1, 1.0f, 1.0f, y);
+    CHECK(y[0] == 1.0f, "exp(0) is %.9g", (double)y[0]);
+}
+
+int main(void) {
+    uint32_t tiers;
+    const wf_kernels *const *supported = wf_kernels_supported(&tiers);
+    test_specification();
+    for (uint32_t i = 0; i < tiers; i++) {
+        const wf_kernels *tier = supported[i];
+        for (int kind = 0; kind < KINDS; kind++)
+            for (uint32_t count = 1; count <= 300; count++) {
+                test_rms_norm(tier, count, kind);
+                test_quantize(tier, count, kind);
+                test_elementwise(tier, count, kind);
+                free_guarded();
+            }
+        test_range(tier);
+        for (uint32_t blocks = 1; blocks <= 70; blocks++)
+            for (int extreme = 0; extreme < 3; extreme++) {
+                test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1 + blocks % 9, extreme);
+                test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
+                free_guarded();
+            }
+        for (uint32_t count = 1; count <= 140; count++) {
+            test_bf16_matmul(tier, count, 1 + count % 5, 1 + count % 4);
+            free_guarded();
+        }
+        static const uint32_t head_dims[] = {2, 16, 64, 100, 128, 256};
+        for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
+            for (uint32_t positions = 1; positions <= 140; positions += 1 + (uint32_t)check_below(&source, 9)) {
+                test_attend(tier, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
+                free_guarded();
+            }
+    }
+    return check_report();
+}

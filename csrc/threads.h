@@ -1,0 +1,29 @@
+/*
+ * threads.h: a pool that splits one piece of work at a time over a fixed number of threads, the caller's included.
+ */
+#ifndef WF_THREADS_H
+#define WF_THREADS_H
+
+#include <stdint.h>
+
+/* The most threads of a pool. */
+#define WF_THREADS_MAX 256U
+
+typedef struct wf_pool wf_pool;
+
+/* One unit of the work; units run in any order and on any thread. */
+typedef void (*wf_work)(void *context, uint32_t unit);
+
+/* A pool of `threads` (at least 1), of which it starts all but one. Thread i is pinned to cpus[i % cpu_count]; the caller pins
+ * itself. NULL when memory or threads are lacking. */
+wf_pool *wf_pool_create(uint32_t threads, const uint32_t *cpus, uint32_t cpu_count);
+
+/* Stops and frees a pool. NULL is allowed. */
+void wf_pool_destroy(wf_pool *pool);
+
+/* Runs work(context, 0 … units − 1) and returns when all are done. One caller at a time. */
+void wf_pool_run(wf_pool *pool, wf_work work, void *context, uint32_t units);
+
+uint32_t wf_pool_threads(const wf_pool *pool);
+
+#endif

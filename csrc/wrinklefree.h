@@ -1,0 +1,149 @@
+/*
+ * wrinklefree.h: the contract between the engine (C) and everything else.
+ *
+ * Rules that hold for every function here:
+ *   - The library never prints and never exits. A function that can fail takes the caller's `error` buffer of `error_size`
+ *     bytes and, on failure, writes one line there (always terminated) that names what was wrong, where, and what to do.
+ *   - No pointer given to a function is kept after it returns; what is needed later is copied.
+ *   - Models are immutable once open and may be used by many engines and threads at once.
+ *   - An engine's functions may be called from any thread.
+ *
+ * src/engine/symbols.ts is generated from this file (`bun build.ts symbols`): every prototype is one declaration that starts
+ * with WF_API, every struct holds only fixed-width fields, every constant is a #define of an integer.
+ */
+#ifndef WRINKLEFREE_H
+#define WRINKLEFREE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WF_API __attribute__((visibility("default")))
+
+/* Raised with every change of this file that an older caller would misread. */
+#define WF_ABI_VERSION 1
+
+/* How the source of wf_pack_rows stores its weights. */
+#define WF_SOURCE_F32 0 /* master weights, 4 bytes each */
+#define WF_SOURCE_F16 1 /* master weights, IEEE half */
+#define WF_SOURCE_BF16 2 /* master weights, bfloat16 */
+#define WF_SOURCE_CODES 3 /* one byte a weight: 0, 1, 2 for -1, 0, +1 */
+
+/* wf_event.kind */
+#define WF_EVENT_TOKEN 1 /* one token was generated */
+#define WF_EVENT_DONE 2 /* nothing follows for this request */
+
+/* wf_event.reason of a WF_EVENT_DONE */
+#define WF_REASON_STOP 1 /* an end-of-text or stop token was generated (it was delivered as a WF_EVENT_TOKEN) */
+#define WF_REASON_LENGTH 2 /* max_tokens or the end of the context was reached */
+#define WF_REASON_CANCELLED 3 /* wf_engine_cancel, or the engine is being destroyed */
+
+/* How an engine is laid out; fixed while it lives. */
+typedef struct wf_engine_options {
+    uint32_t threads;       /* threads that compute, 1 to 256 */
+    uint32_t max_sequences; /* requests that decode together, 1 to 256 */
+    uint32_t context;       /* tokens that one request may hold, prompt and answer; 0: the model's */
+    uint32_t kv_tokens;     /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
+    uint32_t batch_tokens;  /* most tokens of one step (decode tokens and prompt chunks), 1 to 4096; 0: 256 */
+    uint32_t reserved;      /* 0 */
+} wf_engine_options;
+
+/* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, temperature,
+ * top_k, top_p, min_p, draw. The draw is keyed by (seed, position): the same request with the same seed gives the same tokens. */
+typedef struct wf_sampling {
+    float temperature;        /* 0: the likeliest token; at most 100 */
+    float top_p;              /* 0 to 1; 1: off. At least one token always stays */
+    float min_p;              /* 0 to 1; 0: off. Tokens below min_p times the likeliest one's probability are left out */
+    float repetition_penalty; /* over 0; 1: off. Positive logits of seen ids are divided by it, others multiplied */
+    float frequency_penalty;  /* times the number of occurrences among the generated ids, subtracted */
+    float presence_penalty;   /* subtracted once for each id among the generated ones */
+    uint32_t top_k;           /* 0: off */
+    uint32_t max_tokens;      /* at least 1; what does not fit into the context ends it with WF_REASON_LENGTH all the same */
+    uint32_t min_tokens;      /* end-of-text and stop tokens can't be chosen before this many */
+    uint32_t ignore_eos;      /* 1: the model's end-of-text tokens are ordinary tokens (the request's stop ids still stop) */
+    uint64_t seed;
+} wf_sampling;
+
+/* What happened to a request. */
+typedef struct wf_event {
+    uint32_t request;  /* the id that wf_engine_submit returned */
+    uint32_t kind;     /* WF_EVENT_… */
+    uint32_t token;    /* WF_EVENT_TOKEN: the id */
+    uint32_t reason;   /* WF_EVENT_DONE: WF_REASON_… */
+    double elapsed_ms; /* since the request was submitted */
+} wf_event;
+
+/* A model, mapped read-only from a packed file. */
+typedef struct wf_model wf_model;
+
+/* A running engine: the decode loop's thread, its workers and its KV cache. */
+typedef struct wf_engine wf_engine;
+
+/* WF_ABI_VERSION of the library that was loaded. */
+WF_API uint32_t wf_abi_version(void);
+
+/* The name of the kernel tier in use: "avx2", "scalar", … The best that the processor has, or the one named by the environment
+ * variable WRINKLEFREE_CPU at the first use. NULL when that names no tier of this build or one that the processor lacks. */
+WF_API const char *wf_cpu_tier(void);
+
+/* The cores that this process may run on. */
+WF_API uint32_t wf_cpu_cores(void);
+
+/* Opens a packed file (extension .wf): maps it and checks all of it that later code relies on. NULL on failure. */
+WF_API wf_model *wf_model_open(const char *path, char *error, uint32_t error_size);
+
+/* The same from `size` bytes in memory, which are copied. `name` stands for the path in messages. */
+WF_API wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size);
+
+/* Unmaps a model that no engine uses any more. NULL is allowed. */
+WF_API void wf_model_close(wf_model *model);
+
+/* Computes the logits of every position of one prompt: logits[count][vocabulary], `threads` as in wf_engine_options. For tests and
+ * checks: it makes an engine's buffers, runs and frees them. Returns 0, or -1 with `error`. */
+WF_API int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t *tokens, uint32_t count, float *logits,
+                               char *error, uint32_t error_size);
+
+/* Starts an engine on a model, which must outlive it. cpus[cpu_count] are the cores to pin to, one thread each in turn; none when
+ * cpu_count is 0. NULL on failure. */
+WF_API wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *options, const uint32_t *cpus,
+                                   uint32_t cpu_count, char *error, uint32_t error_size);
+
+/* A file descriptor that becomes readable when events wait; the engine writes one byte for each batch of events. The caller owns
+ * it and closes it. It is non-blocking. */
+WF_API int32_t wf_engine_doorbell(wf_engine *engine);
+
+/* Queues a request: `count` prompt ids, at least 1 and fewer than the context. stop_ids end the answer beside the model's own
+ * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. Returns the request's id, never 0; 0 on failure. */
+WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
+                                 const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids,
+                                 const float *bias_values, uint32_t bias_count, char *error, uint32_t error_size);
+
+/* Ends a request at whatever stage it is; its WF_EVENT_DONE follows. Unknown and finished ids are ignored. */
+WF_API void wf_engine_cancel(wf_engine *engine, uint32_t request);
+
+/* Moves up to `capacity` waiting events to events[] and returns their number. Never blocks for longer than a memory copy. */
+WF_API uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity);
+
+/* Cancels what runs, stops the threads and frees everything. NULL is allowed. */
+WF_API void wf_engine_destroy(wf_engine *engine);
+
+/* The bytes of one packed row of `columns` weights: blocks of 128 codes, 32 bytes each. */
+WF_API uint64_t wf_packed_row_bytes(uint64_t columns);
+
+/* Sum of |w| over `count` master weights (WF_SOURCE_F32, _F16 or _BF16), in double precision. NaN for another source. */
+WF_API double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count);
+
+/* Quantises and packs `rows` rows of `columns` weights into out[rows][wf_packed_row_bytes(columns)]. Master weights become
+ * clamp(round_half_even(w / scale), -1, 1) in fp32; codes are taken as they are. Block b of a row holds weights 128b … 128b+127;
+ * its byte p holds the codes (t + 1) of weights p, 32+p, 64+p and 96+p in bits 0-1, 2-3, 4-5 and 6-7. Weights past the last column
+ * are zero (code 1). Returns 0, or -1 with `error` (an unknown source, a code over 2, a weight that is not finite). */
+WF_API int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
+                            char *error, uint32_t error_size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,289 @@
+/**
+ * The engine as the rest of the program sees it: a model, and requests as async iterables of events.
+ *
+ * Nothing here waits in a foreign call. The engine's thread writes a byte to a socket when events wait; that wakes the event loop,
+ * one call copies the events out, and each is put into the queue of its request.
+ */
+
+import { closeSync } from "node:fs";
+import { checked, cString, library, type Pointer, packStruct } from "./library.ts";
+import { EVENT_TOKEN, layouts, REASON_CANCELLED, REASON_LENGTH, REASON_STOP } from "./symbols.ts";
+
+/** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
+export interface Sampling {
+  temperature: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  topK: number;
+  maxTokens: number;
+  minTokens: number;
+  ignoreEos: boolean;
+  /** 0 to 2^64 − 1. */
+  seed: bigint;
+  /** Tokens that end the answer beside the model's own end-of-text tokens. */
+  stopIds: number[];
+  /** Added to the logits of these tokens. */
+  logitBias: Map<number, number>;
+}
+
+/** Greedy sampling with nothing else in its way. */
+export function defaultSampling(maxTokens: number): Sampling {
+  return {
+    temperature: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    frequencyPenalty: 0,
+    presencePenalty: 0,
+    topK: 0,
+    maxTokens,
+    minTokens: 0,
+    ignoreEos: false,
+    seed: 0n,
+    stopIds: [],
+    logitBias: new Map(),
+  };
+}
+
+export type FinishReason = "stop" | "length" | "cancelled";
+
+/** Something that happened to a request; times are in milliseconds since it was submitted. The last event is the only "done". */
+export type EngineEvent =
+  | { kind: "token"; token: number; elapsedMs: number }
+  | { kind: "done"; reason: FinishReason; elapsedMs: number };
+
+/** A packed model, open in the library. Immutable; may serve any number of engines. */
+export class Model {
+  readonly handle: Pointer;
+
+  private constructor(handle: Pointer) {
+    this.handle = handle;
+  }
+
+  /**
+   * Maps a packed file.
+   *
+   * @throws Failure with one line that names the file and the fault.
+   */
+  static open(path: string): Model {
+    return new Model(
+      checked(
+        (error, size) => library().wf_model_open(cString(path), error, size),
+        (result) => result === null,
+      ) as Pointer,
+    );
+  }
+
+  /** The same from bytes, which are copied. `name` stands for the path in messages. */
+  static fromBytes(bytes: Uint8Array, name: string): Model {
+    return new Model(
+      checked(
+        (error, size) => library().wf_model_open_bytes(bytes, bytes.length, cString(name), error, size),
+        (result) => result === null,
+      ) as Pointer,
+    );
+  }
+
+  /**
+   * The logits of every position of a prompt, computed while the caller waits: for tests and checks.
+   *
+   * @param vocabularySize The model's, which the caller read from the packed file.
+   * @returns [tokens][vocabularySize]
+   */
+  logits(tokens: Uint32Array, threads: number, vocabularySize: number): Float32Array {
+    const logits = new Float32Array(tokens.length * vocabularySize);
+    checked(
+      (error, size) => library().wf_model_logits(this.handle, threads, tokens, tokens.length, logits, error, size),
+      (result) => result !== 0,
+    );
+    return logits;
+  }
+
+  /** Unmaps the model. No engine may use it any more. */
+  close(): void {
+    library().wf_model_close(this.handle);
+  }
+}
+
+/** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
+export interface EngineOptions {
+  threads: number;
+  maxSequences: number;
+  context: number;
+  kvTokens: number;
+  batchTokens: number;
+  /** Cores to pin the threads to; empty: none. */
+  cpus: number[];
+}
+
+/** One request's events between the engine and its consumer. At most one per token and an end: bounded by the context. */
+class EventQueue {
+  private readonly waiting: EngineEvent[] = [];
+  private wake: (() => void) | undefined;
+
+  push(event: EngineEvent): void {
+    this.waiting.push(event);
+    this.wake?.();
+  }
+
+  async next(): Promise<EngineEvent> {
+    while (this.waiting.length === 0) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+    this.wake = undefined;
+    return this.waiting.shift() as EngineEvent;
+  }
+}
+
+const finishReasons: Record<number, FinishReason> = {
+  [REASON_STOP]: "stop",
+  [REASON_LENGTH]: "length",
+  [REASON_CANCELLED]: "cancelled",
+};
+
+/** Events that one call copies out. */
+const DRAIN_CAPACITY = 1024;
+
+/** A running engine. */
+export class Engine {
+  private readonly handle: Pointer;
+  private readonly requests = new Map<number, EventQueue>();
+  private readonly drained = new Uint8Array(DRAIN_CAPACITY * layouts.wf_event.size);
+  private readonly listening: Promise<void>;
+  private closed = false;
+
+  private constructor(handle: Pointer) {
+    this.handle = handle;
+    this.listening = this.listen(library().wf_engine_doorbell(handle));
+  }
+
+  /**
+   * Starts an engine on a model.
+   *
+   * @throws Failure for options out of range, or when memory or threads are lacking.
+   */
+  static create(model: Model, options: EngineOptions): Engine {
+    const packed = packStruct(layouts.wf_engine_options, {
+      threads: options.threads,
+      max_sequences: options.maxSequences,
+      context: options.context,
+      kv_tokens: options.kvTokens,
+      batch_tokens: options.batchTokens,
+      reserved: 0,
+    });
+    const cpus = Uint32Array.from(options.cpus);
+    return new Engine(
+      checked(
+        (error, size) => library().wf_engine_create(model.handle, packed, cpus, cpus.length, error, size),
+        (result) => result === null,
+      ) as Pointer,
+    );
+  }
+
+  /**
+   * Submits a request. It is queued when this returns; its events come as they happen and end after "done".
+   *
+   * Leaving the loop early, or aborting the signal, stops the generation; after an abort a "done" with the reason "cancelled"
+   * still comes.
+   *
+   * @throws Failure when the request is out of range.
+   */
+  generate(tokens: Uint32Array, sampling: Sampling, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+    const packed = packStruct(layouts.wf_sampling, {
+      temperature: sampling.temperature,
+      top_p: sampling.topP,
+      min_p: sampling.minP,
+      repetition_penalty: sampling.repetitionPenalty,
+      frequency_penalty: sampling.frequencyPenalty,
+      presence_penalty: sampling.presencePenalty,
+      top_k: sampling.topK,
+      max_tokens: sampling.maxTokens,
+      min_tokens: sampling.minTokens,
+      ignore_eos: sampling.ignoreEos ? 1 : 0,
+      seed: sampling.seed,
+    });
+    const stopIds = Uint32Array.from(sampling.stopIds);
+    const biasIds = Uint32Array.from(sampling.logitBias.keys());
+    const biasValues = Float32Array.from(sampling.logitBias.values());
+    const request = checked(
+      (error, size) =>
+        library().wf_engine_submit(
+          this.handle,
+          tokens,
+          tokens.length,
+          packed,
+          stopIds,
+          stopIds.length,
+          biasIds,
+          biasValues,
+          biasIds.length,
+          error,
+          size,
+        ),
+      (result) => result === 0,
+    );
+    const queue = new EventQueue();
+    this.requests.set(request, queue);
+    return this.events(request, queue, signal);
+  }
+
+  /** Cancels what runs, stops the threads and frees the memory. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    library().wf_engine_destroy(this.handle);
+    await this.listening;
+    for (const queue of this.requests.values()) queue.push({ kind: "done", reason: "cancelled", elapsedMs: 0 });
+  }
+
+  private cancel(request: number): void {
+    if (!this.closed) library().wf_engine_cancel(this.handle, request);
+  }
+
+  private async *events(request: number, queue: EventQueue, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+    const abort = () => this.cancel(request);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
+    let finished = false;
+    try {
+      while (!finished) {
+        const event = await queue.next();
+        finished = event.kind === "done";
+        yield event;
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.requests.delete(request);
+      if (!finished) this.cancel(request);
+    }
+  }
+
+  /** Drains events whenever the doorbell rings; ends when the engine closes its end. */
+  private async listen(doorbell: number): Promise<void> {
+    for await (const _ of Bun.file(doorbell).stream()) {
+      if (!this.closed) this.drain();
+    }
+    closeSync(doorbell);
+  }
+
+  private drain(): void {
+    const { size, fields } = layouts.wf_event;
+    const view = new DataView(this.drained.buffer);
+    const count = library().wf_engine_drain(this.handle, this.drained, DRAIN_CAPACITY);
+    for (let offset = 0; offset < count * size; offset += size) {
+      const queue = this.requests.get(view.getUint32(offset + fields.request.offset, true));
+      const elapsedMs = view.getFloat64(offset + fields.elapsed_ms.offset, true);
+      if (view.getUint32(offset + fields.kind.offset, true) === EVENT_TOKEN) {
+        queue?.push({ kind: "token", token: view.getUint32(offset + fields.token.offset, true), elapsedMs });
+      } else {
+        const reason = finishReasons[view.getUint32(offset + fields.reason.offset, true)] ?? "cancelled";
+        queue?.push({ kind: "done", reason, elapsedMs });
+      }
+    }
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The C library, opened once and never closed. This is the only file that imports bun:ffi: what others get are functions that
+ * take and give ordinary values, and that throw a Failure where C reports one.
+ */
+
+import { dlopen, type Pointer } from "bun:ffi";
+import { accessSync, constants } from "node:fs";
+import { tmpdir } from "node:os";
+import libraryPath from "../../build/native/libwrinklefree.so" with { type: "file" };
+import { Failure } from "../errors.ts";
+import { ABI_VERSION, type layouts, SOURCE_BF16, SOURCE_CODES, SOURCE_F16, SOURCE_F32, symbols } from "./symbols.ts";
+
+export type { Pointer } from "bun:ffi";
+
+/** How the weights given to packRows are stored; see WF_SOURCE_… in wrinklefree.h. */
+export type WeightSource = "f32" | "f16" | "bf16" | "codes";
+
+const sources: Record<WeightSource, number> = {
+  f32: SOURCE_F32,
+  f16: SOURCE_F16,
+  bf16: SOURCE_BF16,
+  codes: SOURCE_CODES,
+};
+
+type Functions = ReturnType<typeof dlopen<typeof symbols>>["symbols"];
+
+let opened: Functions | undefined;
+
+/** Why the library could not be opened, in one line that says what to do. */
+function loadFailure(error: unknown): Failure {
+  const reason = (error as Error).message.split("\n")[0];
+  const directory = process.env.BUN_TMPDIR ?? tmpdir();
+  if (!libraryPath.startsWith("/$bunfs/")) {
+    return new Failure(`can't load the engine's library ${libraryPath}: ${reason}; build it with 'bun run build'`);
+  }
+  try {
+    accessSync(directory, constants.W_OK);
+  } catch {
+    return new Failure(
+      `can't unpack the engine into the temporary directory ${directory}: it is missing or not writable; set BUN_TMPDIR to a directory where files may be written and programs may run`,
+    );
+  }
+  return new Failure(
+    `can't load the engine from the temporary directory ${directory} (mounted noexec, or full?): ${reason}; set BUN_TMPDIR to a directory where programs may run`,
+  );
+}
+
+/**
+ * The library's functions.
+ *
+ * @throws Failure when the library can't be opened or is of another version than this program.
+ */
+export function library(): Functions {
+  if (opened !== undefined) return opened;
+  let functions: Functions;
+  try {
+    functions = dlopen(libraryPath, symbols).symbols;
+  } catch (error) {
+    throw loadFailure(error);
+  }
+  const version = functions.wf_abi_version();
+  if (version !== ABI_VERSION) {
+    throw new Failure(
+      `the engine's library speaks version ${version}, this program version ${ABI_VERSION}; build both again`,
+    );
+  }
+  opened = functions;
+  return functions;
+}
+
+/** Bytes for the library's error line. */
+const ERROR_BYTES = 1024;
+
+/**
+ * Calls a library function that takes an error buffer and its size as its last arguments.
+ *
+ * @param call Makes the call with the given buffer.
+ * @param failed Whether a result means failure.
+ * @throws Failure with the library's line.
+ */
+export function checked<Result>(
+  call: (error: Uint8Array, size: number) => Result,
+  failed: (result: Result) => boolean,
+): Result {
+  const error = new Uint8Array(ERROR_BYTES);
+  const result = call(error, ERROR_BYTES);
+  if (failed(result)) throw new Failure(new TextDecoder().decode(error.subarray(0, error.indexOf(0))));
+  return result;
+}
+
+/** A string as C wants it. */
+export function cString(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+type Layout = (typeof layouts)[keyof typeof layouts];
+
+const writers = {
+  u32: (view: DataView, offset: number, value: number | bigint) => view.setUint32(offset, Number(value), true),
+  u64: (view: DataView, offset: number, value: number | bigint) => view.setBigUint64(offset, BigInt(value), true),
+  f32: (view: DataView, offset: number, value: number | bigint) => view.setFloat32(offset, Number(value), true),
+  f64: (view: DataView, offset: number, value: number | bigint) => view.setFloat64(offset, Number(value), true),
+};
+
+/** The bytes of a struct with the given values in its fields. */
+export function packStruct<L extends Layout>(
+  layout: L,
+  values: Record<keyof L["fields"], number | bigint>,
+): Uint8Array {
+  const view = new DataView(new ArrayBuffer(layout.size));
+  for (const [name, field] of Object.entries(layout.fields) as [
+    keyof L["fields"],
+    { offset: number; type: keyof typeof writers },
+  ][]) {
+    writers[field.type](view, field.offset, values[name]);
+  }
+  return new Uint8Array(view.buffer);
+}
+
+/**
+ * The name of the kernel tier in use.
+ *
+ * @throws Failure when WRINKLEFREE_CPU names none that this processor can run.
+ */
+export function cpuTier(): string {
+  const tier = library().wf_cpu_tier();
+  if (tier === null || tier.ptr === null || tier.ptr === 0) {
+    throw new Failure(
+      `WRINKLEFREE_CPU=${process.env.WRINKLEFREE_CPU} names no kernel tier that this processor can run; unset it, or use 'scalar'`,
+    );
+  }
+  return tier.toString();
+}
+
+/** The cores that this process may run on. */
+export function cpuCores(): number {
+  return library().wf_cpu_cores();
+}
+
+/** The bytes of one packed row of `columns` ternary weights. */
+export function packedRowBytes(columns: number): number {
+  return Number(library().wf_packed_row_bytes(columns));
+}
+
+/** The sum of |w| over `count` master weights. */
+export function sumOfMagnitudes(weights: Uint8Array, source: WeightSource, count: number): number {
+  return library().wf_sum_of_magnitudes(weights, sources[source], count);
+}
+
+/**
+ * Quantises and packs rows of weights: see wf_pack_rows in wrinklefree.h.
+ *
+ * @param weights [rows][columns] in the source's element type.
+ * @param out [rows][packedRowBytes(columns)], filled here.
+ * @throws Failure for weights that are not finite, or codes over 2.
+ */
+export function packRows(
+  weights: Uint8Array,
+  source: WeightSource,
+  rows: number,
+  columns: number,
+  scale: number,
+  out: Uint8Array,
+): void {
+  checked(
+    (error, size) => library().wf_pack_rows(weights, sources[source], rows, columns, scale, out, error, size),
+    (result) => result !== 0,
+  );
+}

@@ -1,0 +1,76 @@
+/** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
+
+export const ABI_VERSION = 1;
+export const SOURCE_F32 = 0;
+export const SOURCE_F16 = 1;
+export const SOURCE_BF16 = 2;
+export const SOURCE_CODES = 3;
+export const EVENT_TOKEN = 1;
+export const EVENT_DONE = 2;
+export const REASON_STOP = 1;
+export const REASON_LENGTH = 2;
+export const REASON_CANCELLED = 3;
+
+/** Every exported function, as bun:ffi wants it. */
+export const symbols = {
+  wf_abi_version: { args: [], returns: "u32" },
+  wf_cpu_tier: { args: [], returns: "cstring" },
+  wf_cpu_cores: { args: [], returns: "u32" },
+  wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
+  wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },
+  wf_model_close: { args: ["ptr"], returns: "void" },
+  wf_model_logits: { args: ["ptr", "u32", "buffer", "u32", "buffer", "buffer", "u32"], returns: "i32" },
+  wf_engine_create: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
+  wf_engine_doorbell: { args: ["ptr"], returns: "i32" },
+  wf_engine_submit: {
+    args: ["ptr", "buffer", "u32", "buffer", "buffer", "u32", "buffer", "buffer", "u32", "buffer", "u32"],
+    returns: "u32",
+  },
+  wf_engine_cancel: { args: ["ptr", "u32"], returns: "void" },
+  wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
+  wf_engine_destroy: { args: ["ptr"], returns: "void" },
+  wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
+  wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
+  wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },
+} as const;
+
+/** Every struct: its size in bytes, and where each field lies. */
+export const layouts = {
+  wf_engine_options: {
+    size: 24,
+    fields: {
+      threads: { offset: 0, type: "u32" },
+      max_sequences: { offset: 4, type: "u32" },
+      context: { offset: 8, type: "u32" },
+      kv_tokens: { offset: 12, type: "u32" },
+      batch_tokens: { offset: 16, type: "u32" },
+      reserved: { offset: 20, type: "u32" },
+    },
+  },
+  wf_sampling: {
+    size: 48,
+    fields: {
+      temperature: { offset: 0, type: "f32" },
+      top_p: { offset: 4, type: "f32" },
+      min_p: { offset: 8, type: "f32" },
+      repetition_penalty: { offset: 12, type: "f32" },
+      frequency_penalty: { offset: 16, type: "f32" },
+      presence_penalty: { offset: 20, type: "f32" },
+      top_k: { offset: 24, type: "u32" },
+      max_tokens: { offset: 28, type: "u32" },
+      min_tokens: { offset: 32, type: "u32" },
+      ignore_eos: { offset: 36, type: "u32" },
+      seed: { offset: 40, type: "u64" },
+    },
+  },
+  wf_event: {
+    size: 24,
+    fields: {
+      request: { offset: 0, type: "u32" },
+      kind: { offset: 4, type: "u32" },
+      token: { offset: 8, type: "u32" },
+      reason: { offset: 12, type: "u32" },
+      elapsed_ms: { offset: 16, type: "f64" },
+    },
+  },
+} as const;

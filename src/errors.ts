@@ -1,0 +1,14 @@
+/**
+ * The two ways in which a command ends badly. Everything that a person can cause is one of these; anything else that reaches
+ * main.ts is a bug and keeps its stack.
+ */
+
+/** A command that could not do its work: printed as one line on stderr, exit code 1. */
+export class Failure extends Error {
+  override name = "Failure";
+}
+
+/** A command line that makes no sense: printed as one line on stderr with a pointer to --help, exit code 2. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
