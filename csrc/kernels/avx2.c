@@ -125,6 +125,10 @@ static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *va
     *sum = sum_of_integers(total) + rest;
 }
 
+/* Keeps an accumulator in its register at this point: left alone, gcc regroups the additions of a whole block, and the sums that this
+ * needs at once spill to the stack. */
+#define PIN(accumulator) __asm__("" : "+x"(accumulator))
+
 static inline __m256i widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
 
 /* `count` rows (a constant at each call, so that the loops unroll) by one token. */
@@ -153,6 +157,7 @@ static inline __attribute__((always_inline)) void decode_rows(const uint8_t *row
                 const __m256i p3 = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(codes, 6), mask), x3);
                 const __m256i sums = _mm256_add_epi16(_mm256_add_epi16(p0, p1), _mm256_add_epi16(p2, p3));
                 narrow[row] = _mm256_add_epi16(narrow[row], sums);
+                PIN(narrow[row]);
             }
         }
         for (uint32_t row = 0; row < count; row++)
@@ -191,8 +196,10 @@ static inline __attribute__((always_inline)) void batch_tile(const uint8_t *rows
                 for (uint32_t t = 0; t < count; t++) {
                     const __m256i value = _mm256_load_si256(
                         (const __m256i *)(values + t * x->stride + block * WF_BLOCK_WEIGHTS + quarter * WF_BLOCK_BYTES));
-                    for (uint32_t row = 0; row < row_count; row++)
+                    for (uint32_t row = 0; row < row_count; row++) {
                         narrow[row][t] = _mm256_add_epi16(narrow[row][t], _mm256_maddubs_epi16(weights[row], value));
+                        PIN(narrow[row][t]);
+                    }
                 }
             }
         }
