@@ -38,7 +38,10 @@ function checkTools(): void {
     { tool: "make", found: Bun.which("make") ?? Bun.which("ninja") },
   ].filter(({ found }) => found === null);
   if (missing.length === 0) return;
-  const install = process.platform === "darwin" ? "xcode-select --install; brew install cmake" : "sudo apt-get install -y build-essential cmake";
+  const install =
+    process.platform === "darwin"
+      ? "xcode-select --install; brew install cmake"
+      : "sudo apt-get install -y build-essential cmake";
   throw new Failure(`building needs ${missing.map(({ tool }) => tool).join(" and ")}; install with: ${install}`);
 }
 

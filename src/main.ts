@@ -5,22 +5,25 @@
  */
 
 import { version } from "../package.json";
-import { command as chat } from "./commands/chat.ts";
 import type { Command } from "./commands/command.ts";
-import { command as convert } from "./commands/convert.ts";
-import { command as inspect } from "./commands/inspect.ts";
-import { command as serve } from "./commands/serve.ts";
 import { Failure, UsageError } from "./errors.ts";
 
-const commands: Command[] = [serve, chat, convert, inspect];
+/** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
+const commands: Record<string, () => Promise<{ command: Command }>> = {
+  serve: () => import("./commands/serve.ts"),
+  chat: () => import("./commands/chat.ts"),
+  convert: () => import("./commands/convert.ts"),
+  inspect: () => import("./commands/inspect.ts"),
+};
 
-function help(): string {
-  const width = Math.max(...commands.map((command) => command.name.length));
+async function help(): Promise<string> {
+  const loaded = await Promise.all(Object.values(commands).map(async (load) => (await load()).command));
+  const width = Math.max(...loaded.map((command) => command.name.length));
   return `wrinklefree ${version}: serves 1.58-bit language models from a CPU
 
 usage: wrinklefree <command> [options]
 
-${commands.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`).join("\n")}
+${loaded.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`).join("\n")}
 
 'wrinklefree <command> --help' describes a command. Without a model, serve and chat use a small embedded demo.
 `;
@@ -34,15 +37,19 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   if (name === "--help" || name === "-h" || name === "help") {
-    process.stdout.write(help());
+    process.stdout.write(await help());
     return 0;
   }
-  const command = commands.find((candidate) => candidate.name === name);
-  if (command === undefined) {
-    if (name === undefined) process.stderr.write(help());
-    else console.error(`wrinklefree: there is no command '${name}'; 'wrinklefree --help' lists them`);
+  if (name === undefined) {
+    process.stderr.write(await help());
     return 2;
   }
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (load === undefined) {
+    console.error(`wrinklefree: there is no command '${name}'; 'wrinklefree --help' lists them`);
+    return 2;
+  }
+  const { command } = await load();
   if (rest.includes("--help") || rest.includes("-h")) {
     process.stdout.write(command.usage);
     return 0;
@@ -51,7 +58,7 @@ async function main(args: string[]): Promise<number> {
     return await command.run(rest);
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`wrinklefree ${command.name}: ${error.message}; 'wrinklefree ${command.name} --help' shows the options`);
+      console.error(`wrinklefree ${name}: ${error.message}; 'wrinklefree ${name} --help' shows the options`);
       return 2;
     }
     if (error instanceof Failure) {

@@ -8,7 +8,11 @@ import { UsageError } from "../errors.ts";
  *
  * @throws UsageError for an unknown option, a missing value, or more than `positionals` plain arguments.
  */
-export function parseOptions<Options extends ParseArgsOptionsConfig>(args: string[], options: Options, positionals: number) {
+export function parseOptions<Options extends ParseArgsOptionsConfig>(
+  args: string[],
+  options: Options,
+  positionals: number,
+) {
   let parsed: ReturnType<typeof parseArgs<{ args: string[]; options: Options; allowPositionals: true; strict: true }>>;
   try {
     parsed = parseArgs({ args, options, allowPositionals: true, strict: true });

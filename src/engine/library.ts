@@ -3,7 +3,7 @@
  * take and give ordinary values, and that throw a Failure where C reports one.
  */
 
-import { dlopen, type Pointer } from "bun:ffi";
+import { dlopen } from "bun:ffi";
 import { accessSync, constants } from "node:fs";
 import { tmpdir } from "node:os";
 import libraryPath from "../../build/native/libwrinklefree.so" with { type: "file" };
@@ -123,13 +123,13 @@ export function packStruct<L extends Layout>(
  * @throws Failure when WRINKLEFREE_CPU names none that this processor can run.
  */
 export function cpuTier(): string {
-  const tier = library().wf_cpu_tier();
-  if (tier === null || tier.ptr === null || tier.ptr === 0) {
+  const tier = library().wf_cpu_tier() as string | null; // bun's types leave out that NULL becomes null
+  if (tier === null) {
     throw new Failure(
       `WRINKLEFREE_CPU=${process.env.WRINKLEFREE_CPU} names no kernel tier that this processor can run; unset it, or use 'scalar'`,
     );
   }
-  return tier.toString();
+  return tier;
 }
 
 /** The cores that this process may run on. */

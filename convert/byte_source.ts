@@ -1,0 +1,116 @@
+/**
+ * Where the readers of this folder get their bytes from: a file of any size, or bytes in memory. Both are read at positions, a
+ * piece at a time, so that no file is ever held whole; and both name themselves, so that every fault can say where it is.
+ */
+
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { Failure } from "../src/errors.ts";
+
+/** Bytes that can be read at any position. */
+export interface ByteSource {
+  /** The path, or what stands for it in messages. */
+  readonly name: string;
+  /** Size in bytes when it was opened. */
+  readonly size: number;
+  /**
+   * Fills `target` with the bytes from `position` on.
+   *
+   * @throws Failure when they are not all there
+   */
+  read(position: number, target: Uint8Array): void;
+  /** Gives the file back. Nothing may be read afterwards. */
+  close(): void;
+}
+
+/**
+ * Opens a file for reading.
+ *
+ * @throws Failure naming the path when it cannot be opened or is not a regular file
+ */
+export function openByteSource(path: string): ByteSource {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, "r");
+  } catch (error) {
+    throw new Failure(`${path}: ${describeSystemError(error)}`);
+  }
+  const status = fstatSync(descriptor);
+  if (!status.isFile()) {
+    closeSync(descriptor);
+    throw new Failure(`${path}: ${status.isDirectory() ? "is a directory, not a file" : "is not a regular file"}`);
+  }
+  return {
+    name: path,
+    size: status.size,
+    read(position, target) {
+      let filled = 0;
+      while (filled < target.length) {
+        let count: number;
+        try {
+          count = readSync(descriptor, target, filled, target.length - filled, position + filled);
+        } catch (error) {
+          throw new Failure(`${path}: cannot be read at byte ${position + filled}: ${describeSystemError(error)}`);
+        }
+        if (count === 0)
+          throw new Failure(`${path}: truncated: ends at byte ${position + filled} while it is being read`);
+        filled += count;
+      }
+    },
+    close() {
+      closeSync(descriptor);
+    },
+  };
+}
+
+/** Reads from bytes that are already in memory; `name` stands for the path in messages. */
+export function memoryByteSource(bytes: Uint8Array, name: string): ByteSource {
+  return {
+    name,
+    size: bytes.length,
+    read(position, target) {
+      const piece = bytes.subarray(position, position + target.length);
+      if (piece.length < target.length) throw new Failure(`${name}: truncated: ends at byte ${bytes.length}`);
+      target.set(piece);
+    },
+    close() {},
+  };
+}
+
+/**
+ * Reads a whole small file.
+ *
+ * @param limit most bytes that it may have
+ * @throws Failure naming the path when it cannot be read or is larger
+ */
+export function readSmallFile(path: string, limit: number): Uint8Array {
+  const source = openByteSource(path);
+  try {
+    if (source.size > limit) throw new Failure(`${path}: ${source.size} bytes are over the limit of ${limit}`);
+    const bytes = new Uint8Array(source.size);
+    source.read(0, bytes);
+    return bytes;
+  } finally {
+    source.close();
+  }
+}
+
+/** What went wrong in a call to the operating system, in words and without its path. */
+export function describeSystemError(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  const words: Record<string, string> = {
+    ENOENT: "no such file or directory",
+    ENOTDIR: "a part of the path is not a directory",
+    EACCES: "permission denied",
+    EPERM: "operation not permitted",
+    EISDIR: "is a directory",
+    ENOSPC: "no space left on the device",
+    EDQUOT: "disk quota exceeded",
+    EROFS: "the file system is read-only",
+    EFBIG: "the file would be larger than allowed here",
+    EIO: "input/output error",
+    EMFILE: "too many open files",
+    ELOOP: "too many levels of symbolic links",
+    ENAMETOOLONG: "the file name is too long",
+  };
+  return (code !== undefined && words[code]) || (error as Error).message;
+}

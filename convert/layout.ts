@@ -1,0 +1,111 @@
+/**
+ * The tensors of a packed file, in their order: the one place in TypeScript that knows which tensors a configuration demands and
+ * what shape each has. The converter writes this list, the reader of packed files demands it, and the inspector prints it.
+ *
+ * Every tensor's size is a multiple of 64 bytes, so that each begins at a multiple of 64 with no gap in between: norms are padded
+ * with zeros to a multiple of 16 elements, assets with NUL bytes, embeddings with rows of zeros.
+ */
+
+import type { ModelConfig } from "./model_config.ts";
+import type { Dtype } from "./safetensors.ts";
+
+/** The version of the packed format that this code writes and reads. */
+export const FORMAT_VERSION = 1;
+
+/** Every tensor begins at a multiple of this many bytes. */
+export const ALIGNMENT = 64;
+
+/** The files of a checkpoint that travel inside the packed file as `assets/<name>`, in this order. */
+export const assetNames = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "generation_config.json",
+  "chat_template.jinja",
+  "config.json",
+] as const;
+
+/** One tensor of the packed file and what it holds. */
+export interface LayoutEntry {
+  name: string;
+  dtype: Dtype;
+  shape: number[];
+  /** What the source has under the same name: rows × columns, or one row for a norm; null for assets. */
+  source: { rows: number; columns: number } | null;
+  kind: "embedding" | "norm" | "ternary" | "scale" | "asset";
+}
+
+/** Bytes of one packed row: blocks of 128 weights, 32 bytes each. The same as wf_packed_row_bytes. */
+export function packedRowBytes(columns: number): number {
+  return Math.ceil(columns / 128) * 32;
+}
+
+/**
+ * The tensors of a packed file.
+ *
+ * @param assets the size in bytes of each asset, before padding
+ */
+export function packedLayout(config: ModelConfig, assets: Map<string, number>): LayoutEntry[] {
+  const { vocabSize, hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
+  const entries: LayoutEntry[] = [];
+  const embedding = (name: string) => {
+    const shape = [paddedRows(vocabSize, hiddenSize * 2), hiddenSize];
+    entries.push({ name, dtype: "BF16", shape, source: { rows: vocabSize, columns: hiddenSize }, kind: "embedding" });
+  };
+  const norm = (name: string, size: number) => {
+    entries.push({ name, dtype: "F32", shape: [roundUp(size, 16)], source: { rows: 1, columns: size }, kind: "norm" });
+  };
+  const linear = (name: string, rows: number, columns: number) => {
+    const shape = [rows, packedRowBytes(columns)];
+    entries.push({ name: `${name}.weight`, dtype: "U8", shape, source: { rows, columns }, kind: "ternary" });
+    entries.push({
+      name: `${name}.weight_scale`,
+      dtype: "F32",
+      shape: [16],
+      source: { rows: 1, columns: 1 },
+      kind: "scale",
+    });
+  };
+
+  embedding("model.embed_tokens.weight");
+  if (!config.tiedEmbeddings) embedding("lm_head.weight");
+  for (let layer = 0; layer < config.layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    norm(`${prefix}.input_layernorm.weight`, hiddenSize);
+    linear(`${prefix}.self_attn.q_proj`, heads * headDim, hiddenSize);
+    linear(`${prefix}.self_attn.k_proj`, kvHeads * headDim, hiddenSize);
+    linear(`${prefix}.self_attn.v_proj`, kvHeads * headDim, hiddenSize);
+    if (config.subNorms) norm(`${prefix}.self_attn.attn_sub_norm.weight`, heads * headDim);
+    linear(`${prefix}.self_attn.o_proj`, hiddenSize, heads * headDim);
+    norm(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
+    linear(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize);
+    linear(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize);
+    if (config.subNorms) norm(`${prefix}.mlp.ffn_sub_norm.weight`, intermediateSize);
+    linear(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize);
+  }
+  norm("model.norm.weight", hiddenSize);
+  for (const name of assetNames) {
+    const size = assets.get(name);
+    if (size === undefined || size === 0) continue;
+    entries.push({
+      name: `assets/${name}`,
+      dtype: "U8",
+      shape: [roundUp(size, ALIGNMENT)],
+      source: null,
+      kind: "asset",
+    });
+  }
+  return entries;
+}
+
+/** The least number of rows, at least `rows`, whose bytes together are a multiple of the alignment. */
+function paddedRows(rows: number, rowBytes: number): number {
+  let padded = rows;
+  while ((padded * rowBytes) % ALIGNMENT !== 0) padded++;
+  return padded;
+}
+
+/** The least multiple of `unit` that is not below `size`. */
+function roundUp(size: number, unit: number): number {
+  return Math.ceil(size / unit) * unit;
+}

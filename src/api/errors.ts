@@ -1,0 +1,81 @@
+/**
+ * The errors that clients see, in OpenAI's shape: {"error": {"message", "type", "param", "code"}}, all four keys always there.
+ * Whatever else goes wrong inside becomes a plain 500 that tells nothing of the inside.
+ */
+
+/** Fields of an error's body beside the message. */
+export interface ErrorDetails {
+  /** The parameter at fault, as a path: messages[0].content. */
+  param?: string;
+  /** A word for programs: context_length_exceeded. */
+  code?: string;
+  /** Further fields of the error object. */
+  extra?: Record<string, unknown>;
+  /** Headers of the answer, Retry-After above all. */
+  headers?: Record<string, string>;
+}
+
+/** A request that is answered with an error. */
+export class ApiError extends Error {
+  override name = "ApiError";
+  readonly status: number;
+  readonly details: ErrorDetails;
+
+  constructor(status: number, message: string, details: ErrorDetails = {}) {
+    super(message);
+    this.status = status;
+    this.details = details;
+  }
+
+  /** The JSON body. */
+  get body(): { error: Record<string, unknown> } {
+    const { param = null, code = null, extra } = this.details;
+    return { error: { message: this.message, type: typeOf(this.status), param, code, ...extra } };
+  }
+
+  /** The whole answer. */
+  response(): Response {
+    return Response.json(this.body, { status: this.status, headers: this.details.headers });
+  }
+}
+
+function typeOf(status: number): string {
+  if (status === 429) return "rate_limit_error";
+  if (status >= 500) return "server_error";
+  return "invalid_request_error";
+}
+
+/** A 400 that names the parameter at fault. */
+export function invalid(param: string, code: string | undefined, message: string): ApiError {
+  return new ApiError(400, message, { param, code });
+}
+
+/** A parameter that would change the answer and can't be honoured: refused rather than ignored. */
+export function unsupported(param: string, what: string): ApiError {
+  return invalid(param, "unsupported_parameter", `Unsupported parameter: '${param}': ${what}.`);
+}
+
+/** A prompt that doesn't leave room for a single token of answer. */
+export function contextLengthExceeded(
+  param: string,
+  context: number,
+  promptTokens: number,
+  isExact: boolean,
+): ApiError {
+  const count = `${isExact ? "" : "at least "}${promptTokens}`;
+  return new ApiError(
+    400,
+    `This model's maximum context length is ${context} tokens. However, your ${param} resulted in ${count} tokens. ` +
+      `Please reduce the length of the ${param}.`,
+    { param, code: "context_length_exceeded", extra: { n_prompt_tokens: promptTokens, n_ctx: context } },
+  );
+}
+
+/** Whatever was thrown, as an error for a client. Anything unexpected is reported on stderr and reads as a plain 500. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  process.stderr.write(
+    `wrinklefree: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+  return new ApiError(500, "The server had an internal error while processing your request.");
+}

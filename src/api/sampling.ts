@@ -1,0 +1,143 @@
+/**
+ * The parameters of a request that say how tokens are chosen and when an answer ends. Every endpoint that generates reads them
+ * here, so that they mean the same everywhere.
+ */
+
+import type { Sampling } from "../engine/engine.ts";
+import { invalid } from "./errors.ts";
+import {
+  checkRange,
+  invalidType,
+  type JsonObject,
+  optionalArray,
+  optionalBoolean,
+  optionalDecimal,
+  optionalInteger,
+  optionalObject,
+  readInteger,
+} from "./schema.ts";
+
+/** Most stop strings of a request; each costs a comparison per character of the answer. */
+const STOP_STRINGS_MAX = 64;
+
+/** Most stop ids of a request. */
+const STOP_IDS_MAX = 1024;
+
+/** What the server brings to a request's sampling. */
+export interface SamplingContext {
+  /** Ids of the model's vocabulary: 0 to vocabularySize - 1. */
+  vocabularySize: number;
+  /** Tokens that prompt and answer may have together. */
+  context: number;
+  /** Used when a request sets neither a temperature nor top_p, top_k or min_p. */
+  defaultTemperature: number;
+}
+
+/** How the answers to one request are generated. */
+export interface GenerationParameters {
+  /** For choice 0; see choiceSampling. */
+  sampling: Sampling;
+  /** Choices wanted. */
+  choices: number;
+  /** Strings that end an answer. */
+  stops: string[];
+}
+
+/** Reads the parameters. @throws ApiError 400 naming the parameter that is wrong. */
+export function readGenerationParameters(body: JsonObject, context: SamplingContext): GenerationParameters {
+  const topP = optionalDecimal(body, "top_p", { low: 0, high: 1 });
+  const topK = optionalInteger(body, "top_k", { low: -1, high: 2 ** 31 - 1 });
+  const minP = optionalDecimal(body, "min_p", { low: 0, high: 1 });
+  const isSampled = topP !== undefined || topK !== undefined || minP !== undefined;
+  const temperature = optionalDecimal(body, "temperature", { low: 0, high: 2 });
+  const maxTokens =
+    optionalInteger(body, "max_completion_tokens", { low: 1 }) ?? optionalInteger(body, "max_tokens", { low: 1 });
+  const minTokens = optionalInteger(body, "min_tokens", { low: 0 }) ?? 0;
+  if (maxTokens !== undefined && minTokens > maxTokens) {
+    throw invalid(
+      "min_tokens",
+      "integer_above_max_value",
+      "Invalid 'min_tokens': must not be over the maximum number of tokens.",
+    );
+  }
+  return {
+    sampling: {
+      temperature: temperature ?? (isSampled ? 1 : context.defaultTemperature),
+      topP: topP ?? 1,
+      topK: Math.max(0, topK ?? 0), // -1 is vLLM's way to say off
+      minP: minP ?? 0,
+      repetitionPenalty: readRepetitionPenalty(body),
+      frequencyPenalty: optionalDecimal(body, "frequency_penalty", { low: -2, high: 2 }) ?? 0,
+      presencePenalty: optionalDecimal(body, "presence_penalty", { low: -2, high: 2 }) ?? 0,
+      maxTokens: Math.min(maxTokens ?? context.context, context.context),
+      minTokens: Math.min(minTokens, context.context),
+      ignoreEos: optionalBoolean(body, "ignore_eos"),
+      seed: readSeed(body),
+      stopIds: readStopIds(body, context.vocabularySize),
+      logitBias: readLogitBias(body, context.vocabularySize),
+    },
+    choices: optionalInteger(body, "n", { low: 1, high: 128 }) ?? 1,
+    stops: readStops(body),
+  };
+}
+
+/** The sampling of one choice: all choices draw from the same distribution with seeds of their own. */
+export function choiceSampling(sampling: Sampling, choice: number): Sampling {
+  return { ...sampling, seed: BigInt.asUintN(64, sampling.seed + BigInt(choice)) };
+}
+
+/** Also under llama.cpp's name. The bounds are those within which a 32-bit float divides logits sensibly. */
+function readRepetitionPenalty(body: JsonObject): number {
+  const name = (body.repetition_penalty ?? undefined) === undefined ? "repeat_penalty" : "repetition_penalty";
+  return optionalDecimal(body, name, { low: 0.001, high: 1000 }) ?? 1;
+}
+
+/** Any integer, taken modulo 2^64. A request without a seed gets a random one. */
+function readSeed(body: JsonObject): bigint {
+  const value = body.seed ?? undefined;
+  if (value === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
+  if (typeof value !== "number" || !Number.isInteger(value)) throw invalidType("seed", "an integer", value);
+  return BigInt.asUintN(64, BigInt(value));
+}
+
+function readStops(body: JsonObject): string[] {
+  const value = body.stop ?? undefined;
+  if (value === undefined) return [];
+  if (typeof value !== "string" && !Array.isArray(value))
+    throw invalidType("stop", "a string or an array of strings", value);
+  const stops = typeof value === "string" ? [value] : (optionalArray(body, "stop", STOP_STRINGS_MAX) as unknown[]);
+  return stops.map((stop, i) => {
+    const path = Array.isArray(value) ? `stop[${i}]` : "stop";
+    if (typeof stop !== "string") throw invalidType(path, "a string", stop);
+    if (stop === "") {
+      throw invalid(
+        path,
+        "string_below_min_length",
+        `Invalid '${path}': empty string. Expected a string with minimum length 1.`,
+      );
+    }
+    return stop;
+  });
+}
+
+function readStopIds(body: JsonObject, vocabularySize: number): number[] {
+  const ids = optionalArray(body, "stop_token_ids", STOP_IDS_MAX) ?? [];
+  return ids.map((id, i) => readInteger(id, `stop_token_ids[${i}]`, { low: 0, high: vocabularySize - 1 }));
+}
+
+function readLogitBias(body: JsonObject, vocabularySize: number): Map<number, number> {
+  const biases = new Map<number, number>();
+  for (const [key, value] of Object.entries(optionalObject(body, "logit_bias") ?? {})) {
+    const id = Number(key);
+    if (!/^\d{1,10}$/.test(key) || id >= vocabularySize) {
+      throw invalid(
+        "logit_bias",
+        "invalid_value",
+        `Invalid key in 'logit_bias': expected token ids from 0 to ${vocabularySize - 1} of this model's vocabulary.`,
+      );
+    }
+    if (typeof value !== "number") throw invalidType("logit_bias", "an object of decimals", value);
+    biases.set(id, checkRange(value, "logit_bias", "decimal", { low: -100, high: 100 }));
+  }
+  return biases;
+}

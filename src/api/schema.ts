@@ -1,0 +1,125 @@
+/**
+ * Reads values out of a request's JSON and says what is wrong with them in OpenAI's words: the parameter's path, a code, and a
+ * message that names what was expected. What was sent is never repeated, since it may be a prompt.
+ */
+
+import { invalid } from "./errors.ts";
+
+/** A JSON object of a request. Fields that nobody asks for are ignored. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Bounds of a number. */
+export interface Range {
+  low?: number;
+  high?: number;
+}
+
+/** What a value is, for messages: "a string", "null". */
+function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value === "object") return "an object";
+  if (typeof value === "number") return Number.isInteger(value) ? "an integer" : "a decimal";
+  return `a ${typeof value}`;
+}
+
+/** The error for a value of the wrong type. */
+export function invalidType(path: string, expected: string, value: unknown) {
+  return invalid(
+    path,
+    "invalid_type",
+    `Invalid type for '${path}': expected ${expected}, but got ${kindOf(value)} instead.`,
+  );
+}
+
+/** The error for a parameter that has to be there. */
+export function missing(path: string) {
+  return invalid(path, "missing_required_parameter", `Missing required parameter: '${path}'.`);
+}
+
+/** The error for a value that is none of those allowed. */
+export function invalidValue(path: string, expected: string) {
+  return invalid(path, "invalid_value", `Invalid value for '${path}': expected ${expected}.`);
+}
+
+/** Whether a value is a JSON object. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A decimal number within bounds; undefined when absent or null. */
+export function optionalDecimal(body: JsonObject, name: string, range: Range): number | undefined {
+  const value = body[name] ?? undefined;
+  if (value === undefined) return undefined;
+  if (typeof value !== "number") throw invalidType(name, "a decimal", value);
+  return checkRange(value, name, "decimal", range);
+}
+
+/** A whole number within bounds; undefined when absent or null. */
+export function optionalInteger(body: JsonObject, name: string, range: Range): number | undefined {
+  const value = body[name] ?? undefined;
+  if (value === undefined) return undefined;
+  return readInteger(value, name, range);
+}
+
+/** A whole number within bounds, found at `path`. */
+export function readInteger(value: unknown, path: string, range: Range): number {
+  if (typeof value !== "number" || !Number.isInteger(value)) throw invalidType(path, "an integer", value);
+  return checkRange(value, path, "integer", range);
+}
+
+/** Checks a number's bounds. */
+export function checkRange(value: number, path: string, kind: "decimal" | "integer", range: Range): number {
+  const { low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY } = range;
+  if (value < low) {
+    throw invalid(
+      path,
+      `${kind}_below_min_value`,
+      `Invalid '${path}': ${kind} below minimum value. Expected a value >= ${low}.`,
+    );
+  }
+  if (value > high) {
+    throw invalid(
+      path,
+      `${kind}_above_max_value`,
+      `Invalid '${path}': ${kind} above maximum value. Expected a value <= ${high}.`,
+    );
+  }
+  return value;
+}
+
+/** A boolean; false when absent or null. */
+export function optionalBoolean(body: JsonObject, name: string): boolean {
+  const value = body[name] ?? false;
+  if (typeof value !== "boolean") throw invalidType(name, "a boolean", value);
+  return value;
+}
+
+/** A string; undefined when absent or null. */
+export function optionalString(body: JsonObject, name: string): string | undefined {
+  const value = body[name] ?? undefined;
+  if (value !== undefined && typeof value !== "string") throw invalidType(name, "a string", value);
+  return value;
+}
+
+/** An object; undefined when absent or null. */
+export function optionalObject(body: JsonObject, name: string): JsonObject | undefined {
+  const value = body[name] ?? undefined;
+  if (value !== undefined && !isObject(value)) throw invalidType(name, "an object", value);
+  return value as JsonObject | undefined;
+}
+
+/** An array of at most `lengthMax` elements; undefined when absent or null. */
+export function optionalArray(body: JsonObject, name: string, lengthMax: number): unknown[] | undefined {
+  const value = body[name] ?? undefined;
+  if (value === undefined) return undefined;
+  if (!Array.isArray(value)) throw invalidType(name, "an array", value);
+  if (value.length > lengthMax) {
+    throw invalid(
+      name,
+      "array_above_max_length",
+      `Invalid '${name}': array too long. Expected an array with maximum length ${lengthMax}.`,
+    );
+  }
+  return value;
+}

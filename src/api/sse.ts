@@ -1,0 +1,100 @@
+/**
+ * Server-sent events: objects to `data:` lines on a socket.
+ *
+ * The stream is pulled: the next object is only asked for when the socket has room, so what waits for a slow reader is what the
+ * kernel buffers plus one event. (Bun 1.4.5 calls `pull` for a stream with highWaterMark 0 exactly then, and calls `cancel` as
+ * soon as the client is gone, before the first event too.) What the engine makes meanwhile waits as token ids, no more of them
+ * than the context holds.
+ */
+
+import { toApiError } from "./errors.ts";
+
+/** A silent connection gets a comment this often, so that no proxy takes it for dead. */
+const PING_INTERVAL_MS = 15_000;
+
+const PING = Symbol("ping");
+
+const DONE = "data: [DONE]\n\n";
+
+/**
+ * Answers with a stream of events, `data: [DONE]` at its end.
+ *
+ * @param events one object each; it is asked for the first one at once. If it throws, an error event is sent in its place and the
+ *   stream ends. If the client leaves it is returned, so that its `finally` blocks run.
+ * @param client fires when the client has left. Whatever `events` may be waiting for has to end by it too.
+ * @param pingIntervalMs silence after which a comment is sent.
+ */
+export function eventStream(
+  events: AsyncGenerator<object>,
+  client: AbortSignal,
+  pingIntervalMs: number = PING_INTERVAL_MS,
+): Response {
+  const encoder = new TextEncoder();
+  let isOpen = true;
+  let next: Promise<IteratorResult<object>> | undefined = events.next();
+  // Nobody may be waiting for it yet when it fails.
+  next.catch(() => undefined);
+
+  // A client may leave before anything asks for the stream, and then nothing cancels it either: hence the signal beside `cancel`.
+  async function leave(): Promise<void> {
+    isOpen = false;
+    await events.return(undefined).catch(() => undefined);
+  }
+  if (client.aborted) leave();
+  client.addEventListener("abort", leave, { once: true });
+
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        let text: string;
+        let isLast = false;
+        try {
+          next ??= events.next();
+          const result = await firstOrPing(next, pingIntervalMs);
+          if (result === PING) {
+            text = ": ping\n\n";
+          } else {
+            next = undefined;
+            isLast = result.done === true;
+            text = isLast ? DONE : line(result.value);
+          }
+        } catch (error) {
+          isLast = true;
+          text = line(toApiError(error).body) + DONE;
+        }
+        if (!isOpen) return;
+        controller.enqueue(encoder.encode(text));
+        if (!isLast) return;
+        client.removeEventListener("abort", leave);
+        controller.close();
+      },
+      cancel: leave,
+    },
+    { highWaterMark: 0 },
+  );
+  return new Response(stream, {
+    headers: {
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache",
+      // nginx would otherwise collect the answer before passing it on.
+      "x-accel-buffering": "no",
+    },
+  });
+}
+
+function line(value: object): string {
+  return `data: ${JSON.stringify(value)}\n\n`;
+}
+
+/** Waits for a promise, but no longer than until a ping is due. */
+async function firstOrPing<T>(promise: Promise<T>, pingIntervalMs: number): Promise<T | typeof PING> {
+  let timer: NodeJS.Timeout | undefined;
+  const ping = new Promise<typeof PING>((resolve) => {
+    timer = setTimeout(resolve, pingIntervalMs, PING);
+  });
+  try {
+    return await Promise.race([promise, ping]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,47 @@
+/** `wrinklefree convert`: makes a packed file from a checkpoint. */
+
+import { statSync } from "node:fs";
+import { convertCheckpoint } from "../../convert/convert.ts";
+import { interruptible } from "../../convert/interrupt.ts";
+import { formatBytes, showProgress } from "../../convert/progress.ts";
+import { UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { parseOptions } from "./options.ts";
+
+export const command: Command = {
+  name: "convert",
+  summary: "make a packed file (.wf) from a Hugging Face checkpoint",
+  usage: `usage: wrinklefree convert SOURCE OUTPUT.wf [--force]
+
+Makes one packed file from a Hugging Face checkpoint: a directory with config.json, safetensors files and the tokenizer. The
+weights may be master weights (bf16, f16, f32), which are quantised, or packed already (uint8). The packed file is a whole model;
+serve, chat and inspect take it as it is.
+
+  --force    replace OUTPUT.wf if it exists
+  --help     show this text
+`,
+  async run(args) {
+    const { values, positionals } = parseOptions(args, { force: { type: "boolean", default: false } }, 2);
+    const [source, output] = positionals;
+    if (source === undefined || output === undefined)
+      throw new UsageError("convert takes a SOURCE directory and an OUTPUT.wf");
+    if (!output.endsWith(".wf")) throw new UsageError(`the output '${output}' must end in .wf`);
+    const started = performance.now();
+    const progress = showProgress("converting");
+    try {
+      await interruptible((signal) =>
+        convertCheckpoint(source, output, {
+          replace: values.force,
+          signal,
+          onProgress: progress.update,
+          onNotice: (notice) => console.error(`${source}: ${notice}`),
+        }),
+      );
+    } finally {
+      progress.finish();
+    }
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    console.log(`${output}: ${formatBytes(statSync(output).size)} in ${seconds} s`);
+    return 0;
+  },
+};

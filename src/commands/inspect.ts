@@ -1,0 +1,157 @@
+/** `wrinklefree inspect`: says what a model is, from its headers alone. */
+
+import { statSync } from "node:fs";
+import { openCheckpoint } from "../../convert/checkpoint.ts";
+import { printable } from "../../convert/config_fields.ts";
+import { FORMAT_VERSION } from "../../convert/layout.ts";
+import { encodeModelConfig, type ModelConfig, parameterCount } from "../../convert/model_config.ts";
+import { readPackedModel } from "../../convert/packed.ts";
+import { formatBytes } from "../../convert/progress.ts";
+import type { TensorEntry } from "../../convert/safetensors.ts";
+import { Failure, UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { parseOptions } from "./options.ts";
+
+/** What there is to say of a model, whichever form it has. */
+interface Inspection {
+  path: string;
+  /** What kind of file or directory it is. */
+  format: string;
+  /** The checkpoint's name. */
+  source: string;
+  /** The hash of the checkpoint that a packed file was made from; null for a checkpoint. */
+  sourceSha256: string | null;
+  /** Bytes of the tensors. */
+  tensorBytes: number;
+  config: ModelConfig;
+  tensors: TensorEntry[];
+  assets: Map<string, Uint8Array>;
+}
+
+export const command: Command = {
+  name: "inspect",
+  summary: "show what a model is: configuration, tensors, files inside",
+  usage: `usage: wrinklefree inspect MODEL [--json]
+
+Shows what a packed file (.wf) or a Hugging Face directory holds, after the same checks as before serving it. Only headers are
+read, so it takes no time whatever the size.
+
+  --json    print JSON
+  --help    show this text
+`,
+  async run(args) {
+    const { values, positionals } = parseOptions(args, { json: { type: "boolean", default: false } }, 1);
+    const [path] = positionals;
+    if (path === undefined) throw new UsageError("inspect takes a MODEL: a .wf file or a Hugging Face directory");
+    const inspection = await inspect(path);
+    process.stdout.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
+    return 0;
+  },
+};
+
+async function inspect(path: string): Promise<Inspection> {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status === undefined) throw new Failure(`${path}: no such file or directory`);
+  if (!status.isDirectory()) {
+    const { config, source, sourceSha256, tensors, assets } = await readPackedModel(path);
+    const format = `packed model, version ${FORMAT_VERSION}`;
+    return { path, format, source, sourceSha256, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
+  }
+  const checkpoint = openCheckpoint(path);
+  try {
+    const tensors = [...checkpoint.tensors.values()].map((tensor) => tensor.entry);
+    const { name: source, config, assets } = checkpoint;
+    const format = `Hugging Face checkpoint, weights: ${checkpoint.weights}`;
+    return { path, format, source, sourceSha256: null, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
+  } finally {
+    checkpoint.close();
+  }
+}
+
+function sumOfBytes(tensors: TensorEntry[]): number {
+  return tensors.reduce((sum, tensor) => sum + tensor.end - tensor.begin, 0);
+}
+
+function toJson(inspection: Inspection): object {
+  return {
+    path: inspection.path,
+    format: inspection.format,
+    source: inspection.source,
+    source_sha256: inspection.sourceSha256,
+    parameters: parameterCount(inspection.config),
+    tensor_bytes: inspection.tensorBytes,
+    config: JSON.parse(encodeModelConfig(inspection.config)),
+    tensors: inspection.tensors.map(({ name, dtype, shape, begin, end }) => ({
+      name,
+      dtype,
+      shape,
+      bytes: end - begin,
+    })),
+    assets: [...inspection.assets].map(([name, bytes]) => ({ name, bytes: bytes.length })),
+  };
+}
+
+function toText(inspection: Inspection): string {
+  const { config, tensors, assets } = inspection;
+  const count = parameterCount(config);
+  const summary: [string, string][] = [
+    ["file", printable(inspection.path)],
+    ["format", inspection.format],
+    ["source", printable(inspection.source)],
+    ["source sha256", inspection.sourceSha256 ?? "-"],
+    ["architecture", printable(config.architecture)],
+    ["parameters", `${count} (${formatCount(count)})`],
+    ["tensors", `${tensors.length}, ${formatBytes(inspection.tensorBytes)}`],
+  ];
+  const settings: [string, string][] = [
+    ["vocabulary", `${config.vocabSize} tokens`],
+    ["hidden size", String(config.hiddenSize)],
+    ["intermediate size", String(config.intermediateSize)],
+    ["layers", String(config.layers)],
+    ["attention heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
+    ["context", `${config.context} tokens`],
+    ["rope theta", String(config.ropeTheta)],
+    ["norm epsilon", String(config.rmsNormEps)],
+    ["activation", config.activation],
+    ["sub-norms", config.subNorms ? "yes" : "no"],
+    ["head", config.tiedEmbeddings ? "the embedding" : "its own"],
+    ["begin of text", config.bosTokenId === null ? "-" : String(config.bosTokenId)],
+    ["end of text", config.eosTokenIds.length > 0 ? config.eosTokenIds.join(", ") : "-"],
+  ];
+  const weights = tensors.filter((tensor) => !tensor.name.startsWith("assets/"));
+  const tensorRows = weights.map((tensor) => [
+    tensor.name,
+    tensor.dtype,
+    `[${tensor.shape.join(", ")}]`,
+    formatBytes(tensor.end - tensor.begin),
+  ]);
+  const assetRows = [...assets].map(([name, bytes]) => [name, formatBytes(bytes.length)]);
+  const sections = [table(summary), `configuration\n${table(settings, "  ")}`, `tensors\n${table(tensorRows, "  ")}`];
+  if (assetRows.length > 0) sections.push(`files\n${table(assetRows, "  ")}`);
+  return sections.join("\n\n");
+}
+
+/** Rows with their columns under one another. */
+function table(rows: string[][], indent = ""): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
+  }
+  return rows
+    .map(
+      (row) =>
+        indent +
+        row
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** A count for people: 4.5 M, 2.41 G. */
+function formatCount(count: number): string {
+  if (count >= 1e9) return `${(count / 1e9).toFixed(2)} G`;
+  if (count >= 1e6) return `${(count / 1e6).toFixed(1)} M`;
+  return String(count);
+}

@@ -1,0 +1,68 @@
+/**
+ * The options of every command that runs a model: how many cores, how much memory.
+ */
+
+import { readFileSync } from "node:fs";
+import { UsageError } from "../errors.ts";
+import type { ServiceOptions } from "../server/service.ts";
+import { wholeNumber } from "./options.ts";
+
+/** For parseOptions. */
+export const modelOptions = {
+  threads: { type: "string" },
+  cpus: { type: "string" },
+  ctx: { type: "string" },
+} as const;
+
+/** Their lines of a --help text. */
+export const modelOptionsUsage = `  --threads N        threads that compute (default: one for each core)
+  --cpus LIST        pin the threads to these cores, as in 0-3,6
+  --ctx N            tokens that one request may hold, prompt and answer (default: the model's)`;
+
+/** Reads them. @throws UsageError. */
+export function readModelOptions(
+  values: { threads?: string; cpus?: string; ctx?: string },
+  parallel: number,
+): ServiceOptions {
+  return {
+    threads: values.threads === undefined ? 0 : wholeNumber(values.threads, "threads", 1, 256),
+    cpus: values.cpus === undefined ? [] : readCpuList(values.cpus),
+    context: values.ctx === undefined ? 0 : wholeNumber(values.ctx, "ctx", 16, 1 << 24),
+    parallel,
+  };
+}
+
+/** Reads the cores to pin to. */
+function readCpuList(text: string): number[] {
+  const cpus = parseCpuList(text);
+  if (cpus === undefined) throw new UsageError(`--cpus takes a list such as 0-3,6, not '${text}'`);
+  const allowed = allowedCpus();
+  const stranger = cpus.find((cpu) => allowed !== undefined && !allowed.includes(cpu));
+  if (stranger !== undefined) {
+    throw new UsageError(`--cpus names core ${stranger}; this process may run on ${allowed?.join(", ")}`);
+  }
+  if (new Set(cpus).size !== cpus.length) throw new UsageError(`--cpus names a core twice: '${text}'`);
+  return cpus;
+}
+
+/** Parses a list of cores in the kernel's notation, "0-3,6"; undefined when it is none. */
+function parseCpuList(text: string): number[] | undefined {
+  const cpus: number[] = [];
+  for (const part of text.split(",")) {
+    const [, first, last] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part.trim()) ?? [];
+    const [low, high] = [Number(first), Number(last ?? first)];
+    if (first === undefined || high < low) return undefined;
+    for (let cpu = low; cpu <= high; cpu++) cpus.push(cpu);
+  }
+  return cpus;
+}
+
+/** The cores that this process may run on; undefined where the system doesn't say. */
+function allowedCpus(): number[] | undefined {
+  try {
+    const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    return list === undefined ? undefined : parseCpuList(list);
+  } catch {
+    return undefined;
+  }
+}

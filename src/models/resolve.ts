@@ -1,0 +1,78 @@
+/**
+ * Turns what a person gave as a model into a packed model: nothing means the demonstration model inside the program, a .wf file
+ * is itself, and a Hugging Face directory is converted once and then found in the cache.
+ */
+
+import { existsSync, statSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { convertCheckpoint } from "../../convert/convert.ts";
+import { interruptible } from "../../convert/interrupt.ts";
+import { type PackedModel, readPackedModel } from "../../convert/packed.ts";
+import { showProgress } from "../../convert/progress.ts";
+import { Failure } from "../errors.ts";
+import { cachePlace, openCacheDirectory } from "./cache.ts";
+import { readDemoModel } from "./demo.ts";
+
+/** A model that can be opened: by its path, or for the demonstration model from its bytes. */
+export interface ResolvedModel {
+  packed: PackedModel;
+  path?: string;
+  bytes?: Uint8Array;
+  /** What to call it: the file's or the directory's name. */
+  name: string;
+}
+
+/**
+ * Finds or makes the packed model.
+ *
+ * @param argument a .wf file, a Hugging Face directory, or undefined for the demonstration model
+ * @throws Failure, one line, when there is no such model or it cannot be used
+ */
+export async function resolveModel(argument: string | undefined): Promise<ResolvedModel> {
+  if (argument === undefined) {
+    const bytes = await readDemoModel();
+    const packed = await readPackedModel(bytes, "the built-in model");
+    return { packed, bytes, name: packed.source };
+  }
+  const status = statSync(argument, { throwIfNoEntry: false });
+  if (status === undefined) throw new Failure(`${argument}: no such file or directory`);
+  if (status.isDirectory()) {
+    const packed = await convertOnce(argument);
+    return { packed, path: packed.path, name: basename(resolve(argument)) };
+  }
+  const packed = await readPackedModel(argument);
+  return { packed, path: argument, name: basename(argument).replace(/\.wf$/, "") };
+}
+
+async function convertOnce(directory: string): Promise<PackedModel> {
+  const place = cachePlace(openCacheDirectory(), directory);
+  if (existsSync(place.path)) {
+    try {
+      return await readPackedModel(place.path);
+    } catch (error) {
+      // A damaged cache is no reason to give up: the source is here.
+      if (!(error instanceof Failure)) throw error;
+      console.error(`${error.message}; converting again`);
+    }
+  }
+  let announced = false;
+  const progress = showProgress("converting");
+  try {
+    await interruptible((signal) =>
+      convertCheckpoint(directory, place.path, {
+        replace: true,
+        signal,
+        onProgress: (state) => {
+          if (!announced) console.error(`converting ${directory} to ${place.path}, once`);
+          announced = true;
+          progress.update(state);
+        },
+        onNotice: (notice) => console.error(`${directory}: ${notice}`),
+      }),
+    );
+  } finally {
+    progress.finish();
+  }
+  place.removeStale();
+  return await readPackedModel(place.path);
+}

@@ -1,0 +1,75 @@
+/**
+ * What a request may send: how much, in what form, and under which host name.
+ */
+
+import { ApiError } from "../api/errors.ts";
+import { isObject, type JsonObject } from "../api/schema.ts";
+
+/** Largest body of a request, in bytes. A prompt that fills a context of 100,000 tokens has about a tenth of it. */
+export const BODY_BYTES_MAX = 8 * 1024 * 1024;
+
+/**
+ * Reads a request's body as a JSON object.
+ *
+ * The size is checked here, while reading, and not by Bun.serve, which would answer without our error shape.
+ *
+ * @throws ApiError 400 or 413.
+ */
+export async function readJsonBody(request: Request): Promise<JsonObject> {
+  const type = request.headers.get("content-type") ?? "";
+  if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type)) {
+    throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
+  }
+  const text = await readBody(request);
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw new ApiError(400, "We could not parse the JSON body of your request.");
+  }
+  if (!isObject(body)) throw new ApiError(400, "The body of your request has to be a JSON object.");
+  return body;
+}
+
+async function readBody(request: Request): Promise<string> {
+  const tooLarge = () => new ApiError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
+  if (Number(request.headers.get("content-length") ?? 0) > BODY_BYTES_MAX) throw tooLarge();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const part of request.body ?? []) {
+      size += part.length;
+      if (size > BODY_BYTES_MAX) throw tooLarge();
+      parts.push(part);
+    }
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    // Nobody will read it: the client left in the middle of its own request.
+    throw new ApiError(400, "The connection ended before the body of your request did.");
+  }
+  return new TextDecoder().decode(Buffer.concat(parts));
+}
+
+/** Whether an address or host name, without a port, means this machine only. */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase().replace(/^\[|\]$/g, "");
+  return name === "localhost" || name.endsWith(".localhost") || name === "::1" || /^127\.\d+\.\d+\.\d+$/.test(name);
+}
+
+/**
+ * Checks the host that a browser thinks it is talking to. A page of a stranger can make its own name point to 127.0.0.1 (DNS
+ * rebinding) and would then be allowed to read our answers; its name in the Host header gives it away. Programs that send no
+ * Host header are no browsers.
+ *
+ * @throws ApiError 403.
+ */
+export function checkHost(request: Request): void {
+  const host = request.headers.get("host");
+  if (host === null) return;
+  const name = host.replace(/:\d*$/, "");
+  if (isLoopback(name)) return;
+  throw new ApiError(
+    403,
+    "This server only answers on this machine's own names: use localhost or 127.0.0.1 as the host.",
+  );
+}

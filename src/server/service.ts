@@ -1,0 +1,101 @@
+/**
+ * A model ready to answer: its tokenizer, its chat template and a running engine, opened together. The server and the terminal
+ * chat both stand on it.
+ */
+
+import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
+import { Engine, Model } from "../engine/engine.ts";
+import { cpuCores } from "../engine/library.ts";
+import { resolveModel } from "../models/resolve.ts";
+import { ChatTemplate } from "../text/chat_template.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+
+/** How a model is to be run. */
+export interface ServiceOptions {
+  /** Threads that compute; 0: one for each core this process may use, or for each of `cpus`. */
+  threads: number;
+  /** Cores to pin the threads to; none: wherever the system likes. */
+  cpus: number[];
+  /** Tokens that one request may hold, prompt and answer; 0: what the model was made for. */
+  context: number;
+  /** Requests that decode together. */
+  parallel: number;
+}
+
+/** Bytes of one value of the KV cache: f32. */
+const KV_VALUE_BYTES = 4;
+
+/** A running model. */
+export class Service {
+  readonly config: ModelConfig;
+  /** The model's own name: of its file, its directory, or of the demo. */
+  readonly name: string;
+  /** Whether it is the small model inside the executable. */
+  readonly isDemo: boolean;
+  /** Size of the packed model in bytes. */
+  readonly bytes: number;
+  /** Weights of the model. */
+  readonly parameters: number;
+  /** Unix time, in seconds, at which it was opened. */
+  readonly opened = Math.floor(Date.now() / 1000);
+  readonly threads: number;
+  readonly parallel: number;
+  /** Tokens that one request may hold. */
+  readonly context: number;
+  readonly tokenizer: Tokenizer;
+  readonly template: ChatTemplate;
+  readonly engine: Engine;
+  readonly #model: Model;
+
+  private constructor(resolved: Awaited<ReturnType<typeof resolveModel>>, isDemo: boolean, options: ServiceOptions) {
+    const { packed, path, bytes, name } = resolved;
+    this.config = packed.config;
+    this.name = name;
+    this.isDemo = isDemo;
+    this.bytes = packed.bytes;
+    this.parameters = parameterCount(packed.config);
+    this.tokenizer = Tokenizer.fromAssets(packed.assets, name);
+    this.template = ChatTemplate.fromAssets(packed.assets, this.tokenizer, name);
+    this.threads = options.threads || options.cpus.length || cpuCores();
+    this.parallel = options.parallel;
+    this.context = Math.min(options.context || packed.config.context, packed.config.context);
+    this.#model = bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
+    this.engine = Engine.create(this.#model, {
+      threads: this.threads,
+      maxSequences: this.parallel,
+      context: this.context,
+      kvTokens: this.context * this.parallel,
+      batchTokens: 0,
+      cpus: options.cpus,
+    });
+  }
+
+  /**
+   * Opens a model.
+   *
+   * @param model what the user named; undefined for the demo inside the executable.
+   * @throws Failure.
+   */
+  static async open(model: string | undefined, options: ServiceOptions): Promise<Service> {
+    return new Service(await resolveModel(model), model === undefined, options);
+  }
+
+  /** Memory of the KV cache in bytes when it is full. It is reserved at the start and taken as it fills. */
+  get kvBytes(): number {
+    const { layers, kvHeads, headDim } = this.config;
+    return this.context * this.parallel * layers * kvHeads * headDim * 2 * KV_VALUE_BYTES;
+  }
+
+  /** Size in words: "a 4-million-parameter demo model". */
+  get description(): string {
+    const millions = Math.round(this.parameters / 1e6);
+    const size = millions < 1000 ? `${millions}-million` : `${(this.parameters / 1e9).toFixed(1)}-billion`;
+    return `a ${size}-parameter ${this.isDemo ? "demo model (it shows that everything works; do not expect it to know things)" : "model"}`;
+  }
+
+  /** Cancels what runs and frees the memory. */
+  async close(): Promise<void> {
+    await this.engine.close();
+    this.#model.close();
+  }
+}

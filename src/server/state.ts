@@ -1,0 +1,78 @@
+/**
+ * What the whole server shares: the model once it is loaded, the answers under way, and whether new ones are taken.
+ */
+
+import { ApiError } from "../api/errors.ts";
+import { Jobs } from "./jobs.ts";
+import type { Service } from "./service.ts";
+
+/** Answers that may wait or run at once. More than one request with the highest `n` fits. */
+const ANSWERS_MAX = 1024;
+
+/** Seconds after which a client may try again while the server is loading or shutting down. */
+const RETRY_AFTER_S = "5";
+
+/** One server's state. */
+export class ServerState {
+  readonly jobs = new Jobs(ANSWERS_MAX);
+  /** Used by requests that set neither a temperature nor another parameter of sampling. */
+  readonly defaultTemperature: number;
+  readonly #servedName: string | undefined;
+  #service: Service | undefined;
+  #isDraining = false;
+
+  /** @param servedName what clients call the model; undefined: the model's own name. */
+  constructor(defaultTemperature: number, servedName: string | undefined) {
+    this.defaultTemperature = defaultTemperature;
+    this.#servedName = servedName;
+  }
+
+  /** What the server is doing. */
+  get phase(): "loading" | "ready" | "draining" {
+    if (this.#isDraining) return "draining";
+    return this.#service === undefined ? "loading" : "ready";
+  }
+
+  /** The model, if it is loaded, whether or not new requests are taken. */
+  get loaded(): Service | undefined {
+    return this.#service;
+  }
+
+  /** What clients call the model. */
+  get modelName(): string {
+    return this.#servedName ?? this.#service?.name ?? "";
+  }
+
+  /** From now on requests are answered. */
+  setReady(service: Service): void {
+    this.#service = service;
+  }
+
+  /** From now on no new requests are taken. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** The model, for a new request. @throws ApiError 503 while loading or draining. */
+  requireService(): Service {
+    if (this.phase === "ready" && this.#service !== undefined) return this.#service;
+    const reason = this.#isDraining ? "The server is shutting down." : "The model is still being loaded.";
+    throw new ApiError(503, reason, { headers: { "retry-after": RETRY_AFTER_S } });
+  }
+
+  /** Checks the name by which a request calls the model; none means this one. @throws ApiError 404. */
+  checkModel(name: string | undefined): void {
+    if (name === undefined || name === this.modelName) return;
+    throw new ApiError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
+      param: "model",
+      code: "model_not_found",
+    });
+  }
+}
+
+/** The error for an answer that was ended because the server stops. */
+export function endedByShutdown(): ApiError {
+  return new ApiError(503, "The server shut down before the answer was complete.", {
+    headers: { "retry-after": RETRY_AFTER_S },
+  });
+}

@@ -1,0 +1,161 @@
+/**
+ * Messages to the one string that a chat model was trained to continue, by the model's own Jinja template.
+ *
+ * Templates come with models, so they are programs of strangers: they see copies of the messages and a handful of functions,
+ * nothing of the host, and their steps and their output are bounded. The current date is not among what they see (those that
+ * ask for it have a fixed date to fall back on), so that the same messages always give the same prompt.
+ */
+
+import { Environment, Interpreter, Template } from "@huggingface/jinja";
+import { Failure } from "../errors.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** A message as templates know it. */
+export interface TemplateMessage {
+  role: string;
+  content: string;
+  [field: string]: unknown;
+}
+
+/** The messages can't be made into a prompt: the template said so, or it went over a limit. */
+export class TemplateError extends Error {
+  override name = "TemplateError";
+}
+
+/**
+ * For models without a template, the format of BitNet-b1.58-2B-4T: "Role: content" and the end-of-turn token for each message,
+ * beginning of text first, "Assistant: " where the answer begins.
+ */
+const FALLBACK_TEMPLATE =
+  "{{ bos_token }}{% for message in messages %}" +
+  "{{ message['role'] | capitalize + ': ' + message['content'] | trim + end_of_turn }}" +
+  "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+
+/** Nodes of the template's syntax tree that one rendering may evaluate: enough for thousands of messages, about a second. */
+const STEPS_MAX = 300_000;
+
+/** Longest string, in UTF-16 code units, that a template may make beyond four times what the messages hold. */
+const CHARACTERS_MAX = 1_000_000;
+
+/** Longest list that a template's range() may make. */
+const RANGE_MAX = 100_000;
+
+/** A model's chat template, parsed. Immutable; any number of requests may use it. */
+export class ChatTemplate {
+  readonly #template: Template;
+  readonly #constants: Record<string, unknown>;
+
+  /**
+   * @param source the template; undefined for a model that has none.
+   * @param name what to call the model in messages.
+   * @throws Failure when the template can't be parsed or doesn't even render one user message.
+   */
+  constructor(source: string | undefined, tokenizer: Tokenizer, name: string) {
+    this.#constants = {
+      bos_token: tokenizer.bosToken,
+      eos_token: tokenizer.eosToken,
+      end_of_turn: tokenizer.hasToken("<|eot_id|>") ? "<|eot_id|>" : tokenizer.eosToken,
+      tools: null,
+      documents: null,
+    };
+    try {
+      this.#template = new Template(source ?? FALLBACK_TEMPLATE);
+      this.render([{ role: "user", content: "Hello" }]);
+    } catch (error) {
+      throw new Failure(`${name}: its chat template can't be used: ${(error as Error).message.split("\n")[0]}`);
+    }
+  }
+
+  /** Finds the template among a packed model's files: chat_template.jinja, else the one in tokenizer_config.json. */
+  static fromAssets(assets: ReadonlyMap<string, Uint8Array>, tokenizer: Tokenizer, name: string): ChatTemplate {
+    const file = assets.get("chat_template.jinja");
+    if (file !== undefined) return new ChatTemplate(new TextDecoder().decode(file), tokenizer, name);
+    const configuration = assets.get("tokenizer_config.json");
+    const parsed = configuration === undefined ? {} : JSON.parse(new TextDecoder().decode(configuration));
+    return new ChatTemplate(chooseTemplate(parsed.chat_template), tokenizer, name);
+  }
+
+  /**
+   * The prompt for the next message of the assistant. It holds the beginning-of-text token where the template writes one:
+   * tokenize it without adding another.
+   *
+   * A last message of the assistant is continued rather than answered. Templates end a message with all kinds of text, so
+   * nothing is guessed about it: the message is rendered with a word at its end that occurs nowhere else, and the prompt is
+   * what stands before that word. White space at the end of the message thus stays, even if the template trims.
+   *
+   * @throws TemplateError with the template's own words when it refuses the messages.
+   */
+  render(messages: readonly TemplateMessage[]): string {
+    const last = messages.at(-1);
+    if (last?.role !== "assistant") return this.#run(messages, true);
+    const marker = `continues${crypto.randomUUID().replaceAll("-", "")}`;
+    const marked = [...messages.slice(0, -1), { ...last, content: last.content + marker }];
+    const rendered = this.#run(marked, false);
+    const end = rendered.indexOf(marker);
+    if (end < 0) throw new TemplateError("the chat template leaves out the last message, so it can't be continued");
+    return rendered.slice(0, end);
+  }
+
+  #run(messages: readonly TemplateMessage[], addGenerationPrompt: boolean): string {
+    const environment = new Environment();
+    for (const [name, value] of Object.entries({ ...GLOBALS, ...this.#constants })) environment.set(name, value);
+    environment.set("messages", messages);
+    environment.set("add_generation_prompt", addGenerationPrompt);
+    const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+    const interpreter = new BoundedInterpreter(environment, CHARACTERS_MAX + 4 * characters);
+    try {
+      return String(interpreter.run(this.#template.parsed).value);
+    } catch (error) {
+      throw new TemplateError((error as Error).message.split("\n")[0]);
+    }
+  }
+}
+
+/** What templates may call and name, as in the Hugging Face library, less the clock. */
+const GLOBALS = {
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
+  raise_exception(message: unknown) {
+    throw new TemplateError(String(message));
+  },
+  range(...bounds: number[]): number[] {
+    const [start, stop, step] =
+      bounds.length < 2 ? [0, bounds[0] ?? 0, 1] : [bounds[0] ?? 0, bounds[1] ?? 0, bounds[2] ?? 1];
+    const length = Math.max(0, Math.ceil((stop - start) / step));
+    if (!(length <= RANGE_MAX)) throw new TemplateError(`range() of more than ${RANGE_MAX} numbers`);
+    return Array.from({ length }, (_, i) => start + i * step);
+  },
+};
+
+/** Jinja's interpreter with a budget of steps and a longest string. */
+class BoundedInterpreter extends Interpreter {
+  #steps = 0;
+  readonly #charactersMax: number;
+
+  constructor(environment: Environment, charactersMax: number) {
+    super(environment);
+    this.#charactersMax = charactersMax;
+  }
+
+  override evaluate(...args: Parameters<Interpreter["evaluate"]>): ReturnType<Interpreter["evaluate"]> {
+    if (++this.#steps > STEPS_MAX) throw new TemplateError(`the chat template takes more than ${STEPS_MAX} steps`);
+    const result = super.evaluate(...args);
+    if (typeof result.value === "string" && result.value.length > this.#charactersMax) {
+      throw new TemplateError(`the chat template makes more than ${this.#charactersMax} characters`);
+    }
+    return result;
+  }
+}
+
+/** tokenizer_config.json holds one template or several with names, of which "default" is for chats. */
+function chooseTemplate(value: unknown): string | undefined {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value)) return undefined;
+  const named = value as { name?: unknown; template?: unknown }[];
+  const chosen = named.find((entry) => entry?.name === "default") ?? named[0];
+  return typeof chosen?.template === "string" ? chosen.template : undefined;
+}

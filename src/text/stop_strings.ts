@@ -1,0 +1,102 @@
+/**
+ * Finds stop strings in a text that arrives in pieces, without ever letting a part of one out.
+ *
+ * The text ends before the first place at which any of the stop strings begins, wherever the borders of the pieces lie: cutting
+ * the whole text there gives the same. So text is held back while it may still turn out to be the beginning of a stop string,
+ * and a stop string that is complete waits while another one that begins before it may still become complete.
+ *
+ * Each stop string has a Knuth-Morris-Pratt automaton, so that a piece costs its length times the number of stop strings,
+ * however long those are and however much text came before.
+ */
+
+/** One stop string and how much of it the text's end matches. */
+class Automaton {
+  readonly pattern: string;
+  /** Code units of the pattern that the text's end matches. */
+  matched = 0;
+  readonly #borders: Uint32Array;
+
+  constructor(pattern: string) {
+    this.pattern = pattern;
+    // borders[i]: length of the longest proper prefix of the pattern that also ends pattern[0..i].
+    this.#borders = new Uint32Array(pattern.length);
+    let length = 0;
+    for (let i = 1; i < pattern.length; i++) {
+      while (length > 0 && pattern[i] !== pattern[length]) length = this.#borders[length - 1] as number;
+      if (pattern[i] === pattern[length]) length++;
+      this.#borders[i] = length;
+    }
+  }
+
+  /** Reads one code unit; true when it completes the pattern. */
+  read(unit: string): boolean {
+    if (this.matched === this.pattern.length) this.matched = this.#borders[this.matched - 1] as number;
+    while (this.matched > 0 && unit !== this.pattern[this.matched])
+      this.matched = this.#borders[this.matched - 1] as number;
+    if (unit === this.pattern[this.matched]) this.matched++;
+    return this.matched === this.pattern.length;
+  }
+}
+
+/** The stop strings of one answer, at work on its text. One per answer; not to be shared. */
+export class StopStrings {
+  /** True when a stop string was found: the text is complete and nothing more may be pushed. */
+  found = false;
+
+  readonly #automata: Automaton[];
+  /** Text that was not let out yet. */
+  #held = "";
+  /** Code units that were let out. */
+  #released = 0;
+  /** Where in the whole text the earliest complete stop string begins. */
+  #cut = Number.POSITIVE_INFINITY;
+
+  /** @param stops none of them empty. */
+  constructor(stops: readonly string[]) {
+    // Text never holds half a character, so neither may a stop string: a lone surrogate becomes U+FFFD here, as it does in text.
+    this.#automata = [...new Set(stops)].map((stop) => new Automaton(stop.toWellFormed()));
+  }
+
+  /** Adds a piece of text and returns what is now certain to lie before every stop string. */
+  push(text: string): string {
+    if (this.#automata.length === 0) return text;
+    const start = this.#released + this.#held.length;
+    this.#held += text;
+    for (let i = 0; i < text.length; i++) {
+      const unit = text[i] as string;
+      const end = start + i + 1;
+      let earliestOpen = end;
+      for (const automaton of this.#automata) {
+        if (automaton.read(unit)) this.#cut = Math.min(this.#cut, end - automaton.pattern.length);
+        else earliestOpen = Math.min(earliestOpen, end - automaton.matched);
+      }
+      // Nothing that begins before the complete one can become complete any more.
+      if (this.#cut <= earliestOpen) return this.#finishAt(this.#cut);
+      if (i === text.length - 1) return this.#release(Math.min(earliestOpen, this.#cut));
+    }
+    return "";
+  }
+
+  /** Ends the text and returns what was held back of it, cut where a complete stop string begins. */
+  finish(): string {
+    if (this.found) return "";
+    if (this.#cut !== Number.POSITIVE_INFINITY) return this.#finishAt(this.#cut);
+    return this.#release(this.#released + this.#held.length);
+  }
+
+  #finishAt(position: number): string {
+    const rest = this.#release(position);
+    this.found = true;
+    this.#held = "";
+    return rest;
+  }
+
+  /** Lets the text out up to a place in the whole text. */
+  #release(position: number): string {
+    const length = position - this.#released;
+    const text = this.#held.slice(0, length);
+    this.#held = this.#held.slice(length);
+    this.#released = position;
+    return text;
+  }
+}

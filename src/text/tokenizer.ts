@@ -1,0 +1,238 @@
+/**
+ * Text to token ids and ids back to bytes, for the tokenizer that travels inside a packed model.
+ *
+ * The ids come from @huggingface/tokenizers. What this file adds is what a server needs around it: time that is bounded and
+ * shared (a long text is encoded in slices, between which the event loop turns), an early end for texts that can't fit the
+ * context, and the raw bytes of each id, because an id may hold a part of a character and only a stream of bytes can be
+ * decoded without loss.
+ */
+
+import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { Failure } from "../errors.ts";
+
+/** Text of about this many characters is encoded without letting the event loop turn: some tens of milliseconds at worst. */
+const SLICE_CHARACTERS = 16_384;
+
+/** A text with this many times the wanted ids isn't counted any further. */
+const GIVE_UP_FACTOR = 4;
+
+/**
+ * Where a long text may be cut: before a single space that follows a visible character and precedes a letter. The pre-tokenizers
+ * of the GPT-2, Llama 3 and Qwen families never let a piece run across such a place, so both halves have the ids of the whole.
+ */
+const CUT = /(?<=[^\s]) (?=\p{L})/gu;
+
+/** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
+export type Encoding = { ids: number[] } | { tooLong: number; isExact: boolean };
+
+interface AddedToken {
+  id: number;
+  content: string;
+  special?: boolean;
+  normalized?: boolean;
+  lstrip?: boolean;
+  rstrip?: boolean;
+}
+
+interface Stage {
+  type: string;
+  pretokenizers?: Stage[];
+  decoders?: Stage[];
+  add_prefix_space?: boolean;
+  use_regex?: boolean;
+}
+
+interface TokenizerDescription {
+  model: { type?: string; vocab: Record<string, number> };
+  added_tokens?: AddedToken[];
+  normalizer: unknown;
+  pre_tokenizer: Stage | null;
+  decoder: Stage | null;
+}
+
+interface SpecialTokenText {
+  content: string;
+}
+
+interface TokenizerConfiguration {
+  bos_token?: string | SpecialTokenText | null;
+  eos_token?: string | SpecialTokenText | null;
+  [key: string]: unknown;
+}
+
+/** A model's tokenizer. Immutable; any number of requests may use it. */
+export class Tokenizer {
+  /** The text of the beginning-of-text token, empty when the model has none. */
+  readonly bosToken: string;
+  /** The text of the end-of-text token that tokenizer_config.json names, empty when it names none. */
+  readonly eosToken: string;
+  /** Most bytes of text that one id stands for: a text of more than count × this many bytes has more than `count` ids. */
+  readonly longestTokenBytes: number;
+
+  readonly #encoder: HuggingFaceTokenizer;
+  readonly #bytes: (Uint8Array | undefined)[];
+  readonly #special: Set<number>;
+  readonly #sliceable: boolean;
+
+  private constructor(description: TokenizerDescription, configuration: TokenizerConfiguration) {
+    this.#encoder = new HuggingFaceTokenizer(description, configuration);
+    if (this.#encoder.model instanceof BPE) {
+      // The library's cache of words deletes and re-inserts an entry at each hit, which costs over 20 µs in a full JavaScriptCore
+      // Map, ten times what encoding the word again costs. No word is short enough for it now.
+      this.#encoder.model.max_length_to_cache = 0;
+    }
+    const added = description.added_tokens ?? [];
+    this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
+    this.#bytes = tableOfBytes(description, added);
+    this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
+    this.#sliceable = isSliceable(description, added);
+    this.bosToken = tokenText(configuration.bos_token);
+    this.eosToken = tokenText(configuration.eos_token);
+  }
+
+  /**
+   * Reads the tokenizer of a packed model.
+   *
+   * @param assets the model's files by name; tokenizer.json must be among them, tokenizer_config.json may be.
+   * @param name what to call the model in messages.
+   * @throws Failure when a file is missing, is no JSON, or describes a kind of tokenizer that isn't supported.
+   */
+  static fromAssets(assets: ReadonlyMap<string, Uint8Array>, name: string): Tokenizer {
+    const description = readJson(assets, "tokenizer.json", name) as TokenizerDescription | undefined;
+    if (description === undefined) {
+      throw new Failure(
+        `${name}: no tokenizer.json inside; convert the checkpoint again from a directory that has one`,
+      );
+    }
+    if (description.model?.type !== undefined && description.model.type !== "BPE") {
+      throw new Failure(`${name}: tokenizer.json: model type ${description.model.type} is not supported, only BPE is`);
+    }
+    const configuration = (readJson(assets, "tokenizer_config.json", name) ?? {}) as TokenizerConfiguration;
+    try {
+      return new Tokenizer(description, configuration);
+    } catch (error) {
+      throw new Failure(`${name}: tokenizer.json can't be used: ${(error as Error).message.split("\n")[0]}`);
+    }
+  }
+
+  /**
+   * The ids of a text, special tokens recognised where the text spells them, none added.
+   *
+   * @param limit most ids wanted. A text with more is counted, but given up when it has several times as many.
+   */
+  async encode(text: string, limit: number): Promise<Encoding> {
+    const leastIds = Math.ceil(Buffer.byteLength(text) / this.longestTokenBytes);
+    if (leastIds > limit) return { tooLong: leastIds, isExact: false };
+    const ids: number[] = [];
+    for (const slice of this.#slices(text)) {
+      if (ids.length > GIVE_UP_FACTOR * limit) return { tooLong: ids.length, isExact: false };
+      if (ids.length > 0) await new Promise(setImmediate);
+      const { ids: more } = this.#encoder.encode(slice, { add_special_tokens: false });
+      for (const id of more) ids.push(id);
+    }
+    return ids.length > limit ? { tooLong: ids.length, isExact: true } : { ids };
+  }
+
+  /** The raw bytes of an id, which may be a part of a character; none for an id that the vocabulary lacks. */
+  bytes(id: number): Uint8Array {
+    return this.#bytes[id] ?? NO_BYTES;
+  }
+
+  /** Whether an id is a control token (beginning of text, end of turn, …) that no reader wants to see. */
+  isSpecial(id: number): boolean {
+    return this.#special.has(id);
+  }
+
+  /** Whether the text is exactly one token of the vocabulary. */
+  hasToken(text: string): boolean {
+    return this.#encoder.token_to_id(text) !== undefined;
+  }
+
+  /** Cuts a text at places that change none of its ids, into parts of about SLICE_CHARACTERS where it has such places. */
+  *#slices(text: string): Generator<string> {
+    let start = 0;
+    if (this.#sliceable) {
+      while (text.length - start > SLICE_CHARACTERS) {
+        CUT.lastIndex = start + SLICE_CHARACTERS;
+        const cut = CUT.exec(text);
+        if (cut === null) break;
+        yield text.slice(start, cut.index);
+        start = cut.index;
+      }
+    }
+    yield text.slice(start);
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function readJson(assets: ReadonlyMap<string, Uint8Array>, file: string, name: string): unknown {
+  const bytes = assets.get(file);
+  if (bytes === undefined) return undefined;
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (error) {
+    throw new Failure(`${name}: ${file} inside it is not JSON: ${(error as Error).message.split("\n")[0]}`);
+  }
+}
+
+function tokenText(token: string | SpecialTokenText | null | undefined): string {
+  return typeof token === "string" ? token : (token?.content ?? "");
+}
+
+/** A stage and the stages inside it. */
+function flatten(stage: Stage | null): Stage[] {
+  if (stage === null) return [];
+  return [stage, ...[...(stage.pretokenizers ?? []), ...(stage.decoders ?? [])].flatMap(flatten)];
+}
+
+/** Whether CUT is safe: nothing looks across it, neither a normalizer, nor a prefix space, nor a token that strips its neighbour. */
+function isSliceable(description: TokenizerDescription, added: AddedToken[]): boolean {
+  const stages = flatten(description.pre_tokenizer);
+  const splits = stages.some(
+    (stage) => stage.type === "Split" || (stage.type === "ByteLevel" && stage.use_regex !== false),
+  );
+  return (
+    splits &&
+    description.normalizer === null &&
+    stages.every(
+      (stage) => ["Sequence", "Split", "ByteLevel", "Digits"].includes(stage.type) && !stage.add_prefix_space,
+    ) &&
+    added.every((token) => !token.lstrip && !token.rstrip && !/\s/.test(token.content))
+  );
+}
+
+/**
+ * The bytes of every id. Two families of vocabulary are known: byte-level (each character of a token stands for one byte) and
+ * SentencePiece-like (▁ stands for a space, <0x0A> for a byte, everything else for itself). Added tokens stand for themselves.
+ */
+function tableOfBytes(description: TokenizerDescription, added: AddedToken[]): (Uint8Array | undefined)[] {
+  const encoder = new TextEncoder();
+  const isByteLevel = flatten(description.decoder).some((stage) => stage.type === "ByteLevel");
+  const byteOf = isByteLevel ? byteLevelAlphabet() : undefined;
+  const table: (Uint8Array | undefined)[] = [];
+  for (const [token, id] of Object.entries(description.model.vocab)) {
+    if (byteOf !== undefined) {
+      const bytes = Array.from(token, (character) => byteOf.get(character));
+      // A token with characters outside the alphabet was put into the vocabulary as plain text.
+      table[id] = bytes.includes(undefined) ? encoder.encode(token) : Uint8Array.from(bytes as number[]);
+    } else {
+      const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
+      table[id] =
+        byte === undefined ? encoder.encode(token.replaceAll("▁", " ")) : Uint8Array.of(Number.parseInt(byte, 16));
+    }
+  }
+  for (const token of added) table[token.id] = encoder.encode(token.content);
+  return table;
+}
+
+/** GPT-2's alphabet: printable Latin-1 characters stand for their own code, the other bytes for the characters from U+0100 on. */
+function byteLevelAlphabet(): Map<string, number> {
+  const alphabet = new Map<string, number>();
+  let next = 0x100;
+  for (let byte = 0; byte < 256; byte++) {
+    const isPrintable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    alphabet.set(String.fromCharCode(isPrintable ? byte : next++), byte);
+  }
+  return alphabet;
+}

@@ -1,0 +1,186 @@
+/** Starts the compiled executable as a server, talks to it, and stops it. */
+
+import { existsSync, readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+
+/** The compiled program; the test command builds it. */
+export const executable = join(import.meta.dir, "../../dist/wrinklefree");
+
+if (!existsSync(executable))
+  throw new Error(`${executable} is missing: run the tests with 'bun run test', which builds it`);
+
+/** How a program is started. */
+export interface ProcessOptions {
+  cwd?: string;
+  /** The whole environment; default: PATH only, so that nothing of the tester's own gets in. */
+  env?: Record<string, string>;
+  /** Words before the program's own command line: `setpriv --reuid=65534 …`. */
+  wrapper?: string[];
+  /** Another copy of the executable. */
+  program?: string;
+}
+
+/** A server that runs. */
+export interface TestServer {
+  url: string;
+  port: number;
+  pid: number;
+  /** What it wrote to stderr so far. */
+  log(): string;
+  signal(name: "SIGTERM" | "SIGINT"): void;
+  /** Its exit code, once it has ended. */
+  exited: Promise<number>;
+  /** Ends it and waits. */
+  stop(): Promise<void>;
+  /** Posts JSON; a string is sent as it is. */
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+  /** Posts a chat request and parses the answer. */
+  chat(body: object): Promise<ChatAnswer>;
+  /** Posts a streamed chat request and collects its chunks. */
+  stream(body: object): Promise<ChatChunk[]>;
+  /** The counters of /health. */
+  requests(): Promise<{ running: number; waiting: number }>;
+  /** Resident memory in megabytes. */
+  residentMegabytes(): number;
+}
+
+/** The parts of OpenAI's answer that tests look at. */
+export interface ChatAnswer {
+  id: string;
+  object: string;
+  created: number;
+  model: string;
+  choices: {
+    index: number;
+    message: { role: string; content: string; refusal: null };
+    logprobs: null;
+    finish_reason: string;
+  }[];
+  usage: { prompt_tokens: number; completion_tokens: number; total_tokens: number };
+  timings: Record<string, number>;
+}
+
+/** One chunk of a stream. */
+export interface ChatChunk {
+  id: string;
+  object: string;
+  created: number;
+  model: string;
+  choices: { index: number; delta: { role?: string; content?: string }; finish_reason: string | null }[];
+  usage?: ChatAnswer["usage"] | null;
+  timings?: Record<string, number>;
+}
+
+/** Runs the program to its end. */
+export async function runProgram(args: string[], options: ProcessOptions = {}) {
+  const child = spawn(args, options);
+  const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { stdout, stderr, code };
+}
+
+function spawn(args: string[], options: ProcessOptions) {
+  return Bun.spawn([...(options.wrapper ?? []), options.program ?? executable, ...args], {
+    cwd: options.cwd ?? "/",
+    env: options.env ?? { PATH: process.env.PATH ?? "/usr/bin:/bin" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+}
+
+/** Starts `wrinklefree serve` on a free port and waits until it is ready. */
+export async function startServer(args: string[] = [], options: ProcessOptions = {}): Promise<TestServer> {
+  const child = spawn(["serve", "--port", "0", ...args], options);
+  let log = "";
+  const url = await new Promise<string>((resolve, reject) => {
+    (async () => {
+      const decoder = new TextDecoder();
+      for await (const bytes of child.stderr) {
+        log += decoder.decode(bytes, { stream: true });
+        const found = /^serving +(\S+)\/v1$/m.exec(log)?.[1];
+        if (found !== undefined) resolve(found);
+      }
+      reject(new Error(`the server ended with code ${await child.exited}: ${log}`));
+    })();
+  });
+  const post = (path: string, body: unknown, init: RequestInit = {}) =>
+    fetch(url + path, {
+      method: "POST",
+      body: typeof body === "string" ? body : JSON.stringify(body),
+      headers: { "content-type": "application/json" },
+      ...init,
+    });
+  return {
+    url,
+    port: Number(new URL(url).port),
+    pid: child.pid,
+    log: () => log,
+    signal: (name) => child.kill(name),
+    exited: child.exited,
+    async stop() {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+    post,
+    async chat(body) {
+      const response = await post("/v1/chat/completions", body);
+      if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`);
+      return (await response.json()) as ChatAnswer;
+    },
+    async stream(body) {
+      const response = await post("/v1/chat/completions", { ...body, stream: true });
+      const text = await response.text();
+      if (response.status !== 200) throw new Error(`${response.status}: ${text}`);
+      return parseEvents(text) as ChatChunk[];
+    },
+    async requests() {
+      const health = (await (await fetch(`${url}/health`)).json()) as {
+        requests: { running: number; waiting: number };
+      };
+      return health.requests;
+    },
+    residentMegabytes: () =>
+      Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024,
+  };
+}
+
+/** The objects of a stream, which has to end with [DONE]. */
+export function parseEvents(text: string): unknown[] {
+  const lines = text.split("\n\n").filter((line) => line !== "" && !line.startsWith(":"));
+  if (lines.pop() !== "data: [DONE]") throw new Error(`the stream does not end with [DONE]: ${text.slice(-200)}`);
+  return lines.map((line) => {
+    if (!line.startsWith("data: ")) throw new Error(`no event: ${line}`);
+    return JSON.parse(line.slice("data: ".length));
+  });
+}
+
+/** The text of one choice of a stream. */
+export function streamedText(chunks: readonly ChatChunk[], index = 0): string {
+  return chunks
+    .flatMap((chunk) => chunk.choices)
+    .filter((choice) => choice.index === index)
+    .map((choice) => choice.delta.content ?? "")
+    .join("");
+}
+
+/** Sends bytes as they are and collects what comes back until the server closes or is silent for `quietMs`. */
+export function rawExchange(port: number, request: string, quietMs = 500): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write(request));
+    const parts: Buffer[] = [];
+    socket.setTimeout(quietMs, () => socket.destroy());
+    socket.on("data", (part) => parts.push(Buffer.from(part)));
+    socket.on("close", () => resolve(Buffer.concat(parts).toString()));
+    socket.on("error", reject);
+  });
+}
+
+/** Waits until a condition holds. */
+export async function eventually(condition: () => Promise<boolean> | boolean, withinMs = 5_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`did not become true within ${withinMs} ms: ${condition}`);
+    await Bun.sleep(20);
+  }
+}

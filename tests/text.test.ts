@@ -1,0 +1,377 @@
+/**
+ * The text layer: prompts in, ids out, and back. What the goldens of the trained model say, what properties hold for any text and
+ * any way of cutting it into pieces, and what hostile templates and texts may cost.
+ */
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { Failure } from "../src/errors.ts";
+import { ChatTemplate, TemplateError } from "../src/text/chat_template.ts";
+import { Detokenizer } from "../src/text/detokenizer.ts";
+import { StopStrings } from "../src/text/stop_strings.ts";
+import { Tokenizer } from "../src/text/tokenizer.ts";
+import { goldens, readAssets, tinyDirectory } from "./support/goldens.ts";
+
+setDefaultTimeout(60_000);
+
+const assets = readAssets(tinyDirectory);
+const tokenizer = Tokenizer.fromAssets(assets, "tiny");
+const template = ChatTemplate.fromAssets(assets, tokenizer, "tiny");
+const ANY = 10_000_000;
+
+async function encode(text: string): Promise<number[]> {
+  const encoding = await tokenizer.encode(text, ANY);
+  if (!("ids" in encoding)) throw new Error("too long");
+  return encoding.ids;
+}
+
+function decode(ids: readonly number[]): string {
+  const detokenizer = new Detokenizer(tokenizer);
+  return ids.map((id) => detokenizer.push(id)).join("") + detokenizer.finish();
+}
+
+/** Texts with all that makes tokenizers and decoders stumble. */
+const anyText = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.string({ unit: "grapheme" }),
+  fc
+    .array(
+      fc.constantFrom(
+        "word",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\t",
+        "1",
+        "2345",
+        "é",
+        "日本",
+        "🚀",
+        "👩‍👩‍👧",
+        "'s",
+        "'LL",
+        "—",
+        "a",
+        "\0",
+        "\ufeff",
+      ),
+    )
+    .map((parts) => parts.join("")),
+);
+
+describe("tokenizer", () => {
+  test("texts have the ids of the goldens", async () => {
+    for (const { text, ids } of goldens.tokenizer) expect(await encode(text)).toEqual(ids);
+  });
+
+  test("prompts have the ids of the goldens, without a second beginning-of-text", async () => {
+    for (const { prompt, prompt_ids } of goldens.chat) expect(await encode(prompt)).toEqual(prompt_ids);
+  });
+
+  test("any text survives the way to ids and back", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyText, async (text) => {
+        expect(decode(await encode(text))).toBe(text.toWellFormed());
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("a long text that is encoded in slices has the ids of the whole", async () => {
+    const word = fc.constantFrom(
+      "word",
+      " the",
+      " cat's",
+      "  two",
+      "\n\n",
+      " 12345",
+      " 日本",
+      "🚀",
+      " 🚀 x",
+      "\t",
+      " .",
+      "... and",
+      " I'LL",
+      "<|eot_id|>",
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(word, { minLength: 20, maxLength: 60 }), async (words) => {
+        const text = words.join("").repeat(400);
+        expect(await encode(text)).toEqual(await encodeWhole(text));
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  test("a text that can't fit is given up before it is encoded", async () => {
+    const started = performance.now();
+    const encoding = await tokenizer.encode("a".repeat(5_000_000), 2047);
+    expect(encoding).toEqual({ tooLong: expect.any(Number), isExact: false });
+    expect((encoding as { tooLong: number }).tooLong).toBeGreaterThan(2047);
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
+
+  test("a text that is a little too long is counted", async () => {
+    expect(await tokenizer.encode("word ".repeat(100), 50)).toEqual({
+      tooLong: (await encode("word ".repeat(100))).length,
+      isExact: true,
+    });
+  });
+
+  test.each([
+    ["one letter", (n: number) => "a".repeat(n)],
+    ["spaces", (n: number) => " ".repeat(n)],
+    ["new lines", (n: number) => "\n".repeat(n)],
+    ["digits", (n: number) => "1".repeat(n)],
+    ["spaces before new lines", (n: number) => " \n".repeat(n / 2)],
+    ["beginnings of special tokens", (n: number) => "<|reserved_special_token_".repeat(n / 25)],
+    ["random bytes", (n: number) => Buffer.from(randomBytes(n)).toString("latin1").slice(0, n)],
+  ])("time grows with the length and not faster: %s", async (_, text) => {
+    const time = async (length: number) => {
+      const input = text(length);
+      const started = performance.now();
+      await encode(input);
+      return performance.now() - started;
+    };
+    await time(20_000);
+    const short = await time(50_000);
+    const long = await time(400_000);
+    // 8 times the text; 40 times the time would be quadratic.
+    expect(long).toBeLessThan(30 * short + 400);
+  });
+
+  test("a file that is no tokenizer, or none that is known, is one clear line", () => {
+    const broken = (json: string) => () =>
+      Tokenizer.fromAssets(new Map([["tokenizer.json", Buffer.from(json)]]), "model.wf");
+    expect(broken("{")).toThrow(Failure);
+    expect(broken("{}")).toThrow(/^model\.wf: /);
+    expect(broken('{"model":{"type":"Unigram","vocab":[]}}')).toThrow(
+      "model.wf: tokenizer.json: model type Unigram is not supported",
+    );
+    expect(() => Tokenizer.fromAssets(new Map(), "model.wf")).toThrow("model.wf: no tokenizer.json inside");
+  });
+
+  test("a vocabulary of the SentencePiece kind reads back too", () => {
+    const vocab = { "<unk>": 0, "<0xF0>": 1, "<0x9F>": 2, "<0x9A>": 3, "<0x80>": 4, "▁Hello": 5, "▁": 6 };
+    const description = {
+      added_tokens: [{ id: 0, content: "<unk>", special: true }],
+      normalizer: null,
+      pre_tokenizer: null,
+      post_processor: null,
+      decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, { type: "Fuse" }] },
+      model: { type: "BPE", vocab, merges: [], byte_fallback: true },
+    };
+    const other = Tokenizer.fromAssets(
+      new Map([["tokenizer.json", Buffer.from(JSON.stringify(description))]]),
+      "other",
+    );
+    const detokenizer = new Detokenizer(other);
+    expect([5, 0, 1, 2, 3, 4, 6].map((id) => detokenizer.push(id))).toEqual([" Hello", "", "", "", "", "🚀", " "]);
+  });
+});
+
+/** The ids of a text that is encoded by the library in one go. */
+async function encodeWhole(text: string): Promise<number[]> {
+  const { Tokenizer: Library } = await import("@huggingface/tokenizers");
+  wholeEncoder ??= new Library(json("tokenizer.json"), json("tokenizer_config.json"));
+  return wholeEncoder.encode(text, { add_special_tokens: false }).ids;
+}
+let wholeEncoder: import("@huggingface/tokenizers").Tokenizer | undefined;
+
+function json(file: string): object {
+  return JSON.parse(readFileSync(join(tinyDirectory, file), "utf8"));
+}
+
+function randomBytes(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i += 65536) crypto.getRandomValues(bytes.subarray(i, i + 65536));
+  return bytes;
+}
+
+describe("detokenizer", () => {
+  test("greedy ids have the goldens' text, without the token that ends it", () => {
+    for (const { greedy_ids, greedy_text } of goldens.chat) expect(decode(greedy_ids)).toBe(greedy_text);
+  });
+
+  test("pieces are whole characters and their sum is the text of all bytes at once", () => {
+    // Any ids at all: most of these sequences are invalid UTF-8 somewhere.
+    const ids = fc.array(fc.oneof(fc.integer({ min: 0, max: 255 }), fc.integer({ min: 0, max: 2039 })));
+    fc.assert(
+      fc.property(ids, (list) => {
+        const detokenizer = new Detokenizer(tokenizer);
+        const pieces = [...list.map((id) => detokenizer.push(id)), detokenizer.finish()];
+        for (const piece of pieces) expect(piece.isWellFormed()).toBe(true);
+        const bytes = Buffer.concat(list.map((id) => tokenizer.bytes(id)));
+        expect(pieces.join("")).toBe(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("a character that never ends becomes U+FFFD", () => {
+    const ids = [172, 253, 248, 222]; // the four bytes of a rocket
+    const detokenizer = new Detokenizer(tokenizer);
+    expect(ids.map((id) => detokenizer.push(id))).toEqual(["", "", "", "🚀"]);
+    expect(decode(ids.slice(0, 3))).toBe("\ufffd");
+  });
+
+  test("ids outside the vocabulary have no text", () => {
+    expect(decode([999_999, 51])).toBe("T");
+  });
+});
+
+describe("stop strings", () => {
+  /** What the words say: the text before the first place at which a stop string begins. */
+  function cut(text: string, stops: readonly string[]): string {
+    const places = stops.map((stop) => text.indexOf(stop)).filter((place) => place >= 0);
+    return places.length === 0 ? text : text.slice(0, Math.min(...places));
+  }
+
+  /** Few letters, so that stop strings occur, overlap and nearly occur. */
+  const letters = fc.string({ unit: fc.constantFrom("a", "b", "🚀", " "), maxLength: 40 });
+  const stopList = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "🚀", " "), minLength: 1, maxLength: 6 }), {
+    maxLength: 4,
+  });
+
+  test("whatever the pieces, the text is that of the whole, cut at the earliest stop; nothing leaks", () => {
+    fc.assert(
+      fc.property(letters, stopList, fc.array(fc.nat({ max: 40 })), (text, stops, cuts) => {
+        const wanted = cut(text, stops);
+        const matcher = new StopStrings(stops);
+        let out = "";
+        for (const piece of pieces(text, cuts)) {
+          if (matcher.found) break;
+          out += matcher.push(piece);
+          // Whatever is out is right already: a stream can't take anything back.
+          expect(wanted.startsWith(out)).toBe(true);
+        }
+        out += matcher.finish();
+        expect(out).toBe(wanted);
+        expect(matcher.found).toBe(wanted.length < text.length);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  test("text that can't be part of a stop string isn't held back", () => {
+    const matcher = new StopStrings(["<end>"]);
+    expect(matcher.push("Hello <")).toBe("Hello ");
+    expect(matcher.push("en")).toBe("");
+    expect(matcher.push("x")).toBe("<enx");
+  });
+
+  test("a stop string that begins inside another one waits for it", () => {
+    const matcher = new StopStrings(["abcd", "bc"]);
+    expect(matcher.push("xabc")).toBe("x");
+    expect(matcher.found).toBe(false);
+    expect(matcher.push("e")).toBe("a");
+    expect(matcher.found).toBe(true);
+  });
+
+  test("half a character never stops an answer", () => {
+    const matcher = new StopStrings(["\ud83d"]);
+    expect(matcher.push("🚀") + matcher.finish()).toBe("🚀");
+  });
+
+  function pieces(text: string, cuts: readonly number[]): string[] {
+    const places = [0, ...cuts.filter((place) => place < text.length).sort((a, b) => a - b), text.length];
+    return places.slice(1).map((place, i) => text.slice(places[i], place));
+  }
+});
+
+describe("chat template", () => {
+  test("messages have the prompts of the goldens", () => {
+    for (const { messages, prompt } of goldens.chat) expect(template.render(messages)).toBe(prompt);
+  });
+
+  test("models without a template have the format of BitNet-b1.58-2B-4T", () => {
+    const fallback = new ChatTemplate(undefined, tokenizer, "tiny");
+    for (const { messages, prompt } of goldens.chat) expect(fallback.render(messages)).toBe(prompt);
+  });
+
+  test("chat_template.jinja goes before tokenizer_config.json, and of several templates the default is taken", () => {
+    const named = (value: unknown) =>
+      new Map([["tokenizer_config.json", Buffer.from(JSON.stringify({ chat_template: value }))]]);
+    const render = (files: Map<string, Uint8Array>) =>
+      ChatTemplate.fromAssets(files, tokenizer, "m").render([{ role: "user", content: "x" }]);
+    expect(
+      render(
+        named([
+          { name: "tool_use", template: "no" },
+          { name: "default", template: "yes" },
+        ]),
+      ),
+    ).toBe("yes");
+    expect(render(named([{ name: "rag", template: "first" }]))).toBe("first");
+    expect(render(new Map([...named("config"), ["chat_template.jinja", Buffer.from("file")]]))).toBe("file");
+  });
+
+  test("a last message of the assistant is continued, whatever the template puts after messages", () => {
+    const messages = [
+      { role: "user", content: "Hi" },
+      { role: "assistant", content: " The capital is " },
+    ];
+    expect(template.render(messages)).toBe("<|begin_of_text|>User: Hi<|eot_id|>Assistant: The capital is ");
+    const chatml =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}" +
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}the end";
+    const other = new ChatTemplate(chatml, tokenizer, "m");
+    expect(other.render(messages)).toBe("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n The capital is ");
+    const deaf = new ChatTemplate("nothing of it", tokenizer, "m");
+    expect(() => deaf.render(messages)).toThrow(TemplateError);
+  });
+
+  test("what a template refuses is said in its words", () => {
+    const strict =
+      "{% if messages[0].role != 'user' %}{{ raise_exception('the user speaks first') }}{% endif %}{{ messages[0].content }}";
+    const refusing = new ChatTemplate(strict, tokenizer, "m");
+    expect(refusing.render([{ role: "user", content: "x" }])).toBe("x");
+    expect(() => refusing.render([{ role: "system", content: "x" }])).toThrow(
+      new TemplateError("the user speaks first"),
+    );
+  });
+
+  const user = [{ role: "user", content: "a" }];
+  test.each([
+    ["a long loop", "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}", "steps"],
+    ["a long list", "{{ range(1000000000) | length }}", "range()"],
+    ["an endless list", "{{ range(0, 10, 0) | length }}", "range()"],
+    [
+      "doubling",
+      `{% set x = namespace(s='aaaaaaaaaa') %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}{{ x.s }}`,
+      "characters",
+    ],
+    ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", ""],
+  ])("%s ends soon", (_, source, word) => {
+    const started = performance.now();
+    // It behaves for the check at the start and misbehaves with a second message.
+    const sly = new ChatTemplate(`{% if messages | length > 1 %}${source}{% endif %}`, tokenizer, "m");
+    expect(() => sly.render([...user, ...user])).toThrow(TemplateError);
+    expect(() => sly.render([...user, ...user])).toThrow(word);
+    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test.each(["constructor", "__proto__", "prototype", "toString", "process", "Bun", "globalThis"])(
+    "templates see no %s",
+    (name) => {
+      for (const source of [
+        `{{ ${name} }}`,
+        `{{ messages.${name} }}`,
+        `{{ messages[0]['${name}'] }}`,
+        `{{ raise_exception.${name} }}`,
+        `{{ ''.${name} }}`,
+      ]) {
+        expect(new ChatTemplate(source, tokenizer, "m").render(user)).toBe("");
+      }
+    },
+  );
+
+  test("a template that can't be used is one clear line", () => {
+    expect(() => new ChatTemplate("{% if %}", tokenizer, "model.wf")).toThrow(
+      /^model\.wf: its chat template can't be used: /,
+    );
+  });
+});
