@@ -2,251 +2,24 @@
  * model_test.c: opens packed files that are right, and damages them in every way that a stranger or a broken disk
  * might.
  *
- * Images are built in memory from a recipe. A damaged one must either be refused with one line, or open to a model
+ * Images are built in memory from a recipe (image.h). A damaged one must either be refused with one line, or open to a model
  * whose every pointer still lies in its mapping: check_model walks all of them, and the sanitizers watch.
  */
 #include "../model.h"
 
 #include "check.h"
+#include "image.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define ERROR_BYTES 512U
-#define HEADER_BYTES 65536U
-#define MOST_TENSORS 128U
-
-/* A tensor that is written in another way than the configuration calls for, all offsets being right. */
-struct alteration {
-    const char *name;
-    const char *type;
-    size_t width, rows, columns;
-    bool two_dimensions;
-};
-
-/* What an image is made from. */
-struct recipe {
-    uint32_t vocabulary, hidden, intermediate, layers, heads, kv_heads, head_dim;
-    bool sub_norms, tied, silu;
-    const char *without;              /* leave this tensor out; NULL: none */
-    const struct alteration *altered; /* NULL: none */
-};
-
-/* A packed file in memory. */
-struct image {
-    uint8_t *bytes; /* [size] */
-    size_t size;
-    char header[HEADER_BYTES]; /* the JSON, without the spaces that pad it */
-    uint8_t *data;             /* [data_size], in place in bytes */
-    size_t data_size;
-    struct {
-        char name[96];
-        size_t begin, size;
-    } tensors[MOST_TENSORS];
-    uint32_t tensor_count;
-    size_t header_used;
-    const struct recipe *recipe;
-};
-
 static const struct recipe plain = {37, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL};
 static const struct recipe untied = {40, 130, 258, 1, 3, 1, 100, false, false, true, NULL, NULL};
 static const struct recipe small = {32, 32, 32, 1, 1, 1, 2, true, false, false, NULL, NULL};
-
-__attribute__((format(printf, 2, 3))) static void append(struct image *image, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    const int length =
-        vsnprintf(image->header + image->header_used, HEADER_BYTES - image->header_used, format, arguments);
-    va_end(arguments);
-    if (length < 0 || (size_t)length >= HEADER_BYTES - image->header_used) {
-        printf("a test's header is too long\n");
-        exit(1);
-    }
-    image->header_used += (size_t)length;
-}
-
-/* Adds the entry of a tensor; `columns` 0 for one dimension. */
-static void add(struct image *image, const char *prefix, const char *name, const char *type, size_t width, size_t rows,
-                size_t columns)
-{
-    char full[96];
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    if (image->recipe->without != NULL && strcmp(image->recipe->without, full) == 0) {
-        return;
-    }
-    bool two_dimensions = columns != 0;
-    const struct alteration *altered = image->recipe->altered;
-    if (altered != NULL && strcmp(altered->name, full) == 0) {
-        type = altered->type;
-        width = altered->width;
-        rows = altered->rows;
-        columns = altered->columns;
-        two_dimensions = altered->two_dimensions;
-    }
-    const size_t size = rows * (two_dimensions ? columns : 1) * width;
-    append(image, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu", full, type, rows);
-    if (two_dimensions) {
-        append(image, ",%zu", columns);
-    }
-    append(image, "],\"data_offsets\":[%zu,%zu]}", image->data_size, image->data_size + size);
-    memcpy(image->tensors[image->tensor_count].name, full, sizeof full);
-    image->tensors[image->tensor_count].begin = image->data_size;
-    image->tensors[image->tensor_count].size = size;
-    image->tensor_count++;
-    image->data_size += size;
-}
-
-static void add_norm(struct image *image, const char *prefix, const char *name, size_t count)
-{
-    add(image, prefix, name, "F32", 4, (count + 15) / 16 * 16, 0);
-}
-
-static void add_linear(struct image *image, const char *prefix, const char *name, size_t inputs, size_t outputs)
-{
-    char full[64];
-    snprintf(full, sizeof full, "%s.weight", name);
-    add(image, prefix, full, "U8", 1, outputs, (inputs + 127) / 128 * 32);
-    snprintf(full, sizeof full, "%s.weight_scale", name);
-    add(image, prefix, full, "F32", 4, 16, 0);
-}
-
-/* Writes image->header, padded, and the data behind it into image->bytes. */
-static void assemble(struct image *image, const uint8_t *data)
-{
-    const size_t length = strlen(image->header);
-    const size_t padded = (length + 8 + 63) / 64 * 64 - 8;
-    const uint64_t field = padded;
-    uint8_t *bytes = malloc(8 + padded + image->data_size + 1);
-    if (bytes == NULL) {
-        printf("no memory for a test\n");
-        exit(1);
-    }
-    memcpy(bytes, &field, 8);
-    memset(bytes + 8, ' ', padded);
-    memcpy(bytes + 8, image->header, length);
-    memcpy(bytes + 8 + padded, data, image->data_size);
-    free(image->bytes);
-    image->bytes = bytes;
-    image->data = bytes + 8 + padded;
-    image->size = 8 + padded + image->data_size;
-}
-
-static size_t find_tensor(const struct image *image, const char *name)
-{
-    for (size_t i = 0; i < image->tensor_count; i++) {
-        if (strcmp(image->tensors[i].name, name) == 0) {
-            return i;
-        }
-    }
-    printf("a test asks for the tensor %s, which its image lacks\n", name);
-    exit(1);
-}
-
-/* Sets element `index` of an F32 tensor. */
-static void set_float(struct image *image, const char *name, size_t index, float value)
-{
-    memcpy(image->data + image->tensors[find_tensor(image, name)].begin + index * 4, &value, sizeof value);
-}
-
-/* Replaces the first `from` in the header by `to` and assembles the image anew. */
-static void replace(struct image *image, const char *from, const char *to)
-{
-    char *at = strstr(image->header, from);
-    if (at == NULL || strlen(image->header) + strlen(to) >= HEADER_BYTES) {
-        printf("a test can't replace %s\n", from);
-        exit(1);
-    }
-    memmove(at + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
-    memcpy(at, to, strlen(to));
-    uint8_t *data = malloc(image->data_size + 1);
-    if (data == NULL) {
-        exit(1);
-    }
-    memcpy(data, image->data, image->data_size);
-    assemble(image, data);
-    free(data);
-}
-
-/* Builds an image. Free it with drop. */
-static struct image *build(const struct recipe *recipe)
-{
-    struct image *image = calloc(1, sizeof *image);
-    if (image == NULL) {
-        exit(1);
-    }
-    image->recipe = recipe;
-    append(
-        image,
-        "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
-        "\"config\":\"{");
-    append(image,
-           "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"
-           "\\\"intermediate_size\\\":%u,\\\"layers\\\":%u,\\\"heads\\\":%u,\\\"kv_heads\\\":%u,\\\"head_dim\\\":%u,",
-           recipe->vocabulary, recipe->hidden, recipe->intermediate, recipe->layers, recipe->heads, recipe->kv_heads,
-           recipe->head_dim);
-    append(image,
-           "\\\"context\\\":256,\\\"rope_theta\\\":500000,\\\"rms_norm_eps\\\":0.00001,\\\"activation\\\":\\\"%s\\\","
-           "\\\"sub_norms\\\":%s,\\\"tied_embeddings\\\":%s,\\\"bos_token_id\\\":1,\\\"eos_token_ids\\\":[2,3]}\"}",
-           recipe->silu ? "silu" : "relu2", recipe->sub_norms ? "true" : "false", recipe->tied ? "true" : "false");
-    size_t rows = recipe->vocabulary;
-    while (rows * recipe->hidden * 2 % 64 != 0) {
-        rows++;
-    }
-    const size_t attention = (size_t)recipe->heads * recipe->head_dim;
-    const size_t kv = (size_t)recipe->kv_heads * recipe->head_dim;
-    add(image, "", "model.embed_tokens.weight", "BF16", 2, rows, recipe->hidden);
-    if (!recipe->tied) {
-        add(image, "", "lm_head.weight", "BF16", 2, rows, recipe->hidden);
-    }
-    for (uint32_t layer = 0; layer < recipe->layers; layer++) {
-        char prefix[32];
-        snprintf(prefix, sizeof prefix, "model.layers.%u.", layer);
-        add_norm(image, prefix, "input_layernorm.weight", recipe->hidden);
-        add_linear(image, prefix, "self_attn.q_proj", recipe->hidden, attention);
-        add_linear(image, prefix, "self_attn.k_proj", recipe->hidden, kv);
-        add_linear(image, prefix, "self_attn.v_proj", recipe->hidden, kv);
-        if (recipe->sub_norms) {
-            add_norm(image, prefix, "self_attn.attn_sub_norm.weight", attention);
-        }
-        add_linear(image, prefix, "self_attn.o_proj", attention, recipe->hidden);
-        add_norm(image, prefix, "post_attention_layernorm.weight", recipe->hidden);
-        add_linear(image, prefix, "mlp.gate_proj", recipe->hidden, recipe->intermediate);
-        add_linear(image, prefix, "mlp.up_proj", recipe->hidden, recipe->intermediate);
-        if (recipe->sub_norms) {
-            add_norm(image, prefix, "mlp.ffn_sub_norm.weight", recipe->intermediate);
-        }
-        add_linear(image, prefix, "mlp.down_proj", recipe->intermediate, recipe->hidden);
-    }
-    add_norm(image, "", "model.norm.weight", recipe->hidden);
-    add(image, "", "assets/tokenizer.json", "U8", 1, 128, 0);
-    append(image, "}");
-
-    uint8_t *data = calloc(image->data_size + 1, 1);
-    if (data == NULL) {
-        exit(1);
-    }
-    assemble(image, data);
-    free(data);
-    for (uint32_t i = 0; i < image->tensor_count; i++) {
-        const char *name = image->tensors[i].name;
-        const size_t length = strlen(name);
-        if (length > 13 && strcmp(name + length - 13, ".weight_scale") == 0 && image->tensors[i].size > 0) {
-            set_float(image, name, 0, 0.5F + (float)i);
-        }
-    }
-    return image;
-}
-
-static void drop(struct image *image)
-{
-    free(image->bytes);
-    free(image);
-}
 
 /* Sums a range's first and last bytes after checking that it lies in the mapping. */
 static uint32_t check_range(const struct wf_model *model, const void *start, uint64_t size, const char *what)
@@ -333,14 +106,14 @@ static void refuse(struct image *image, const char *fault)
           error);
     CHECK(strstr(error, fault) != NULL, "expected \"%s\": %s", fault, error);
     wf_model_close(model);
-    drop(image);
+    image_drop(image);
 }
 
 /* The same for the plain image with one text of its header replaced. */
 static void refuse_edit(const char *from, const char *to, const char *fault)
 {
-    struct image *image = build(&plain);
-    replace(image, from, to);
+    struct image *image = image_build(&plain);
+    image_replace(image, from, to);
     refuse(image, fault);
 }
 
@@ -348,7 +121,7 @@ static void test_valid(void)
 {
     const struct recipe *const recipes[] = {&plain, &untied, &small};
     for (size_t i = 0; i < 3; i++) {
-        struct image *image = build(recipes[i]);
+        struct image *image = image_build(recipes[i]);
         char error[ERROR_BYTES] = "";
         wf_model *model = wf_model_open_bytes(image->bytes, image->size, "valid.wf", error, ERROR_BYTES);
         CHECK(model != NULL, "recipe %zu: %s", i, error);
@@ -364,27 +137,27 @@ static void test_valid(void)
             CHECK(config->activation == (recipes[i]->silu ? WF_SILU : WF_RELU_SQUARED), "activation");
             CHECK(config->bos_token_id == 1 && config->eos_count == 2, "tokens");
             CHECK(config->eos_token_ids[0] == 2 && config->eos_token_ids[1] == 3, "end tokens");
-            const size_t query = find_tensor(image, "model.layers.0.self_attn.q_proj.weight_scale");
+            const size_t query = image_find(image, "model.layers.0.self_attn.q_proj.weight_scale");
             CHECK(model->layers[0].query.scale == 0.5F + (float)query, "scale %g",
                   (double)model->layers[0].query.scale);
-            const size_t down = find_tensor(image, "model.layers.0.mlp.down_proj.weight");
+            const size_t down = image_find(image, "model.layers.0.mlp.down_proj.weight");
             const size_t data_start = image->size - image->data_size;
             CHECK(model->layers[0].down.rows == model->mapping + data_start + image->tensors[down].begin,
                   "down's place");
             CHECK(strcmp(model->name, "valid.wf") == 0 && model->ternary_bytes > 0, "name and bytes");
         }
         wf_model_close(model);
-        drop(image);
+        image_drop(image);
     }
     wf_model_close(NULL);
 
     /* A null bos, no end token, further assets, spaces around values. */
-    struct image *image = build(&plain);
-    replace(image, "\\\"bos_token_id\\\":1", "\\\"bos_token_id\\\": null ");
-    replace(image, "[2,3]", "[ ]");
-    replace(image, "assets/tokenizer.json", "assets/\\u00e9.json");
+    struct image *image = image_build(&plain);
+    image_replace(image, "\\\"bos_token_id\\\":1", "\\\"bos_token_id\\\": null ");
+    image_replace(image, "[2,3]", "[ ]");
+    image_replace(image, "assets/tokenizer.json", "assets/\\u00e9.json");
     CHECK(survive(image->bytes, image->size, "null bos"), "a null bos, no end token");
-    drop(image);
+    image_drop(image);
 }
 
 static void test_config(void)
@@ -517,15 +290,15 @@ static void test_tensors(void)
     }
 
     /* Each tensor left out is the one that is missed. */
-    struct image *whole = build(&plain);
+    struct image *whole = image_build(&plain);
     for (uint32_t i = 0; i + 1 < whole->tensor_count; i++) {
         struct recipe recipe = plain;
         recipe.without = whole->tensors[i].name;
         char fault[128];
         snprintf(fault, sizeof fault, "tensor %s is missing", recipe.without);
-        refuse(build(&recipe), fault);
+        refuse(image_build(&recipe), fault);
     }
-    drop(whole);
+    image_drop(whole);
 
     /* Tensors that are sound in themselves and lie where they should, but are not what the configuration calls for. */
     static const struct {
@@ -554,27 +327,27 @@ static void test_tensors(void)
     for (size_t i = 0; i < sizeof alterations / sizeof alterations[0]; i++) {
         struct recipe recipe = plain;
         recipe.altered = &alterations[i].altered;
-        refuse(build(&recipe), alterations[i].fault);
+        refuse(image_build(&recipe), alterations[i].fault);
     }
 
     /* Values. */
     static const float bad[] = {0.0F, -1.0F, NAN, INFINITY};
     for (size_t i = 0; i < 4; i++) {
-        struct image *image = build(&plain);
-        set_float(image, "model.layers.1.mlp.down_proj.weight_scale", 0, bad[i]);
+        struct image *image = image_build(&plain);
+        image_set_float(image, "model.layers.1.mlp.down_proj.weight_scale", 0, bad[i]);
         refuse(image, "tensor model.layers.1.mlp.down_proj.weight_scale: its scale is ");
     }
-    struct image *image = build(&plain);
-    set_float(image, "model.norm.weight", 63, NAN);
+    struct image *image = image_build(&plain);
+    image_set_float(image, "model.norm.weight", 63, NAN);
     refuse(image, "tensor model.norm.weight: its element 63 is not a finite number");
-    image = build(&untied);
-    set_float(image, "model.layers.0.input_layernorm.weight", 130, 1.0F);
+    image = image_build(&untied);
+    image_set_float(image, "model.layers.0.input_layernorm.weight", 130, 1.0F);
     refuse(image, "tensor model.layers.0.input_layernorm.weight: its padding from element 130 on is not zero");
 }
 
 static void test_sizes(void)
 {
-    struct image *image = build(&plain);
+    struct image *image = image_build(&plain);
     const size_t data_start = image->size - image->data_size;
     char expected[128];
 
@@ -631,7 +404,7 @@ static void test_sizes(void)
     refuse(image, "is no packed model (.wf)");
 
     /* A header whose end is not aligned. */
-    image = build(&plain);
+    image = image_build(&plain);
     uint64_t length;
     memcpy(&length, image->bytes, 8);
     length += 8;
@@ -648,24 +421,24 @@ static void test_sizes(void)
     free(shifted);
 
     /* Offsets near the ends of 64 bits can't be written exactly and those near 2^53 are past the file. */
-    replace(image, "\"assets/tokenizer.json\":{\"dtype\":\"U8\",\"shape\":[128]",
+    image_replace(image, "\"assets/tokenizer.json\":{\"dtype\":\"U8\",\"shape\":[128]",
             "\"assets/x\":{\"dtype\":\"U8\",\"shape\":[9007199254740864]");
     char from[64];
     char to[64];
     const size_t begin = image->tensors[image->tensor_count - 1].begin;
     snprintf(from, sizeof from, "[%zu,%zu]}}", begin, begin + 128);
     snprintf(to, sizeof to, "[%zu,9007199254740928]}}", begin);
-    replace(image, from, to);
+    image_replace(image, from, to);
     snprintf(from, sizeof from, "9007199254740864");
     snprintf(to, sizeof to, "%" PRIu64, (uint64_t)9007199254740928U - begin);
-    replace(image, from, to);
+    image_replace(image, from, to);
     refuse(image, "is truncated: its header describes 90071992547");
 }
 
 /* Damages the header at random, single bits and larger pieces. */
 static void test_random_damage(void)
 {
-    struct image *image = build(&small);
+    struct image *image = image_build(&small);
     const size_t header_size = image->size - image->data_size;
     uint8_t *damaged = malloc(image->size * 2);
     if (damaged == NULL) {
@@ -714,7 +487,7 @@ static void test_random_damage(void)
         survive(damaged, size, "several bytes");
     }
     free(damaged);
-    drop(image);
+    image_drop(image);
 }
 
 /* The caller's buffer is never overrun, whatever its size. */
@@ -765,7 +538,7 @@ static void test_files(void)
         return;
     }
     char path[320];
-    struct image *image = build(&plain);
+    struct image *image = image_build(&plain);
     snprintf(path, sizeof path, "%s/model\n.wf", folder);
     write_file(path, image->bytes, image->size);
     char error[ERROR_BYTES] = "";
@@ -790,7 +563,7 @@ static void test_files(void)
     unlink(path);
     refuse_path("/dev/null", "is no regular file");
     rmdir(folder);
-    drop(image);
+    image_drop(image);
 }
 
 int main(void)

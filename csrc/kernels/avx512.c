@@ -1,0 +1,373 @@
+/*
+ * avx512.c: kernels for x86-64 processors with AVX-512 (F, BW, DQ, VL) and VNNI: Intel since 2019, AMD since Zen 4.
+ *
+ * Ternary products. A load of 64 bytes brings two blocks of 128 codes; a shift and a mask give 64 of them as unsigned bytes, and
+ * vpdpbusd multiplies them by 64 signed activations and adds fours into 32-bit lanes, so nothing ever has to be widened. The 64
+ * activations that belong to them lie in two blocks as well and are put together from two loads.
+ *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream.
+ *   - Several tokens (prefill, batches) are bound by vpdpbusd: four rows by four tokens keep sixteen accumulators in registers.
+ * A row with an odd number of blocks ends with a half load; the upper half's weights and activations are zero then.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+/* How far ahead of a row's bytes the memory is told to start; see avx2.c. */
+#define PREFETCH_BYTES 12288
+
+/* Rows and tokens of a tile of a batch's product. */
+#define TILE_ROWS 4
+#define TILE_TOKENS 4
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* Adds 16 lanes in halves: 8, 4, 2, 1. */
+static inline float sum_of_sixteen(__m512 lanes) {
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
+/* A mask whose first `count` lanes are on. */
+static inline __mmask16 lanes_below(uint32_t count) {
+    return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
+}
+
+/* scalar.c's exponential, sixteen at a time. */
+static inline __m512 exponential(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(WF_EXP_LOW), x);
+    x = _mm512_min_ps(_mm512_set1_ps(WF_EXP_HIGH), x);
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(WF_EXP_LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-WF_EXP_LN2_HIGH), x);
+    r = _mm512_fmadd_ps(n, _mm512_set1_ps(-WF_EXP_LN2_LOW), r);
+    __m512 p = _mm512_set1_ps(WF_EXP_P0);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(WF_EXP_P1));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(WF_EXP_P2));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(WF_EXP_P3));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(WF_EXP_P4));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(WF_EXP_P5));
+    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
+    const __m512i power = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
+    return _mm512_mul_ps(p, _mm512_castsi512_ps(power));
+}
+
+static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+    __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
+    for (uint32_t e = 0; e < count; e += WF_LANES) {
+        const uint32_t left = count - e;
+        const __m512 first = _mm512_maskz_loadu_ps(lanes_below(left), x + e);
+        low = _mm512_fmadd_ps(first, first, low);
+        if (left > 16) {
+            const __m512 second = _mm512_maskz_loadu_ps(lanes_below(left - 16), x + e + 16);
+            high = _mm512_fmadd_ps(second, second, high);
+        }
+    }
+    const float mean = sum_of_sixteen(_mm512_add_ps(low, high)) / (float)count;
+    const __m512 factor = _mm512_set1_ps(1.0f / sqrtf(mean + epsilon));
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + e), factor);
+        _mm512_mask_storeu_ps(out + e, mask, _mm512_mul_ps(scaled, _mm512_maskz_loadu_ps(mask, weight + e)));
+    }
+}
+
+static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *values, float *inverse_scale, int32_t *sum) {
+    __m512 most = _mm512_set1_ps(1e-5f);
+    for (uint32_t e = 0; e < count; e += 16)
+        most = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes_below(count - e), x + e)), most);
+    const float largest = _mm512_reduce_max_ps(most);
+    const __m512 factor = _mm512_set1_ps(127.0f / largest);
+    __m512i total = _mm512_setzero_si512();
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        /* The conversion rounds half to even; the saturating narrowing is the clamp. */
+        const __m512i integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + e), factor));
+        const __m128i bytes = _mm512_cvtsepi32_epi8(integers);
+        _mm_mask_storeu_epi8(values + e, mask, bytes);
+        total = _mm512_add_epi32(total, _mm512_cvtepi8_epi32(bytes));
+    }
+    memset(values + count, 0, padded - count);
+    *inverse_scale = largest / 127.0f;
+    *sum = _mm512_reduce_add_epi32(total);
+}
+
+/* Two blocks of a row: 256 codes. */
+static inline __m512i load_codes(const uint8_t *row) { return _mm512_loadu_si512(row); }
+
+/* The last block of a row with an odd number of them; the upper half is code 0, whose activations are 0 too. */
+static inline __m512i load_last_codes(const uint8_t *row) {
+    return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)row));
+}
+
+/* The activations of one quarter of two blocks: 32 of the first, 32 of the second. */
+ALWAYS_INLINE __m512i load_values(const int8_t *values, uint32_t quarter) {
+    const __m256i first = _mm256_loadu_si256((const __m256i *)(values + quarter * WF_BLOCK_BYTES));
+    const __m256i second = _mm256_loadu_si256((const __m256i *)(values + WF_BLOCK_WEIGHTS + quarter * WF_BLOCK_BYTES));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+}
+
+/* The same for a last single block. */
+ALWAYS_INLINE __m512i load_last_values(const int8_t *values, uint32_t quarter) {
+    return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)(values + quarter * WF_BLOCK_BYTES)));
+}
+
+ALWAYS_INLINE __m512i quarter_of(__m512i codes, uint32_t quarter) {
+    return _mm512_and_si512(_mm512_srli_epi16(codes, 2 * quarter), _mm512_set1_epi8(3));
+}
+
+/* One row by one token. */
+static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_t *values, int32_t sum, float factor) {
+    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t byte = 0;
+    for (; byte + 2 * WF_BLOCK_BYTES <= row_bytes; byte += 2 * WF_BLOCK_BYTES) {
+        _mm_prefetch((const char *)row + byte + PREFETCH_BYTES, _MM_HINT_T0);
+        const __m512i codes = load_codes(row + byte);
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            sums[quarter] = _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_values(values + 4 * byte, quarter));
+    }
+    if (byte < row_bytes) {
+        const __m512i codes = load_last_codes(row + byte);
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            sums[quarter] =
+                _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_last_values(values + 4 * byte, quarter));
+    }
+    const __m512i total = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+    return (float)(_mm512_reduce_add_epi32(total) - sum) * factor;
+}
+
+/* `row_count` rows by `count` tokens (both constants at each call). */
+ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
+                              uint32_t count, float *out, size_t out_stride) {
+    const int8_t *values = x->values + token * x->stride;
+    __m512i sums[TILE_ROWS][TILE_TOKENS];
+    for (uint32_t row = 0; row < row_count; row++)
+        for (uint32_t t = 0; t < count; t++)
+            sums[row][t] = _mm512_setzero_si512();
+    size_t byte = 0;
+    for (; byte + 2 * WF_BLOCK_BYTES <= row_bytes; byte += 2 * WF_BLOCK_BYTES) {
+        __m512i codes[TILE_ROWS];
+        for (uint32_t row = 0; row < row_count; row++)
+            codes[row] = load_codes(rows + row * row_bytes + byte);
+        for (uint32_t quarter = 0; quarter < 4; quarter++) {
+            __m512i weights[TILE_ROWS];
+            for (uint32_t row = 0; row < row_count; row++)
+                weights[row] = quarter_of(codes[row], quarter);
+            for (uint32_t t = 0; t < count; t++) {
+                const __m512i value = load_values(values + t * x->stride + 4 * byte, quarter);
+                for (uint32_t row = 0; row < row_count; row++)
+                    sums[row][t] = _mm512_dpbusd_epi32(sums[row][t], weights[row], value);
+            }
+        }
+    }
+    if (byte < row_bytes)
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            for (uint32_t t = 0; t < count; t++) {
+                const __m512i value = load_last_values(values + t * x->stride + 4 * byte, quarter);
+                for (uint32_t row = 0; row < row_count; row++) {
+                    const __m512i codes = load_last_codes(rows + row * row_bytes + byte);
+                    sums[row][t] = _mm512_dpbusd_epi32(sums[row][t], quarter_of(codes, quarter), value);
+                }
+            }
+    for (uint32_t t = 0; t < count; t++)
+        for (uint32_t row = 0; row < row_count; row++)
+            out[(token + t) * out_stride + row] =
+                (float)(_mm512_reduce_add_epi32(sums[row][t]) - x->sums[token + t]) * x->factors[token + t];
+}
+
+ALWAYS_INLINE void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
+                              uint32_t count, float *out, size_t out_stride) {
+    uint32_t row = 0;
+    for (; row + TILE_ROWS <= row_count; row += TILE_ROWS)
+        batch_tile(rows + row * row_bytes, row_bytes, TILE_ROWS, x, token, count, out + row, out_stride);
+    for (; row < row_count; row++)
+        batch_tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
+}
+
+static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
+                           size_t out_stride) {
+    uint32_t token = 0;
+    for (; token + TILE_TOKENS <= x->tokens; token += TILE_TOKENS)
+        batch_rows(rows, row_bytes, row_count, x, token, TILE_TOKENS, out, out_stride);
+    switch (x->tokens - token) {
+    case 3:
+        batch_rows(rows, row_bytes, row_count, x, token, 3, out, out_stride);
+        break;
+    case 2:
+        batch_rows(rows, row_bytes, row_count, x, token, 2, out, out_stride);
+        break;
+    case 1:
+        for (uint32_t row = 0; row < row_count; row++)
+            out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride,
+                                                       x->sums[token], x->factors[token]);
+        break;
+    default:
+        break;
+    }
+}
+
+static inline __m512 load_bf16(const uint16_t *weights, __mmask16 mask) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, weights)), 16));
+}
+
+/* One row by `count` tokens (a constant at each call; at most 4). */
+ALWAYS_INLINE void bf16_row(const uint16_t *row, uint32_t inputs, const float *x, size_t x_stride, uint32_t count, float *out,
+                            size_t out_stride) {
+    __m512 low[4], high[4];
+    for (uint32_t t = 0; t < count; t++)
+        low[t] = high[t] = _mm512_setzero_ps();
+    uint32_t e = 0;
+    for (; e + WF_LANES <= inputs; e += WF_LANES) {
+        _mm_prefetch((const char *)(row + e) + PREFETCH_BYTES, _MM_HINT_T0);
+        const __m512 first = load_bf16(row + e, 0xffff), second = load_bf16(row + e + 16, 0xffff);
+        for (uint32_t t = 0; t < count; t++) {
+            low[t] = _mm512_fmadd_ps(first, _mm512_loadu_ps(x + t * x_stride + e), low[t]);
+            high[t] = _mm512_fmadd_ps(second, _mm512_loadu_ps(x + t * x_stride + e + 16), high[t]);
+        }
+    }
+    const uint32_t left = inputs - e;
+    if (left > 0) {
+        const __mmask16 first = lanes_below(left), second = left > 16 ? lanes_below(left - 16) : 0;
+        for (uint32_t t = 0; t < count; t++) {
+            const float *values = x + t * x_stride + e;
+            low[t] = _mm512_fmadd_ps(load_bf16(row + e, first), _mm512_maskz_loadu_ps(first, values), low[t]);
+            if (second != 0)
+                high[t] = _mm512_fmadd_ps(load_bf16(row + e + 16, second), _mm512_maskz_loadu_ps(second, values + 16), high[t]);
+        }
+    }
+    for (uint32_t t = 0; t < count; t++)
+        out[t * out_stride] = sum_of_sixteen(_mm512_add_ps(low[t], high[t]));
+}
+
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
+                        uint32_t tokens, float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++) {
+        const uint16_t *weights = rows + (size_t)row * count;
+        uint32_t token = 0;
+        for (; token + 4 <= tokens; token += 4)
+            bf16_row(weights, count, x + token * x_stride, x_stride, 4, out + token * out_stride + row, out_stride);
+        for (; token < tokens; token++)
+            bf16_row(weights, count, x + token * x_stride, x_stride, 1, out + token * out_stride + row, out_stride);
+    }
+}
+
+static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
+    const __m512 offsets = _mm512_set1_ps(offset), scales = _mm512_set1_ps(scale);
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        const __m512 value = _mm512_maskz_loadu_ps(mask, x + e);
+        _mm512_mask_storeu_ps(out + e, mask, exponential(_mm512_mul_ps(_mm512_sub_ps(value, offsets), scales)));
+    }
+}
+
+static void gate_relu_squared(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        const __m512 positive = _mm512_max_ps(_mm512_maskz_loadu_ps(mask, gate + e), _mm512_setzero_ps());
+        const __m512 square = _mm512_mul_ps(positive, positive);
+        _mm512_mask_storeu_ps(gate + e, mask, _mm512_mul_ps(square, _mm512_maskz_loadu_ps(mask, up + e)));
+    }
+}
+
+static void gate_silu(float *gate, const float *up, uint32_t count) {
+    const __m512 sign = _mm512_set1_ps(-0.0f), one = _mm512_set1_ps(1.0f);
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        const __m512 value = _mm512_maskz_loadu_ps(mask, gate + e);
+        const __m512 divisor = _mm512_add_ps(one, exponential(_mm512_xor_ps(value, sign)));
+        const __m512 gated = _mm512_mul_ps(_mm512_div_ps(value, divisor), _mm512_maskz_loadu_ps(mask, up + e));
+        _mm512_mask_storeu_ps(gate + e, mask, gated);
+    }
+}
+
+/* One query head's running softmax over the blocks. */
+typedef struct running {
+    float largest, total, rescale;
+    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, 0 for those not visible */
+} running;
+
+static inline void update_softmax(running *state, __m512 first, __m512 second, uint32_t visible, int is_first) {
+    const __mmask16 low = lanes_below(visible), high = visible > 16 ? lanes_below(visible - 16) : 0;
+    const __m512 hidden = _mm512_set1_ps(-INFINITY);
+    __m512 maximum = _mm512_set1_ps(state->largest);
+    maximum = _mm512_max_ps(_mm512_mask_blend_ps(low, hidden, first), maximum);
+    maximum = _mm512_max_ps(_mm512_mask_blend_ps(high, hidden, second), maximum);
+    const float largest = _mm512_reduce_max_ps(maximum);
+    const __m512 offset = _mm512_set1_ps(largest);
+    state->rescale = is_first ? 0.0f : _mm512_cvtss_f32(exponential(_mm512_set1_ps(state->largest - largest)));
+    first = _mm512_maskz_mov_ps(low, exponential(_mm512_sub_ps(first, offset)));
+    second = _mm512_maskz_mov_ps(high, exponential(_mm512_sub_ps(second, offset)));
+    _mm512_storeu_ps(state->weights, first);
+    _mm512_storeu_ps(state->weights + 16, second);
+    state->total = fmaf(state->total, state->rescale, sum_of_sixteen(_mm512_add_ps(first, second)));
+    state->largest = largest;
+}
+
+/* `count` query heads (a constant at each call; at most 4), so that one load of keys and values serves all of them. */
+ALWAYS_INLINE void attend_heads(const wf_attention *input, const float *query, uint32_t count, float *out) {
+    _Alignas(64) float sums[4][WF_HEAD_DIM_MAX];
+    running states[4];
+    for (uint32_t head = 0; head < count; head++) {
+        states[head] = (running){.largest = -INFINITY, .total = 0.0f};
+        memset(sums[head], 0, input->value_stride * sizeof(float));
+    }
+    const __m512 scale = _mm512_set1_ps(input->scale);
+    for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
+        const float *keys = input->keys + input->table[start / WF_KV_BLOCK] * input->block_stride;
+        const float *values = input->values + input->table[start / WF_KV_BLOCK] * input->block_stride;
+        const uint32_t left = input->positions - start;
+        const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
+
+        __m512 first[4], second[4];
+        for (uint32_t head = 0; head < count; head++)
+            first[head] = second[head] = _mm512_setzero_ps();
+        for (uint32_t d = 0; d < input->head_dim; d++) {
+            const __m512 low = _mm512_loadu_ps(keys + d * WF_KV_BLOCK), high = _mm512_loadu_ps(keys + d * WF_KV_BLOCK + 16);
+            for (uint32_t head = 0; head < count; head++) {
+                const __m512 factor = _mm512_set1_ps(query[(size_t)head * input->head_dim + d]);
+                first[head] = _mm512_fmadd_ps(factor, low, first[head]);
+                second[head] = _mm512_fmadd_ps(factor, high, second[head]);
+            }
+        }
+        for (uint32_t head = 0; head < count; head++)
+            update_softmax(&states[head], _mm512_mul_ps(first[head], scale), _mm512_mul_ps(second[head], scale), visible, start == 0);
+
+        for (uint32_t d = 0; d < input->value_stride; d += 16) {
+            __m512 sum[4];
+            for (uint32_t head = 0; head < count; head++)
+                sum[head] = _mm512_mul_ps(_mm512_load_ps(&sums[head][d]), _mm512_set1_ps(states[head].rescale));
+            for (uint32_t t = 0; t < visible; t++) {
+                const __m512 value = _mm512_loadu_ps(values + (size_t)t * input->value_stride + d);
+                for (uint32_t head = 0; head < count; head++)
+                    sum[head] = _mm512_fmadd_ps(_mm512_set1_ps(states[head].weights[t]), value, sum[head]);
+            }
+            for (uint32_t head = 0; head < count; head++)
+                _mm512_store_ps(&sums[head][d], sum[head]);
+        }
+    }
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t d = 0; d < input->head_dim; d++)
+            out[(size_t)head * input->head_dim + d] = sums[head][d] / states[head].total;
+}
+
+static void attend(const wf_attention *input, float *out) {
+    uint32_t head = 0;
+    for (; head + 4 <= input->group; head += 4)
+        attend_heads(input, input->query + (size_t)head * input->head_dim, 4, out + (size_t)head * input->head_dim);
+    for (; head < input->group; head++)
+        attend_heads(input, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+}
+
+const wf_kernels wf_kernels_avx512 = {
+    .name = "avx512",
+    .rms_norm = rms_norm,
+    .quantize = quantize,
+    .ternary_matmul = ternary_matmul,
+    .bf16_matmul = bf16_matmul,
+    .exponentials = exponentials,
+    .gate_relu_squared = gate_relu_squared,
+    .gate_silu = gate_silu,
+    .attend = attend,
+};
