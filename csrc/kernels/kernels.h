@@ -85,11 +85,16 @@ typedef struct wf_kernels {
 
     /* out[group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. */
     void (*attend)(const wf_attention *input, float *out);
+
+    /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache: `rounds`
+     * times a fixed number of multiply-adds. Returns how many that were. It bounds ternary_matmul from above and computes nothing. */
+    uint64_t (*multiply_add_peak)(uint64_t rounds);
 } wf_kernels;
 
 extern const wf_kernels wf_kernels_scalar;
 #if defined(__x86_64__)
 extern const wf_kernels wf_kernels_avx2;
+extern const wf_kernels wf_kernels_avx512;
 #endif
 
 /* wf_exp's constants: exp(x) = 2^n * p(r), n = round(x / ln 2), r = x − n ln 2, with ln 2 in two parts (Cody and Waite) and p the
