@@ -18,30 +18,43 @@
 
 #include "error.h"
 
+/* Ends of chains and lists. */
+#define NONE UINT32_MAX
+
 int wf_kv_create(wf_kv_cache *cache, const wf_config *config, uint32_t blocks, char *error, uint32_t error_size) {
     const uint32_t value_stride = (config->head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
     const size_t head_elements = (size_t)WF_KV_BLOCK * (config->head_dim + value_stride);
     const size_t block_elements = head_elements * config->kv_heads;
+    uint32_t bucket_count = 1;
+    while (bucket_count < blocks && bucket_count < UINT32_C(1) << 31)
+        bucket_count *= 2;
     *cache = (wf_kv_cache){
         .blocks = blocks,
+        .layers = config->layers,
         .kv_heads = config->kv_heads,
         .head_dim = config->head_dim,
         .value_stride = value_stride,
         .head_elements = head_elements,
         .block_elements = block_elements,
+        .bucket_count = bucket_count,
+        .least_recent = NONE,
+        .most_recent = NONE,
     };
     if (__builtin_mul_overflow((size_t)config->layers * block_elements, blocks * sizeof(float), &cache->memory_bytes))
         return wf_fail(error, error_size, "a KV cache of %u blocks is beyond the address space; lower the context", blocks);
     void *memory = mmap(NULL, cache->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     cache->memory = memory == MAP_FAILED ? NULL : memory;
+    cache->entries = calloc(blocks, sizeof *cache->entries);
     cache->free_blocks = calloc(blocks, sizeof *cache->free_blocks);
-    cache->references = calloc(blocks, sizeof *cache->references);
-    if (cache->memory == NULL || cache->free_blocks == NULL || cache->references == NULL) {
+    cache->buckets = calloc(bucket_count, sizeof *cache->buckets);
+    if (cache->memory == NULL || cache->entries == NULL || cache->free_blocks == NULL || cache->buckets == NULL) {
         const double gigabytes = (double)cache->memory_bytes / 1e9;
         wf_kv_destroy(cache);
         return wf_fail(error, error_size, "no memory for a KV cache of %.1f GB; lower the context or the number of sequences",
                        gigabytes);
     }
+    for (uint32_t bucket = 0; bucket < bucket_count; bucket++)
+        cache->buckets[bucket] = NONE;
     /* Low numbers on top of the stack: a short conversation touches little memory. */
     for (uint32_t block = 0; block < blocks; block++)
         cache->free_blocks[block] = blocks - 1 - block;
@@ -52,22 +65,120 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, uint32_t blocks, c
 void wf_kv_destroy(wf_kv_cache *cache) {
     if (cache->memory != NULL)
         munmap(cache->memory, cache->memory_bytes);
+    free(cache->entries);
     free(cache->free_blocks);
-    free(cache->references);
+    free(cache->buckets);
     *cache = (wf_kv_cache){0};
 }
 
+/* ---- The list of entered blocks that nobody uses ---- */
+
+static void append_unused(wf_kv_cache *cache, uint32_t block) {
+    wf_kv_entry *entry = &cache->entries[block];
+    entry->less_recent = cache->most_recent;
+    entry->more_recent = NONE;
+    if (cache->most_recent != NONE)
+        cache->entries[cache->most_recent].more_recent = block;
+    else
+        cache->least_recent = block;
+    cache->most_recent = block;
+    cache->unused_count++;
+}
+
+static void remove_unused(wf_kv_cache *cache, uint32_t block) {
+    const wf_kv_entry *entry = &cache->entries[block];
+    if (entry->less_recent != NONE)
+        cache->entries[entry->less_recent].more_recent = entry->more_recent;
+    else
+        cache->least_recent = entry->more_recent;
+    if (entry->more_recent != NONE)
+        cache->entries[entry->more_recent].less_recent = entry->less_recent;
+    else
+        cache->most_recent = entry->less_recent;
+    cache->unused_count--;
+}
+
+/* ---- The index ---- */
+
+/* FNV-1a over the parent and the tokens. */
+static uint32_t *bucket_of(const wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ parent;
+    for (uint32_t i = 0; i < WF_KV_BLOCK; i++)
+        hash = (hash ^ tokens[i]) * UINT64_C(0x100000001b3);
+    return &cache->buckets[(hash ^ hash >> 32) & (cache->bucket_count - 1)];
+}
+
+uint32_t wf_kv_find(const wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens) {
+    uint32_t block = *bucket_of(cache, parent, tokens);
+    while (block != NONE) {
+        const wf_kv_entry *entry = &cache->entries[block];
+        if (entry->parent == parent && memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
+            return block;
+        block = entry->next_in_bucket;
+    }
+    return WF_NO_BLOCK;
+}
+
+uint64_t wf_kv_enter(wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens, uint32_t block) {
+    const uint32_t same = wf_kv_find(cache, parent, tokens);
+    if (same != WF_NO_BLOCK)
+        return cache->entries[same].serial;
+    wf_kv_entry *entry = &cache->entries[block];
+    uint32_t *bucket = bucket_of(cache, parent, tokens);
+    entry->serial = ++cache->last_serial;
+    entry->parent = parent;
+    memcpy(entry->tokens, tokens, sizeof entry->tokens);
+    entry->next_in_bucket = *bucket;
+    *bucket = block;
+    return entry->serial;
+}
+
+static void leave_index(wf_kv_cache *cache, uint32_t block) {
+    wf_kv_entry *entry = &cache->entries[block];
+    uint32_t *link = bucket_of(cache, entry->parent, entry->tokens);
+    while (*link != block)
+        link = &cache->entries[*link].next_in_bucket;
+    *link = entry->next_in_bucket;
+    entry->serial = 0;
+}
+
+/* ---- References ---- */
+
 uint32_t wf_kv_take(wf_kv_cache *cache) {
-    if (cache->free_count == 0)
+    uint32_t block;
+    if (cache->free_count > 0) {
+        block = cache->free_blocks[--cache->free_count];
+    } else if (cache->least_recent != NONE) {
+        block = cache->least_recent;
+        remove_unused(cache, block);
+        leave_index(cache, block);
+    } else {
         return WF_NO_BLOCK;
-    const uint32_t block = cache->free_blocks[--cache->free_count];
-    cache->references[block] = 1;
+    }
+    cache->entries[block].references = 1;
     return block;
 }
 
+void wf_kv_share(wf_kv_cache *cache, uint32_t block) {
+    if (cache->entries[block].references++ == 0)
+        remove_unused(cache, block);
+}
+
 void wf_kv_release(wf_kv_cache *cache, uint32_t block) {
-    if (--cache->references[block] == 0)
+    wf_kv_entry *entry = &cache->entries[block];
+    if (--entry->references > 0)
+        return;
+    if (entry->serial != 0)
+        append_unused(cache, block);
+    else
         cache->free_blocks[cache->free_count++] = block;
+}
+
+/* ---- Contents ---- */
+
+void wf_kv_copy(wf_kv_cache *cache, uint32_t from, uint32_t to) {
+    for (uint32_t layer = 0; layer < cache->layers; layer++)
+        memcpy(wf_kv_at(cache, layer, to, 0), wf_kv_at(cache, layer, from, 0), cache->block_elements * sizeof(float));
 }
 
 void wf_kv_store(wf_kv_cache *cache, uint32_t layer, const uint32_t *table, uint32_t position, const float *key,

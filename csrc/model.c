@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "json.h"
+#include "random_weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,7 @@ struct opening {
     uint64_t data_start;    /* where the header ends and the tensors begin */
     struct tensor *tensors; /* [tensor_count], in the order of their names */
     uint32_t tensor_count;
+    wf_random_weights *random; /* what fills each tensor when it is taken, in a writable mapping; NULL for a file's */
     char *error;
     uint32_t error_size;
 };
@@ -539,6 +541,9 @@ static int take_vocabulary(struct opening *opening, const char *name, const uint
     }
     const uint8_t *bytes = take(opening, name, TYPE_BF16, rows, config->hidden);
     *matrix = (const uint16_t *)(const void *)bytes;
+    if (bytes != NULL && opening->random != NULL) {
+        wf_random_bf16(opening->random, (uint16_t *)(uintptr_t)bytes, rows * config->hidden);
+    }
     return bytes == NULL ? -1 : 0;
 }
 
@@ -555,6 +560,9 @@ static int take_norm(struct opening *opening, const char *prefix, const char *su
         return -1;
     }
     const float *values = (const float *)(const void *)bytes;
+    for (uint32_t i = 0; opening->random != NULL && i < count; i++) {
+        ((float *)(uintptr_t)values)[i] = 1.0F;
+    }
     for (uint64_t i = 0; i < padded; i++) {
         if (!isfinite(values[i])) {
             return fail(opening, "tensor %s: its element %" PRIu64 " is not a finite number", name, i);
@@ -584,6 +592,10 @@ static int take_linear(struct opening *opening, const char *prefix, const char *
         return -1;
     }
     float scale;
+    if (opening->random != NULL) {
+        scale = wf_random_ternary(opening->random, (uint8_t *)(uintptr_t)rows, outputs, inputs);
+        memcpy((uint8_t *)(uintptr_t)scale_bytes, &scale, sizeof scale);
+    }
     memcpy(&scale, scale_bytes, sizeof scale);
     if (!isfinite(scale) || scale <= 0.0F) {
         return fail(opening, "tensor %s: its scale is %g; it must be finite and above 0", name, (double)scale);
@@ -670,8 +682,9 @@ static int take_tensors(struct opening *opening)
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
-/* Makes a model of a mapping, which it takes over also when it fails. */
-static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, char *error, uint32_t error_size)
+/* Makes a model of a mapping, which it takes over also when it fails. `random` as in struct opening. */
+static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, wf_random_weights *random, char *error,
+                              uint32_t error_size)
 {
     struct wf_model *model = calloc(1, sizeof *model);
     char *copy = strdup(name);
@@ -685,7 +698,7 @@ static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, ch
     model->mapping = mapping;
     model->mapping_size = size;
     model->name = copy;
-    struct opening opening = {.model = model, .error = error, .error_size = error_size};
+    struct opening opening = {.model = model, .random = random, .error = error, .error_size = error_size};
     const bool opened = read_header(&opening) == 0 && read_metadata(&opening) == 0 && read_config(&opening) == 0 &&
                         read_tensors(&opening) == 0 && take_tensors(&opening) == 0;
     free(opening.tensors);
@@ -743,16 +756,13 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size)
         wf_fail(error, error_size, "%s: its %" PRIu64 " bytes can't be mapped: %s", path, size, strerror(errno));
     }
     close(file);
-    return mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, error, error_size);
+    return mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, NULL, error, error_size);
 }
 
-wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size)
+/* Maps `size` bytes of zeros. A mapping gives a model in memory the same alignment, protection and end as a file's. Returns
+ * NULL with the error written. */
+static void *map_memory(uint64_t size, const char *name, char *error, uint32_t error_size)
 {
-    if (bytes == NULL || size == 0 || name == NULL) {
-        wf_fail(error, error_size, "%s: is no packed model: it is empty", name == NULL ? "a model in memory" : name);
-        return NULL;
-    }
-    /* A mapping of its own gives the copy the same alignment, protection and end as a file's. */
     void *mapping = MAP_FAILED;
     if (size <= SIZE_MAX) {
         mapping = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -761,13 +771,64 @@ wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *n
         wf_fail(error, error_size, "%s: no memory left for its %" PRIu64 " bytes", name, size);
         return NULL;
     }
+    return mapping;
+}
+
+wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size)
+{
+    if (bytes == NULL || size == 0 || name == NULL) {
+        wf_fail(error, error_size, "%s: is no packed model: it is empty", name == NULL ? "a model in memory" : name);
+        return NULL;
+    }
+    void *mapping = map_memory(size, name, error, error_size);
+    if (mapping == NULL) {
+        return NULL;
+    }
     memcpy(mapping, bytes, (size_t)size);
     if (mprotect(mapping, (size_t)size, PROT_READ) != 0) {
         munmap(mapping, (size_t)size);
         wf_fail(error, error_size, "%s: its copy can't be protected: %s", name, strerror(errno));
         return NULL;
     }
-    return open_mapping(mapping, size, name, error, error_size);
+    return open_mapping(mapping, size, name, NULL, error, error_size);
+}
+
+wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name, char *error,
+                               uint32_t error_size)
+{
+    if (header == NULL || name == NULL || header_size > size) {
+        wf_fail(error, error_size, "%s: is no packed model's header", name == NULL ? "a model in memory" : name);
+        return NULL;
+    }
+    /* Systems promise more memory than there is, and end the program that takes them at their word. */
+    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (size > memory) {
+        wf_fail(error, error_size, "%s: its %" PRIu64 " MB do not fit into this machine's memory of %" PRIu64 " MB", name,
+                size / 1000000U, memory / 1000000U);
+        return NULL;
+    }
+    void *mapping = map_memory(size, name, error, error_size);
+    if (mapping == NULL) {
+        return NULL;
+    }
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(mapping, (size_t)size, MADV_HUGEPAGE); /* advice: without it the filling takes longer */
+#endif
+    memcpy(mapping, header, (size_t)header_size);
+    wf_random_weights *random = wf_random_create();
+    if (random == NULL) {
+        munmap(mapping, (size_t)size);
+        wf_fail(error, error_size, "%s: no memory left to make its weights", name);
+        return NULL;
+    }
+    wf_model *model = open_mapping(mapping, size, name, random, error, error_size);
+    wf_random_destroy(random);
+    if (model != NULL && mprotect(mapping, (size_t)size, PROT_READ) != 0) {
+        wf_fail(error, error_size, "%s: its weights can't be protected: %s", name, strerror(errno));
+        wf_model_close(model);
+        return NULL;
+    }
+    return model;
 }
 
 void wf_model_close(wf_model *model)

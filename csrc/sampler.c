@@ -134,7 +134,8 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     const wf_sampling *sampling = input->sampling;
     apply_penalties(logits, input);
     const uint32_t best = likeliest(logits, vocabulary);
-    if (sampling->temperature == 0.0f || sampling->top_k == 1 || !(logits[best] > -INFINITY))
+    /* An infinite logit, which a bias and a penalty can add up to, leaves no chance to others. */
+    if (sampling->temperature == 0.0f || sampling->top_k == 1 || !(fabsf(logits[best]) < INFINITY))
         return best;
 
     const float largest = logits[best];

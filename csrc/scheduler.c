@@ -309,13 +309,15 @@ static void *run_engine(void *argument) {
     pthread_mutex_lock(&engine->lock);
     for (;;) {
         while (!engine->stopping) {
-            if (has_room_for_a_step(engine)) {
+            if (has_room_for_a_step(engine))
                 drop_cancelled(engine);
+            /* Asked again: the ends of cancelled requests have taken room. */
+            if (has_room_for_a_step(engine)) {
                 admit(engine);
                 if (engine->running_count > 0)
                     break;
-                ring(engine);
             }
+            ring(engine);
             pthread_cond_wait(&engine->wake, &engine->lock);
         }
         if (engine->stopping)
@@ -376,6 +378,8 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
     if (options->kv_tokens < options->context)
         return wf_fail(error, error_size, "a KV cache of %u tokens can't hold one context of %u", options->kv_tokens,
                        options->context);
+    if (options->reserved != 0)
+        return wf_fail(error, error_size, "the engine's reserved option is %u; it must be 0", options->reserved);
     return 0;
 }
 
@@ -503,6 +507,8 @@ static int check_request(const wf_engine *engine, const uint32_t *tokens, uint32
     const uint32_t vocabulary = engine->model->config.vocabulary;
     if (count < 1 || count >= engine->context)
         return wf_fail(error, error_size, "the prompt has %u tokens; 1 to %u fit into the context", count, engine->context - 1);
+    if (stop_count > vocabulary || bias_count > vocabulary)
+        return wf_fail(error, error_size, "more stop ids or biases than the vocabulary has tokens, %u", vocabulary);
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] >= vocabulary)
             return wf_fail(error, error_size, "token %u of the prompt is %u; the vocabulary has %u", i, tokens[i], vocabulary);
@@ -513,8 +519,6 @@ static int check_request(const wf_engine *engine, const uint32_t *tokens, uint32
         if (bias_ids[i] >= vocabulary || !isfinite(bias_values[i]))
             return wf_fail(error, error_size, "the bias of token %u is not finite or out of the vocabulary of %u", bias_ids[i],
                            vocabulary);
-    if (stop_count > vocabulary || bias_count > vocabulary)
-        return wf_fail(error, error_size, "more stop ids or biases than the vocabulary has tokens");
     return wf_check_sampling(sampling, error, error_size);
 }
 

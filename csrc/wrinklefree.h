@@ -97,6 +97,13 @@ WF_API wf_model *wf_model_open(const char *path, char *error, uint32_t error_siz
 /* The same from `size` bytes in memory, which are copied. `name` stands for the path in messages. */
 WF_API wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size);
 
+/* Makes a model that was never trained, to measure with: header[header_size] are the first bytes of a packed file, up
+ * to its tensors, and `size` is how many the whole file would have. Its weights are made up in memory: evenly
+ * distributed ternary codes, norms of 1, and scales at which activations stay near 1; the same for the same header. It
+ * goes through the checks of a file. NULL on failure. */
+WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name,
+                                      char *error, uint32_t error_size);
+
 /* Unmaps a model that no engine uses any more. NULL is allowed. */
 WF_API void wf_model_close(wf_model *model);
 
@@ -128,6 +135,16 @@ WF_API uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t ca
 
 /* Cancels what runs, stops the threads and frees everything. NULL is allowed. */
 WF_API void wf_engine_destroy(wf_engine *engine);
+
+/* How fast `threads` threads (1 to 256) together read memory in order, in GB/s (10^9 bytes): the median of several
+ * passes over a buffer much larger than the last-level cache. Takes about a second and up to a quarter of the memory. 0
+ * with `error` on failure. */
+WF_API double wf_machine_read_bandwidth(uint32_t threads, char *error, uint32_t error_size);
+
+/* How many multiply-adds of 8-bit numbers `threads` threads (1 to 256) together do at most with the kernel tier in use
+ * and all numbers in registers, in 10^9 a second: the median of several passes. Takes about half a second. 0 with
+ * `error` on failure. */
+WF_API double wf_machine_multiply_adds(uint32_t threads, char *error, uint32_t error_size);
 
 /* The bytes of one packed row of `columns` weights: blocks of 128 codes, 32 bytes each. */
 WF_API uint64_t wf_packed_row_bytes(uint64_t columns);

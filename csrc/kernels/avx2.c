@@ -412,6 +412,37 @@ static void attend(const wf_attention *input, float *out) {
         attend_heads(input, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
 }
 
+/* One step of an accumulator in multiply_add_peak. */
+#define MULTIPLY_ADD(sum, weight, value)                                                                               \
+    do {                                                                                                               \
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weight, value));                                              \
+        PIN(sum);                                                                                                      \
+    } while (0)
+
+static uint64_t multiply_add_peak(uint64_t rounds) {
+    /* The shape of batch_tile without its loads: two weights by four activations, eight independent chains of
+     * additions. */
+    __m256i weight0 = _mm256_set1_epi8(1), weight1 = _mm256_set1_epi8(2);
+    const __m256i value0 = _mm256_set1_epi8(3), value1 = _mm256_set1_epi8(-3);
+    const __m256i value2 = _mm256_set1_epi8(5), value3 = _mm256_set1_epi8(-5);
+    __m256i sum0 = weight0, sum1 = weight0, sum2 = weight0, sum3 = weight0;
+    __m256i sum4 = weight0, sum5 = weight0, sum6 = weight0, sum7 = weight0;
+    for (uint64_t round = 0; round < rounds; round++) {
+        PIN(weight0); /* as far as the compiler knows, others in every round */
+        PIN(weight1);
+        MULTIPLY_ADD(sum0, weight0, value0);
+        MULTIPLY_ADD(sum1, weight1, value0);
+        MULTIPLY_ADD(sum2, weight0, value1);
+        MULTIPLY_ADD(sum3, weight1, value1);
+        MULTIPLY_ADD(sum4, weight0, value2);
+        MULTIPLY_ADD(sum5, weight1, value2);
+        MULTIPLY_ADD(sum6, weight0, value3);
+        MULTIPLY_ADD(sum7, weight1, value3);
+    }
+    __asm__ volatile("" : : "x"(sum0), "x"(sum1), "x"(sum2), "x"(sum3), "x"(sum4), "x"(sum5), "x"(sum6), "x"(sum7));
+    return rounds * 8 * 32;
+}
+
 const wf_kernels wf_kernels_avx2 = {
     .name = "avx2",
     .rms_norm = rms_norm,
@@ -422,4 +453,5 @@ const wf_kernels wf_kernels_avx2 = {
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,
     .attend = attend,
+    .multiply_add_peak = multiply_add_peak,
 };

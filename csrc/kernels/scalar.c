@@ -30,7 +30,7 @@ static float exponential(float x) {
     p = fmaf(p, r, WF_EXP_P4);
     p = fmaf(p, r, WF_EXP_P5);
     p = fmaf(p, r * r, r) + 1.0f;
-    const int32_t bits = ((int32_t)n + 127) << 23;
+    const uint32_t bits = ((uint32_t)(int32_t)n + 127U) << 23; /* unsigned: a NaN's n is negative */
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
@@ -158,6 +158,22 @@ static void attend(const wf_attention *input, float *out) {
     }
 }
 
+static uint64_t multiply_add_peak(uint64_t rounds) {
+    uint8_t codes[WF_BLOCK_WEIGHTS];
+    int8_t values[WF_BLOCK_WEIGHTS];
+    memset(codes, 2, sizeof codes);
+    memset(values, -1, sizeof values);
+    uint32_t sum = 0;
+    for (uint64_t round = 0; round < rounds; round++) {
+        /* As far as the compiler knows the numbers are others in every round, and the sum is used. */
+        __asm__ volatile("" : : "r"(codes), "r"(values) : "memory");
+        for (uint32_t e = 0; e < WF_BLOCK_WEIGHTS; e++)
+            sum += (uint32_t)(codes[e] * values[e]);
+    }
+    __asm__ volatile("" : : "r"(sum));
+    return rounds * WF_BLOCK_WEIGHTS;
+}
+
 const wf_kernels wf_kernels_scalar = {
     .name = "scalar",
     .rms_norm = rms_norm,
@@ -168,4 +184,5 @@ const wf_kernels wf_kernels_scalar = {
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,
     .attend = attend,
+    .multiply_add_peak = multiply_add_peak,
 };

@@ -1,10 +1,11 @@
 /*
- * image.h: builds valid packed files (.wf) in memory for the tests: of any small shape, blank or with random weights, and with
- * chosen entries of the header left out or altered for the tests of the reader.
+ * image.h: builds valid packed files (.wf) in memory for the tests: of any small shape, blank or with random weights,
+ * and with chosen entries of the header left out or altered for the tests of the reader.
  */
 #ifndef WF_IMAGE_H
 #define WF_IMAGE_H
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,11 +41,12 @@ struct image {
     uint8_t *bytes; /* [size] */
     size_t size;
     char header[IMAGE_HEADER_BYTES]; /* the JSON, without the spaces that pad it */
-    uint8_t *data;             /* [data_size], in place in bytes */
+    uint8_t *data;                   /* [data_size], in place in bytes */
     size_t data_size;
     struct {
         char name[96];
         size_t begin, size;
+        size_t count; /* elements of a norm or of a row that are not padding; 0 for other tensors */
     } tensors[IMAGE_TENSORS_MAX];
     uint32_t tensor_count;
     size_t header_used;
@@ -66,8 +68,8 @@ __attribute__((format(printf, 2, 3))) static inline void image_append(struct ima
 }
 
 /* Adds the entry of a tensor; `columns` 0 for one dimension. */
-static inline void image_add(struct image *image, const char *prefix, const char *name, const char *type, size_t width, size_t rows,
-                size_t columns)
+static inline void image_add(struct image *image, const char *prefix, const char *name, const char *type, size_t width,
+                             size_t rows, size_t columns)
 {
     char full[96];
     snprintf(full, sizeof full, "%s%s", prefix, name);
@@ -92,22 +94,28 @@ static inline void image_add(struct image *image, const char *prefix, const char
     memcpy(image->tensors[image->tensor_count].name, full, sizeof full);
     image->tensors[image->tensor_count].begin = image->data_size;
     image->tensors[image->tensor_count].size = size;
+    image->tensors[image->tensor_count].count = 0;
     image->tensor_count++;
     image->data_size += size;
 }
 
 static inline void image_add_norm(struct image *image, const char *prefix, const char *name, size_t count)
 {
+    const uint32_t index = image->tensor_count;
     image_add(image, prefix, name, "F32", 4, (count + 15) / 16 * 16, 0);
+    image->tensors[index].count = count;
 }
 
-static inline void image_add_linear(struct image *image, const char *prefix, const char *name, size_t inputs, size_t outputs)
+static inline void image_add_linear(struct image *image, const char *prefix, const char *name, size_t inputs,
+                                    size_t outputs)
 {
+    const uint32_t index = image->tensor_count;
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
     image_add(image, prefix, full, "U8", 1, outputs, (inputs + 127) / 128 * 32);
     snprintf(full, sizeof full, "%s.weight_scale", name);
     image_add(image, prefix, full, "F32", 4, 16, 0);
+    image->tensors[index].count = image->tensors[index + 1].count = inputs;
 }
 
 /* Writes image->header, padded, and the data behind it into image->bytes. */
@@ -167,7 +175,7 @@ static inline void image_replace(struct image *image, const char *from, const ch
     free(data);
 }
 
-/* Builds an image. Free it with image_drop. */
+/* Builds an image whose weights are zero bytes and whose scales differ. Free it with image_drop. */
 static inline struct image *image_build(const struct recipe *recipe)
 {
     struct image *image = calloc(1, sizeof *image);
@@ -179,15 +187,17 @@ static inline struct image *image_build(const struct recipe *recipe)
         image,
         "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
         "\"config\":\"{");
-    image_append(image,
-           "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"
-           "\\\"intermediate_size\\\":%u,\\\"layers\\\":%u,\\\"heads\\\":%u,\\\"kv_heads\\\":%u,\\\"head_dim\\\":%u,",
-           recipe->vocabulary, recipe->hidden, recipe->intermediate, recipe->layers, recipe->heads, recipe->kv_heads,
-           recipe->head_dim);
-    image_append(image,
-           "\\\"context\\\":256,\\\"rope_theta\\\":500000,\\\"rms_norm_eps\\\":0.00001,\\\"activation\\\":\\\"%s\\\","
-           "\\\"sub_norms\\\":%s,\\\"tied_embeddings\\\":%s,\\\"bos_token_id\\\":1,\\\"eos_token_ids\\\":[2,3]}\"}",
-           recipe->silu ? "silu" : "relu2", recipe->sub_norms ? "true" : "false", recipe->tied ? "true" : "false");
+    image_append(
+        image,
+        "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"
+        "\\\"intermediate_size\\\":%u,\\\"layers\\\":%u,\\\"heads\\\":%u,\\\"kv_heads\\\":%u,\\\"head_dim\\\":%u,",
+        recipe->vocabulary, recipe->hidden, recipe->intermediate, recipe->layers, recipe->heads, recipe->kv_heads,
+        recipe->head_dim);
+    image_append(
+        image,
+        "\\\"context\\\":256,\\\"rope_theta\\\":500000,\\\"rms_norm_eps\\\":0.00001,\\\"activation\\\":\\\"%s\\\","
+        "\\\"sub_norms\\\":%s,\\\"tied_embeddings\\\":%s,\\\"bos_token_id\\\":1,\\\"eos_token_ids\\\":[2,3]}\"}",
+        recipe->silu ? "silu" : "relu2", recipe->sub_norms ? "true" : "false", recipe->tied ? "true" : "false");
     size_t rows = recipe->vocabulary;
     while (rows * recipe->hidden * 2 % 64 != 0) {
         rows++;
@@ -235,6 +245,56 @@ static inline struct image *image_build(const struct recipe *recipe)
         }
     }
     return image;
+}
+
+static inline bool image_ends_with(const char *name, const char *end)
+{
+    const size_t length = strlen(name), end_length = strlen(end);
+    return length >= end_length && strcmp(name + length - end_length, end) == 0;
+}
+
+/* A number from -1 to 1. */
+static inline float image_random_float(struct check_random *random)
+{
+    return (float)((double)check_below(random, 1U << 24) / (double)(1U << 23) - 1.0);
+}
+
+/* Gives all weights random values of a size that keeps a model's numbers near 1: embeddings from -1 to 1, norms from
+ * 0.5 to 1.5, ternary weights -1, 0 and 1 alike, scales to match. */
+static inline void image_randomise(struct image *image, struct check_random *random)
+{
+    for (uint32_t i = 0; i < image->tensor_count; i++) {
+        const char *name = image->tensors[i].name;
+        const size_t count = image->tensors[i].count, size = image->tensors[i].size;
+        uint8_t *data = image->data + image->tensors[i].begin;
+        if (image_ends_with(name, ".weight_scale")) {
+            const float scale = 1.2F / sqrtf((float)count);
+            memcpy(data, &scale, sizeof scale);
+        } else if (image_ends_with(name, "norm.weight")) {
+            for (size_t e = 0; e < count; e++) {
+                const float value = 1.0F + 0.5F * image_random_float(random);
+                memcpy(data + e * sizeof value, &value, sizeof value);
+            }
+        } else if (count > 0) {
+            const size_t rows = size / wf_packed_row_bytes(count);
+            uint8_t *codes = malloc(rows * count);
+            if (codes == NULL) {
+                exit(1);
+            }
+            for (size_t e = 0; e < rows * count; e++) {
+                codes[e] = (uint8_t)check_below(random, 3);
+            }
+            if (wf_pack_rows(codes, WF_SOURCE_CODES, rows, count, 1.0F, data, NULL, 0) != 0) {
+                exit(1);
+            }
+            free(codes);
+        } else if (strncmp(name, "assets/", 7) != 0) {
+            for (size_t e = 0; e < (size_t)image->recipe->vocabulary * image->recipe->hidden; e++) {
+                const float value = image_random_float(random);
+                memcpy(data + e * 2, (const uint8_t *)&value + 2, 2);
+            }
+        }
+    }
 }
 
 static inline void image_drop(struct image *image)

@@ -2,8 +2,8 @@
  * model_test.c: opens packed files that are right, and damages them in every way that a stranger or a broken disk
  * might.
  *
- * Images are built in memory from a recipe (image.h). A damaged one must either be refused with one line, or open to a model
- * whose every pointer still lies in its mapping: check_model walks all of them, and the sanitizers watch.
+ * Images are built in memory from a recipe (image.h). A damaged one must either be refused with one line, or open to a
+ * model whose every pointer still lies in its mapping: check_model walks all of them, and the sanitizers watch.
  */
 #include "../model.h"
 
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define ERROR_BYTES 512U
+
 static const struct recipe plain = {37, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL};
 static const struct recipe untied = {40, 130, 258, 1, 3, 1, 100, false, false, true, NULL, NULL};
 static const struct recipe small = {32, 32, 32, 1, 1, 1, 2, true, false, false, NULL, NULL};

@@ -48,6 +48,9 @@ export function defaultSampling(maxTokens: number): Sampling {
   };
 }
 
+/** Bytes of one value of the KV cache: fp32, as csrc/kv_cache.h has it. */
+export const KV_VALUE_BYTES = 4;
+
 export type FinishReason = "stop" | "length" | "cancelled";
 
 /** Something that happened to a request; times are in milliseconds since it was submitted. The last event is the only "done". */
@@ -82,6 +85,24 @@ export class Model {
     return new Model(
       checked(
         (error, size) => library().wf_model_open_bytes(bytes, bytes.length, cString(name), error, size),
+        (result) => result === null,
+      ) as Pointer,
+    );
+  }
+
+  /**
+   * A model that was never trained, with random weights in memory, to measure with.
+   *
+   * @param header The first bytes of a packed file, up to its tensors.
+   * @param size Bytes that the whole file would have.
+   * @param name Stands for the path in messages.
+   * @throws Failure when the header is no packed model's or memory is lacking.
+   */
+  static random(header: Uint8Array, size: number, name: string): Model {
+    return new Model(
+      checked(
+        (error, errorSize) =>
+          library().wf_model_open_random(header, header.length, size, cString(name), error, errorSize),
         (result) => result === null,
       ) as Pointer,
     );

@@ -137,6 +137,31 @@ export function cpuCores(): number {
   return library().wf_cpu_cores();
 }
 
+/**
+ * How fast this many threads together read memory, in GB/s; see wf_machine_read_bandwidth in wrinklefree.h.
+ *
+ * @throws Failure when memory or threads are lacking.
+ */
+export function machineReadBandwidth(threads: number): number {
+  return checked(
+    (error, size) => library().wf_machine_read_bandwidth(threads, error, size),
+    (result) => result === 0,
+  );
+}
+
+/**
+ * How many 8-bit multiply-adds this many threads together do at most, in 10^9 a second; see wf_machine_multiply_adds in
+ * wrinklefree.h.
+ *
+ * @throws Failure when threads are lacking.
+ */
+export function machineMultiplyAdds(threads: number): number {
+  return checked(
+    (error, size) => library().wf_machine_multiply_adds(threads, error, size),
+    (result) => result === 0,
+  );
+}
+
 /** The bytes of one packed row of `columns` ternary weights. */
 export function packedRowBytes(columns: number): number {
   return Number(library().wf_packed_row_bytes(columns));

@@ -4,7 +4,7 @@
  */
 
 import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
-import { Engine, Model } from "../engine/engine.ts";
+import { Engine, KV_VALUE_BYTES, Model } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { ChatTemplate } from "../text/chat_template.ts";
@@ -21,9 +21,6 @@ export interface ServiceOptions {
   /** Requests that decode together. */
   parallel: number;
 }
-
-/** Bytes of one value of the KV cache: f32. */
-const KV_VALUE_BYTES = 4;
 
 /** A running model. */
 export class Service {

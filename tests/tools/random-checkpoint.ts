@@ -11,43 +11,7 @@ import { parseArgs } from "node:util";
 import { packedLayout } from "../../convert/layout.ts";
 import type { ModelConfig } from "../../convert/model_config.ts";
 import { encodeSafetensorsHeader, type TensorPlan, tensorBytes } from "../../convert/safetensors.ts";
-
-type Shape = Omit<ModelConfig, "bosTokenId" | "eosTokenIds">;
-
-const shapes: Record<string, Shape> = {
-  "2b-4t": {
-    architecture: "BitNetForCausalLM",
-    vocabSize: 128256,
-    hiddenSize: 2560,
-    intermediateSize: 6912,
-    layers: 30,
-    heads: 20,
-    kvHeads: 5,
-    headDim: 128,
-    context: 4096,
-    ropeTheta: 500000,
-    rmsNormEps: 1e-5,
-    activation: "relu2",
-    subNorms: true,
-    tiedEmbeddings: true,
-  },
-  "falcon3-1b": {
-    architecture: "LlamaForCausalLM",
-    vocabSize: 131072,
-    hiddenSize: 2048,
-    intermediateSize: 8192,
-    layers: 18,
-    heads: 8,
-    kvHeads: 4,
-    headDim: 256,
-    context: 8192,
-    ropeTheta: 1000042,
-    rmsNormEps: 1e-6,
-    activation: "silu",
-    subNorms: false,
-    tiedEmbeddings: false,
-  },
-};
+import { shapes } from "../../convert/shapes.ts";
 
 /** Bytes of the block that is repeated. A prime number of bf16 values, so that no row of a matrix equals another. */
 const BLOCK_BYTES = 2 * 4194301;

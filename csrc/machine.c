@@ -1,0 +1,166 @@
+/*
+ * machine.c: what this machine can do at most, so that a speed can be stated as a share of it.
+ *
+ * Two numbers bound everything here: how fast weights can be read from memory, and how fast they can be multiplied once
+ * they are in registers. Both are measured the way the engine works: by a pool of threads that take pieces of equal
+ * size as they finish, so that a core that is slower or disturbed does less and holds nobody up.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "error.h"
+#include "threads.h"
+#include "wrinklefree.h"
+
+/* A result is the median of so many passes. */
+#define PASSES 11
+
+/* What one thread reads in one go: long enough that starting anew does not count. */
+#define PIECE_BYTES ((size_t)1 << 20)
+
+/* The least that is read in one pass, … */
+#define BUFFER_BYTES_MIN ((size_t)256 << 20)
+/* … so many times the last-level cache if that is more, … */
+#define BUFFER_CACHES 2
+/* … but no more than this part of the memory. */
+#define BUFFER_MEMORY_PARTS 4
+
+/* The multiply-adds of one pass come in so many pieces for each thread, each of at least so many seconds. */
+#define PIECES_PER_THREAD 8U
+#define PIECE_SECONDS 2e-3
+
+static double now_seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static int compare_doubles(const void *left, const void *right) {
+    const double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* The median time of PASSES runs of work(context, 0 … units − 1). */
+static double median_seconds(wf_pool *pool, wf_work work, void *context, uint32_t units) {
+    double seconds[PASSES];
+    for (uint32_t pass = 0; pass < PASSES; pass++) {
+        const double start = now_seconds();
+        wf_pool_run(pool, work, context, units);
+        seconds[pass] = now_seconds() - start;
+    }
+    qsort(seconds, PASSES, sizeof *seconds, compare_doubles);
+    return seconds[PASSES / 2];
+}
+
+/* A pool of `threads`, or NULL with `error`. */
+static wf_pool *create_pool(uint32_t threads, char *error, uint32_t error_size) {
+    if (threads < 1 || threads > WF_THREADS_MAX) {
+        wf_fail(error, error_size, "%u threads asked for; 1 to %u can be measured", threads, WF_THREADS_MAX);
+        return NULL;
+    }
+    wf_pool *pool = wf_pool_create(threads, NULL, 0);
+    if (pool == NULL)
+        wf_fail(error, error_size, "%u threads can't be started", threads);
+    return pool;
+}
+
+/* ---- Reading ---- */
+
+struct read_job {
+    uint8_t *buffer;
+    atomic_uint_least64_t sum; /* of all that was read, so that no read can be left out */
+};
+
+static void fill_piece(void *context, uint32_t piece) {
+    const struct read_job *job = context;
+    memset(job->buffer + piece * PIECE_BYTES, (int)piece & 0xff, PIECE_BYTES);
+}
+
+/* Eight sums, which a compiler makes vectors of. */
+static void read_piece(void *context, uint32_t piece) {
+    struct read_job *job = context;
+    const uint64_t *words = (const uint64_t *)(const void *)(job->buffer + piece * PIECE_BYTES);
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i < PIECE_BYTES / sizeof *words; i += 8)
+        for (uint32_t lane = 0; lane < 8; lane++)
+            sums[lane] += words[i + lane];
+    for (uint32_t lane = 1; lane < 8; lane++)
+        sums[0] += sums[lane];
+    atomic_fetch_add_explicit(&job->sum, sums[0], memory_order_relaxed);
+}
+
+/* Far more than the last-level cache holds, in whole pieces. */
+static size_t buffer_bytes(void) {
+    size_t bytes = BUFFER_BYTES_MIN;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (cache > 0 && (size_t)cache * BUFFER_CACHES > bytes)
+        bytes = (size_t)cache * BUFFER_CACHES;
+#endif
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0 && bytes > (size_t)pages * (size_t)page / BUFFER_MEMORY_PARTS)
+        bytes = (size_t)pages * (size_t)page / BUFFER_MEMORY_PARTS;
+    return (bytes / PIECE_BYTES + 1) * PIECE_BYTES;
+}
+
+double wf_machine_read_bandwidth(uint32_t threads, char *error, uint32_t error_size) {
+    wf_pool *pool = create_pool(threads, error, error_size);
+    if (pool == NULL)
+        return 0;
+    const size_t bytes = buffer_bytes();
+    struct read_job job = {.buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
+    if (job.buffer == MAP_FAILED) {
+        wf_pool_destroy(pool);
+        wf_fail(error, error_size, "no memory for the %zu MB that measuring reads takes", bytes >> 20);
+        return 0;
+    }
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(job.buffer, bytes, MADV_HUGEPAGE); /* advice: without it the filling takes longer */
+#endif
+    const uint32_t pieces = (uint32_t)(bytes / PIECE_BYTES);
+    wf_pool_run(pool, fill_piece, &job, pieces);
+    const double seconds = median_seconds(pool, read_piece, &job, pieces);
+    munmap(job.buffer, bytes);
+    wf_pool_destroy(pool);
+    return (double)bytes / seconds * 1e-9;
+}
+
+/* ---- Multiply-adds ---- */
+
+struct multiply_job {
+    const wf_kernels *kernels;
+    uint64_t rounds;
+    atomic_uint_least64_t count; /* multiply-adds done */
+};
+
+static void multiply_piece(void *context, uint32_t piece) {
+    struct multiply_job *job = context;
+    (void)piece;
+    atomic_fetch_add_explicit(&job->count, job->kernels->multiply_add_peak(job->rounds), memory_order_relaxed);
+}
+
+double wf_machine_multiply_adds(uint32_t threads, char *error, uint32_t error_size) {
+    struct multiply_job job = {.kernels = wf_kernels_active(), .rounds = 1};
+    if (job.kernels == NULL) {
+        wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
+                getenv("WRINKLEFREE_CPU"));
+        return 0;
+    }
+    wf_pool *pool = create_pool(threads, error, error_size);
+    if (pool == NULL)
+        return 0;
+    for (double seconds = 0; seconds < PIECE_SECONDS; job.rounds *= 2) {
+        const double start = now_seconds();
+        multiply_piece(&job, 0);
+        seconds = now_seconds() - start;
+    }
+    atomic_store(&job.count, 0);
+    const double seconds = median_seconds(pool, multiply_piece, &job, threads * PIECES_PER_THREAD);
+    wf_pool_destroy(pool);
+    return (double)atomic_load(&job.count) / PASSES / seconds * 1e-9;
+}

@@ -1,0 +1,37 @@
+/** What a step of a model costs, counted from its configuration: bytes that must come from memory, and 8-bit multiply-adds. */
+
+import { packedLayout } from "../../convert/layout.ts";
+import type { ModelConfig } from "../../convert/model_config.ts";
+import { tensorBytes } from "../../convert/safetensors.ts";
+import { KV_VALUE_BYTES } from "../engine/engine.ts";
+
+/** Weights in one byte of a ternary row. */
+const WEIGHTS_PER_BYTE = 4;
+
+/** Bytes of one bf16 weight of the head. */
+const HEAD_WEIGHT_BYTES = 2;
+
+/** The costs of a model, whatever the batch. */
+export interface Costs {
+  /** Bytes of all ternary rows: every step reads them once. */
+  ternaryBytes: number;
+  /** Bytes of the head: a step that gives tokens reads it once. */
+  headBytes: number;
+  /** Bytes of keys and values for one position that a token sees. */
+  positionBytes: number;
+  /** 8-bit multiply-adds of one token, the padding of rows included. The head and attention compute with floats. */
+  multiplyAdds: number;
+}
+
+/** Counts them. */
+export function modelCosts(config: ModelConfig): Costs {
+  const ternaryBytes = packedLayout(config, new Map())
+    .filter(({ kind }) => kind === "ternary")
+    .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  return {
+    ternaryBytes,
+    headBytes: config.vocabSize * config.hiddenSize * HEAD_WEIGHT_BYTES,
+    positionBytes: config.layers * config.kvHeads * config.headDim * 2 * KV_VALUE_BYTES,
+    multiplyAdds: ternaryBytes * WEIGHTS_PER_BYTE,
+  };
+}

@@ -1,0 +1,148 @@
+/** The results in words and numbers: a table for people, JSON and CSV for programs. */
+
+import { parameterCount } from "../../convert/model_config.ts";
+import { formatBytes } from "../../convert/progress.ts";
+import type { Costs } from "./costs.ts";
+import type { Machine } from "./machine.ts";
+import type { Run } from "./runs.ts";
+import type { Subject } from "./subject.ts";
+
+/** Everything that a bench found out. */
+export interface Report {
+  machine: Machine;
+  subject: Subject;
+  costs: Costs;
+  runs: Run[];
+}
+
+/** A run as JSON and CSV give it; README.md documents the names. */
+function runFields(run: Run, { machine, costs }: Report) {
+  const { median, least, most } = run.tokensPerSecond;
+  const bytesPerSecond = run.bytesPerStep * run.stepsPerSecond;
+  return {
+    kind: run.kind,
+    threads: run.threads,
+    parallel: run.parallel,
+    tokens: run.tokens,
+    context: run.context,
+    repetitions: run.repetitions,
+    tok_s: rounded(median),
+    tok_s_min: rounded(least),
+    tok_s_max: rounded(most),
+    bytes_per_step: Math.round(run.bytesPerStep),
+    share_of_read: rounded(bytesPerSecond / (1e9 * limit(machine.readBandwidth, run))),
+    share_of_multiply_add: rounded((median * costs.multiplyAdds) / (1e9 * limit(machine.multiplyAdds, run))),
+  };
+}
+
+/** One JSON document. */
+export function toJson(report: Report): string {
+  const { machine, subject, costs, runs } = report;
+  const byThreads = (values: Map<number, number>) =>
+    Object.fromEntries([...values].map(([threads, value]) => [threads, rounded(value)]));
+  const document = {
+    machine: {
+      cpu: machine.cpu,
+      tier: machine.tier,
+      threads: machine.cores,
+      read_gb_s: byThreads(machine.readBandwidth),
+      multiply_add_g_s: byThreads(machine.multiplyAdds),
+    },
+    model: {
+      name: subject.name,
+      random: subject.isRandom,
+      parameters: parameterCount(subject.config),
+      ternary_bytes: costs.ternaryBytes,
+      head_bytes: costs.headBytes,
+      kv_bytes_per_position: costs.positionBytes,
+    },
+    runs: runs.map((run) => runFields(run, report)),
+  };
+  return `${JSON.stringify(document, null, 1)}\n`;
+}
+
+/** A line of names and a line for each run, each with the machine and the model. */
+export function toCsv(report: Report): string {
+  const { machine, subject, runs } = report;
+  const records = runs.map((run) => ({
+    cpu: machine.cpu,
+    tier: machine.tier,
+    cores: machine.cores,
+    read_gb_s: rounded(limit(machine.readBandwidth, run)),
+    multiply_add_g_s: rounded(limit(machine.multiplyAdds, run)),
+    model: subject.name,
+    ...runFields(run, report),
+  }));
+  const lines = [Object.keys(records[0] ?? {}), ...records.map((record) => Object.values(record).map(csvCell))];
+  return lines.map((cells) => `${cells.join(",")}\n`).join("");
+}
+
+/** Tables with a line on the machine and one on the model before them. */
+export function toText(report: Report): string {
+  const { machine, subject, costs, runs } = report;
+  const count = parameterCount(subject.config);
+  const parameters = count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
+  const weights = subject.isRandom ? `${subject.name}, random weights` : subject.name;
+  const limits = [...machine.readBandwidth].map(([threads, bandwidth]) => [
+    String(threads),
+    bandwidth.toFixed(1),
+    (machine.multiplyAdds.get(threads) ?? 0).toFixed(1),
+  ]);
+  const rows = runs.map((run) => {
+    const fields = runFields(run, report);
+    return [
+      run.kind,
+      String(run.threads),
+      String(run.parallel),
+      String(run.context),
+      String(run.tokens),
+      speed(fields.tok_s),
+      `${speed(fields.tok_s_min)}-${speed(fields.tok_s_max)}`,
+      formatBytes(fields.bytes_per_step),
+      percent(fields.share_of_read),
+      percent(fields.share_of_multiply_add),
+    ];
+  });
+  const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "bytes/step"];
+  return [
+    `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels`,
+    `model    ${weights}, ${parameters} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`,
+    "",
+    table([["threads", "reads GB/s", "multiply-adds G/s"], ...limits]),
+    "",
+    table([[...headings, "of reads", "of multiply-adds"], ...rows]),
+    "",
+  ].join("\n");
+}
+
+function limit(values: Map<number, number>, run: Run): number {
+  return values.get(run.threads) as number;
+}
+
+/** Five digits are more than any of this repeats to. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(5));
+}
+
+function speed(value: number): string {
+  return value < 100 ? value.toFixed(2) : value.toFixed(0);
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+}
+
+function csvCell(value: string | number): string {
+  const text = String(value);
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Rows under one another, everything but the first column to the right. */
+function table(rows: string[][]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+  const line = (row: string[]) =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join("  ");
+  return rows.map(line).join("\n");
+}

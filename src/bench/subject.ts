@@ -1,0 +1,49 @@
+/** The model that is measured: a real one, or one of a known shape with random weights, which needs no file. */
+
+import { ALIGNMENT, FORMAT_VERSION, packedLayout } from "../../convert/layout.ts";
+import { encodeModelConfig, type ModelConfig } from "../../convert/model_config.ts";
+import { encodeSafetensorsHeader } from "../../convert/safetensors.ts";
+import type { Shape } from "../../convert/shapes.ts";
+import { Model } from "../engine/engine.ts";
+import { resolveModel } from "../models/resolve.ts";
+
+/** A model to measure, not open yet: its weights would be in the way while the machine is measured. */
+export interface Subject {
+  name: string;
+  config: ModelConfig;
+  /** Whether its weights are random. */
+  isRandom: boolean;
+  /** Maps the weights, or makes them. @throws Failure. */
+  open(): Model;
+}
+
+/** A model of this shape that was never trained. */
+export function randomSubject(name: string, shape: Shape): Subject {
+  const config: ModelConfig = { ...shape, bosTokenId: null, eosTokenIds: [] };
+  return {
+    name,
+    config,
+    isRandom: true,
+    open() {
+      const metadata = {
+        format: "wrinklefree",
+        version: String(FORMAT_VERSION),
+        source: name,
+        source_sha256: "0".repeat(64),
+        config: encodeModelConfig(config),
+      };
+      const { bytes, tensors } = encodeSafetensorsHeader(metadata, packedLayout(config, new Map()), ALIGNMENT);
+      return Model.random(bytes, tensors.at(-1)?.end ?? bytes.length, name);
+    },
+  };
+}
+
+/**
+ * A packed file or a Hugging Face directory.
+ *
+ * @throws Failure, one line, when there is no such model or it cannot be used.
+ */
+export async function givenSubject(argument: string): Promise<Subject> {
+  const { packed, path, name } = await resolveModel(argument);
+  return { name, config: packed.config, isRandom: false, open: () => Model.open(path ?? packed.path) };
+}

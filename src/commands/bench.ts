@@ -1,0 +1,158 @@
+/** `wrinklefree bench`: how fast a model runs on this machine, and how much of what the machine can do that is. */
+
+import { shapes } from "../../convert/shapes.ts";
+import { modelCosts } from "../bench/costs.ts";
+import { measureMachine } from "../bench/machine.ts";
+import { BenchProgress } from "../bench/progress.ts";
+import { type Report, toCsv, toJson, toText } from "../bench/report.ts";
+import { contextOf, measure, type Plan } from "../bench/runs.ts";
+import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
+import { cpuCores } from "../engine/library.ts";
+import { UsageError } from "../errors.ts";
+import type { Command } from "./command.ts";
+import { parseOptions, wholeNumber } from "./options.ts";
+
+const DEFAULT_SHAPE = "2b-4t";
+
+export const command: Command = {
+  name: "bench",
+  summary: "measure a model's speed and what the machine allows",
+  usage: `usage: wrinklefree bench [MODEL | --shape NAME] [options]
+
+Measures how fast prompts are read (prefill) and tokens are written (decode). MODEL is a packed file (.wf) or a Hugging Face
+directory. A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
+The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
+instructions can do. "of reads" and "of multiply-adds" are the shares of these that a run reached.
+
+  --shape NAME       ${Object.keys(shapes).join(", ")}
+                     (default: ${DEFAULT_SHAPE})
+  --prompt N         tokens of the prompt of a prefill run, 0 for none (default: 128)
+  --decode N         tokens that each sequence writes in a decode run, 0 for none (default: 64)
+  --parallel LIST    sequences that decode together; their tokens are counted together (default: 1,4)
+  --threads LIST     threads that compute (default: 1 and all cores)
+  --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
+  --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
+  --json, --csv      print JSON or CSV instead of a table
+  --help             show this text
+`,
+  run: bench,
+};
+
+async function bench(args: string[]): Promise<number> {
+  const { values, positionals } = parseOptions(
+    args,
+    {
+      shape: { type: "string" },
+      prompt: { type: "string", default: "128" },
+      decode: { type: "string", default: "64" },
+      parallel: { type: "string", default: "1,4" },
+      threads: { type: "string" },
+      "ctx-at": { type: "string", default: "0" },
+      repetitions: { type: "string", default: "3" },
+      json: { type: "boolean", default: false },
+      csv: { type: "boolean", default: false },
+    },
+    1,
+  );
+  if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
+  const threadCounts =
+    values.threads === undefined ? [...new Set([1, cpuCores()])] : wholeNumbers(values.threads, "threads", 1, 256);
+  const plans = makePlans({
+    prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
+    decode: wholeNumber(values.decode, "decode", 0, 1 << 24),
+    parallel: wholeNumbers(values.parallel, "parallel", 1, 256),
+    threads: threadCounts,
+    contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
+    repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
+  });
+  const subject = await findSubject(positionals[0], values.shape);
+  checkContexts(plans, subject);
+  const report = await measureAll(subject, threadCounts, plans);
+  process.stdout.write(values.json ? toJson(report) : values.csv ? toCsv(report) : toText(report));
+  return 0;
+}
+
+/** Reads an option's value as a list of different whole numbers. @throws UsageError. */
+function wholeNumbers(text: string, option: string, low: number, high: number): number[] {
+  return [...new Set(text.split(",").map((part) => wholeNumber(part.trim(), option, low, high)))];
+}
+
+interface Wishes {
+  prompt: number;
+  decode: number;
+  parallel: number[];
+  threads: number[];
+  contexts: number[];
+  repetitions: number;
+}
+
+/** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
+function makePlans({ prompt, decode, parallel, threads, contexts, repetitions }: Wishes): Plan[] {
+  const plans: Plan[] = [];
+  for (const count of threads) {
+    if (prompt > 0)
+      plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, repetitions });
+    if (decode === 0) continue;
+    for (const context of contexts) {
+      for (const sequences of parallel) {
+        plans.push({ kind: "decode", threads: count, parallel: sequences, tokens: decode, context, repetitions });
+      }
+    }
+  }
+  if (plans.length === 0) throw new UsageError("with --prompt 0 and --decode 0 there is nothing to measure");
+  return plans;
+}
+
+/** The model that was asked for. @throws UsageError, or Failure when there is no such model. */
+async function findSubject(model: string | undefined, shapeName: string | undefined): Promise<Subject> {
+  if (model !== undefined && shapeName !== undefined)
+    throw new UsageError("either a MODEL or a --shape can be measured");
+  if (model !== undefined) return await givenSubject(model);
+  const name = shapeName ?? DEFAULT_SHAPE;
+  const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
+  if (shape === undefined) throw new UsageError(`--shape is one of ${Object.keys(shapes).join(", ")}, not '${name}'`);
+  return randomSubject(name, shape);
+}
+
+/** @throws UsageError when a run needs a longer context than the model has. */
+function checkContexts(plans: Plan[], { name, config }: Subject): void {
+  for (const plan of plans) {
+    const needed = contextOf(plan);
+    if (needed <= config.context) continue;
+    const what =
+      plan.kind === "prefill" ? `--prompt ${plan.tokens}` : `--ctx-at ${plan.context} with --decode ${plan.tokens}`;
+    throw new UsageError(`${what} needs a context of ${needed} tokens; ${name} has ${config.context}`);
+  }
+}
+
+async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[]): Promise<Report> {
+  const progress = new BenchProgress(threadCounts.length + plans.length);
+  try {
+    const machine = measureMachine(threadCounts, (threads) =>
+      progress.begin(`the machine, ${plural(threads, "thread")}`),
+    );
+    const costs = modelCosts(subject.config);
+    const report: Report = { machine, subject, costs, runs: [] };
+    const model = subject.open();
+    try {
+      for (const plan of plans) {
+        progress.begin(describe(plan));
+        report.runs.push(await measure(model, subject.config, costs, plan));
+      }
+    } finally {
+      model.close();
+    }
+    return report;
+  } finally {
+    progress.finish();
+  }
+}
+
+function describe({ kind, threads, parallel, tokens, context }: Plan): string {
+  const size = kind === "prefill" ? `${tokens} tokens` : `${plural(parallel, "sequence")} at context ${context}`;
+  return `${kind}, ${plural(threads, "thread")}, ${size}`;
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

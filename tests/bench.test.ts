@@ -1,0 +1,158 @@
+/** `wrinklefree bench` through its command line: what it prints, in which form. How fast anything is, is nothing for a test. */
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { decodeModelConfig, encodeModelConfig } from "../convert/model_config.ts";
+import { shapes } from "../convert/shapes.ts";
+import { modelCosts } from "../src/bench/costs.ts";
+import { randomSubject } from "../src/bench/subject.ts";
+import { fixtures, runCommandLine } from "./tools/command_line.ts";
+
+setDefaultTimeout(120_000);
+
+/** As little as can be measured. */
+const SHORT = ["--prompt", "16", "--decode", "3", "--repetitions", "2", "--threads", "1,2"];
+
+const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s"];
+const runKeys = [
+  "kind",
+  "threads",
+  "parallel",
+  "tokens",
+  "context",
+  "repetitions",
+  "tok_s",
+  "tok_s_min",
+  "tok_s_max",
+  "bytes_per_step",
+  "share_of_read",
+  "share_of_multiply_add",
+];
+
+describe("a shape without a file", () => {
+  test("JSON has the machine and every run, all figures positive", () => {
+    const result = runCommandLine([
+      "bench",
+      "--shape",
+      "tiny",
+      ...SHORT,
+      "--parallel",
+      "1,3",
+      "--ctx-at",
+      "0,40",
+      "--json",
+    ]);
+    expect(result.stderr).not.toContain("wrinklefree");
+    expect(result.exitCode).toBe(0);
+    const { machine, model, runs } = JSON.parse(result.stdout);
+    expect(Object.keys(machine)).toEqual(machineKeys);
+    for (const values of [machine.read_gb_s, machine.multiply_add_g_s]) {
+      expect(Object.keys(values)).toEqual(["1", "2"]);
+      for (const value of Object.values(values)) expect(value).toBeGreaterThan(0);
+    }
+    expect(model).toMatchObject({ name: "tiny", random: true });
+    const wanted = [1, 2].flatMap((threads) => [
+      { kind: "prefill", threads, parallel: 1, tokens: 16, context: 0 },
+      ...[0, 40].flatMap((context) =>
+        [1, 3].map((parallel) => ({ kind: "decode", threads, parallel, tokens: 3, context })),
+      ),
+    ]);
+    expect(runs).toMatchObject(wanted);
+    for (const run of runs) {
+      expect(Object.keys(run)).toEqual(runKeys);
+      for (const key of runKeys.slice(6)) expect(run[key]).toBeGreaterThan(0);
+      expect(run.tok_s).toBeWithin(run.tok_s_min, run.tok_s_max + Number.EPSILON);
+      expect(run.bytes_per_step).toBeGreaterThan(model.ternary_bytes);
+    }
+  });
+
+  test("CSV has the same number of cells in every line", () => {
+    const { exitCode, stdout } = runCommandLine(["bench", "--shape", "tiny", ...SHORT, "--parallel", "2", "--csv"]);
+    expect(exitCode).toBe(0);
+    const lines = stdout.trimEnd().split("\n").map(cells);
+    expect(lines).toHaveLength(1 + 2 * 2);
+    expect(lines[0]).toEqual(["cpu", "tier", "cores", "read_gb_s", "multiply_add_g_s", "model", ...runKeys]);
+    for (const line of lines) expect(line).toHaveLength(lines[0]?.length ?? 0);
+  });
+
+  test("a table for people, the progress apart from it", () => {
+    const { exitCode, stdout, stderr } = runCommandLine(["bench", "--shape=tiny", ...SHORT, "--parallel=2"]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^machine .* kernels\nmodel +tiny, random weights/);
+    expect(stdout.match(/^(prefill|decode ) +\d/gm)).toHaveLength(4);
+    expect(stderr).toMatch(/^measuring: the machine, 1 thread \(1 of 6\)\n/);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(6);
+  });
+});
+
+test("a model from a directory of a checkpoint, decoding only", () => {
+  const tiny = join(fixtures, "tiny");
+  const cache = { WRINKLEFREE_CACHE: mkdtempSync(join(tmpdir(), "wrinklefree-bench-")) };
+  const { exitCode, stdout } = runCommandLine(
+    ["bench", tiny, "--prompt=0", "--decode=2", "--threads=1", "--json"],
+    cache,
+  );
+  expect(exitCode).toBe(0);
+  rmSync(cache.WRINKLEFREE_CACHE, { recursive: true });
+  const { model, runs } = JSON.parse(stdout);
+  expect(model).toMatchObject({ name: "tiny", random: false, head_bytes: 2048 * 256 * 2 });
+  expect(runs.map(({ kind }: { kind: string }) => kind)).toEqual(["decode", "decode"]);
+});
+
+test.each([
+  [["--shape", "giant"], "--shape is one of tiny, "],
+  [["--shape", "tiny", "some.wf"], "either a MODEL or a --shape"],
+  [["--threads", "0"], "--threads"],
+  [["--threads", "1,,2"], "--threads"],
+  [["--parallel", "257"], "--parallel"],
+  [["--ctx-at", "-1"], "--ctx-at"],
+  [["--decode", "many"], "--decode"],
+  [["--repetitions", "0"], "--repetitions"],
+  [["--prompt", "0", "--decode", "0"], "nothing to measure"],
+  [["--shape", "tiny", "--ctx-at", "2048"], "needs a context of"],
+  [["--shape", "tiny", "--prompt", "2048"], "needs a context of 2049 tokens; tiny has 2048"],
+  [["--json", "--csv"], "--json and --csv"],
+  [["--zero"], "--zero"],
+])("%p is a usage error", (args, message) => {
+  const { exitCode, stdout, stderr } = runCommandLine(["bench", ...args]);
+  expect({ exitCode, stdout, lines: stderr.trimEnd().split("\n").length }).toEqual({
+    exitCode: 2,
+    stdout: "",
+    lines: 1,
+  });
+  expect(stderr).toContain(message);
+});
+
+test("a model that isn't there is a failure", () => {
+  const { exitCode, stderr } = runCommandLine(["bench", "/nowhere/model.wf"]);
+  expect({ exitCode, stderr }).toEqual({
+    exitCode: 1,
+    stderr: "wrinklefree: /nowhere/model.wf: no such file or directory\n",
+  });
+});
+
+test("every shape is a valid configuration", () => {
+  for (const shape of Object.values(shapes)) {
+    const config = { ...shape, bosTokenId: null, eosTokenIds: [] };
+    expect(decodeModelConfig(encodeModelConfig(config))).toEqual(config);
+    expect(modelCosts(config).multiplyAdds).toBeGreaterThan(0);
+  }
+});
+
+test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", (name) => {
+  const subject = randomSubject(name, shapes[name] as (typeof shapes)[string]);
+  const model = subject.open();
+  const logits = model.logits(Uint32Array.of(1, 2, 3, 4), 2, subject.config.vocabSize);
+  model.close();
+  expect(logits.every(Number.isFinite)).toBe(true);
+  expect(Math.max(...logits)).toBeWithin(0.1, 100);
+  // Not the same for every position: the layers in between did something.
+  expect(logits[0]).not.toBe(logits[subject.config.vocabSize]);
+});
+
+/** Splits a line of CSV. */
+function cells(line: string): string[] {
+  return [...line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,]*))/g)].map(([, quoted, plain]) => quoted ?? plain ?? "");
+}
