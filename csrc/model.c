@@ -740,6 +740,54 @@ static int open_file(const char *path, uint64_t *size, char *error, uint32_t err
     return -1;
 }
 
+/* The size of a huge page, and what the system wants a mapping to be aligned to for them. */
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+
+/* Maps a file of `size` bytes read-only. With huge pages weights are read a third faster: a token touches every page, and there are 300
+ * thousand small ones in a gigabyte. Systems that keep files in huge pages map them so where address and offset agree, hence the
+ * alignment. MAP_FAILED with errno. */
+static void *map_file(int file, uint64_t size)
+{
+    /* Room for an aligned start; what is left over is given back. */
+    const uint64_t room = size + HUGE_PAGE_BYTES;
+    uint8_t *reserved = mmap(NULL, (size_t)room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserved == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t before = (HUGE_PAGE_BYTES - (uintptr_t)reserved % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    const uint64_t end = before + (size + page - 1) / page * page;
+    if (before > 0) {
+        munmap(reserved, (size_t)before);
+    }
+    if (end < room) {
+        munmap(reserved + end, (size_t)(room - end));
+    }
+    void *mapping = mmap(reserved + before, (size_t)size, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 0);
+    if (mapping == MAP_FAILED) {
+        const int reason = errno;
+        munmap(reserved + before, (size_t)(end - before));
+        errno = reason;
+        return MAP_FAILED;
+    }
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(mapping, (size_t)size, MADV_HUGEPAGE); /* advice: systems without it serve from small pages */
+#endif
+    return mapping;
+}
+
+/* Brings in what every token needs, all but embedding and head, so that no request pays for it. Advice, like the above. */
+static void prefault_layers(const wf_model *model)
+{
+#if defined(MADV_POPULATE_READ)
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t first = (uint64_t)((const uint8_t *)model->layers[0].input_norm - model->mapping) / page * page;
+    (void)madvise((void *)(uintptr_t)(model->mapping + first), (size_t)(model->mapping_size - first), MADV_POPULATE_READ);
+#else
+    (void)model;
+#endif
+}
+
 wf_model *wf_model_open(const char *path, char *error, uint32_t error_size)
 {
     if (path == NULL) {
@@ -751,12 +799,16 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size)
     if (file < 0) {
         return NULL;
     }
-    void *mapping = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, file, 0);
+    void *mapping = map_file(file, size);
     if (mapping == MAP_FAILED) {
         wf_fail(error, error_size, "%s: its %" PRIu64 " bytes can't be mapped: %s", path, size, strerror(errno));
     }
     close(file);
-    return mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, NULL, error, error_size);
+    wf_model *model = mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, NULL, error, error_size);
+    if (model != NULL) {
+        prefault_layers(model);
+    }
+    return model;
 }
 
 /* Maps `size` bytes of zeros. A mapping gives a model in memory the same alignment, protection and end as a file's. Returns

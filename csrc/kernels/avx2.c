@@ -19,10 +19,6 @@
 
 #define BLOCKS_BEFORE_WIDENING 15
 
-/* How far ahead of a row's bytes the memory is told to start: some 100 ns at 100 GB/s. The hardware's own prefetching stops at every
- * page's end. A hint past the end of the weights is harmless. */
-#define PREFETCH_BYTES 12288
-
 /* Adds 8 lanes in halves: the last three steps of every row sum. */
 static inline float sum_of_eight(__m256 lanes) {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
@@ -144,7 +140,6 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
         for (; block < end; block++) {
             const __m256i *x = (const __m256i *)(values + block * WF_BLOCK_WEIGHTS);
             const uint8_t *at = row + block * WF_BLOCK_BYTES;
-            _mm_prefetch((const char *)at + PREFETCH_BYTES, _MM_HINT_T0);
             const __m256i codes = _mm256_load_si256((const __m256i *)at);
             const __m256i p0 = _mm256_maddubs_epi16(_mm256_and_si256(codes, mask), _mm256_load_si256(x));
             const __m256i p1 = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(codes, 2), mask), _mm256_load_si256(x + 1));
@@ -249,8 +244,6 @@ static inline __attribute__((always_inline)) void bf16_row(const uint16_t *row, 
     uint32_t e = 0;
     for (; e + WF_LANES <= inputs; e += WF_LANES)
         for (uint32_t part = 0; part < 4; part++) {
-            if (part % 4 == 0)
-                _mm_prefetch((const char *)(row + e) + PREFETCH_BYTES, _MM_HINT_T0);
             const __m256 weights = load_bf16(row + e + 8 * part);
             for (uint32_t t = 0; t < count; t++)
                 lanes[t][part] = _mm256_fmadd_ps(weights, _mm256_loadu_ps(x + t * x_stride + e + 8 * part), lanes[t][part]);

@@ -14,9 +14,6 @@
 
 #include "kernels.h"
 
-/* How far ahead of a row's bytes the memory is told to start; see avx2.c. */
-#define PREFETCH_BYTES 12288
-
 /* Rows and tokens of a tile of a batch's product. */
 #define TILE_ROWS 4
 #define TILE_TOKENS 4
@@ -123,7 +120,6 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
     __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     size_t byte = 0;
     for (; byte + 2 * WF_BLOCK_BYTES <= row_bytes; byte += 2 * WF_BLOCK_BYTES) {
-        _mm_prefetch((const char *)row + byte + PREFETCH_BYTES, _MM_HINT_T0);
         const __m512i codes = load_codes(row + byte);
         for (uint32_t quarter = 0; quarter < 4; quarter++)
             sums[quarter] = _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_values(values + 4 * byte, quarter));
@@ -220,7 +216,6 @@ ALWAYS_INLINE void bf16_row(const uint16_t *row, uint32_t inputs, const float *x
         low[t] = high[t] = _mm512_setzero_ps();
     uint32_t e = 0;
     for (; e + WF_LANES <= inputs; e += WF_LANES) {
-        _mm_prefetch((const char *)(row + e) + PREFETCH_BYTES, _MM_HINT_T0);
         const __m512 first = load_bf16(row + e, 0xffff), second = load_bf16(row + e + 16, 0xffff);
         for (uint32_t t = 0; t < count; t++) {
             low[t] = _mm512_fmadd_ps(first, _mm512_loadu_ps(x + t * x_stride + e), low[t]);
