@@ -24,12 +24,15 @@ static void attend_pair(void *context, uint32_t unit) {
     const uint32_t row = unit / cache->kv_heads, kv_head = unit % cache->kv_heads;
     const uint32_t group = job->heads / cache->kv_heads;
     const size_t offset = ((size_t)row * job->heads + (size_t)kv_head * group) * cache->head_dim;
-    const float *keys = wf_kv_at(cache, job->layer, 0, kv_head);
+    const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
     const wf_attention input = {
         .query = job->queries + offset,
-        .keys = keys,
-        .values = keys + (size_t)cache->head_dim * WF_KV_BLOCK,
-        .block_stride = cache->block_elements,
+        .keys = first.keys,
+        .values = first.values,
+        .key_scales = first.key_scales,
+        .value_scales = first.value_scales,
+        .block_bytes = cache->block_bytes,
+        .kind = cache->kind,
         .table = job->rows[row].table,
         .positions = job->rows[row].position + 1,
         .group = group,

@@ -8,8 +8,7 @@
 #include <string.h>
 
 /* Takes off the last character when the cut at the buffer's end left only a part of it. */
-static void drop_split_character(char *text, size_t length)
-{
+static void drop_split_character(char *text, size_t length) {
     size_t start = length;
     while (start > 0 && length - start < 4) {
         start--;
@@ -25,8 +24,7 @@ static void drop_split_character(char *text, size_t length)
     }
 }
 
-int wf_fail(char *error, uint32_t size, const char *format, ...)
-{
+int wf_fail(char *error, uint32_t size, const char *format, ...) {
     if (error == NULL || size == 0) {
         return -1;
     }

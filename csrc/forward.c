@@ -116,9 +116,10 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
 void wf_forward_destroy(wf_forward *forward) {
     if (forward == NULL)
         return;
-    void *buffers[] = {forward->cosines, forward->sines, forward->hidden,  forward->query,          forward->key,  forward->value,
-                       forward->attended, forward->gate, forward->up,      forward->product,        forward->normed,
-                       forward->values,  forward->inverse_scales,          forward->sums,           forward->factors, forward->logits};
+    void *buffers[] = {forward->cosines, forward->sines,    forward->hidden,         forward->query, forward->key,
+                       forward->value,   forward->attended, forward->gate,           forward->up,    forward->product,
+                       forward->normed,  forward->values,   forward->inverse_scales, forward->sums,  forward->factors,
+                       forward->logits};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(forward);
@@ -129,10 +130,10 @@ void wf_forward_destroy(wf_forward *forward) {
 /* One product of a phase; the products of one phase share the activations in `values`. */
 struct product {
     const wf_linear *linear;
-    float *out;         /* [rows][linear->outputs] */
-    float *residual;    /* where the result is added when not NULL: [rows][linear->outputs] */
-    float *factors;     /* [rows] */
-    uint32_t slice;     /* weight rows in one unit */
+    float *out;      /* [rows][linear->outputs] */
+    float *residual; /* where the result is added when not NULL: [rows][linear->outputs] */
+    float *factors;  /* [rows] */
+    uint32_t slice;  /* weight rows in one unit */
     uint32_t slices;
 };
 
@@ -241,7 +242,7 @@ static void rotate_and_store(void *context, uint32_t row) {
     const size_t kv = (size_t)config->kv_heads * config->head_dim;
     rotate(forward->query + (size_t)row * config->heads * config->head_dim, config->heads, config->head_dim, cosines, sines);
     rotate(forward->key + row * kv, config->kv_heads, config->head_dim, cosines, sines);
-    wf_kv_store(forward->cache, job->layer_index, forward->rows[row].table, position, forward->key + row * kv,
+    wf_kv_store(forward->cache, forward->kernels, job->layer_index, forward->rows[row].table, position, forward->key + row * kv,
                 forward->value + row * kv);
 }
 

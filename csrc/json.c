@@ -33,32 +33,25 @@ struct json_reader {
 
 static int parse_value(struct json_reader *reader, uint32_t depth);
 
-static int fail_at(const struct json_reader *reader, size_t at, const char *fault)
-{
+static int fail_at(const struct json_reader *reader, size_t at, const char *fault) {
     return wf_fail(reader->error, reader->error_size, "at byte %zu: %s", at, fault);
 }
 
-static int fail(const struct json_reader *reader, const char *fault)
-{
-    return fail_at(reader, reader->at, fault);
-}
+static int fail(const struct json_reader *reader, const char *fault) { return fail_at(reader, reader->at, fault); }
 
 /* The next byte, or -1 at the end of the text. */
-static int peek(const struct json_reader *reader)
-{
+static int peek(const struct json_reader *reader) {
     return reader->at < reader->length ? (unsigned char)reader->text[reader->at] : -1;
 }
 
-static void skip_spaces(struct json_reader *reader)
-{
+static void skip_spaces(struct json_reader *reader) {
     for (int byte = peek(reader); byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r'; byte = peek(reader)) {
         reader->at++;
     }
 }
 
 /* Appends a node and puts its index into *index. */
-static int add_node(struct json_reader *reader, enum json_kind kind, uint32_t *index)
-{
+static int add_node(struct json_reader *reader, enum json_kind kind, uint32_t *index) {
     struct json_document *document = reader->document;
     if (document->count == reader->max_nodes) {
         return wf_fail(reader->error, reader->error_size, "at byte %zu: more than %" PRIu32 " values", reader->at,
@@ -81,8 +74,7 @@ static int add_node(struct json_reader *reader, enum json_kind kind, uint32_t *i
 
 /* The length of the UTF-8 character at the reader's place, or 0 when there is no valid one (RFC 3629: nothing overlong,
  * no surrogates, nothing past U+10FFFF). */
-static size_t utf8_length(const struct json_reader *reader)
-{
+static size_t utf8_length(const struct json_reader *reader) {
     const unsigned char *bytes = (const unsigned char *)reader->text + reader->at;
     const size_t left = reader->length - reader->at;
     const unsigned char lead = bytes[0];
@@ -107,8 +99,7 @@ static size_t utf8_length(const struct json_reader *reader)
 }
 
 /* Reads the four hexadecimal digits of a \u escape; -1 when there are none. */
-static int32_t parse_hex4(struct json_reader *reader)
-{
+static int32_t parse_hex4(struct json_reader *reader) {
     int32_t value = 0;
     for (int i = 0; i < 4; i++) {
         const int byte = peek(reader);
@@ -129,8 +120,7 @@ static int32_t parse_hex4(struct json_reader *reader)
 }
 
 /* Writes a code point as UTF-8 and returns its length. It is at most 4 bytes, its escape at least 6. */
-static size_t put_utf8(char *out, uint32_t code)
-{
+static size_t put_utf8(char *out, uint32_t code) {
     if (code < 0x80U) {
         out[0] = (char)code;
         return 1;
@@ -146,8 +136,7 @@ static size_t put_utf8(char *out, uint32_t code)
 }
 
 /* Reads what follows the \u of an escape, with its second half for a surrogate pair, and puts it at `out`. */
-static int parse_unicode_escape(struct json_reader *reader, char *out, size_t *length)
-{
+static int parse_unicode_escape(struct json_reader *reader, char *out, size_t *length) {
     const int32_t first = parse_hex4(reader);
     if (first < 0) {
         return fail(reader, "\\u needs four hexadecimal digits");
@@ -172,8 +161,7 @@ static int parse_unicode_escape(struct json_reader *reader, char *out, size_t *l
 }
 
 /* Reads what follows a backslash and appends the character that it means. */
-static int parse_escape(struct json_reader *reader)
-{
+static int parse_escape(struct json_reader *reader) {
     static const char letters[] = "\"\\/bfnrt";
     static const char meanings[] = "\"\\/\b\f\n\r\t";
     char *out = reader->document->unescaped + reader->unescaped_used;
@@ -199,8 +187,7 @@ static int parse_escape(struct json_reader *reader)
 
 /* Reads a string, the reader standing on its opening quote. Without escapes the node points into the text; from the
  * first escape on the string is copied. */
-static int parse_string(struct json_reader *reader)
-{
+static int parse_string(struct json_reader *reader) {
     uint32_t index = 0;
     if (add_node(reader, JSON_STRING, &index) != 0) {
         return -1;
@@ -256,8 +243,7 @@ static int parse_string(struct json_reader *reader)
 }
 
 /* Skips decimal digits and returns how many there were. */
-static size_t skip_digits(struct json_reader *reader)
-{
+static size_t skip_digits(struct json_reader *reader) {
     const size_t start = reader->at;
     for (int byte = peek(reader); byte >= '0' && byte <= '9'; byte = peek(reader)) {
         reader->at++;
@@ -266,8 +252,7 @@ static size_t skip_digits(struct json_reader *reader)
 }
 
 /* Reads a number, the reader standing on its first character. */
-static int parse_number(struct json_reader *reader)
-{
+static int parse_number(struct json_reader *reader) {
     const size_t start = reader->at;
     bool integer = true;
     if (peek(reader) == '-') {
@@ -319,8 +304,7 @@ static int parse_number(struct json_reader *reader)
 }
 
 /* Reads `word`, a null, true or false. */
-static int parse_word(struct json_reader *reader, const char *word, enum json_kind kind, bool boolean)
-{
+static int parse_word(struct json_reader *reader, const char *word, enum json_kind kind, bool boolean) {
     const size_t length = strlen(word);
     if (reader->length - reader->at < length || memcmp(reader->text + reader->at, word, length) != 0) {
         return fail(reader, "an unknown word");
@@ -335,8 +319,7 @@ static int parse_word(struct json_reader *reader, const char *word, enum json_ki
 }
 
 /* Reads an array, the reader standing on its bracket. `depth` is that of its elements. */
-static int parse_array(struct json_reader *reader, uint32_t depth)
-{
+static int parse_array(struct json_reader *reader, uint32_t depth) {
     uint32_t index = 0;
     if (add_node(reader, JSON_ARRAY, &index) != 0) {
         return -1;
@@ -365,21 +348,18 @@ static int parse_array(struct json_reader *reader, uint32_t depth)
     return 0;
 }
 
-static int compare_strings(const struct json_node *left, const struct json_node *right)
-{
+static int compare_strings(const struct json_node *left, const struct json_node *right) {
     const uint32_t shorter = left->length < right->length ? left->length : right->length;
     const int order = shorter == 0 ? 0 : memcmp(left->as.string, right->as.string, shorter);
     return order != 0 ? order : (left->length > right->length) - (left->length < right->length);
 }
 
-static int compare_keys(const void *left, const void *right)
-{
+static int compare_keys(const void *left, const void *right) {
     return compare_strings(*(const struct json_node *const *)left, *(const struct json_node *const *)right);
 }
 
 /* Refuses the object at `index`, which is read to its end, when two of its keys are equal. */
-static int check_keys(const struct json_reader *reader, uint32_t index)
-{
+static int check_keys(const struct json_reader *reader, uint32_t index) {
     const struct json_node *nodes = reader->document->nodes;
     const uint32_t length = nodes[index].length;
     if (length < 2) {
@@ -399,8 +379,8 @@ static int check_keys(const struct json_reader *reader, uint32_t index)
     for (uint32_t i = 1; i < length && status == 0; i++) {
         if (compare_strings(keys[i - 1], keys[i]) == 0) {
             const int shown = keys[i]->length < 100 ? (int)keys[i]->length : 100;
-            status = wf_fail(reader->error, reader->error_size, "at byte %zu: two entries named \"%.*s\" in one object",
-                             reader->at, shown, keys[i]->as.string);
+            status = wf_fail(reader->error, reader->error_size, "at byte %zu: two entries named \"%.*s\" in one object", reader->at,
+                             shown, keys[i]->as.string);
         }
     }
     free(keys);
@@ -408,8 +388,7 @@ static int check_keys(const struct json_reader *reader, uint32_t index)
 }
 
 /* Reads an object, the reader standing on its brace. `depth` is that of its values. */
-static int parse_object(struct json_reader *reader, uint32_t depth)
-{
+static int parse_object(struct json_reader *reader, uint32_t depth) {
     uint32_t index = 0;
     if (add_node(reader, JSON_OBJECT, &index) != 0) {
         return -1;
@@ -451,8 +430,7 @@ static int parse_object(struct json_reader *reader, uint32_t depth)
 }
 
 /* Reads one value with the spaces around it. `depth` counts the arrays and objects that it is in. */
-static int parse_value(struct json_reader *reader, uint32_t depth)
-{
+static int parse_value(struct json_reader *reader, uint32_t depth) {
     skip_spaces(reader);
     const int byte = peek(reader);
     int status;
@@ -479,8 +457,7 @@ static int parse_value(struct json_reader *reader, uint32_t depth)
 }
 
 int json_parse(const char *text, size_t length, uint32_t max_nodes, struct json_document *document, char *error,
-               uint32_t error_size)
-{
+               uint32_t error_size) {
     *document = (struct json_document){0};
     if (length > UINT32_MAX) {
         return wf_fail(error, error_size, "at byte 0: a text of %zu bytes is too long", length);
@@ -503,15 +480,13 @@ int json_parse(const char *text, size_t length, uint32_t max_nodes, struct json_
     return status;
 }
 
-void json_free(struct json_document *document)
-{
+void json_free(struct json_document *document) {
     free(document->nodes);
     free(document->unescaped);
     *document = (struct json_document){0};
 }
 
-const struct json_node *json_member(const struct json_document *document, uint32_t object, const char *key)
-{
+const struct json_node *json_member(const struct json_document *document, uint32_t object, const char *key) {
     uint32_t at = object + 1;
     for (uint32_t i = 0; i < document->nodes[object].length; i++) {
         if (json_is_string(&document->nodes[at], key)) {
@@ -522,14 +497,12 @@ const struct json_node *json_member(const struct json_document *document, uint32
     return NULL;
 }
 
-bool json_is_string(const struct json_node *node, const char *text)
-{
+bool json_is_string(const struct json_node *node, const char *text) {
     const size_t length = strlen(text);
     return node->kind == JSON_STRING && node->length == length && memcmp(node->as.string, text, length) == 0;
 }
 
-bool json_unsigned(const struct json_node *node, uint64_t maximum, uint64_t *value)
-{
+bool json_unsigned(const struct json_node *node, uint64_t maximum, uint64_t *value) {
     if (node->kind != JSON_NUMBER || !node->integer || node->as.number < 0.0 || (uint64_t)node->as.number > maximum) {
         return false;
     }

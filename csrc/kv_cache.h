@@ -31,15 +31,16 @@ typedef struct wf_kv_entry {
 } wf_kv_entry;
 
 typedef struct wf_kv_cache {
-    float *memory; /* [layers][blocks][kv_heads][keys: head_dim * 32, values: 32 * value_stride] */
+    uint8_t *memory; /* [layers][blocks][kv_heads][head_bytes] */
     size_t memory_bytes;
+    enum wf_kv_kind kind;
     uint32_t blocks;
     uint32_t layers;
     uint32_t kv_heads;
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
-    size_t head_elements;  /* of one KV head in one block */
-    size_t block_elements; /* of all KV heads in one block of one layer */
+    size_t head_bytes;     /* of one KV head in one block: keys, values, and the scales of both for WF_KV_Q8 */
+    size_t block_bytes;    /* of all KV heads in one block of one layer */
 
     wf_kv_entry *entries;  /* [blocks] */
     uint32_t *free_blocks; /* [blocks], a stack of free_count */
@@ -51,9 +52,18 @@ typedef struct wf_kv_cache {
     uint64_t last_serial;
 } wf_kv_cache;
 
+/* One KV head of one layer in one block. */
+typedef struct wf_kv_view {
+    void *keys;          /* [head_dim][WF_KV_BLOCK] of float or int8_t */
+    void *values;        /* [WF_KV_BLOCK][value_stride] of float or int8_t */
+    float *key_scales;   /* [WF_KV_BLOCK]; meaningful for WF_KV_Q8 */
+    float *value_scales; /* [WF_KV_BLOCK]; meaningful for WF_KV_Q8 */
+} wf_kv_view;
+
 /* A pool of `blocks` blocks. Its memory is reserved now and filled by the system as it is first written. Returns 0, or -1 with
  * `error`. */
-int wf_kv_create(wf_kv_cache *cache, const wf_config *config, uint32_t blocks, char *error, uint32_t error_size);
+int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind kind, uint32_t blocks, char *error,
+                 uint32_t error_size);
 
 void wf_kv_destroy(wf_kv_cache *cache);
 
@@ -84,12 +94,10 @@ uint64_t wf_kv_enter(wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens
 void wf_kv_copy(wf_kv_cache *cache, uint32_t from, uint32_t to);
 
 /* Writes one position of one layer: key and value [kv_heads][head_dim], the key rotated. `table` is the sequence's. */
-void wf_kv_store(wf_kv_cache *cache, uint32_t layer, const uint32_t *table, uint32_t position, const float *key,
-                 const float *value);
+void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, uint32_t layer, const uint32_t *table, uint32_t position,
+                 const float *key, const float *value);
 
-/* Where the keys of one KV head of one layer lie in one block; the values follow head_dim * WF_KV_BLOCK elements further. */
-static inline float *wf_kv_at(const wf_kv_cache *cache, uint32_t layer, uint32_t block, uint32_t head) {
-    return cache->memory + ((size_t)layer * cache->blocks + block) * cache->block_elements + head * cache->head_elements;
-}
+/* Where one KV head of one layer lies in one block. */
+wf_kv_view wf_kv_at(const wf_kv_cache *cache, uint32_t layer, uint32_t block, uint32_t head);
 
 #endif

@@ -38,7 +38,7 @@ int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t 
     wf_pool *pool = wf_pool_create(threads, NULL, 0);
     if (table == NULL || pool == NULL)
         wf_fail(error, error_size, "no memory or threads");
-    else if (wf_kv_create(&cache, &model->config, blocks, error, error_size) == 0)
+    else if (wf_kv_create(&cache, &model->config, WF_KV_F32, blocks, error, error_size) == 0)
         forward = wf_forward_create(model, kernels, pool, &cache, CHUNK, CHUNK, count, error, error_size);
     if (forward != NULL) {
         for (uint32_t i = 0; i < blocks; i++)

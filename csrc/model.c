@@ -85,8 +85,7 @@ struct opening {
 };
 
 /* Writes "<file>: <fault>" into the caller's buffer and returns -1. */
-__attribute__((format(printf, 2, 3), cold)) static int fail(const struct opening *opening, const char *format, ...)
-{
+__attribute__((format(printf, 2, 3), cold)) static int fail(const struct opening *opening, const char *format, ...) {
     char fault[512];
     va_list arguments;
     va_start(arguments, format);
@@ -98,21 +97,14 @@ __attribute__((format(printf, 2, 3), cold)) static int fail(const struct opening
 }
 
 /* How much of a string a message shows, as the precision of a %.*s. */
-static int shown(uint32_t length)
-{
-    return (int)(length < SHOWN_BYTES ? length : SHOWN_BYTES);
-}
+static int shown(uint32_t length) { return (int)(length < SHOWN_BYTES ? length : SHOWN_BYTES); }
 
-static uint64_t round_up(uint64_t value, uint64_t multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
-}
+static uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 /* ---- header ------------------------------------------------------------------------------------------------------ */
 
 /* Reads the header's length and text. */
-static int read_header(struct opening *opening)
-{
+static int read_header(struct opening *opening) {
     const struct wf_model *model = opening->model;
     if (model->mapping_size < LENGTH_BYTES) {
         return fail(opening, "is no packed model: it has %" PRIu64 " bytes, and a header's length alone takes %u",
@@ -128,8 +120,7 @@ static int read_header(struct opening *opening)
     }
     if (length > model->mapping_size - LENGTH_BYTES) {
         return fail(opening,
-                    "is truncated: its header ends at byte %" PRIu64 ", the file has %" PRIu64
-                    " bytes; copy or convert it again",
+                    "is truncated: its header ends at byte %" PRIu64 ", the file has %" PRIu64 " bytes; copy or convert it again",
                     length + LENGTH_BYTES, model->mapping_size);
     }
     opening->data_start = LENGTH_BYTES + length;
@@ -145,8 +136,7 @@ static int read_header(struct opening *opening)
 }
 
 /* Checks that the file is ours and of a version that this library reads, and reads the configuration's text. */
-static int read_metadata(struct opening *opening)
-{
+static int read_metadata(struct opening *opening) {
     const struct json_document *header = &opening->header;
     const struct json_node *metadata = json_member(header, 0, "__metadata__");
     const struct json_node *format = NULL;
@@ -156,9 +146,8 @@ static int read_metadata(struct opening *opening)
         format = json_member(header, index, "format");
     }
     if (format == NULL || !json_is_string(format, "wrinklefree")) {
-        return fail(opening,
-                    "is a safetensors file but no packed model (its __metadata__ has no format \"wrinklefree\"); "
-                    "make one with `wrinklefree convert`");
+        return fail(opening, "is a safetensors file but no packed model (its __metadata__ has no format \"wrinklefree\"); "
+                             "make one with `wrinklefree convert`");
     }
     const struct json_node *version = json_member(header, index, "version");
     if (version == NULL || version->kind != JSON_STRING) {
@@ -204,8 +193,7 @@ static const char *const config_keys[] = {
 #define CONFIG_KEY_COUNT (sizeof config_keys / sizeof config_keys[0])
 
 /* Checks that the configuration has exactly the known keys. */
-static int check_config_keys(const struct opening *opening)
-{
+static int check_config_keys(const struct opening *opening) {
     const struct json_document *config = &opening->config;
     for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
         if (json_member(config, 0, config_keys[i]) == NULL) {
@@ -228,9 +216,7 @@ static int check_config_keys(const struct opening *opening)
 }
 
 /* Reads the integer `key`, which must be from `minimum` to `maximum`. */
-static int config_integer(const struct opening *opening, const char *key, uint32_t minimum, uint32_t maximum,
-                          uint32_t *value)
-{
+static int config_integer(const struct opening *opening, const char *key, uint32_t minimum, uint32_t maximum, uint32_t *value) {
     uint64_t number;
     if (!json_unsigned(json_member(&opening->config, 0, key), maximum, &number) || number < minimum) {
         return fail(opening, "its config's %s must be an integer from %" PRIu32 " to %" PRIu32, key, minimum, maximum);
@@ -240,8 +226,7 @@ static int config_integer(const struct opening *opening, const char *key, uint32
 }
 
 /* Reads the number `key`, which must be above 0 and below `limit`. */
-static int config_positive(const struct opening *opening, const char *key, float limit, float *value)
-{
+static int config_positive(const struct opening *opening, const char *key, float limit, float *value) {
     const struct json_node *node = json_member(&opening->config, 0, key);
     const bool below = node->kind == JSON_NUMBER && node->as.number < (double)limit;
     *value = below ? (float)node->as.number : 0.0F;
@@ -251,8 +236,7 @@ static int config_positive(const struct opening *opening, const char *key, float
     return 0;
 }
 
-static int config_boolean(const struct opening *opening, const char *key, bool *value)
-{
+static int config_boolean(const struct opening *opening, const char *key, bool *value) {
     const struct json_node *node = json_member(&opening->config, 0, key);
     if (node->kind != JSON_BOOLEAN) {
         return fail(opening, "its config's %s must be true or false", key);
@@ -261,8 +245,7 @@ static int config_boolean(const struct opening *opening, const char *key, bool *
     return 0;
 }
 
-static int config_architecture(const struct opening *opening, wf_config *config)
-{
+static int config_architecture(const struct opening *opening, wf_config *config) {
     const struct json_node *node = json_member(&opening->config, 0, "architecture");
     if (node->kind != JSON_STRING || node->length == 0 || node->length > WF_MAX_ARCHITECTURE) {
         return fail(opening, "its config's architecture must be a name of 1 to %u bytes", WF_MAX_ARCHITECTURE);
@@ -272,8 +255,7 @@ static int config_architecture(const struct opening *opening, wf_config *config)
     return 0;
 }
 
-static int config_activation(const struct opening *opening, wf_config *config)
-{
+static int config_activation(const struct opening *opening, wf_config *config) {
     const struct json_node *node = json_member(&opening->config, 0, "activation");
     if (json_is_string(node, "relu2")) {
         config->activation = WF_RELU_SQUARED;
@@ -286,8 +268,7 @@ static int config_activation(const struct opening *opening, wf_config *config)
 }
 
 /* Reads the ids of the tokens that begin and end a text. */
-static int config_tokens(const struct opening *opening, wf_config *config)
-{
+static int config_tokens(const struct opening *opening, wf_config *config) {
     const uint32_t last = config->vocabulary - 1;
     const struct json_node *bos = json_member(&opening->config, 0, "bos_token_id");
     uint64_t id = WF_NO_TOKEN;
@@ -311,8 +292,7 @@ static int config_tokens(const struct opening *opening, wf_config *config)
 }
 
 /* Reads the configuration into the model. */
-static int read_config(struct opening *opening)
-{
+static int read_config(struct opening *opening) {
     wf_config *config = &opening->model->config;
     if (check_config_keys(opening) != 0 || config_architecture(opening, config) != 0 ||
         config_integer(opening, "vocab_size", 1, WF_MAX_VOCABULARY, &config->vocabulary) != 0 ||
@@ -324,15 +304,13 @@ static int read_config(struct opening *opening)
         config_integer(opening, "head_dim", 2, WF_MAX_HEAD_DIM, &config->head_dim) != 0 ||
         config_integer(opening, "context", 1, WF_MAX_CONTEXT, &config->context) != 0 ||
         config_positive(opening, "rope_theta", FLT_MAX, &config->rope_theta) != 0 ||
-        config_positive(opening, "rms_norm_eps", 1.0F, &config->rms_norm_eps) != 0 ||
-        config_activation(opening, config) != 0 || config_boolean(opening, "sub_norms", &config->sub_norms) != 0 ||
-        config_boolean(opening, "tied_embeddings", &config->tied_embeddings) != 0 ||
-        config_tokens(opening, config) != 0) {
+        config_positive(opening, "rms_norm_eps", 1.0F, &config->rms_norm_eps) != 0 || config_activation(opening, config) != 0 ||
+        config_boolean(opening, "sub_norms", &config->sub_norms) != 0 ||
+        config_boolean(opening, "tied_embeddings", &config->tied_embeddings) != 0 || config_tokens(opening, config) != 0) {
         return -1;
     }
     if (config->heads % config->kv_heads != 0) {
-        return fail(opening, "its config's kv_heads %" PRIu32 " must divide its heads %" PRIu32, config->kv_heads,
-                    config->heads);
+        return fail(opening, "its config's kv_heads %" PRIu32 " must divide its heads %" PRIu32, config->kv_heads, config->heads);
     }
     /* Rotary embeddings pair up a head's dimensions; the other two keep the rows' sizes at multiples of 64 bytes. */
     if (config->head_dim % 2 != 0 || config->hidden % 2 != 0 || config->intermediate % 2 != 0) {
@@ -344,8 +322,7 @@ static int read_config(struct opening *opening)
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 /* Reads the dtype of an entry. */
-static int read_type(const struct opening *opening, const struct json_node *node, struct tensor *tensor)
-{
+static int read_type(const struct opening *opening, const struct json_node *node, struct tensor *tensor) {
     if (node != NULL) {
         for (size_t i = 0; i < sizeof type_names / sizeof type_names[0]; i++) {
             if (json_is_string(node, type_names[i])) {
@@ -358,15 +335,14 @@ static int read_type(const struct opening *opening, const struct json_node *node
 }
 
 /* Reads the shape of an entry and computes its size. */
-static int read_shape(const struct opening *opening, const struct json_node *node, struct tensor *tensor)
-{
+static int read_shape(const struct opening *opening, const struct json_node *node, struct tensor *tensor) {
     bool valid = node != NULL && node->kind == JSON_ARRAY && node->length >= 1 && node->length <= 2;
     for (uint32_t i = 0; valid && i < node->length; i++) {
         valid = json_unsigned(node + 1 + i, UINT64_MAX, &tensor->shape[i]);
     }
     if (!valid) {
-        return fail(opening, "tensor %.*s: its shape must be an array of one or two integers",
-                    shown(tensor->name_length), tensor->name);
+        return fail(opening, "tensor %.*s: its shape must be an array of one or two integers", shown(tensor->name_length),
+                    tensor->name);
     }
     tensor->dimensions = node->length;
     uint64_t size = type_bytes[tensor->type];
@@ -380,18 +356,14 @@ static int read_shape(const struct opening *opening, const struct json_node *nod
 }
 
 /* Reads where an entry lies. It must begin where the one before it ended. */
-static int read_offsets(const struct opening *opening, const struct json_node *node, uint64_t expected,
-                        struct tensor *tensor)
-{
+static int read_offsets(const struct opening *opening, const struct json_node *node, uint64_t expected, struct tensor *tensor) {
     uint64_t end = 0;
-    if (node == NULL || node->kind != JSON_ARRAY || node->length != 2 ||
-        !json_unsigned(node + 1, UINT64_MAX, &tensor->begin) || !json_unsigned(node + 2, UINT64_MAX, &end)) {
-        return fail(opening, "tensor %.*s: its data_offsets must be two integers", shown(tensor->name_length),
-                    tensor->name);
+    if (node == NULL || node->kind != JSON_ARRAY || node->length != 2 || !json_unsigned(node + 1, UINT64_MAX, &tensor->begin) ||
+        !json_unsigned(node + 2, UINT64_MAX, &end)) {
+        return fail(opening, "tensor %.*s: its data_offsets must be two integers", shown(tensor->name_length), tensor->name);
     }
     if (tensor->begin != expected) {
-        return fail(opening,
-                    "tensor %.*s: it begins at offset %" PRIu64 ", but the tensors before it end at %" PRIu64 " (%s)",
+        return fail(opening, "tensor %.*s: it begins at offset %" PRIu64 ", but the tensors before it end at %" PRIu64 " (%s)",
                     shown(tensor->name_length), tensor->name, tensor->begin, expected,
                     tensor->begin < expected ? "an overlap" : "a gap");
     }
@@ -409,8 +381,7 @@ static int read_offsets(const struct opening *opening, const struct json_node *n
 }
 
 /* Reads the entry whose key is the node at `key`. */
-static int read_entry(const struct opening *opening, uint32_t key, uint64_t expected, struct tensor *tensor)
-{
+static int read_entry(const struct opening *opening, uint32_t key, uint64_t expected, struct tensor *tensor) {
     const struct json_document *header = &opening->header;
     *tensor = (struct tensor){.name = header->nodes[key].as.string, .name_length = header->nodes[key].length};
     if (header->nodes[key + 1].kind != JSON_OBJECT || header->nodes[key + 1].length != 3) {
@@ -425,31 +396,28 @@ static int read_entry(const struct opening *opening, uint32_t key, uint64_t expe
     return 0;
 }
 
-static int compare_text(const char *left, uint32_t left_length, const char *right, uint32_t right_length)
-{
+static int compare_text(const char *left, uint32_t left_length, const char *right, uint32_t right_length) {
     const uint32_t shorter = left_length < right_length ? left_length : right_length;
     const int order = memcmp(left, right, shorter);
     return order != 0 ? order : (left_length > right_length) - (left_length < right_length);
 }
 
-static int compare_tensors(const void *left, const void *right)
-{
+static int compare_tensors(const void *left, const void *right) {
     const struct tensor *a = left;
     const struct tensor *b = right;
     return compare_text(a->name, a->name_length, b->name, b->name_length);
 }
 
 /* Reads all entries; they must fill the file from the header's end to its own. */
-static int read_tensors(struct opening *opening)
-{
+static int read_tensors(struct opening *opening) {
     const struct json_document *header = &opening->header;
     opening->tensors = calloc(header->nodes[0].length, sizeof *opening->tensors);
     if (opening->tensors == NULL) {
         return fail(opening, "no memory left for its %" PRIu32 " tensors", header->nodes[0].length);
     }
     if (opening->data_start % WF_ALIGNMENT != 0) {
-        return fail(opening, "its tensors begin at byte %" PRIu64 ", which is not a multiple of %u",
-                    opening->data_start, WF_ALIGNMENT);
+        return fail(opening, "its tensors begin at byte %" PRIu64 ", which is not a multiple of %u", opening->data_start,
+                    WF_ALIGNMENT);
     }
     uint64_t end = 0;
     uint32_t at = 1;
@@ -469,22 +437,19 @@ static int read_tensors(struct opening *opening)
     const uint64_t found = opening->model->mapping_size;
     if (found < expected) {
         return fail(opening,
-                    "is truncated: its header describes %" PRIu64 " bytes, the file has %" PRIu64
-                    "; copy or convert it again",
+                    "is truncated: its header describes %" PRIu64 " bytes, the file has %" PRIu64 "; copy or convert it again",
                     expected, found);
     }
     if (found > expected) {
         return fail(opening,
-                    "has %" PRIu64 " bytes after its last tensor: its header describes %" PRIu64
-                    " bytes, the file has %" PRIu64,
+                    "has %" PRIu64 " bytes after its last tensor: its header describes %" PRIu64 " bytes, the file has %" PRIu64,
                     found - expected, expected, found);
     }
     qsort(opening->tensors, opening->tensor_count, sizeof *opening->tensors, compare_tensors);
     return 0;
 }
 
-static void print_shape(char out[SHAPE_BYTES], uint32_t dimensions, const uint64_t shape[2])
-{
+static void print_shape(char out[SHAPE_BYTES], uint32_t dimensions, const uint64_t shape[2]) {
     if (dimensions == 1) {
         snprintf(out, SHAPE_BYTES, "[%" PRIu64 "]", shape[0]);
     } else {
@@ -494,9 +459,7 @@ static void print_shape(char out[SHAPE_BYTES], uint32_t dimensions, const uint64
 
 /* Finds the tensor that the configuration calls for. `columns` is 0 for one of one dimension. Returns its bytes, or
  * NULL with the error written. */
-static const uint8_t *take(struct opening *opening, const char *name, enum data_type type, uint64_t rows,
-                           uint64_t columns)
-{
+static const uint8_t *take(struct opening *opening, const char *name, enum data_type type, uint64_t rows, uint64_t columns) {
     struct tensor *tensor = NULL;
     const uint32_t length = (uint32_t)strlen(name);
     for (uint32_t low = 0, high = opening->tensor_count; tensor == NULL && low < high;) {
@@ -517,14 +480,13 @@ static const uint8_t *take(struct opening *opening, const char *name, enum data_
     }
     const uint32_t dimensions = columns == 0 ? 1 : 2;
     const uint64_t shape[2] = {rows, columns};
-    if (tensor->type != type || tensor->dimensions != dimensions || tensor->shape[0] != rows ||
-        tensor->shape[1] != columns) {
+    if (tensor->type != type || tensor->dimensions != dimensions || tensor->shape[0] != rows || tensor->shape[1] != columns) {
         char found[SHAPE_BYTES];
         char wanted[SHAPE_BYTES];
         print_shape(found, tensor->dimensions, tensor->shape);
         print_shape(wanted, dimensions, shape);
-        fail(opening, "tensor %s is %s %s, but the config calls for %s %s", name, type_names[tensor->type], found,
-             type_names[type], wanted);
+        fail(opening, "tensor %s is %s %s, but the config calls for %s %s", name, type_names[tensor->type], found, type_names[type],
+             wanted);
         return NULL;
     }
     tensor->used = true;
@@ -532,8 +494,7 @@ static const uint8_t *take(struct opening *opening, const char *name, enum data_
 }
 
 /* Finds a matrix of bf16 with a row per token. Whole rows of zeros pad it to a multiple of 64 bytes. */
-static int take_vocabulary(struct opening *opening, const char *name, const uint16_t **matrix)
-{
+static int take_vocabulary(struct opening *opening, const char *name, const uint16_t **matrix) {
     const wf_config *config = &opening->model->config;
     uint64_t rows = config->vocabulary;
     while (rows * config->hidden * type_bytes[TYPE_BF16] % WF_ALIGNMENT != 0) {
@@ -549,9 +510,7 @@ static int take_vocabulary(struct opening *opening, const char *name, const uint
 
 /* Finds a norm of `count` values and checks them, padding included: they are few, and one NaN would silence the whole
  * model. */
-static int take_norm(struct opening *opening, const char *prefix, const char *suffix, uint32_t count,
-                     const float **norm)
-{
+static int take_norm(struct opening *opening, const char *prefix, const char *suffix, uint32_t count, const float **norm) {
     char name[NAME_BYTES];
     snprintf(name, sizeof name, "%s%s", prefix, suffix);
     const uint64_t padded = round_up(count, NORM_MULTIPLE);
@@ -576,9 +535,8 @@ static int take_norm(struct opening *opening, const char *prefix, const char *su
 }
 
 /* Finds a linear layer's rows and scale. */
-static int take_linear(struct opening *opening, const char *prefix, const char *suffix, uint32_t inputs,
-                       uint32_t outputs, wf_linear *linear)
-{
+static int take_linear(struct opening *opening, const char *prefix, const char *suffix, uint32_t inputs, uint32_t outputs,
+                       wf_linear *linear) {
     const uint64_t row_bytes = wf_packed_row_bytes(inputs);
     char name[NAME_BYTES];
     snprintf(name, sizeof name, "%s%s.weight", prefix, suffix);
@@ -613,8 +571,7 @@ static int take_linear(struct opening *opening, const char *prefix, const char *
 }
 
 /* Finds all tensors of one layer. */
-static int take_layer(struct opening *opening, uint32_t number, wf_layer *layer)
-{
+static int take_layer(struct opening *opening, uint32_t number, wf_layer *layer) {
     const wf_config *config = &opening->model->config;
     const uint32_t hidden = config->hidden;
     const uint32_t heads = config->heads * config->head_dim;
@@ -642,8 +599,7 @@ static int take_layer(struct opening *opening, uint32_t number, wf_layer *layer)
 
 /* Finds every tensor that the configuration calls for and refuses all others but the assets, which only TypeScript
  * reads. */
-static int take_tensors(struct opening *opening)
-{
+static int take_tensors(struct opening *opening) {
     struct wf_model *model = opening->model;
     if (take_vocabulary(opening, "model.embed_tokens.weight", &model->embedding) != 0) {
         return -1;
@@ -669,12 +625,10 @@ static int take_tensors(struct opening *opening)
         const struct tensor *tensor = &opening->tensors[i];
         const bool asset = tensor->name_length >= sizeof assets && memcmp(tensor->name, assets, sizeof assets - 1) == 0;
         if (asset && (tensor->type != TYPE_U8 || tensor->dimensions != 1)) {
-            return fail(opening, "tensor %.*s: an asset must be U8 of one dimension", shown(tensor->name_length),
-                        tensor->name);
+            return fail(opening, "tensor %.*s: an asset must be U8 of one dimension", shown(tensor->name_length), tensor->name);
         }
         if (!asset && !tensor->used) {
-            return fail(opening, "tensor %.*s is not one that the config calls for", shown(tensor->name_length),
-                        tensor->name);
+            return fail(opening, "tensor %.*s is not one that the config calls for", shown(tensor->name_length), tensor->name);
         }
     }
     return 0;
@@ -684,8 +638,7 @@ static int take_tensors(struct opening *opening)
 
 /* Makes a model of a mapping, which it takes over also when it fails. `random` as in struct opening. */
 static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, wf_random_weights *random, char *error,
-                              uint32_t error_size)
-{
+                              uint32_t error_size) {
     struct wf_model *model = calloc(1, sizeof *model);
     char *copy = strdup(name);
     if (model == NULL || copy == NULL) {
@@ -713,8 +666,7 @@ static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, wf
 
 /* Opens the file at `path` for reading and puts its size into *size. Returns the descriptor, or -1 with the error
  * written. */
-static int open_file(const char *path, uint64_t *size, char *error, uint32_t error_size)
-{
+static int open_file(const char *path, uint64_t *size, char *error, uint32_t error_size) {
     /* Without O_NONBLOCK the opening of a pipe would wait for a writer. */
     const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) {
@@ -725,9 +677,7 @@ static int open_file(const char *path, uint64_t *size, char *error, uint32_t err
         wf_fail(error, error_size, "%s: can't be examined: %s", path, strerror(errno));
     } else if (!S_ISREG(status.st_mode)) {
         wf_fail(error, error_size, "%s: is no regular file%s", path,
-                S_ISDIR(status.st_mode)
-                    ? " but a directory; a packed model is one file, made with `wrinklefree convert`"
-                    : "");
+                S_ISDIR(status.st_mode) ? " but a directory; a packed model is one file, made with `wrinklefree convert`" : "");
     } else if (status.st_size == 0) {
         wf_fail(error, error_size, "%s: is no packed model: it is empty", path);
     } else if ((uint64_t)status.st_size > SIZE_MAX) {
@@ -746,8 +696,7 @@ static int open_file(const char *path, uint64_t *size, char *error, uint32_t err
 /* Maps a file of `size` bytes read-only. With huge pages weights are read a third faster: a token touches every page, and there are 300
  * thousand small ones in a gigabyte. Systems that keep files in huge pages map them so where address and offset agree, hence the
  * alignment. MAP_FAILED with errno. */
-static void *map_file(int file, uint64_t size)
-{
+static void *map_file(int file, uint64_t size) {
     /* Room for an aligned start; what is left over is given back. */
     const uint64_t room = size + HUGE_PAGE_BYTES;
     uint8_t *reserved = mmap(NULL, (size_t)room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -777,8 +726,7 @@ static void *map_file(int file, uint64_t size)
 }
 
 /* Brings in what every token needs, all but embedding and head, so that no request pays for it. Advice, like the above. */
-static void prefault_layers(const wf_model *model)
-{
+static void prefault_layers(const wf_model *model) {
 #if defined(MADV_POPULATE_READ)
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t first = (uint64_t)((const uint8_t *)model->layers[0].input_norm - model->mapping) / page * page;
@@ -788,8 +736,7 @@ static void prefault_layers(const wf_model *model)
 #endif
 }
 
-wf_model *wf_model_open(const char *path, char *error, uint32_t error_size)
-{
+wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
     if (path == NULL) {
         wf_fail(error, error_size, "no path of a packed model was given");
         return NULL;
@@ -813,8 +760,7 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size)
 
 /* Maps `size` bytes of zeros. A mapping gives a model in memory the same alignment, protection and end as a file's. Returns
  * NULL with the error written. */
-static void *map_memory(uint64_t size, const char *name, char *error, uint32_t error_size)
-{
+static void *map_memory(uint64_t size, const char *name, char *error, uint32_t error_size) {
     void *mapping = MAP_FAILED;
     if (size <= SIZE_MAX) {
         mapping = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -826,8 +772,7 @@ static void *map_memory(uint64_t size, const char *name, char *error, uint32_t e
     return mapping;
 }
 
-wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size)
-{
+wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *name, char *error, uint32_t error_size) {
     if (bytes == NULL || size == 0 || name == NULL) {
         wf_fail(error, error_size, "%s: is no packed model: it is empty", name == NULL ? "a model in memory" : name);
         return NULL;
@@ -846,8 +791,7 @@ wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *n
 }
 
 wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name, char *error,
-                               uint32_t error_size)
-{
+                               uint32_t error_size) {
     if (header == NULL || name == NULL || header_size > size) {
         wf_fail(error, error_size, "%s: is no packed model's header", name == NULL ? "a model in memory" : name);
         return NULL;
@@ -883,8 +827,7 @@ wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint
     return model;
 }
 
-void wf_model_close(wf_model *model)
-{
+void wf_model_close(wf_model *model) {
     if (model == NULL) {
         return;
     }

@@ -23,8 +23,7 @@
 #define SUM_LANES 8U
 
 /* Bytes of one weight of a master source; 1 for codes; 0 when there is no such source. */
-static uint64_t source_width(uint32_t source)
-{
+static uint64_t source_width(uint32_t source) {
     switch (source) {
     case WF_SOURCE_F32:
         return 4;
@@ -38,15 +37,13 @@ static uint64_t source_width(uint32_t source)
     }
 }
 
-static inline float float_of_bits(uint32_t bits)
-{
+static inline float float_of_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline uint32_t bits_of_float(float value)
-{
+static inline uint32_t bits_of_float(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
@@ -54,8 +51,7 @@ static inline uint32_t bits_of_float(float value)
 
 /* An IEEE half as float, exactly: subnormals, infinities and NaN included. Branch-free so that a loop over it
  * vectorises. */
-static inline float float_of_half(uint32_t half)
-{
+static inline float float_of_half(uint32_t half) {
     const uint32_t sign = (half & 0x8000U) << 16;
     const uint32_t exponent = half & F16_EXPONENT;
     const uint32_t magnitude = (half & 0x7FFFU) << 13;
@@ -70,8 +66,7 @@ static inline float float_of_half(uint32_t half)
 
 /* Copies `count` (at most 128) master weights from `weights` into block[128] as float; the rest of the block becomes 0.
  * */
-static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS])
-{
+static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
     if (source == WF_SOURCE_F32) {
         if (count < WF_BLOCK_WEIGHTS) {
             memset(block, 0, WF_BLOCK_WEIGHTS * sizeof block[0]);
@@ -96,8 +91,7 @@ static void load_block(const uint8_t *weights, uint32_t source, size_t count, fl
 }
 
 /* Whether each weight of block[128] is finite. */
-static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS])
-{
+static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
     uint32_t faults = 0;
     for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
         faults |= (bits_of_float(block[i]) & F32_EXPONENT) == F32_EXPONENT ? 1U : 0U;
@@ -107,15 +101,13 @@ static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS])
 
 /* clamp(round_half_even(weight / scale), -1, 1) + 1. A quotient of exactly ±0.5 rounds to the even 0, one beyond it to
  * at least ±1, which the clamp keeps at ±1: so two comparisons are the whole of rounding and clamping. */
-static inline uint32_t code_of_weight(float weight, float scale)
-{
+static inline uint32_t code_of_weight(float weight, float scale) {
     const float quotient = weight / scale;
     return 1U + (quotient > 0.5F ? 1U : 0U) - (quotient < -0.5F ? 1U : 0U);
 }
 
 /* Packs block[128] into out[32]. */
-static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, uint8_t out[WF_BLOCK_BYTES])
-{
+static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, uint8_t out[WF_BLOCK_BYTES]) {
     for (size_t p = 0; p < WF_BLOCK_BYTES; p++) {
         out[p] = (uint8_t)(code_of_weight(block[p], scale) | code_of_weight(block[32 + p], scale) << 2 |
                            code_of_weight(block[64 + p], scale) << 4 | code_of_weight(block[96 + p], scale) << 6);
@@ -123,8 +115,7 @@ static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, 
 }
 
 /* Packs `count` (at most 128) codes into out[32]. Returns false when one of them is over 2. */
-static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES])
-{
+static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]) {
     uint8_t block[WF_BLOCK_WEIGHTS];
     if (count < WF_BLOCK_WEIGHTS) {
         memset(block, 1, sizeof block);
@@ -144,40 +135,33 @@ static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_B
 }
 
 /* Describes the first code over 2 among codes[count], the first of which stands at [row, column]. */
-static int32_t fail_code(const uint8_t *codes, size_t count, uint64_t row, uint64_t column, char *error,
-                         uint32_t error_size)
-{
+static int32_t fail_code(const uint8_t *codes, size_t count, uint64_t row, uint64_t column, char *error, uint32_t error_size) {
     size_t i = 0;
     while (i + 1 < count && codes[i] <= 2) {
         i++;
     }
     return wf_fail(error, error_size,
-                   "the code at row %" PRIu64 ", column %" PRIu64
-                   " is %u; a ternary code is 0, 1 or 2: the source is damaged",
-                   row, column + i, (unsigned int)codes[i]);
+                   "the code at row %" PRIu64 ", column %" PRIu64 " is %u; a ternary code is 0, 1 or 2: the source is damaged", row,
+                   column + i, (unsigned int)codes[i]);
 }
 
 /* Describes the first weight of block[128] that is not finite; block[0] stands at [row, column]. */
 static int32_t fail_not_finite(const float block[WF_BLOCK_WEIGHTS], uint64_t row, uint64_t column, char *error,
-                               uint32_t error_size)
-{
+                               uint32_t error_size) {
     size_t i = 0;
     while (i + 1 < WF_BLOCK_WEIGHTS && isfinite(block[i])) {
         i++;
     }
     return wf_fail(error, error_size,
-                   "the weight at row %" PRIu64 ", column %" PRIu64
-                   " is %s, not a finite number: the source is damaged",
-                   row, column + i, isnan(block[i]) ? "NaN" : "infinite");
+                   "the weight at row %" PRIu64 ", column %" PRIu64 " is %s, not a finite number: the source is damaged", row,
+                   column + i, isnan(block[i]) ? "NaN" : "infinite");
 }
 
-uint64_t wf_packed_row_bytes(uint64_t columns)
-{
+uint64_t wf_packed_row_bytes(uint64_t columns) {
     return (columns / WF_BLOCK_WEIGHTS + (columns % WF_BLOCK_WEIGHTS != 0 ? 1 : 0)) * WF_BLOCK_BYTES;
 }
 
-double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count)
-{
+double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count) {
     const uint64_t width = source_width(source);
     if (width == 0 || source == WF_SOURCE_CODES) {
         return (double)NAN;
@@ -199,9 +183,8 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
-                     char *error, uint32_t error_size)
-{
+int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out, char *error,
+                     uint32_t error_size) {
     const uint64_t width = source_width(source);
     if (width == 0) {
         return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
@@ -214,8 +197,7 @@ int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64
         return 0;
     }
     if (rows > UINT64_MAX / 4 / columns) {
-        return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows,
-                       columns);
+        return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows, columns);
     }
     const uint8_t *at = weights;
     float block[WF_BLOCK_WEIGHTS];

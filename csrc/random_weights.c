@@ -70,8 +70,7 @@ static void fill(wf_random_weights *random, const void *block, void *out, uint64
     const uint64_t places = (BLOCK_BYTES - PIECE_BYTES) / PIECE_ALIGNMENT;
     for (uint64_t done = 0; done < bytes; done += PIECE_BYTES) {
         const uint64_t left = bytes - done, place = (next(random) >> 32) * places >> 32;
-        memcpy((uint8_t *)out + done, (const uint8_t *)block + place * PIECE_ALIGNMENT,
-               left < PIECE_BYTES ? left : PIECE_BYTES);
+        memcpy((uint8_t *)out + done, (const uint8_t *)block + place * PIECE_ALIGNMENT, left < PIECE_BYTES ? left : PIECE_BYTES);
     }
 }
 

@@ -27,8 +27,11 @@ int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_s
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return wf_fail(error, error_size, "%s is %g, not within %g to %g", ranges[i].name, (double)ranges[i].value,
                            (double)ranges[i].low, (double)ranges[i].high);
-    if (sampling->max_tokens == 0)
-        return wf_fail(error, error_size, "max_tokens is 0; at least 1 is needed");
+    if (sampling->top_logprobs > WF_TOP_LOGPROBS_MAX)
+        return wf_fail(error, error_size, "top_logprobs is %u; at most %u can be had", sampling->top_logprobs,
+                       (uint32_t)WF_TOP_LOGPROBS_MAX);
+    if (sampling->scope >> 63 != 0)
+        return wf_fail(error, error_size, "the scope is over 63 bits");
     return 0;
 }
 

@@ -18,8 +18,9 @@ typedef struct wf_candidate {
 
 /* Scratch for one call at a time. */
 typedef struct wf_sampler_scratch {
-    float *weights;            /* [vocabulary] */
-    wf_candidate *candidates;  /* [vocabulary] */
+    float *weights;           /* [vocabulary] */
+    float *original;          /* [vocabulary] logits as the model gave them */
+    wf_candidate *candidates; /* [vocabulary] */
 } wf_sampler_scratch;
 
 /* What one request brings to the choice of a token, beside its wf_sampling. */

@@ -23,21 +23,31 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 1
+#define WF_ABI_VERSION 2
 
 /* How the source of wf_pack_rows stores its weights. */
-#define WF_SOURCE_F32 0 /* master weights, 4 bytes each */
-#define WF_SOURCE_F16 1 /* master weights, IEEE half */
-#define WF_SOURCE_BF16 2 /* master weights, bfloat16 */
+#define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
+#define WF_SOURCE_F16 1   /* master weights, IEEE half */
+#define WF_SOURCE_BF16 2  /* master weights, bfloat16 */
 #define WF_SOURCE_CODES 3 /* one byte a weight: 0, 1, 2 for -1, 0, +1 */
 
+/* wf_engine_options.kv_kind */
+#define WF_KV_KIND_F32 0 /* exact */
+#define WF_KV_KIND_Q8 1 /* 8-bit integers with a scale for each head and position: a quarter of the memory, slightly other logits */
+
 /* wf_event.kind */
-#define WF_EVENT_TOKEN 1 /* one token was generated */
-#define WF_EVENT_DONE 2 /* nothing follows for this request */
+#define WF_EVENT_TOKEN 1       /* one token was generated */
+#define WF_EVENT_DONE 2        /* nothing follows for this request */
+#define WF_EVENT_PROGRESS 3    /* the request began to run, or a piece of its prompt was computed */
+#define WF_EVENT_PROMPT 4      /* the log-probability of one prompt token */
+#define WF_EVENT_ALTERNATIVE 5 /* one of the likeliest tokens at the place of the WF_EVENT_TOKEN or _PROMPT before it */
+
+/* The most alternatives of a request (wf_sampling.top_logprobs). */
+#define WF_TOP_LOGPROBS_MAX 20
 
 /* wf_event.reason of a WF_EVENT_DONE */
-#define WF_REASON_STOP 1 /* an end-of-text or stop token was generated (it was delivered as a WF_EVENT_TOKEN) */
-#define WF_REASON_LENGTH 2 /* max_tokens or the end of the context was reached */
+#define WF_REASON_STOP 1      /* an end-of-text or stop token was generated (it was delivered as a WF_EVENT_TOKEN) */
+#define WF_REASON_LENGTH 2    /* max_tokens or the end of the context was reached */
 #define WF_REASON_CANCELLED 3 /* wf_engine_cancel, or the engine is being destroyed */
 
 /* How an engine is laid out; fixed while it lives. */
@@ -46,8 +56,8 @@ typedef struct wf_engine_options {
     uint32_t max_sequences; /* requests that decode together, 1 to 256 */
     uint32_t context;       /* tokens that one request may hold, prompt and answer; 0: the model's */
     uint32_t kv_tokens;     /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
-    uint32_t batch_tokens;  /* most tokens of one step (decode tokens and prompt chunks), 1 to 4096; 0: 256 */
-    uint32_t reserved;      /* 0 */
+    uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to 4096 (a quarter while others are answering); 0: 64 */
+    uint32_t kv_kind;       /* WF_KV_KIND_… */
 } wf_engine_options;
 
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, temperature,
@@ -60,20 +70,44 @@ typedef struct wf_sampling {
     float frequency_penalty;  /* times the number of occurrences among the generated ids, subtracted */
     float presence_penalty;   /* subtracted once for each id among the generated ones */
     uint32_t top_k;           /* 0: off */
-    uint32_t max_tokens;      /* at least 1; what does not fit into the context ends it with WF_REASON_LENGTH all the same */
+    uint32_t max_tokens;      /* what does not fit into the context ends it with WF_REASON_LENGTH all the same; 0: prompt only */
     uint32_t min_tokens;      /* end-of-text and stop tokens can't be chosen before this many */
     uint32_t ignore_eos;      /* 1: the model's end-of-text tokens are ordinary tokens (the request's stop ids still stop) */
+    uint32_t logprobs;        /* 1: events carry log-probabilities of the model's own distribution, before penalties */
+    uint32_t top_logprobs;    /* 0 to WF_TOP_LOGPROBS_MAX alternatives with each, the likeliest first */
+    uint32_t prompt_logprobs; /* 1: the prompt's tokens too, from the second one on; nothing of it is taken from the prefix cache */
+    uint32_t reserved;        /* 0 */
     uint64_t seed;
+    uint64_t scope; /* below 2^63; only requests of one scope share what was computed for equal prefixes */
 } wf_sampling;
 
 /* What happened to a request. */
 typedef struct wf_event {
     uint32_t request;  /* the id that wf_engine_submit returned */
     uint32_t kind;     /* WF_EVENT_… */
-    uint32_t token;    /* WF_EVENT_TOKEN: the id */
+    uint32_t token;    /* the id; WF_EVENT_PROGRESS: prompt tokens computed so far */
     uint32_t reason;   /* WF_EVENT_DONE: WF_REASON_… */
+    uint32_t count;    /* WF_EVENT_TOKEN, _PROMPT: alternatives that follow; _PROGRESS: prompt tokens found in the prefix cache */
+    float logprob;     /* natural logarithm; 0 when not asked for */
     double elapsed_ms; /* since the request was submitted */
 } wf_event;
+
+/* What an engine is doing and has done. Counters run since it was created. */
+typedef struct wf_engine_stats {
+    uint32_t running;       /* requests in the batch */
+    uint32_t waiting;       /* requests that are not, those paused included */
+    uint32_t blocks;        /* of the KV pool, 32 tokens each */
+    uint32_t blocks_used;   /* by running requests */
+    uint32_t blocks_cached; /* by nobody, but still findable */
+    uint32_t reserved;      /* 0 */
+    uint64_t prompt_tokens; /* of admitted requests */
+    uint64_t cached_tokens; /* of those, found in the prefix cache */
+    uint64_t generated_tokens;
+    uint64_t steps;
+    uint64_t pauses; /* requests put aside because the pool was full */
+    double step_ms;  /* the last step */
+    double busy_ms;  /* all steps */
+} wf_engine_stats;
 
 /* A model, mapped read-only from a packed file. */
 typedef struct wf_model wf_model;
@@ -101,8 +135,8 @@ WF_API wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const 
  * to its tensors, and `size` is how many the whole file would have. Its weights are made up in memory: evenly
  * distributed ternary codes, norms of 1, and scales at which activations stay near 1; the same for the same header. It
  * goes through the checks of a file. NULL on failure. */
-WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name,
-                                      char *error, uint32_t error_size);
+WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name, char *error,
+                                      uint32_t error_size);
 
 /* Unmaps a model that no engine uses any more. NULL is allowed. */
 WF_API void wf_model_close(wf_model *model);
@@ -121,17 +155,20 @@ WF_API wf_engine *wf_engine_create(const wf_model *model, const wf_engine_option
  * it and closes it. It is non-blocking. */
 WF_API int32_t wf_engine_doorbell(wf_engine *engine);
 
-/* Queues a request: `count` prompt ids, at least 1 and fewer than the context. stop_ids end the answer beside the model's own
+/* Queues a request: `count` prompt ids, at least 1 and fewer than the context (as many, when max_tokens is 0). stop_ids end the answer beside the model's own
  * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. Returns the request's id, never 0; 0 on failure. */
 WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
-                                 const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids,
-                                 const float *bias_values, uint32_t bias_count, char *error, uint32_t error_size);
+                                 const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
+                                 uint32_t bias_count, char *error, uint32_t error_size);
 
 /* Ends a request at whatever stage it is; its WF_EVENT_DONE follows. Unknown and finished ids are ignored. */
 WF_API void wf_engine_cancel(wf_engine *engine, uint32_t request);
 
 /* Moves up to `capacity` waiting events to events[] and returns their number. Never blocks for longer than a memory copy. */
 WF_API uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity);
+
+/* Fills `stats`; never blocks for longer than a memory copy. */
+WF_API void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats);
 
 /* Cancels what runs, stops the threads and frees everything. NULL is allowed. */
 WF_API void wf_engine_destroy(wf_engine *engine);

@@ -102,7 +102,7 @@ describe("greedy tokens", () => {
       const ids: number[] = [];
       for await (const event of engine.generate(Uint32Array.from(prompt_ids), defaultSampling(greedy_ids.length))) {
         if (event.kind === "done") return { ids, reason: event.reason };
-        ids.push(event.token);
+        if (event.kind === "token") ids.push(event.token);
       }
     });
     const results = await Promise.all(answers);

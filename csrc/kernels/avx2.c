@@ -154,8 +154,8 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
 
 /* `row_count` rows by `count` tokens (both constants at each call; at most 2 by 4). */
 static inline __attribute__((always_inline)) void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
-                                                             const wf_activations *x, uint32_t token, uint32_t count,
-                                                             float *out, size_t out_stride) {
+                                                             const wf_activations *x, uint32_t token, uint32_t count, float *out,
+                                                             size_t out_stride) {
     const __m256i mask = _mm256_set1_epi8(3);
     const int8_t *values = x->values + token * x->stride;
     __m256i wide[2][4];
@@ -199,8 +199,8 @@ static inline __attribute__((always_inline)) void batch_tile(const uint8_t *rows
 }
 
 static inline __attribute__((always_inline)) void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
-                                                             const wf_activations *x, uint32_t token, uint32_t count,
-                                                             float *out, size_t out_stride) {
+                                                             const wf_activations *x, uint32_t token, uint32_t count, float *out,
+                                                             size_t out_stride) {
     uint32_t row = 0;
     for (; row + 2 <= row_count; row += 2)
         batch_tile(rows + row * row_bytes, row_bytes, 2, x, token, count, out + row, out_stride);
@@ -222,8 +222,8 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
         break;
     case 1:
         for (uint32_t row = 0; row < row_count; row++)
-            out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride,
-                                                       x->sums[token], x->factors[token]);
+            out[token * out_stride + row] =
+                decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
         break;
     default:
         break;
@@ -266,8 +266,8 @@ static inline __attribute__((always_inline)) void bf16_row(const uint16_t *row, 
     }
 }
 
-static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
-                        uint32_t tokens, float *out, size_t out_stride) {
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
+                        float *out, size_t out_stride) {
     for (uint32_t row = 0; row < row_count; row++) {
         const uint16_t *weights = rows + (size_t)row * count;
         uint32_t token = 0;
@@ -306,30 +306,46 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
     }
 }
 
+/* Eight keys or values as they are stored; `kind` is a constant at each call. */
+static inline __attribute__((always_inline)) __m256 load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
+    if (kind == WF_KV_F32)
+        return _mm256_loadu_ps((const float *)elements + index);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)elements + index))));
+}
+
 /* One KV block for `count` query heads (a constant at each call; at most 2): scores[head][position], 32 positions in four vectors. */
-static inline __attribute__((always_inline)) void block_scores(const float *query, uint32_t head_dim, uint32_t count,
-                                                               const float *keys, float scale, __m256 scores[2][4]) {
+static inline __attribute__((always_inline)) void block_scores(const wf_attention *input, const float *query, uint32_t count,
+                                                               enum wf_kv_kind kind, uint32_t start, __m256 scores[2][4]) {
+    const void *keys = wf_in_block(input, input->keys, start);
     for (uint32_t head = 0; head < count; head++)
         for (uint32_t part = 0; part < 4; part++)
             scores[head][part] = _mm256_setzero_ps();
-    for (uint32_t d = 0; d < head_dim; d++)
+    for (uint32_t d = 0; d < input->head_dim; d++)
         for (uint32_t part = 0; part < 4; part++) {
-            const __m256 key = _mm256_loadu_ps(keys + d * WF_KV_BLOCK + 8 * part);
+            const __m256 key = load_elements(keys, kind, d * WF_KV_BLOCK + 8 * part);
             for (uint32_t head = 0; head < count; head++)
-                scores[head][part] = _mm256_fmadd_ps(_mm256_broadcast_ss(query + (size_t)head * head_dim + d), key, scores[head][part]);
+                scores[head][part] =
+                    _mm256_fmadd_ps(_mm256_broadcast_ss(query + (size_t)head * input->head_dim + d), key, scores[head][part]);
         }
-    for (uint32_t head = 0; head < count; head++)
-        for (uint32_t part = 0; part < 4; part++)
-            scores[head][part] = _mm256_mul_ps(scores[head][part], _mm256_set1_ps(scale));
+    for (uint32_t part = 0; part < 4; part++) {
+        __m256 scale = _mm256_set1_ps(input->scale);
+        if (kind == WF_KV_Q8) {
+            const float *key_scales = wf_in_block(input, input->key_scales, start);
+            scale = _mm256_mul_ps(_mm256_loadu_ps(key_scales + 8 * part), scale);
+        }
+        for (uint32_t head = 0; head < count; head++)
+            scores[head][part] = _mm256_mul_ps(scores[head][part], scale);
+    }
 }
 
 /* One query head's running softmax over the blocks. */
 typedef struct running {
     float largest, total, rescale;
-    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, 0 for those not visible */
+    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, times the value's scale where there is one */
 } running;
 
-static inline void update_softmax(running *state, const __m256 scores[4], uint32_t visible, int first) {
+/* `value_scales` may be NULL. */
+static inline void update_softmax(running *state, const __m256 scores[4], const float *value_scales, uint32_t visible, int first) {
     __m256 masked[4], maximum = _mm256_set1_ps(state->largest);
     for (uint32_t part = 0; part < 4; part++) {
         const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
@@ -344,25 +360,26 @@ static inline void update_softmax(running *state, const __m256 scores[4], uint32
         const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
         const __m256 mask = _mm256_castsi256_ps(lanes_below(left < 8 ? left : 8));
         masked[part] = _mm256_and_ps(exponential(_mm256_sub_ps(scores[part], offset)), mask);
-        _mm256_storeu_ps(state->weights + 8 * part, masked[part]);
+        const __m256 scaled =
+            value_scales == NULL ? masked[part] : _mm256_mul_ps(masked[part], _mm256_loadu_ps(value_scales + 8 * part));
+        _mm256_storeu_ps(state->weights + 8 * part, scaled);
     }
     state->total = fmaf(state->total, state->rescale, sum_of_lanes(masked));
     state->largest = largest;
 }
 
 /* Adds one block's weighted values to `count` heads' sums[head][value_stride]. */
-static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const float *values,
-                                                             uint32_t value_stride, uint32_t visible,
+static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const void *values,
+                                                             enum wf_kv_kind kind, uint32_t value_stride, uint32_t visible,
                                                              float sums[][WF_HEAD_DIM_MAX]) {
     for (uint32_t d = 0; d < value_stride; d += 16) {
         __m256 sum[2][2];
         for (uint32_t head = 0; head < count; head++)
             for (uint32_t part = 0; part < 2; part++)
-                sum[head][part] =
-                    _mm256_mul_ps(_mm256_load_ps(&sums[head][d + 8 * part]), _mm256_set1_ps(states[head].rescale));
+                sum[head][part] = _mm256_mul_ps(_mm256_load_ps(&sums[head][d + 8 * part]), _mm256_set1_ps(states[head].rescale));
         for (uint32_t t = 0; t < visible; t++)
             for (uint32_t part = 0; part < 2; part++) {
-                const __m256 value = _mm256_loadu_ps(values + (size_t)t * value_stride + d + 8 * part);
+                const __m256 value = load_elements(values, kind, (size_t)t * value_stride + d + 8 * part);
                 for (uint32_t head = 0; head < count; head++)
                     sum[head][part] = _mm256_fmadd_ps(_mm256_broadcast_ss(&states[head].weights[t]), value, sum[head][part]);
             }
@@ -372,9 +389,9 @@ static inline __attribute__((always_inline)) void add_values(const running *stat
     }
 }
 
-/* `count` query heads (a constant at each call; at most 2), so that one load of keys and values serves both. */
-static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, const float *query, uint32_t count,
-                                                               float *out) {
+/* `count` query heads (a constant at each call, as `kind` is; at most 2), so that one load of keys and values serves both. */
+static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, const float *query,
+                                                               uint32_t count, float *out) {
     _Alignas(32) float sums[2][WF_HEAD_DIM_MAX];
     running states[2];
     for (uint32_t head = 0; head < count; head++) {
@@ -382,34 +399,40 @@ static inline __attribute__((always_inline)) void attend_heads(const wf_attentio
         memset(sums[head], 0, input->value_stride * sizeof(float));
     }
     for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
-        const float *keys = input->keys + input->table[start / WF_KV_BLOCK] * input->block_stride;
-        const float *values = input->values + input->table[start / WF_KV_BLOCK] * input->block_stride;
+        const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
         const uint32_t left = input->positions - start;
         const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
         __m256 scores[2][4];
-        block_scores(query, input->head_dim, count, keys, input->scale, scores);
+        block_scores(input, query, count, kind, start, scores);
         for (uint32_t head = 0; head < count; head++)
-            update_softmax(&states[head], scores[head], visible, start == 0);
-        add_values(states, count, values, input->value_stride, visible, sums);
+            update_softmax(&states[head], scores[head], value_scales, visible, start == 0);
+        add_values(states, count, wf_in_block(input, input->values, start), kind, input->value_stride, visible, sums);
     }
     for (uint32_t head = 0; head < count; head++)
         for (uint32_t d = 0; d < input->head_dim; d++)
             out[(size_t)head * input->head_dim + d] = sums[head][d] / states[head].total;
 }
 
-static void attend(const wf_attention *input, float *out) {
+static inline __attribute__((always_inline)) void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
     uint32_t head = 0;
     for (; head + 2 <= input->group; head += 2)
-        attend_heads(input, input->query + (size_t)head * input->head_dim, 2, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 2, out + (size_t)head * input->head_dim);
     if (head < input->group)
-        attend_heads(input, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+}
+
+static void attend(const wf_attention *input, float *out) {
+    if (input->kind == WF_KV_F32)
+        attend_kind(input, WF_KV_F32, out);
+    else
+        attend_kind(input, WF_KV_Q8, out);
 }
 
 /* One step of an accumulator in multiply_add_peak. */
-#define MULTIPLY_ADD(sum, weight, value)                                                                               \
-    do {                                                                                                               \
-        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weight, value));                                              \
-        PIN(sum);                                                                                                      \
+#define MULTIPLY_ADD(sum, weight, value)                                                                                           \
+    do {                                                                                                                           \
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weight, value));                                                          \
+        PIN(sum);                                                                                                                  \
     } while (0)
 
 static uint64_t multiply_add_peak(uint64_t rounds) {

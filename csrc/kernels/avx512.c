@@ -29,15 +29,14 @@ static inline float sum_of_sixteen(__m512 lanes) {
 }
 
 /* A mask whose first `count` lanes are on. */
-static inline __mmask16 lanes_below(uint32_t count) {
-    return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
-}
+static inline __mmask16 lanes_below(uint32_t count) { return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1); }
 
 /* scalar.c's exponential, sixteen at a time. */
 static inline __m512 exponential(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(WF_EXP_LOW), x);
     x = _mm512_min_ps(_mm512_set1_ps(WF_EXP_HIGH), x);
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(WF_EXP_LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 n =
+        _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(WF_EXP_LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-WF_EXP_LN2_HIGH), x);
     r = _mm512_fmadd_ps(n, _mm512_set1_ps(-WF_EXP_LN2_LOW), r);
     __m512 p = _mm512_set1_ps(WF_EXP_P0);
@@ -196,8 +195,8 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
         break;
     case 1:
         for (uint32_t row = 0; row < row_count; row++)
-            out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride,
-                                                       x->sums[token], x->factors[token]);
+            out[token * out_stride + row] =
+                decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
         break;
     default:
         break;
@@ -236,8 +235,8 @@ ALWAYS_INLINE void bf16_row(const uint16_t *row, uint32_t inputs, const float *x
         out[t * out_stride] = sum_of_sixteen(_mm512_add_ps(low[t], high[t]));
 }
 
-static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
-                        uint32_t tokens, float *out, size_t out_stride) {
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
+                        float *out, size_t out_stride) {
     for (uint32_t row = 0; row < row_count; row++) {
         const uint16_t *weights = rows + (size_t)row * count;
         uint32_t token = 0;
@@ -280,10 +279,12 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
 /* One query head's running softmax over the blocks. */
 typedef struct running {
     float largest, total, rescale;
-    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, 0 for those not visible */
+    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, times the value's scale where there is one */
 } running;
 
-static inline void update_softmax(running *state, __m512 first, __m512 second, uint32_t visible, int is_first) {
+/* `value_scales` may be NULL. */
+static inline void update_softmax(running *state, __m512 first, __m512 second, const float *value_scales, uint32_t visible,
+                                  int is_first) {
     const __mmask16 low = lanes_below(visible), high = visible > 16 ? lanes_below(visible - 16) : 0;
     const __m512 hidden = _mm512_set1_ps(-INFINITY);
     __m512 maximum = _mm512_set1_ps(state->largest);
@@ -294,24 +295,35 @@ static inline void update_softmax(running *state, __m512 first, __m512 second, u
     state->rescale = is_first ? 0.0f : _mm512_cvtss_f32(exponential(_mm512_set1_ps(state->largest - largest)));
     first = _mm512_maskz_mov_ps(low, exponential(_mm512_sub_ps(first, offset)));
     second = _mm512_maskz_mov_ps(high, exponential(_mm512_sub_ps(second, offset)));
-    _mm512_storeu_ps(state->weights, first);
-    _mm512_storeu_ps(state->weights + 16, second);
+    if (value_scales == NULL) {
+        _mm512_storeu_ps(state->weights, first);
+        _mm512_storeu_ps(state->weights + 16, second);
+    } else {
+        _mm512_storeu_ps(state->weights, _mm512_mul_ps(first, _mm512_loadu_ps(value_scales)));
+        _mm512_storeu_ps(state->weights + 16, _mm512_mul_ps(second, _mm512_loadu_ps(value_scales + 16)));
+    }
     state->total = fmaf(state->total, state->rescale, sum_of_sixteen(_mm512_add_ps(first, second)));
     state->largest = largest;
 }
 
-/* `count` query heads (a constant at each call; at most 4), so that one load of keys and values serves all of them. */
-ALWAYS_INLINE void attend_heads(const wf_attention *input, const float *query, uint32_t count, float *out) {
+/* Sixteen keys or values as they are stored; `kind` is a constant at each call. */
+ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
+    if (kind == WF_KV_F32)
+        return _mm512_loadu_ps((const float *)elements + index);
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)elements + index))));
+}
+
+/* `count` query heads (a constant at each call, as `kind` is; at most 4), so that one load of keys and values serves all of them. */
+ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, float *out) {
     _Alignas(64) float sums[4][WF_HEAD_DIM_MAX];
     running states[4];
     for (uint32_t head = 0; head < count; head++) {
         states[head] = (running){.largest = -INFINITY, .total = 0.0f};
         memset(sums[head], 0, input->value_stride * sizeof(float));
     }
-    const __m512 scale = _mm512_set1_ps(input->scale);
     for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
-        const float *keys = input->keys + input->table[start / WF_KV_BLOCK] * input->block_stride;
-        const float *values = input->values + input->table[start / WF_KV_BLOCK] * input->block_stride;
+        const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
+        const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
         const uint32_t left = input->positions - start;
         const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
 
@@ -319,22 +331,29 @@ ALWAYS_INLINE void attend_heads(const wf_attention *input, const float *query, u
         for (uint32_t head = 0; head < count; head++)
             first[head] = second[head] = _mm512_setzero_ps();
         for (uint32_t d = 0; d < input->head_dim; d++) {
-            const __m512 low = _mm512_loadu_ps(keys + d * WF_KV_BLOCK), high = _mm512_loadu_ps(keys + d * WF_KV_BLOCK + 16);
+            const __m512 low = load_elements(keys, kind, d * WF_KV_BLOCK), high = load_elements(keys, kind, d * WF_KV_BLOCK + 16);
             for (uint32_t head = 0; head < count; head++) {
                 const __m512 factor = _mm512_set1_ps(query[(size_t)head * input->head_dim + d]);
                 first[head] = _mm512_fmadd_ps(factor, low, first[head]);
                 second[head] = _mm512_fmadd_ps(factor, high, second[head]);
             }
         }
+        __m512 low_scale = _mm512_set1_ps(input->scale), high_scale = low_scale;
+        if (kind == WF_KV_Q8) {
+            const float *key_scales = wf_in_block(input, input->key_scales, start);
+            low_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales), low_scale);
+            high_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales + 16), high_scale);
+        }
         for (uint32_t head = 0; head < count; head++)
-            update_softmax(&states[head], _mm512_mul_ps(first[head], scale), _mm512_mul_ps(second[head], scale), visible, start == 0);
+            update_softmax(&states[head], _mm512_mul_ps(first[head], low_scale), _mm512_mul_ps(second[head], high_scale),
+                           value_scales, visible, start == 0);
 
         for (uint32_t d = 0; d < input->value_stride; d += 16) {
             __m512 sum[4];
             for (uint32_t head = 0; head < count; head++)
                 sum[head] = _mm512_mul_ps(_mm512_load_ps(&sums[head][d]), _mm512_set1_ps(states[head].rescale));
             for (uint32_t t = 0; t < visible; t++) {
-                const __m512 value = _mm512_loadu_ps(values + (size_t)t * input->value_stride + d);
+                const __m512 value = load_elements(values, kind, (size_t)t * input->value_stride + d);
                 for (uint32_t head = 0; head < count; head++)
                     sum[head] = _mm512_fmadd_ps(_mm512_set1_ps(states[head].weights[t]), value, sum[head]);
             }
@@ -347,19 +366,26 @@ ALWAYS_INLINE void attend_heads(const wf_attention *input, const float *query, u
             out[(size_t)head * input->head_dim + d] = sums[head][d] / states[head].total;
 }
 
-static void attend(const wf_attention *input, float *out) {
+ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
     uint32_t head = 0;
     for (; head + 4 <= input->group; head += 4)
-        attend_heads(input, input->query + (size_t)head * input->head_dim, 4, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 4, out + (size_t)head * input->head_dim);
     for (; head < input->group; head++)
-        attend_heads(input, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+}
+
+static void attend(const wf_attention *input, float *out) {
+    if (input->kind == WF_KV_F32)
+        attend_kind(input, WF_KV_F32, out);
+    else
+        attend_kind(input, WF_KV_Q8, out);
 }
 
 /* One step of an accumulator in multiply_add_peak; as far as the compiler knows, its value is another afterwards. */
-#define MULTIPLY_ADD(sum, weight, value)                  \
-    do {                                                  \
-        sum = _mm512_dpbusd_epi32(sum, weight, value);    \
-        __asm__("" : "+v"(sum));                          \
+#define MULTIPLY_ADD(sum, weight, value)                                                                                           \
+    do {                                                                                                                           \
+        sum = _mm512_dpbusd_epi32(sum, weight, value);                                                                             \
+        __asm__("" : "+v"(sum));                                                                                                   \
     } while (0)
 
 static uint64_t multiply_add_peak(uint64_t rounds) {

@@ -40,20 +40,34 @@ typedef struct wf_activations {
     uint32_t tokens;
 } wf_activations;
 
-/* What one query token's heads that share a KV head attend to. The pointers are those of block 0; block b's are b * block_stride
- * elements further. */
+/* How the KV cache stores keys and values. */
+enum wf_kv_kind {
+    WF_KV_F32, /* float */
+    WF_KV_Q8,  /* int8 with one scale for each head and position: value = integer * scale */
+};
+
+/* What one query token's heads that share a KV head attend to. The pointers are those of block 0; block b's are b * block_bytes
+ * further. */
 typedef struct wf_attention {
-    const float *query;    /* [group][head_dim], rotated */
-    const float *keys;     /* [head_dim][WF_KV_BLOCK] */
-    const float *values;   /* [WF_KV_BLOCK][value_stride] */
-    size_t block_stride;   /* elements from one block to the next */
-    const uint32_t *table; /* [positions / WF_KV_BLOCK rounded up] the sequence's blocks in order */
-    uint32_t positions;    /* visible positions, the token's own included; at least 1 */
-    uint32_t group;        /* query heads */
+    const float *query;        /* [group][head_dim], rotated */
+    const void *keys;          /* [head_dim][WF_KV_BLOCK] of float or int8_t */
+    const void *values;        /* [WF_KV_BLOCK][value_stride] of float or int8_t */
+    const float *key_scales;   /* [WF_KV_BLOCK]; WF_KV_Q8 only */
+    const float *value_scales; /* [WF_KV_BLOCK]; WF_KV_Q8 only */
+    size_t block_bytes;        /* from one block to the next */
+    const uint32_t *table;     /* [positions / WF_KV_BLOCK rounded up] the sequence's blocks in order */
+    enum wf_kv_kind kind;
+    uint32_t positions; /* visible positions, the token's own included; at least 1 */
+    uint32_t group;     /* query heads */
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
     float scale;           /* 1 / sqrt(head_dim) */
 } wf_attention;
+
+/* Where the number at `pointer` of block 0 lies in another block. */
+static inline const void *wf_in_block(const wf_attention *input, const void *pointer, uint32_t start) {
+    return (const uint8_t *)pointer + input->table[start / WF_KV_BLOCK] * input->block_bytes;
+}
 
 typedef struct wf_kernels {
     const char *name;
@@ -71,8 +85,8 @@ typedef struct wf_kernels {
                            size_t out_stride);
 
     /* out[token][row] = row · x[token] for `row_count` rows of bf16 weights [count]. x's tokens are x_stride elements apart. */
-    void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
-                        uint32_t tokens, float *out, size_t out_stride);
+    void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
+                        float *out, size_t out_stride);
 
     /* out = exp((x − offset) * scale), elementwise [count]; x may be out. */
     void (*exponentials)(const float *x, uint32_t count, float offset, float scale, float *out);
@@ -83,7 +97,8 @@ typedef struct wf_kernels {
     /* gate = gate / (1 + exp(−gate)) * up, elementwise [count]. */
     void (*gate_silu)(float *gate, const float *up, uint32_t count);
 
-    /* out[group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. */
+    /* out[group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. The scales of WF_KV_Q8 are
+     * applied to scores (times `scale`, first) and to softmax weights, not to the elements. */
     void (*attend)(const wf_attention *input, float *out);
 
     /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache: `rounds`

@@ -81,8 +81,8 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     }
 }
 
-static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride,
-                        uint32_t tokens, float *out, size_t out_stride) {
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
+                        float *out, size_t out_stride) {
     for (uint32_t token = 0; token < tokens; token++) {
         for (uint32_t row = 0; row < row_count; row++) {
             float lanes[WF_LANES] = {0};
@@ -114,8 +114,14 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
         gate[e] = gate[e] / (1.0f + exponential(-gate[e])) * up[e];
 }
 
+/* A key or value as it is stored. */
+static float element(const void *elements, enum wf_kv_kind kind, size_t index) {
+    return kind == WF_KV_Q8 ? (float)((const int8_t *)elements)[index] : ((const float *)elements)[index];
+}
+
 static void attend(const wf_attention *input, float *out) {
     const uint32_t head_dim = input->head_dim;
+    const enum wf_kv_kind kind = input->kind;
     for (uint32_t head = 0; head < input->group; head++) {
         const float *query = input->query + (size_t)head * head_dim;
         float *result = out + (size_t)head * head_dim;
@@ -123,33 +129,36 @@ static void attend(const wf_attention *input, float *out) {
         memset(result, 0, head_dim * sizeof *result);
 
         for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
-            const float *keys = input->keys + input->table[start / WF_KV_BLOCK] * input->block_stride;
-            const float *values = input->values + input->table[start / WF_KV_BLOCK] * input->block_stride;
+            const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
+            const float *key_scales = wf_in_block(input, input->key_scales, start);
+            const float *value_scales = wf_in_block(input, input->value_scales, start);
             const uint32_t left = input->positions - start;
             const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
 
             float scores[WF_KV_BLOCK] = {0};
             for (uint32_t d = 0; d < head_dim; d++)
                 for (uint32_t t = 0; t < WF_KV_BLOCK; t++)
-                    scores[t] = fmaf(query[d], keys[d * WF_KV_BLOCK + t], scores[t]);
+                    scores[t] = fmaf(query[d], element(keys, kind, d * WF_KV_BLOCK + t), scores[t]);
 
             float maximum = largest;
             for (uint32_t t = 0; t < visible; t++) {
-                scores[t] *= input->scale;
+                scores[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
                 maximum = scores[t] > maximum ? scores[t] : maximum;
             }
             /* The first block has nothing to rescale, and exp(−∞ − maximum) must not be formed. */
             const float rescale = start == 0 ? 0.0f : exponential(largest - maximum);
             float weights[WF_LANES] = {0};
-            for (uint32_t t = 0; t < visible; t++)
-                weights[t] = scores[t] = exponential(scores[t] - maximum);
+            for (uint32_t t = 0; t < visible; t++) {
+                weights[t] = exponential(scores[t] - maximum);
+                scores[t] = kind == WF_KV_Q8 ? weights[t] * value_scales[t] : weights[t];
+            }
             total = fmaf(total, rescale, sum_of_lanes(weights));
             largest = maximum;
 
             for (uint32_t d = 0; d < head_dim; d++) {
                 float sum = result[d] * rescale;
                 for (uint32_t t = 0; t < visible; t++)
-                    sum = fmaf(scores[t], values[t * input->value_stride + d], sum);
+                    sum = fmaf(scores[t], element(values, kind, (size_t)t * input->value_stride + d), sum);
                 result[d] = sum;
             }
         }

@@ -20,15 +20,15 @@ static uint64_t checks_failed;
 #define CHECKS_SHOWN 40U
 
 /* Counts a check; the message after it, printf's format and arguments, is printed when it fails. */
-#define CHECK(condition, ...)                                      \
-    do {                                                           \
-        if (condition) {                                           \
-            checks_passed++;                                       \
-        } else if (checks_failed++ < CHECKS_SHOWN) {               \
-            printf("%s:%d: %s: ", __FILE__, __LINE__, #condition); \
-            printf(__VA_ARGS__);                                   \
-            printf("\n");                                          \
-        }                                                          \
+#define CHECK(condition, ...)                                                                                                      \
+    do {                                                                                                                           \
+        if (condition) {                                                                                                           \
+            checks_passed++;                                                                                                       \
+        } else if (checks_failed++ < CHECKS_SHOWN) {                                                                               \
+            printf("%s:%d: %s: ", __FILE__, __LINE__, #condition);                                                                 \
+            printf(__VA_ARGS__);                                                                                                   \
+            printf("\n");                                                                                                          \
+        }                                                                                                                          \
     } while (0)
 
 /* The state of a pseudo-random sequence: the same on every machine and in every run. */
@@ -37,8 +37,7 @@ struct check_random {
 };
 
 /* The next 64 bits (Marsaglia's xorshift64*). */
-static inline uint64_t check_next(struct check_random *random)
-{
+static inline uint64_t check_next(struct check_random *random) {
     random->state ^= random->state >> 12;
     random->state ^= random->state << 25;
     random->state ^= random->state >> 27;
@@ -46,14 +45,10 @@ static inline uint64_t check_next(struct check_random *random)
 }
 
 /* A number from 0 to limit - 1. */
-static inline uint64_t check_below(struct check_random *random, uint64_t limit)
-{
-    return (check_next(random) >> 11) % limit;
-}
+static inline uint64_t check_below(struct check_random *random, uint64_t limit) { return (check_next(random) >> 11) % limit; }
 
 /* Whether text[size] holds one terminated line: not empty, no control characters. */
-static inline bool check_is_line(const char *text, size_t size)
-{
+static inline bool check_is_line(const char *text, size_t size) {
     if (memchr(text, '\0', size) == NULL || text[0] == '\0') {
         return false;
     }
@@ -66,8 +61,7 @@ static inline bool check_is_line(const char *text, size_t size)
 }
 
 /* Prints the sums and returns the exit status. */
-static inline int check_report(void)
-{
+static inline int check_report(void) {
     printf("%llu passed, %llu failed\n", (unsigned long long)checks_passed, (unsigned long long)checks_failed);
     return checks_failed == 0 ? 0 : 1;
 }

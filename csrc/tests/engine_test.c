@@ -1,10 +1,11 @@
 /*
- * engine_test.c: the engine through its contract, on tiny random models: every request gets its own tokens, whoever else is served,
- * however the work is cut and whatever the client does; the engine always comes to rest and leaves nothing behind.
+ * engine_test.c: the engine through its contract, on tiny random models: every request gets its own tokens, whoever
+ * else is served, however the work is cut and whatever the client does; the engine always comes to rest and leaves
+ * nothing behind.
  *
- * What a request must get is foretold by an oracle that shares no code with the scheduler: it runs the model one token at a time over
- * a cache of its own. Random schedules of arrivals, cancellations and drains are then held against it. WF_SCHEDULES in the environment
- * sets their number.
+ * What a request must get is foretold by an oracle that shares no code with the scheduler: it runs the model one token
+ * at a time over a cache of its own. Random schedules of arrivals, cancellations and drains are then held against it.
+ * WF_SCHEDULES in the environment sets their number.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -35,15 +36,15 @@
 #define PATIENCE_MS 60000
 /* The thread sanitizer makes everything some ten times slower. */
 #if defined(__SANITIZE_THREAD__)
-#define SCHEDULES_DEFAULT 800U
+#define SCHEDULES_DEFAULT 600U
 #else
 #define SCHEDULES_DEFAULT 3000U
 #endif
-/* Of the scheduler: events that can wait. */
+/* Events that can wait, at least. */
 #define RING_EVENTS 16384U
 
-/* Squared ReLU, sub-norms and tied embeddings; SiLU without either, and a head of several slices; a head dimension that is no multiple
- * of 16, with groups of two. */
+/* Squared ReLU, sub-norms and tied embeddings; SiLU without either, and a head of several slices; a head dimension that
+ * is no multiple of 16, with groups of two. */
 static const struct recipe recipes[] = {
     {37, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL},
     {1100, 64, 160, 2, 4, 1, 32, false, false, true, NULL, NULL},
@@ -71,7 +72,8 @@ static wf_model *open_model(const struct recipe *recipe, uint32_t poisoned) {
     struct image *image = image_build(recipe);
     image_randomise(image, &source);
     if (poisoned != WF_NO_TOKEN)
-        memset(image->data + image->tensors[image_find(image, "model.embed_tokens.weight")].begin + (size_t)poisoned * recipe->hidden * 2,
+        memset(image->data + image->tensors[image_find(image, "model.embed_tokens.weight")].begin +
+                   (size_t)poisoned * recipe->hidden * 2,
                0xff, (size_t)recipe->hidden * 2);
     char error[ERROR_BYTES] = "";
     wf_model *model = wf_model_open_bytes(image->bytes, image->size, "random.wf", error, sizeof error);
@@ -122,13 +124,14 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
 
     char error[ERROR_BYTES] = "";
     wf_kv_cache cache;
-    if (wf_kv_create(&cache, &model->config, blocks, error, sizeof error) != 0)
+    if (wf_kv_create(&cache, &model->config, WF_KV_F32, blocks, error, sizeof error) != 0)
         exit(1);
     for (uint32_t i = 0; i < blocks; i++)
         table[i] = wf_kv_take(&cache);
     wf_pool *pool = need(wf_pool_create(1, NULL, 0));
     wf_forward *forward = need(wf_forward_create(model, kernels, pool, &cache, 1, 1, context, error, sizeof error));
-    wf_sampler_scratch scratch = {need(calloc(vocabulary, sizeof(float))), need(calloc(vocabulary, sizeof(wf_candidate)))};
+    wf_sampler_scratch scratch = {.weights = need(calloc(vocabulary, sizeof(float))),
+                                  .candidates = need(calloc(vocabulary, sizeof(wf_candidate)))};
 
     request->expected_count = 0;
     request->reason = 0;
@@ -162,8 +165,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             .banned_count = banned_count,
             .position = count,
         };
-        const uint32_t token =
-            wf_sample(kernels, wf_forward_logits(forward, &(uint32_t){0}, 1), vocabulary, &input, &scratch);
+        const uint32_t token = wf_sample(kernels, wf_forward_logits(forward, &(uint32_t){0}, 1), vocabulary, &input, &scratch);
         tokens[count++] = token;
         request->expected[request->expected_count++] = token;
         if (is_stop(model, request, token))
@@ -178,7 +180,8 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
     wf_kv_destroy(&cache);
 }
 
-/* A random request of all kinds whose prompt and answer are `prompt_most` and `answer_most` tokens at most, as a rule. */
+/* A random request of all kinds whose prompt and answer are `prompt_most` and `answer_most` tokens at most, as a rule.
+ */
 static void make_request(const wf_model *model, uint32_t context, uint32_t prompt_most, uint32_t answer_most,
                          struct request *request) {
     const uint32_t vocabulary = model->config.vocabulary;
@@ -237,7 +240,7 @@ struct run {
     int bell;
     struct tracked *tracked; /* [capacity], count of them */
     uint32_t count, capacity;
-    uint32_t open; /* tracked and not done */
+    uint32_t open;       /* tracked and not done */
     uint32_t first_open; /* all before it are done */
 };
 
@@ -278,12 +281,21 @@ static void cancel(struct run *run, uint32_t index) {
 /* How requests ended, over all tests: shows that each kind of end was met. */
 static uint32_t ended_by_stop, ended_by_length, cancelled_without_tokens, cancelled_with_tokens, cancelled_too_late;
 
+/* Of engines at rest: shows that the full pool and the prefix cache were met. */
+static uint64_t all_pauses, all_cached;
+
 static void check_event(struct tracked *tracked, const wf_event *event) {
     const struct request *request = tracked->request;
     CHECK(!tracked->done, "request %u gets an event of kind %u after its end", event->request, event->kind);
     CHECK(event->elapsed_ms >= tracked->elapsed_ms && event->elapsed_ms < 1e6, "elapsed: %g ms after %g ms", event->elapsed_ms,
           tracked->elapsed_ms);
     tracked->elapsed_ms = event->elapsed_ms;
+    if (event->kind == WF_EVENT_PROGRESS) {
+        CHECK(event->count <= event->token && event->token <= request->prompt_count && tracked->received == 0,
+              "progress to %u of %u, %u cached, after %u tokens", event->token, request->prompt_count, event->count,
+              tracked->received);
+        return;
+    }
     if (event->kind == WF_EVENT_TOKEN) {
         const bool right = tracked->received < request->expected_count && event->token == request->expected[tracked->received];
         CHECK(right, "token %u of request %u is %u, not %u", tracked->received, event->request, event->token,
@@ -342,8 +354,8 @@ static uint32_t read_bell(const struct run *run, uint32_t most) {
     return count > 0 ? (uint32_t)count : 0;
 }
 
-/* Does as the server does (wait, read, drain) until all requests have ended; the engine must then be at rest. Each wake-up reads
- * `bytes` bytes at most and drains once, up to `capacity` events. */
+/* Does as the server does (wait, read, drain) until all requests have ended; the engine must then be at rest. Each
+ * wake-up reads `bytes` bytes at most and drains once, up to `capacity` events. */
 static void settle(struct run *run, uint32_t bytes, uint32_t capacity) {
     while (run->open > 0) {
         const bool rung = bell_rings(run, PATIENCE_MS);
@@ -356,6 +368,12 @@ static void settle(struct run *run, uint32_t bytes, uint32_t capacity) {
         drain(run, capacity);
     }
     CHECK(drain(run, 64) == 0, "events after the end");
+    wf_engine_stats stats;
+    wf_engine_read_stats(run->engine, &stats);
+    CHECK(stats.running == 0 && stats.waiting == 0 && stats.blocks_used == 0, "%u running, %u waiting and %u blocks used at rest",
+          stats.running, stats.waiting, stats.blocks_used);
+    all_pauses += stats.pauses;
+    all_cached += stats.cached_tokens;
 }
 
 static void stop(struct run *run) {
@@ -371,8 +389,8 @@ static void stop(struct run *run) {
     *run = (struct run){.bell = -1};
 }
 
-/* Waits until this process does nothing, as when the engine waits for room for its events. Good for engines with one thread: workers
- * spin. */
+/* Waits until this process does nothing, as when the engine waits for room for its events. Good for engines with one
+ * thread: workers spin. */
 static void wait_for_rest(void) {
     for (uint32_t quiet = 0, rounds = 0; quiet < 3 && rounds < 2000; rounds++) {
         struct timespec before, after;
@@ -453,7 +471,8 @@ static void test_logits(void) {
         } refused[] = {{0, 1, 0}, {257, 1, 0}, {1, 0, 0}, {1, MODEL_CONTEXT + 1, 0}, {1, UINT32_MAX, 0}, {1, 1, vocabulary}};
         for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
             float unused;
-            CHECK(wf_model_logits(model, refused[i].threads, &refused[i].token, refused[i].count, &unused, error, sizeof error) == -1 &&
+            CHECK(wf_model_logits(model, refused[i].threads, &refused[i].token, refused[i].count, &unused, error, sizeof error) ==
+                          -1 &&
                       check_is_line(error, sizeof error),
                   "case %zu: %s", i, error);
         }
@@ -495,8 +514,19 @@ static void test_schedules(uint32_t schedules) {
     enum { TEMPLATES = 128, CONTEXT = 80 };
     static struct request templates[TEMPLATES];
     wf_model *model = open_model(&tiny, WF_NO_TOKEN);
-    for (uint32_t i = 0; i < TEMPLATES; i++)
-        make_request(model, CONTEXT, 16, 12, &templates[i]);
+    /* Three prompts in four begin like one of a few others; a block is 32 tokens. */
+    static uint32_t beginnings[4][CONTEXT];
+    for (uint32_t i = 0; i < 4 * CONTEXT; i++)
+        beginnings[i / CONTEXT][i % CONTEXT] = below(model->config.vocabulary);
+    for (uint32_t i = 0; i < TEMPLATES; i++) {
+        make_request(model, CONTEXT, one_in(2) ? 16 : CONTEXT - 1, 12, &templates[i]);
+        if (one_in(4))
+            continue;
+        memcpy(templates[i].prompt, beginnings[below(4)], below(templates[i].prompt_count + 1) * sizeof(uint32_t));
+        templates[i].sampling.scope = below(2);
+        foretell(model, CONTEXT, &templates[i]);
+    }
+    const uint64_t pauses_before = all_pauses, cached_before = all_cached;
 
     struct run run = {0};
     for (uint32_t schedule = 0; schedule < schedules; schedule++) {
@@ -541,6 +571,193 @@ static void test_schedules(uint32_t schedules) {
     CHECK(schedules < 100 || (cancelled_without_tokens > 0 && cancelled_with_tokens > 0 && cancelled_too_late > 0),
           "cancelled without tokens %u, with %u, too late %u", cancelled_without_tokens, cancelled_with_tokens, cancelled_too_late);
     CHECK(ended_by_stop > 0 && ended_by_length > 0, "%u stops, %u lengths", ended_by_stop, ended_by_length);
+    CHECK(schedules < 100 || (all_pauses > pauses_before && all_cached > cached_before), "%llu pauses, %llu cached tokens",
+          (unsigned long long)(all_pauses - pauses_before), (unsigned long long)(all_cached - cached_before));
+}
+
+/* ---- Prefixes, log-probabilities, the 8-bit cache ---- */
+
+/* Runs one request alone and gives its first progress' cached tokens. */
+static uint32_t cached_tokens(struct run *run, const struct request *request) {
+    wf_engine_stats before, after;
+    wf_engine_read_stats(run->engine, &before);
+    submit(run, request);
+    settle(run, 512, 4096);
+    wf_engine_read_stats(run->engine, &after);
+    CHECK(after.prompt_tokens - before.prompt_tokens == request->prompt_count, "%llu prompt tokens",
+          (unsigned long long)(after.prompt_tokens - before.prompt_tokens));
+    return (uint32_t)(after.cached_tokens - before.cached_tokens);
+}
+
+static void test_prefixes(void) {
+    wf_model *model = open_model(&recipes[0], WF_NO_TOKEN);
+    static struct request first, second, other;
+    first = plain_request(model, 100);
+    first.sampling.max_tokens = 40;
+    foretell(model, MODEL_CONTEXT, &first);
+    struct run run = start(model, &(wf_engine_options){.threads = 2, .max_sequences = 8});
+    CHECK(cached_tokens(&run, &first) == 0, "an empty cache has something");
+    CHECK(cached_tokens(&run, &first) == 96, "the full blocks of an equal prompt are not found");
+
+    /* A second turn: prompt, answer and something new. All full blocks of prompt and answer are there. */
+    second = first;
+    memcpy(second.prompt + 100, first.expected, first.expected_count * sizeof(uint32_t));
+    second.prompt_count = 100 + first.expected_count + 10;
+    for (uint32_t i = 0; i < 10; i++)
+        second.prompt[100 + first.expected_count + i] = i;
+    foretell(model, MODEL_CONTEXT, &second);
+    CHECK(cached_tokens(&run, &second) == (100 + first.expected_count - 1) / WF_KV_BLOCK * WF_KV_BLOCK,
+          "a second turn starts anew");
+
+    /* Equal tokens behind another beginning, and the same in another scope, are not the same. */
+    other = first;
+    other.prompt[0] = (other.prompt[0] + 1) % model->config.vocabulary;
+    foretell(model, MODEL_CONTEXT, &other);
+    CHECK(cached_tokens(&run, &other) == 0, "a prefix is found behind another beginning");
+    other = first;
+    other.sampling.scope = 7;
+    CHECK(cached_tokens(&run, &other) == 0, "another scope's prefix is found");
+
+    /* Eight equal requests at once compute their prompt once, to the last token but one. */
+    other = plain_request(model, 75);
+    other.sampling.max_tokens = 30;
+    foretell(model, MODEL_CONTEXT, &other);
+    wf_engine_stats before, after;
+    wf_engine_read_stats(run.engine, &before);
+    for (uint32_t i = 0; i < 8; i++)
+        submit(&run, &other);
+    settle(&run, 512, 4096);
+    wf_engine_read_stats(run.engine, &after);
+    CHECK(after.cached_tokens - before.cached_tokens >= 7 * 64 && after.prompt_tokens - before.prompt_tokens == 8 * 75,
+          "%llu of 525 tokens are shared", (unsigned long long)(after.cached_tokens - before.cached_tokens));
+    stop(&run);
+    wf_model_close(model);
+}
+
+/* The log-probabilities of prompt and answer are those of wf_model_logits' softmax, whoever else is served. */
+static void test_logprobs(void) {
+    enum { TOP = 5 };
+    wf_model *model = open_model(&recipes[1], WF_NO_TOKEN);
+    const uint32_t vocabulary = model->config.vocabulary;
+    static struct request request;
+    request = plain_request(model, 70);
+    request.sampling.max_tokens = 20;
+    request.sampling.logprobs = request.sampling.prompt_logprobs = 1;
+    request.sampling.top_logprobs = TOP;
+    request.sampling.repetition_penalty = 1.3f; /* changes the choice, not what is reported */
+    foretell(model, MODEL_CONTEXT, &request);
+    const uint32_t count = 70 + request.expected_count;
+    uint32_t tokens[MODEL_CONTEXT];
+    memcpy(tokens, request.prompt, 70 * sizeof *tokens);
+    memcpy(tokens + 70, request.expected, request.expected_count * sizeof *tokens);
+    char error[ERROR_BYTES] = "";
+    float *logits = need(calloc((size_t)count * vocabulary, sizeof *logits));
+    CHECK(wf_model_logits(model, 1, tokens, count, logits, error, sizeof error) == 0, "%s", error);
+
+    struct run run = start(model, &(wf_engine_options){.threads = 2, .max_sequences = 3, .batch_tokens = 16});
+    static struct request crowd;
+    crowd = plain_request(model, 50);
+    foretell(model, MODEL_CONTEXT, &crowd);
+    submit(&run, &crowd);
+    const uint32_t id = submit_to(run.engine, &request, error, sizeof error);
+    uint32_t place = 1, alternatives = 0;
+    bool done = false;
+    while (!done && bell_rings(&run, PATIENCE_MS)) {
+        wf_event events[64];
+        read_bell(&run, 512);
+        const uint32_t drained = wf_engine_drain(run.engine, events, 64);
+        for (uint32_t i = 0; i < drained; i++) {
+            const wf_event *event = &events[i];
+            if (event->request != id) {
+                check_event(&run.tracked[0], event);
+                run.open -= run.tracked[0].done;
+                continue;
+            }
+            done = done || event->kind == WF_EVENT_DONE;
+            if (event->kind == WF_EVENT_DONE || event->kind == WF_EVENT_PROGRESS)
+                continue;
+            CHECK(event->kind == (alternatives > 0 ? WF_EVENT_ALTERNATIVE
+                                  : place < 70     ? WF_EVENT_PROMPT
+                                                   : WF_EVENT_TOKEN),
+                  "kind %u at place %u", event->kind, place);
+            const uint32_t at = event->kind == WF_EVENT_ALTERNATIVE ? place - 1 : place;
+            const float *row = logits + (size_t)(at - 1) * vocabulary;
+            double largest = -INFINITY, sum = 0;
+            for (uint32_t token = 0; token < vocabulary; token++)
+                largest = fmax(largest, (double)row[token]);
+            for (uint32_t token = 0; token < vocabulary; token++)
+                sum += exp((double)row[token] - largest);
+            const double expected = (double)row[event->token] - largest - log(sum);
+            CHECK(fabs((double)event->logprob - expected) < 1e-4, "place %u token %u: %g, not %g", at, event->token,
+                  (double)event->logprob, expected);
+            if (event->kind == WF_EVENT_ALTERNATIVE) {
+                uint32_t better = 0; /* tokens that rank before it */
+                for (uint32_t token = 0; token < vocabulary; token++)
+                    better += row[token] > row[event->token] || (row[token] == row[event->token] && token < event->token);
+                CHECK(better == TOP - alternatives, "alternative %u is in place %u", TOP - alternatives, better);
+                alternatives--;
+                continue;
+            }
+            CHECK(event->token == tokens[place], "place %u: %u, not %u", place, event->token, tokens[place]);
+            alternatives = event->count;
+            CHECK(alternatives == TOP, "%u alternatives", alternatives);
+            place++;
+        }
+    }
+    CHECK(place == count, "%u places of %u", place, count);
+    settle(&run, 512, 4096);
+
+    /* Without an answer: only the prompt is computed, and may fill the context. */
+    request = plain_request(model, MODEL_CONTEXT);
+    request.sampling.max_tokens = 0;
+    request.expected_count = 0;
+    request.reason = WF_REASON_LENGTH;
+    submit(&run, &request);
+    settle(&run, 512, 4096);
+    stop(&run);
+    free(logits);
+    wf_model_close(model);
+}
+
+/* With the 8-bit cache a request's tokens may be others, but they are the same alone and in a crowd. */
+static void test_q8(void) {
+    enum { REQUESTS = 12 };
+    wf_model *model = open_model(&recipes[2], WF_NO_TOKEN);
+    static struct request requests[REQUESTS];
+    char error[ERROR_BYTES] = "";
+    struct run alone =
+        start(model, &(wf_engine_options){.threads = 1, .max_sequences = 1, .batch_tokens = 1, .kv_kind = WF_KV_KIND_Q8});
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        requests[i] = plain_request(model, 1 + below(120));
+        requests[i].sampling.max_tokens = 1 + below(60);
+        requests[i].sampling.temperature = i % 2 == 0 ? 0.0f : 0.9f;
+        requests[i].sampling.scope = i; /* nothing is shared */
+        const uint32_t id = submit_to(alone.engine, &requests[i], error, sizeof error);
+        CHECK(id != 0, "%s", error);
+        while (requests[i].reason == 0 && bell_rings(&alone, PATIENCE_MS)) {
+            wf_event events[64];
+            read_bell(&alone, 512);
+            const uint32_t drained = wf_engine_drain(alone.engine, events, 64);
+            for (uint32_t at = 0; at < drained; at++) {
+                if (events[at].kind == WF_EVENT_TOKEN)
+                    requests[i].expected[requests[i].expected_count++] = events[at].token;
+                if (events[at].kind == WF_EVENT_DONE)
+                    requests[i].reason = events[at].reason;
+            }
+        }
+    }
+    stop(&alone);
+    struct run crowd =
+        start(model, &(wf_engine_options){.threads = 3, .max_sequences = 5, .kv_tokens = MODEL_CONTEXT, .kv_kind = WF_KV_KIND_Q8});
+    for (uint32_t round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < REQUESTS; i++) {
+            requests[i].sampling.scope = 0;
+            submit(&crowd, &requests[i]);
+        }
+        settle(&crowd, 512, 4096);
+    }
+    stop(&crowd);
+    wf_model_close(model);
 }
 
 /* A cancelled request ends soon, not when it is complete; the place goes to the next. */
@@ -775,15 +992,15 @@ static void refuse_options(const wf_model *model, wf_engine_options options, con
 }
 
 /* Changes a good request in one way and expects a refusal. */
-#define REFUSE(change)                                                                              \
-    do {                                                                                            \
-        struct request request = good;                                                              \
-        change;                                                                                     \
-        char error[ERROR_BYTES];                                                                    \
-        memset(error, 'x', sizeof error);                                                           \
-        const uint32_t id = submit_to(run.engine, &request, error, sizeof error);                   \
-        CHECK(id == 0 && check_is_line(error, sizeof error), "%s: %.100s", #change, error);         \
-        CHECK(submit_to(run.engine, &request, NULL, 0) == 0, "%s, without a buffer", #change);      \
+#define REFUSE(change)                                                                                                             \
+    do {                                                                                                                           \
+        struct request request = good;                                                                                             \
+        change;                                                                                                                    \
+        char error[ERROR_BYTES];                                                                                                   \
+        memset(error, 'x', sizeof error);                                                                                          \
+        const uint32_t id = submit_to(run.engine, &request, error, sizeof error);                                                  \
+        CHECK(id == 0 && check_is_line(error, sizeof error), "%s: %.100s", #change, error);                                        \
+        CHECK(submit_to(run.engine, &request, NULL, 0) == 0, "%s, without a buffer", #change);                                     \
     } while (0)
 
 static void test_refusals(void) {
@@ -791,21 +1008,24 @@ static void test_refusals(void) {
     const uint32_t vocabulary = model->config.vocabulary;
     const wf_engine_options fine = {.threads = 1, .max_sequences = 2};
     static const struct {
-        uint32_t threads, sequences, context, kv_tokens, batch, reserved;
+        uint32_t threads, sequences, context, kv_tokens, batch, kv_kind;
     } bad[] = {
-        {0, 1, 0, 0, 0, 0},   {257, 1, 0, 0, 0, 0},         {UINT32_MAX, 1, 0, 0, 0, 0},   {1, 0, 0, 0, 0, 0},
-        {1, 257, 0, 0, 0, 0}, {1, UINT32_MAX, 0, 0, 0, 0},  {1, 1, 1, 0, 0, 0},            {1, 1, MODEL_CONTEXT + 1, 0, 0, 0},
-        {1, 1, UINT32_MAX, 0, 0, 0},
-        {1, 1, 0, MODEL_CONTEXT - 1, 0, 0},                 {1, 1, 64, 63, 0, 0},          {1, 1, 0, 1, 0, 0},
-        {1, 1, 0, 0, 4097, 0},                              {1, 1, 0, 0, UINT32_MAX, 0},   {1, 1, 0, 0, 0, 1},
+        {0, 1, 0, 0, 0, 0},          {257, 1, 0, 0, 0, 0},
+        {UINT32_MAX, 1, 0, 0, 0, 0}, {1, 0, 0, 0, 0, 0},
+        {1, 257, 0, 0, 0, 0},        {1, UINT32_MAX, 0, 0, 0, 0},
+        {1, 1, 1, 0, 0, 0},          {1, 1, MODEL_CONTEXT + 1, 0, 0, 0},
+        {1, 1, UINT32_MAX, 0, 0, 0}, {1, 1, 0, MODEL_CONTEXT - 1, 0, 0},
+        {1, 1, 64, 63, 0, 0},        {1, 1, 0, 1, 0, 0},
+        {1, 1, 0, 0, 4097, 0},       {1, 1, 0, 0, UINT32_MAX, 0},
+        {1, 1, 0, 0, 0, 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char what[32];
         snprintf(what, sizeof what, "options %zu", i);
-        refuse_options(model,
-                       (wf_engine_options){bad[i].threads, bad[i].sequences, bad[i].context, bad[i].kv_tokens, bad[i].batch,
-                                           bad[i].reserved},
-                       what);
+        refuse_options(
+            model,
+            (wf_engine_options){bad[i].threads, bad[i].sequences, bad[i].context, bad[i].kv_tokens, bad[i].batch, bad[i].kv_kind},
+            what);
     }
 
     struct run run = start(model, &fine);
@@ -827,7 +1047,8 @@ static void test_refusals(void) {
     REFUSE((request.bias_values[0] = NAN, request.bias_count = 1));
     REFUSE((request.bias_values[1] = INFINITY, request.bias_count = 2));
     REFUSE((request.bias_values[2] = -INFINITY, request.bias_count = 3));
-    REFUSE(request.sampling.max_tokens = 0);
+    REFUSE(request.sampling.top_logprobs = WF_TOP_LOGPROBS_MAX + 1);
+    REFUSE(request.sampling.scope = UINT64_C(1) << 63);
     REFUSE(request.sampling.temperature = -0.1f);
     REFUSE(request.sampling.temperature = 100.1f);
     REFUSE(request.sampling.temperature = NAN);
@@ -846,6 +1067,17 @@ static void test_refusals(void) {
     REFUSE(request.sampling.frequency_penalty = INFINITY);
     REFUSE(request.sampling.presence_penalty = NAN);
     REFUSE(request.sampling.presence_penalty = -INFINITY);
+    /* Counts that can't be right are refused before the lists are read. */
+    uint32_t *short_list = need(calloc(4, sizeof *short_list));
+    float *short_values = need(calloc(4, sizeof *short_values));
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, short_list, UINT32_MAX, NULL, NULL, 0, NULL,
+                           0) == 0,
+          "a huge count of stop ids");
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, short_list, short_values,
+                           vocabulary + 1, NULL, 0) == 0,
+          "more biases than tokens");
+    free(short_list);
+    free(short_values);
     /* None of them has left a trace. */
     submit(&run, &good);
     settle(&run, 512, 4096);
@@ -929,7 +1161,8 @@ static void test_ends(void) {
     request.sampling.min_tokens = 12;
     CHECK(run_one(&run, model, CONTEXT, &request) == WF_REASON_LENGTH && request.expected_count == 12, "min_tokens to the end");
     request.sampling.min_tokens = UINT32_MAX;
-    CHECK(run_one(&run, model, CONTEXT, &request) == WF_REASON_LENGTH && request.expected_count == 12, "min_tokens over max_tokens");
+    CHECK(run_one(&run, model, CONTEXT, &request) == WF_REASON_LENGTH && request.expected_count == 12,
+          "min_tokens over max_tokens");
     request.sampling.ignore_eos = 1;
     CHECK(run_one(&run, model, CONTEXT, &request) == WF_REASON_LENGTH && request.expected_count == 12 &&
               request.expected[0] == SECOND_EOS && request.expected[11] == SECOND_EOS,
@@ -965,13 +1198,14 @@ static void test_ends(void) {
     const uint32_t id = wf_engine_submit(run.engine, before.prompt, before.prompt_count, &before.sampling, all, vocabulary, all,
                                          zeros, vocabulary, NULL, 0);
     CHECK(id != 0, "as many stop ids as tokens");
-    wf_event events[2] = {{0}};
-    for (uint32_t count = 0; count < 2 && bell_rings(&run, PATIENCE_MS);) {
+    wf_event events[16] = {{0}};
+    uint32_t count = 0;
+    while ((count < 2 || events[count - 1].kind != WF_EVENT_DONE) && bell_rings(&run, PATIENCE_MS)) {
         read_bell(&run, 512);
-        count += wf_engine_drain(run.engine, events + count, 2 - count);
+        count += wf_engine_drain(run.engine, events + count, 16 - count);
     }
-    CHECK(events[0].kind == WF_EVENT_TOKEN && events[0].token == before.expected[0] && events[1].kind == WF_EVENT_DONE &&
-              events[1].reason == WF_REASON_STOP,
+    CHECK(events[count - 2].kind == WF_EVENT_TOKEN && events[count - 2].token == before.expected[0] &&
+              events[count - 1].reason == WF_REASON_STOP,
           "every token is a stop");
     stop(&run);
     wf_model_close(model);
@@ -1055,6 +1289,9 @@ int main(void) {
     timed("cancel", test_cancel);
     timed("clients", test_clients);
     timed("late reader", test_late_reader);
+    timed("prefixes", test_prefixes);
+    timed("log-probabilities", test_logprobs);
+    timed("8-bit cache", test_q8);
     timed("cancel at a full ring", test_cancel_at_a_full_ring);
     timed("doorbell", test_doorbell);
     timed("refusals", test_refusals);

@@ -5,8 +5,7 @@
 
 #include "check.h"
 
-int main(void)
-{
+int main(void) {
     char error[32];
     CHECK(wf_fail(error, sizeof error, "%s has %d", "it", 3) == -1 && strcmp(error, "it has 3") == 0, "%s", error);
     CHECK(wf_fail(NULL, 8, "nothing") == -1 && wf_fail(error, 0, "nothing") == -1, "no room");

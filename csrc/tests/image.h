@@ -53,12 +53,10 @@ struct image {
     const struct recipe *recipe;
 };
 
-__attribute__((format(printf, 2, 3))) static inline void image_append(struct image *image, const char *format, ...)
-{
+__attribute__((format(printf, 2, 3))) static inline void image_append(struct image *image, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    const int length =
-        vsnprintf(image->header + image->header_used, IMAGE_HEADER_BYTES - image->header_used, format, arguments);
+    const int length = vsnprintf(image->header + image->header_used, IMAGE_HEADER_BYTES - image->header_used, format, arguments);
     va_end(arguments);
     if (length < 0 || (size_t)length >= IMAGE_HEADER_BYTES - image->header_used) {
         printf("a test's header is too long\n");
@@ -68,9 +66,8 @@ __attribute__((format(printf, 2, 3))) static inline void image_append(struct ima
 }
 
 /* Adds the entry of a tensor; `columns` 0 for one dimension. */
-static inline void image_add(struct image *image, const char *prefix, const char *name, const char *type, size_t width,
-                             size_t rows, size_t columns)
-{
+static inline void image_add(struct image *image, const char *prefix, const char *name, const char *type, size_t width, size_t rows,
+                             size_t columns) {
     char full[96];
     snprintf(full, sizeof full, "%s%s", prefix, name);
     if (image->recipe->without != NULL && strcmp(image->recipe->without, full) == 0) {
@@ -99,16 +96,13 @@ static inline void image_add(struct image *image, const char *prefix, const char
     image->data_size += size;
 }
 
-static inline void image_add_norm(struct image *image, const char *prefix, const char *name, size_t count)
-{
+static inline void image_add_norm(struct image *image, const char *prefix, const char *name, size_t count) {
     const uint32_t index = image->tensor_count;
     image_add(image, prefix, name, "F32", 4, (count + 15) / 16 * 16, 0);
     image->tensors[index].count = count;
 }
 
-static inline void image_add_linear(struct image *image, const char *prefix, const char *name, size_t inputs,
-                                    size_t outputs)
-{
+static inline void image_add_linear(struct image *image, const char *prefix, const char *name, size_t inputs, size_t outputs) {
     const uint32_t index = image->tensor_count;
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
@@ -119,8 +113,7 @@ static inline void image_add_linear(struct image *image, const char *prefix, con
 }
 
 /* Writes image->header, padded, and the data behind it into image->bytes. */
-static inline void image_assemble(struct image *image, const uint8_t *data)
-{
+static inline void image_assemble(struct image *image, const uint8_t *data) {
     const size_t length = strlen(image->header);
     const size_t padded = (length + 8 + 63) / 64 * 64 - 8;
     const uint64_t field = padded;
@@ -139,8 +132,7 @@ static inline void image_assemble(struct image *image, const uint8_t *data)
     image->size = 8 + padded + image->data_size;
 }
 
-static inline size_t image_find(const struct image *image, const char *name)
-{
+static inline size_t image_find(const struct image *image, const char *name) {
     for (size_t i = 0; i < image->tensor_count; i++) {
         if (strcmp(image->tensors[i].name, name) == 0) {
             return i;
@@ -151,14 +143,12 @@ static inline size_t image_find(const struct image *image, const char *name)
 }
 
 /* Sets element `index` of an F32 tensor. */
-static inline void image_set_float(struct image *image, const char *name, size_t index, float value)
-{
+static inline void image_set_float(struct image *image, const char *name, size_t index, float value) {
     memcpy(image->data + image->tensors[image_find(image, name)].begin + index * 4, &value, sizeof value);
 }
 
 /* Replaces the first `from` in the header by `to` and assembles the image anew. */
-static inline void image_replace(struct image *image, const char *from, const char *to)
-{
+static inline void image_replace(struct image *image, const char *from, const char *to) {
     char *at = strstr(image->header, from);
     if (at == NULL || strlen(image->header) + strlen(to) >= IMAGE_HEADER_BYTES) {
         printf("a test can't replace %s\n", from);
@@ -176,28 +166,24 @@ static inline void image_replace(struct image *image, const char *from, const ch
 }
 
 /* Builds an image whose weights are zero bytes and whose scales differ. Free it with image_drop. */
-static inline struct image *image_build(const struct recipe *recipe)
-{
+static inline struct image *image_build(const struct recipe *recipe) {
     struct image *image = calloc(1, sizeof *image);
     if (image == NULL) {
         exit(1);
     }
     image->recipe = recipe;
-    image_append(
-        image,
-        "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
-        "\"config\":\"{");
-    image_append(
-        image,
-        "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"
-        "\\\"intermediate_size\\\":%u,\\\"layers\\\":%u,\\\"heads\\\":%u,\\\"kv_heads\\\":%u,\\\"head_dim\\\":%u,",
-        recipe->vocabulary, recipe->hidden, recipe->intermediate, recipe->layers, recipe->heads, recipe->kv_heads,
-        recipe->head_dim);
-    image_append(
-        image,
-        "\\\"context\\\":256,\\\"rope_theta\\\":500000,\\\"rms_norm_eps\\\":0.00001,\\\"activation\\\":\\\"%s\\\","
-        "\\\"sub_norms\\\":%s,\\\"tied_embeddings\\\":%s,\\\"bos_token_id\\\":1,\\\"eos_token_ids\\\":[2,3]}\"}",
-        recipe->silu ? "silu" : "relu2", recipe->sub_norms ? "true" : "false", recipe->tied ? "true" : "false");
+    image_append(image,
+                 "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
+                 "\"config\":\"{");
+    image_append(image,
+                 "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"
+                 "\\\"intermediate_size\\\":%u,\\\"layers\\\":%u,\\\"heads\\\":%u,\\\"kv_heads\\\":%u,\\\"head_dim\\\":%u,",
+                 recipe->vocabulary, recipe->hidden, recipe->intermediate, recipe->layers, recipe->heads, recipe->kv_heads,
+                 recipe->head_dim);
+    image_append(image,
+                 "\\\"context\\\":256,\\\"rope_theta\\\":500000,\\\"rms_norm_eps\\\":0.00001,\\\"activation\\\":\\\"%s\\\","
+                 "\\\"sub_norms\\\":%s,\\\"tied_embeddings\\\":%s,\\\"bos_token_id\\\":1,\\\"eos_token_ids\\\":[2,3]}\"}",
+                 recipe->silu ? "silu" : "relu2", recipe->sub_norms ? "true" : "false", recipe->tied ? "true" : "false");
     size_t rows = recipe->vocabulary;
     while (rows * recipe->hidden * 2 % 64 != 0) {
         rows++;
@@ -247,22 +233,19 @@ static inline struct image *image_build(const struct recipe *recipe)
     return image;
 }
 
-static inline bool image_ends_with(const char *name, const char *end)
-{
+static inline bool image_ends_with(const char *name, const char *end) {
     const size_t length = strlen(name), end_length = strlen(end);
     return length >= end_length && strcmp(name + length - end_length, end) == 0;
 }
 
 /* A number from -1 to 1. */
-static inline float image_random_float(struct check_random *random)
-{
+static inline float image_random_float(struct check_random *random) {
     return (float)((double)check_below(random, 1U << 24) / (double)(1U << 23) - 1.0);
 }
 
 /* Gives all weights random values of a size that keeps a model's numbers near 1: embeddings from -1 to 1, norms from
  * 0.5 to 1.5, ternary weights -1, 0 and 1 alike, scales to match. */
-static inline void image_randomise(struct image *image, struct check_random *random)
-{
+static inline void image_randomise(struct image *image, struct check_random *random) {
     for (uint32_t i = 0; i < image->tensor_count; i++) {
         const char *name = image->tensors[i].name;
         const size_t count = image->tensors[i].count, size = image->tensors[i].size;
@@ -297,8 +280,7 @@ static inline void image_randomise(struct image *image, struct check_random *ran
     }
 }
 
-static inline void image_drop(struct image *image)
-{
+static inline void image_drop(struct image *image) {
     free(image->bytes);
     free(image);
 }

@@ -12,8 +12,7 @@
 #define MOST_NODES 1000U
 
 /* Parses text[length] from memory of exactly that size; the copy is left in *copy. */
-static int parse(const char *text, size_t length, struct json_document *document, char **copy, char error[ERROR_BYTES])
-{
+static int parse(const char *text, size_t length, struct json_document *document, char **copy, char error[ERROR_BYTES]) {
     *copy = malloc(length == 0 ? 1 : length);
     if (*copy == NULL) {
         exit(1);
@@ -24,8 +23,7 @@ static int parse(const char *text, size_t length, struct json_document *document
 }
 
 /* Walks a document: every node ends inside its parent, and every string can be read. */
-static uint32_t walk(const struct json_document *document, uint32_t at, uint32_t end)
-{
+static uint32_t walk(const struct json_document *document, uint32_t at, uint32_t end) {
     const struct json_node *node = &document->nodes[at];
     CHECK(node->next > at && node->next <= end, "node %u goes on to %u of %u", at, node->next, end);
     uint32_t sum = 0;
@@ -48,8 +46,7 @@ static uint32_t walk(const struct json_document *document, uint32_t at, uint32_t
     return sum;
 }
 
-static void accept(const char *text)
-{
+static void accept(const char *text) {
     struct json_document document;
     char *copy;
     char error[ERROR_BYTES];
@@ -62,8 +59,7 @@ static void accept(const char *text)
     free(copy);
 }
 
-static void refuse(const char *text, size_t length, const char *fault)
-{
+static void refuse(const char *text, size_t length, const char *fault) {
     struct json_document document;
     char *copy;
     char error[ERROR_BYTES];
@@ -76,8 +72,7 @@ static void refuse(const char *text, size_t length, const char *fault)
 }
 
 /* Expects that the JSON string `text`, quotes included, means `meaning`. */
-static void means(const char *text, const char *meaning)
-{
+static void means(const char *text, const char *meaning) {
     struct json_document document;
     char *copy;
     char error[ERROR_BYTES];
@@ -88,21 +83,18 @@ static void means(const char *text, const char *meaning)
 }
 
 /* Expects that `text` is the number `value`, and an exact integer or not. */
-static void counts(const char *text, double value, bool integer)
-{
+static void counts(const char *text, double value, bool integer) {
     struct json_document document;
     char *copy;
     char error[ERROR_BYTES];
     const int status = parse(text, strlen(text), &document, &copy, error);
     const struct json_node *node = document.nodes;
-    CHECK(status == 0 && node->kind == JSON_NUMBER && node->as.number == value && node->integer == integer, "%s: %s",
-          text, error);
+    CHECK(status == 0 && node->kind == JSON_NUMBER && node->as.number == value && node->integer == integer, "%s: %s", text, error);
     json_free(&document);
     free(copy);
 }
 
-static void test_values(void)
-{
+static void test_values(void) {
     static const char *const valid[] = {
         "{}",
         "[]",
@@ -140,8 +132,7 @@ static void test_values(void)
     counts("1E+2", 100.0, false);
 }
 
-static void test_faults(void)
-{
+static void test_faults(void) {
     static const struct {
         const char *text, *fault;
     } invalid[] = {
@@ -217,8 +208,7 @@ static void test_faults(void)
     refuse("\"\0\"", 3, "a control character");
 }
 
-static void test_limits(void)
-{
+static void test_limits(void) {
     char text[4 * MOST_NODES];
     for (size_t depth = JSON_MAX_DEPTH; depth <= JSON_MAX_DEPTH + 1; depth++) {
         memset(text, '[', depth);
@@ -245,8 +235,7 @@ static void test_limits(void)
     }
 }
 
-static void test_reading(void)
-{
+static void test_reading(void) {
     static const char text[] = "{\"deep\":{\"b\":[1,{\"c\":2}]},\"b\":7,\"minus\":-1,\"half\":0.5,\"word\":\"seven\"}";
     struct json_document document;
     char *copy;
@@ -266,11 +255,9 @@ static void test_reading(void)
 }
 
 /* Random texts from JSON's own alphabet, and damaged valid ones. */
-static void test_random(void)
-{
+static void test_random(void) {
     static const char alphabet[] = "{}[]\",:\\u0123456789abcdefDd-+.eEtrnl \xf0\x9f\x99\x82\xc3\xa9\x01";
-    static const char valid[] =
-        "{\"a\\u00e9\":[1,-2.5e3,\"\xf0\x9f\x99\x82\\ud83d\\ude42\"],\"b\":{\"c\":null,\"d\":true}}";
+    static const char valid[] = "{\"a\\u00e9\":[1,-2.5e3,\"\xf0\x9f\x99\x82\\ud83d\\ude42\"],\"b\":{\"c\":null,\"d\":true}}";
     struct check_random random = {.state = 7};
     size_t accepted = 0;
     for (uint32_t round = 0; round < 60000; round++) {
@@ -303,8 +290,7 @@ static void test_random(void)
     CHECK(accepted > 1000, "only %zu random texts were accepted", accepted);
 }
 
-int main(void)
-{
+int main(void) {
     test_values();
     test_faults();
     test_limits();

@@ -143,8 +143,8 @@ static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_
     memset(expected, 0xc5, bytes);
     wf_kernels_scalar.ternary_matmul(packed, row_bytes, rows, &x, expected, out_stride);
     tier->ternary_matmul(packed, row_bytes, rows, &x, out, out_stride);
-    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s ternary_matmul %u blocks %u rows %u tokens extreme %d",
-          tier->name, blocks, rows, tokens, extreme);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
+          "%s ternary_matmul %u blocks %u rows %u tokens extreme %d", tier->name, blocks, rows, tokens, extreme);
     free(expected);
 }
 
@@ -164,8 +164,8 @@ static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t ro
     memset(expected, 0xc5, bytes);
     wf_kernels_scalar.bf16_matmul(weights, rows, count, x, x_stride, tokens, expected, out_stride);
     tier->bf16_matmul(weights, rows, count, x, x_stride, tokens, out, out_stride);
-    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s bf16_matmul %u inputs %u rows %u tokens", tier->name,
-          count, rows, tokens);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s bf16_matmul %u inputs %u rows %u tokens",
+          tier->name, count, rows, tokens);
     free(expected);
 }
 
@@ -178,13 +178,15 @@ static void test_elementwise(const wf_kernels *tier, uint32_t count, int kind) {
     float *out = (float *)output(bytes);
     wf_kernels_scalar.exponentials(x, count, 0.25f, 300.0f, expected);
     tier->exponentials(x, count, 0.25f, 300.0f, out);
-    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s exponentials %u kind %d", tier->name, count, kind);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s exponentials %u kind %d", tier->name, count,
+          kind);
 
     memcpy(expected, x, bytes);
     memcpy(out, x, bytes);
     wf_kernels_scalar.gate_relu_squared(expected, up, count);
     tier->gate_relu_squared(out, up, count);
-    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_relu_squared %u kind %d", tier->name, count, kind);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_relu_squared %u kind %d", tier->name, count,
+          kind);
 
     memcpy(expected, x, bytes);
     memcpy(out, x, bytes);
@@ -204,32 +206,49 @@ static void test_range(const wf_kernels *tier) {
     CHECK(same(out, expected, sizeof out), "%s exponentials over the range", tier->name);
 }
 
-static void test_attend(const wf_kernels *tier, uint32_t head_dim, uint32_t group, uint32_t positions) {
+static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t head_dim, uint32_t group, uint32_t positions) {
     const uint32_t value_stride = (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
     const uint32_t used = (positions + WF_KV_BLOCK - 1) / WF_KV_BLOCK, blocks = used + 1;
-    const size_t keys = (size_t)WF_KV_BLOCK * head_dim, values = (size_t)WF_KV_BLOCK * value_stride;
-    float *memory = guard(blocks * (keys + values) * sizeof *memory, 4);
+    const size_t element = kind == WF_KV_Q8 ? 1 : sizeof(float);
+    const size_t keys = WF_KV_BLOCK * head_dim * element, values = WF_KV_BLOCK * value_stride * element;
+    const size_t scales = 2 * WF_KV_BLOCK * sizeof(float), block_bytes = keys + values + scales;
+    uint8_t *memory = guard(blocks * block_bytes, 4);
     float *query = guard(group * head_dim * sizeof *query, 4);
     uint32_t *table = guard(used * sizeof *table, 4);
     fill(query, group * head_dim, PLAIN);
-    for (size_t i = 0; i < blocks * (keys + values); i++)
-        memory[i] = 6.0f * random_unit();
+    for (uint32_t block = 0; block < blocks; block++) {
+        uint8_t *start = memory + block * block_bytes;
+        for (size_t i = 0; i < (keys + values) / element; i++) {
+            if (kind == WF_KV_Q8)
+                start[i] = (uint8_t)check_next(&source);
+            else
+                ((float *)(void *)start)[i] = 6.0f * random_unit();
+        }
+        for (uint32_t i = 0; i < 2 * WF_KV_BLOCK; i++)
+            ((float *)(void *)(start + keys + values))[i] = (random_unit() + 1.0f) * 0.05f;
+    }
     for (uint32_t i = 0; i < used; i++) /* in reverse order: positions are not where memory is */
         table[i] = blocks - 1 - i;
     /* Positions that are not visible may hold anything, and must not reach the result. */
-    float *last = memory + table[used - 1] * (keys + values);
+    uint8_t *last = memory + table[used - 1] * block_bytes;
     for (uint32_t t = (positions - 1) % WF_KV_BLOCK + 1; t < WF_KV_BLOCK; t++) {
-        for (uint32_t d = 0; d < head_dim; d++)
-            last[d * WF_KV_BLOCK + t] = t % 2 == 0 ? INFINITY : NAN;
-        for (uint32_t d = 0; d < value_stride; d++)
-            last[keys + (size_t)t * value_stride + d] = t % 2 == 0 ? NAN : INFINITY;
+        const float odd = t % 2 == 0 ? INFINITY : NAN;
+        ((float *)(void *)(last + keys + values))[t] = odd;
+        ((float *)(void *)(last + keys + values))[WF_KV_BLOCK + t] = odd;
+        for (uint32_t d = 0; d < head_dim && kind == WF_KV_F32; d++)
+            ((float *)(void *)last)[d * WF_KV_BLOCK + t] = odd;
+        for (uint32_t d = 0; d < value_stride && kind == WF_KV_F32; d++)
+            ((float *)(void *)(last + keys))[(size_t)t * value_stride + d] = odd;
     }
     const wf_attention input = {
         .query = query,
         .keys = memory,
         .values = memory + keys,
-        .block_stride = keys + values,
+        .key_scales = (const float *)(const void *)(memory + keys + values),
+        .value_scales = (const float *)(const void *)(memory + keys + values) + WF_KV_BLOCK,
+        .block_bytes = block_bytes,
         .table = table,
+        .kind = kind,
         .positions = positions,
         .group = group,
         .head_dim = head_dim,
@@ -243,8 +262,8 @@ static void test_attend(const wf_kernels *tier, uint32_t head_dim, uint32_t grou
     bool finite = true;
     for (uint32_t i = 0; i < group * head_dim; i++)
         finite = finite && isfinite(out[i]);
-    CHECK(finite && same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s attend head_dim %u group %u positions %u",
-          tier->name, head_dim, group, positions);
+    CHECK(finite && same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
+          "%s attend kind %d head_dim %u group %u positions %u", tier->name, (int)kind, head_dim, group, positions);
     free(expected);
 }
 
@@ -291,7 +310,8 @@ int main(void) {
         static const uint32_t head_dims[] = {2, 16, 64, 100, 128, 256};
         for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
             for (uint32_t positions = 1; positions <= 140; positions += 1 + (uint32_t)check_below(&source, 9)) {
-                test_attend(tier, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
+                test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
+                test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
                 free_guarded();
             }
     }

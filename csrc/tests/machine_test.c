@@ -26,14 +26,7 @@ static const struct recipe shapes[] = {
      .sub_norms = true,
      .tied = true},
     /* Norms and rows with padding, an untied head. */
-    {.vocabulary = 40,
-     .hidden = 130,
-     .intermediate = 258,
-     .layers = 1,
-     .heads = 3,
-     .kv_heads = 1,
-     .head_dim = 100,
-     .silu = true},
+    {.vocabulary = 40, .hidden = 130, .intermediate = 258, .layers = 1, .heads = 3, .kv_heads = 1, .head_dim = 100, .silu = true},
 };
 
 static bool ones_then_zeros(const float *norm, uint32_t count) {
@@ -49,10 +42,9 @@ static void check_linear(const wf_linear *linear, const char *name) {
         for (uint32_t quarter = 0; quarter < 4; quarter++)
             counts[linear->rows[i] >> 2 * quarter & 3]++;
     const uint32_t all = counts[0] + counts[1] + counts[2];
-    CHECK(counts[3] == 0 && counts[0] > all / 4 && counts[1] > all / 4 && counts[2] > all / 4, "%s: %u, %u, %u, %u",
-          name, counts[0], counts[1], counts[2], counts[3]);
-    CHECK(fabsf(linear->scale * linear->scale * (float)linear->inputs - 1.5F) < 1e-4F, "%s: scale %g", name,
-          (double)linear->scale);
+    CHECK(counts[3] == 0 && counts[0] > all / 4 && counts[1] > all / 4 && counts[2] > all / 4, "%s: %u, %u, %u, %u", name,
+          counts[0], counts[1], counts[2], counts[3]);
+    CHECK(fabsf(linear->scale * linear->scale * (float)linear->inputs - 1.5F) < 1e-4F, "%s: scale %g", name, (double)linear->scale);
 }
 
 static void test_random_model(const struct recipe *recipe) {
@@ -65,8 +57,7 @@ static void test_random_model(const struct recipe *recipe) {
         const wf_config *config = &model->config;
         const wf_layer *layer = &model->layers[0];
         CHECK(memcmp(model->mapping, again->mapping, image->size) == 0, "the same header gives the same model");
-        CHECK(ones_then_zeros(layer->input_norm, config->hidden) && ones_then_zeros(model->final_norm, config->hidden),
-              "norms");
+        CHECK(ones_then_zeros(layer->input_norm, config->hidden) && ones_then_zeros(model->final_norm, config->hidden), "norms");
         CHECK(!recipe->sub_norms || ones_then_zeros(layer->ffn_sub_norm, config->intermediate), "sub-norms");
         check_linear(&layer->query, "query");
         check_linear(&layer->down, "down");
@@ -79,8 +70,8 @@ static void test_random_model(const struct recipe *recipe) {
             sum += (double)weight;
             squares += (double)weight * (double)weight;
         }
-        CHECK(fabs(sum / count) < 0.002 && fabs(sqrt(squares / count) - 0.02) < 0.002, "head: mean %g, deviation %g",
-              sum / count, sqrt(squares / count));
+        CHECK(fabs(sum / count) < 0.002 && fabs(sqrt(squares / count) - 0.02) < 0.002, "head: mean %g, deviation %g", sum / count,
+              sqrt(squares / count));
     }
     wf_model_close(model);
     wf_model_close(again);
@@ -91,10 +82,8 @@ static void test_random_model(const struct recipe *recipe) {
         CHECK(wf_model_open_random(image->bytes, header_size, sizes[i], "random", error, ERROR_BYTES) == NULL &&
                   check_is_line(error, ERROR_BYTES),
               "size %zu", i);
-    CHECK(wf_model_open_random(image->bytes, 100, image->size, "random", error, ERROR_BYTES) == NULL,
-          "a header cut short");
-    CHECK(wf_model_open_random(image->bytes, image->size, 100, "random", error, ERROR_BYTES) == NULL,
-          "longer than the model");
+    CHECK(wf_model_open_random(image->bytes, 100, image->size, "random", error, ERROR_BYTES) == NULL, "a header cut short");
+    CHECK(wf_model_open_random(image->bytes, image->size, 100, "random", error, ERROR_BYTES) == NULL, "longer than the model");
     CHECK(wf_model_open_random(image->bytes, header_size, 0, "random", error, ERROR_BYTES) == NULL, "no bytes");
     CHECK(wf_model_open_random(NULL, 0, image->size, "random", error, ERROR_BYTES) == NULL, "no header");
     CHECK(wf_model_open_random(image->bytes, header_size, image->size, NULL, error, ERROR_BYTES) == NULL, "no name");
@@ -116,10 +105,10 @@ static void test_limits(void) {
     CHECK(wf_machine_read_bandwidth(2, error, ERROR_BYTES) > 0, "%s", error);
     const uint32_t wrong[] = {0, 257, UINT32_MAX};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        CHECK(wf_machine_multiply_adds(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
-              "%u threads", wrong[i]);
-        CHECK(wf_machine_read_bandwidth(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
-              "%u threads", wrong[i]);
+        CHECK(wf_machine_multiply_adds(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
+              wrong[i]);
+        CHECK(wf_machine_read_bandwidth(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
+              wrong[i]);
     }
 }
 

@@ -23,33 +23,27 @@ static const struct recipe untied = {40, 130, 258, 1, 3, 1, 100, false, false, t
 static const struct recipe small = {32, 32, 32, 1, 1, 1, 2, true, false, false, NULL, NULL};
 
 /* Sums a range's first and last bytes after checking that it lies in the mapping. */
-static uint32_t check_range(const struct wf_model *model, const void *start, uint64_t size, const char *what)
-{
+static uint32_t check_range(const struct wf_model *model, const void *start, uint64_t size, const char *what) {
     const uint64_t offset = (uint64_t)((uintptr_t)start - (uintptr_t)model->mapping);
-    const bool inside =
-        start != NULL && size > 0 && offset <= model->mapping_size && size <= model->mapping_size - offset;
+    const bool inside = start != NULL && size > 0 && offset <= model->mapping_size && size <= model->mapping_size - offset;
     CHECK(inside && offset % WF_ALIGNMENT == 0, "%s at %" PRIu64 ", %" PRIu64 " bytes", what, offset, size);
     return inside ? (uint32_t)model->mapping[offset] + model->mapping[offset + size - 1] : 0;
 }
 
-static void check_linear(const struct wf_model *model, const wf_linear *linear, uint32_t inputs, uint32_t outputs)
-{
-    CHECK(linear->inputs == inputs && linear->outputs == outputs, "a linear layer of %u x %u", linear->outputs,
-          linear->inputs);
+static void check_linear(const struct wf_model *model, const wf_linear *linear, uint32_t inputs, uint32_t outputs) {
+    CHECK(linear->inputs == inputs && linear->outputs == outputs, "a linear layer of %u x %u", linear->outputs, linear->inputs);
     CHECK(linear->row_bytes == wf_packed_row_bytes(inputs), "a linear layer's row bytes: %u", linear->row_bytes);
     CHECK(isfinite(linear->scale) && linear->scale > 0.0F, "a scale of %g", (double)linear->scale);
     check_range(model, linear->rows, (uint64_t)linear->outputs * linear->row_bytes, "a linear layer");
 }
 
 /* Checks everything that later code takes for granted. */
-static void check_model(const struct wf_model *model)
-{
+static void check_model(const struct wf_model *model) {
     const wf_config *config = &model->config;
     CHECK(config->vocabulary >= 1 && config->hidden >= 2 && config->layers >= 1 && config->context >= 1, "empty sizes");
     CHECK(config->kv_heads >= 1 && config->heads % config->kv_heads == 0 && config->head_dim % 2 == 0, "odd heads");
     CHECK(config->rms_norm_eps > 0.0F && config->rope_theta > 0.0F && isfinite(config->rope_theta), "odd numbers");
-    CHECK(config->bos_token_id < config->vocabulary || config->bos_token_id == WF_NO_TOKEN, "bos %u",
-          config->bos_token_id);
+    CHECK(config->bos_token_id < config->vocabulary || config->bos_token_id == WF_NO_TOKEN, "bos %u", config->bos_token_id);
     CHECK(config->eos_count <= WF_MAX_EOS_TOKENS, "%u eos tokens", config->eos_count);
     for (uint32_t i = 0; i < config->eos_count; i++) {
         CHECK(config->eos_token_ids[i] < config->vocabulary, "eos %u", config->eos_token_ids[i]);
@@ -73,8 +67,7 @@ static void check_model(const struct wf_model *model)
         check_linear(model, &layer->up, config->hidden, config->intermediate);
         check_linear(model, &layer->down, config->intermediate, config->hidden);
         if (config->sub_norms) {
-            check_range(model, layer->attention_sub_norm, ((uint64_t)attention + 15) / 16 * 64,
-                        "an attention sub-norm");
+            check_range(model, layer->attention_sub_norm, ((uint64_t)attention + 15) / 16 * 64, "an attention sub-norm");
             check_range(model, layer->ffn_sub_norm, ((uint64_t)config->intermediate + 15) / 16 * 64, "an ffn sub-norm");
         } else {
             CHECK(layer->attention_sub_norm == NULL && layer->ffn_sub_norm == NULL, "sub-norms where there are none");
@@ -83,8 +76,7 @@ static void check_model(const struct wf_model *model)
 }
 
 /* Opens bytes that may be damaged: a line or a sound model. Returns whether they opened. */
-static bool survive(const uint8_t *bytes, size_t size, const char *what)
-{
+static bool survive(const uint8_t *bytes, size_t size, const char *what) {
     char error[ERROR_BYTES];
     memset(error, 'x', sizeof error);
     wf_model *model = wf_model_open_bytes(bytes, size, "damaged.wf", error, ERROR_BYTES);
@@ -98,28 +90,24 @@ static bool survive(const uint8_t *bytes, size_t size, const char *what)
 }
 
 /* Expects a refusal whose line holds `fault`; frees the image. */
-static void refuse(struct image *image, const char *fault)
-{
+static void refuse(struct image *image, const char *fault) {
     char error[ERROR_BYTES] = "";
     wf_model *model = wf_model_open_bytes(image->bytes, image->size, "some/model.wf", error, ERROR_BYTES);
     CHECK(model == NULL, "opened in spite of: %s", fault);
-    CHECK(check_is_line(error, ERROR_BYTES) && strncmp(error, "some/model.wf: ", 15) == 0, "expected \"%s\": %s", fault,
-          error);
+    CHECK(check_is_line(error, ERROR_BYTES) && strncmp(error, "some/model.wf: ", 15) == 0, "expected \"%s\": %s", fault, error);
     CHECK(strstr(error, fault) != NULL, "expected \"%s\": %s", fault, error);
     wf_model_close(model);
     image_drop(image);
 }
 
 /* The same for the plain image with one text of its header replaced. */
-static void refuse_edit(const char *from, const char *to, const char *fault)
-{
+static void refuse_edit(const char *from, const char *to, const char *fault) {
     struct image *image = image_build(&plain);
     image_replace(image, from, to);
     refuse(image, fault);
 }
 
-static void test_valid(void)
-{
+static void test_valid(void) {
     const struct recipe *const recipes[] = {&plain, &untied, &small};
     for (size_t i = 0; i < 3; i++) {
         struct image *image = image_build(recipes[i]);
@@ -139,12 +127,10 @@ static void test_valid(void)
             CHECK(config->bos_token_id == 1 && config->eos_count == 2, "tokens");
             CHECK(config->eos_token_ids[0] == 2 && config->eos_token_ids[1] == 3, "end tokens");
             const size_t query = image_find(image, "model.layers.0.self_attn.q_proj.weight_scale");
-            CHECK(model->layers[0].query.scale == 0.5F + (float)query, "scale %g",
-                  (double)model->layers[0].query.scale);
+            CHECK(model->layers[0].query.scale == 0.5F + (float)query, "scale %g", (double)model->layers[0].query.scale);
             const size_t down = image_find(image, "model.layers.0.mlp.down_proj.weight");
             const size_t data_start = image->size - image->data_size;
-            CHECK(model->layers[0].down.rows == model->mapping + data_start + image->tensors[down].begin,
-                  "down's place");
+            CHECK(model->layers[0].down.rows == model->mapping + data_start + image->tensors[down].begin, "down's place");
             CHECK(strcmp(model->name, "valid.wf") == 0 && model->ternary_bytes > 0, "name and bytes");
         }
         wf_model_close(model);
@@ -161,15 +147,13 @@ static void test_valid(void)
     image_drop(image);
 }
 
-static void test_config(void)
-{
+static void test_config(void) {
     static const struct {
         const char *from, *to, *fault;
     } edits[] = {
         {"\"wrinklefree\"", "\"pt\"", "no format \"wrinklefree\""},
         {"\"__metadata__\"", "\"metadata\"", "no format \"wrinklefree\""},
-        {"\"version\":\"1\"", "\"version\":\"2\"",
-         "made by a newer version of wrinklefree: version 2, this one reads 1"},
+        {"\"version\":\"1\"", "\"version\":\"2\"", "made by a newer version of wrinklefree: version 2, this one reads 1"},
         {"\"version\":\"1\"", "\"version\":\"999999999\"", "made by a newer version of wrinklefree: version 999999999"},
         {"\"version\":\"1\"", "\"version\":\"0\"", "version \"0\" is invalid"},
         {"\"version\":\"1\"", "\"version\":\"-1\"", "version \"-1\" is invalid"},
@@ -239,18 +223,15 @@ static void test_config(void)
     refuse_edit("[2,3]", many, "an array of at most 64 integers");
 }
 
-static void test_tensors(void)
-{
+static void test_tensors(void) {
     /* The plain image's first tensor is the embedding, BF16 [37, 64] at [0, 4736]; the next an input norm, F32 [64]. */
     static const struct {
         const char *from, *to, *fault;
     } edits[] = {
         {"\"BF16\"", "\"F16\"", "tensor model.embed_tokens.weight: its dtype must be U8, BF16 or F32"},
         {"\"BF16\"", "16", "tensor model.embed_tokens.weight: its dtype"},
-        {"\"BF16\"", "\"F32\"",
-         "tensor model.embed_tokens.weight: its data_offsets [0, 4736] disagree with the 9472 bytes"},
-        {"\"BF16\",\"shape\":[37,64]", "\"F32\",\"shape\":[37,32]",
-         "is F32 [37, 32], but the config calls for BF16 [37, 64]"},
+        {"\"BF16\"", "\"F32\"", "tensor model.embed_tokens.weight: its data_offsets [0, 4736] disagree with the 9472 bytes"},
+        {"\"BF16\",\"shape\":[37,64]", "\"F32\",\"shape\":[37,32]", "is F32 [37, 32], but the config calls for BF16 [37, 64]"},
         {"[37,64]", "[64,37]", "is BF16 [64, 37], but the config calls for BF16 [37, 64]"},
         {"[37,64]", "[2368]", "is BF16 [2368], but the config calls for BF16 [37, 64]"},
         {"[37,64]", "[37,64,1]", "its shape must be"},
@@ -306,24 +287,15 @@ static void test_tensors(void)
         struct alteration altered;
         const char *fault;
     } alterations[] = {
-        {{"model.norm.weight", "U8", 1, 64, 0, false},
-         "tensor model.norm.weight is U8 [64], but the config calls for F32 [64]"},
-        {{"model.norm.weight", "F32", 4, 64, 0, true},
-         "tensor model.norm.weight is F32 [64, 0], but the config calls for"},
-        {{"model.norm.weight", "F32", 4, 64, 1, true},
-         "tensor model.norm.weight is F32 [64, 1], but the config calls for"},
-        {{"model.norm.weight", "F32", 4, 48, 0, false},
-         "tensor model.norm.weight is F32 [48], but the config calls for"},
-        {{"model.layers.1.mlp.down_proj.weight", "U8", 1, 64, 64, true},
-         "is U8 [64, 64], but the config calls for U8 [64, 32]"},
-        {{"model.layers.1.mlp.down_proj.weight", "U8", 1, 128, 32, true},
-         "is U8 [128, 32], but the config calls for U8 [64, 32]"},
-        {{"model.layers.1.mlp.down_proj.weight_scale", "F32", 4, 0, 0, false},
-         "is F32 [0], but the config calls for F32 [16]"},
-        {{"model.embed_tokens.weight", "BF16", 2, 38, 64, true},
-         "is BF16 [38, 64], but the config calls for BF16 [37, 64]"},
-        {{"assets/tokenizer.json", "U8", 1, 100, 0, false},
-         "tensor assets/tokenizer.json: its 100 bytes are not a multiple of 64"},
+        {{"model.norm.weight", "U8", 1, 64, 0, false}, "tensor model.norm.weight is U8 [64], but the config calls for F32 [64]"},
+        {{"model.norm.weight", "F32", 4, 64, 0, true}, "tensor model.norm.weight is F32 [64, 0], but the config calls for"},
+        {{"model.norm.weight", "F32", 4, 64, 1, true}, "tensor model.norm.weight is F32 [64, 1], but the config calls for"},
+        {{"model.norm.weight", "F32", 4, 48, 0, false}, "tensor model.norm.weight is F32 [48], but the config calls for"},
+        {{"model.layers.1.mlp.down_proj.weight", "U8", 1, 64, 64, true}, "is U8 [64, 64], but the config calls for U8 [64, 32]"},
+        {{"model.layers.1.mlp.down_proj.weight", "U8", 1, 128, 32, true}, "is U8 [128, 32], but the config calls for U8 [64, 32]"},
+        {{"model.layers.1.mlp.down_proj.weight_scale", "F32", 4, 0, 0, false}, "is F32 [0], but the config calls for F32 [16]"},
+        {{"model.embed_tokens.weight", "BF16", 2, 38, 64, true}, "is BF16 [38, 64], but the config calls for BF16 [37, 64]"},
+        {{"assets/tokenizer.json", "U8", 1, 100, 0, false}, "tensor assets/tokenizer.json: its 100 bytes are not a multiple of 64"},
     };
     for (size_t i = 0; i < sizeof alterations / sizeof alterations[0]; i++) {
         struct recipe recipe = plain;
@@ -346,8 +318,7 @@ static void test_tensors(void)
     refuse(image, "tensor model.layers.0.input_layernorm.weight: its padding from element 130 on is not zero");
 }
 
-static void test_sizes(void)
-{
+static void test_sizes(void) {
     struct image *image = image_build(&plain);
     const size_t data_start = image->size - image->data_size;
     char expected[128];
@@ -373,8 +344,7 @@ static void test_sizes(void)
         CHECK(model == NULL && check_is_line(error, ERROR_BYTES), "cut to %zu bytes: %s", size, error);
         if (size >= 8) {
             snprintf(expected, sizeof expected, "%zu", size);
-            CHECK(strstr(error, "cut.wf: is truncated: ") != NULL && strstr(error, expected) != NULL, "%zu: %s", size,
-                  error);
+            CHECK(strstr(error, "cut.wf: is truncated: ") != NULL && strstr(error, expected) != NULL, "%zu: %s", size, error);
             snprintf(expected, sizeof expected, "%zu", size < data_start ? data_start : image->size);
             CHECK(strstr(error, expected) != NULL, "cut to %zu bytes, expected %s: %s", size, expected, error);
         }
@@ -423,7 +393,7 @@ static void test_sizes(void)
 
     /* Offsets near the ends of 64 bits can't be written exactly and those near 2^53 are past the file. */
     image_replace(image, "\"assets/tokenizer.json\":{\"dtype\":\"U8\",\"shape\":[128]",
-            "\"assets/x\":{\"dtype\":\"U8\",\"shape\":[9007199254740864]");
+                  "\"assets/x\":{\"dtype\":\"U8\",\"shape\":[9007199254740864]");
     char from[64];
     char to[64];
     const size_t begin = image->tensors[image->tensor_count - 1].begin;
@@ -437,8 +407,7 @@ static void test_sizes(void)
 }
 
 /* Damages the header at random, single bits and larger pieces. */
-static void test_random_damage(void)
-{
+static void test_random_damage(void) {
     struct image *image = image_build(&small);
     const size_t header_size = image->size - image->data_size;
     uint8_t *damaged = malloc(image->size * 2);
@@ -492,8 +461,7 @@ static void test_random_damage(void)
 }
 
 /* The caller's buffer is never overrun, whatever its size. */
-static void test_error_buffers(void)
-{
+static void test_error_buffers(void) {
     static const uint8_t bytes[16] = {8, 0, 0, 0, 0, 0, 0, 0, '[', ']'};
     char error[64];
     for (uint32_t size = 0; size <= 40; size++) {
@@ -503,15 +471,12 @@ static void test_error_buffers(void)
         CHECK(error[size] == '#', "size %u is overrun", size);
     }
     CHECK(wf_model_open_bytes(bytes, sizeof bytes, "a", NULL, 10) == NULL, "no buffer");
-    CHECK(wf_model_open_bytes(NULL, 0, NULL, error, sizeof error) == NULL && check_is_line(error, sizeof error),
-          "nothing at all");
-    CHECK(wf_model_open_bytes(bytes, 0, "a", error, sizeof error) == NULL && check_is_line(error, sizeof error),
-          "no bytes");
+    CHECK(wf_model_open_bytes(NULL, 0, NULL, error, sizeof error) == NULL && check_is_line(error, sizeof error), "nothing at all");
+    CHECK(wf_model_open_bytes(bytes, 0, "a", error, sizeof error) == NULL && check_is_line(error, sizeof error), "no bytes");
     CHECK(wf_model_open(NULL, error, sizeof error) == NULL && check_is_line(error, sizeof error), "no path");
 }
 
-static void write_file(const char *path, const uint8_t *bytes, size_t size)
-{
+static void write_file(const char *path, const uint8_t *bytes, size_t size) {
     FILE *file = fopen(path, "wb");
     if (file == NULL || fwrite(bytes, 1, size, file) != size || fclose(file) != 0) {
         printf("a test can't write %s\n", path);
@@ -520,17 +485,14 @@ static void write_file(const char *path, const uint8_t *bytes, size_t size)
 }
 
 /* Expects that a path is refused with `fault`. */
-static void refuse_path(const char *path, const char *fault)
-{
+static void refuse_path(const char *path, const char *fault) {
     char error[ERROR_BYTES] = "";
     wf_model *model = wf_model_open(path, error, ERROR_BYTES);
-    CHECK(model == NULL && check_is_line(error, ERROR_BYTES) && strstr(error, fault) != NULL, "expected \"%s\": %s",
-          fault, error);
+    CHECK(model == NULL && check_is_line(error, ERROR_BYTES) && strstr(error, fault) != NULL, "expected \"%s\": %s", fault, error);
     wf_model_close(model);
 }
 
-static void test_files(void)
-{
+static void test_files(void) {
     const char *parent = getenv("TMPDIR");
     char folder[256];
     snprintf(folder, sizeof folder, "%s/wrinklefree-model-XXXXXX", parent == NULL ? "/tmp" : parent);
@@ -567,8 +529,7 @@ static void test_files(void)
     image_drop(image);
 }
 
-int main(void)
-{
+int main(void) {
     test_valid();
     test_config();
     test_tensors();

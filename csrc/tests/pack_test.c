@@ -16,23 +16,20 @@
 #define GUARD_VALUE 0xA5U
 #define ERROR_BYTES 256U
 
-static float float_of_bits(uint32_t bits)
-{
+static float float_of_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static uint32_t bits_of_float(float value)
-{
+static uint32_t bits_of_float(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
 /* The half with these bits, from the definition of the format. */
-static float reference_half(uint16_t bits)
-{
+static float reference_half(uint16_t bits) {
     const int exponent = bits >> 10 & 31;
     const float fraction = (float)(bits & 1023);
     const float sign = (bits & 0x8000) != 0 ? -1.0F : 1.0F;
@@ -42,14 +39,10 @@ static float reference_half(uint16_t bits)
     return sign * (exponent == 0 ? ldexpf(fraction, -24) : ldexpf(1024.0F + fraction, exponent - 25));
 }
 
-static size_t width_of(uint32_t source)
-{
-    return source == WF_SOURCE_F32 ? 4 : source == WF_SOURCE_CODES ? 1 : 2;
-}
+static size_t width_of(uint32_t source) { return source == WF_SOURCE_F32 ? 4 : source == WF_SOURCE_CODES ? 1 : 2; }
 
 /* Weight `index` of a source, as float. */
-static float reference_weight(const uint8_t *weights, uint32_t source, size_t index)
-{
+static float reference_weight(const uint8_t *weights, uint32_t source, size_t index) {
     if (source == WF_SOURCE_F32) {
         float value;
         memcpy(&value, weights + index * 4, sizeof value);
@@ -60,8 +53,7 @@ static float reference_weight(const uint8_t *weights, uint32_t source, size_t in
     return source == WF_SOURCE_F16 ? reference_half(bits) : float_of_bits((uint32_t)bits << 16);
 }
 
-static uint32_t reference_code(const uint8_t *weights, uint32_t source, size_t index, float scale)
-{
+static uint32_t reference_code(const uint8_t *weights, uint32_t source, size_t index, float scale) {
     if (source == WF_SOURCE_CODES) {
         return weights[index];
     }
@@ -71,15 +63,12 @@ static uint32_t reference_code(const uint8_t *weights, uint32_t source, size_t i
 }
 
 /* The packed form, one code at a time. */
-static void reference_pack(const uint8_t *weights, uint32_t source, size_t rows, size_t columns, float scale,
-                           uint8_t *out)
-{
+static void reference_pack(const uint8_t *weights, uint32_t source, size_t rows, size_t columns, float scale, uint8_t *out) {
     const size_t row_bytes = (columns + 127) / 128 * 32;
     memset(out, 0, rows * row_bytes);
     for (size_t row = 0; row < rows; row++) {
         for (size_t column = 0; column < row_bytes * 4; column++) {
-            const uint32_t code =
-                column < columns ? reference_code(weights, source, row * columns + column, scale) : 1U;
+            const uint32_t code = column < columns ? reference_code(weights, source, row * columns + column, scale) : 1U;
             const size_t place = column % 128;
             uint8_t *byte = &out[row * row_bytes + column / 128 * 32 + place % 32];
             *byte = (uint8_t)(*byte | code << (place / 32 * 2));
@@ -88,8 +77,7 @@ static void reference_pack(const uint8_t *weights, uint32_t source, size_t rows,
 }
 
 /* Packs both ways and compares. `weights` may have any alignment. */
-static void compare(const uint8_t *weights, uint32_t source, size_t rows, size_t columns, float scale)
-{
+static void compare(const uint8_t *weights, uint32_t source, size_t rows, size_t columns, float scale) {
     const size_t size = rows * ((columns + 127) / 128 * 32);
     uint8_t *expected = malloc(size + 1);
     uint8_t *guarded = malloc(size + 2 * GUARD_BYTES);
@@ -102,8 +90,7 @@ static void compare(const uint8_t *weights, uint32_t source, size_t rows, size_t
     memset(guarded, GUARD_VALUE, size + 2 * GUARD_BYTES);
     reference_pack(weights, source, rows, columns, scale, expected);
     char error[ERROR_BYTES] = "";
-    const int32_t status =
-        wf_pack_rows(weights, source, rows, columns, scale, guarded + GUARD_BYTES, error, ERROR_BYTES);
+    const int32_t status = wf_pack_rows(weights, source, rows, columns, scale, guarded + GUARD_BYTES, error, ERROR_BYTES);
     CHECK(status == 0, "source %u, %zu x %zu: %s", source, rows, columns, error);
     CHECK(memcmp(guarded + GUARD_BYTES, expected, size) == 0, "source %u, %zu x %zu, scale %g", source, rows, columns,
           (double)scale);
@@ -117,8 +104,7 @@ static void compare(const uint8_t *weights, uint32_t source, size_t rows, size_t
 }
 
 /* Fills weights[count] of a source with values around `scale`, a fourth of them at the borders of rounding. */
-static void fill(uint8_t *weights, uint32_t source, size_t count, float scale, struct check_random *random)
-{
+static void fill(uint8_t *weights, uint32_t source, size_t count, float scale, struct check_random *random) {
     static const float multiples[] = {0.0F, 0.5F, 1.0F, 1.5F, 2.5F};
     for (size_t i = 0; i < count; i++) {
         const uint64_t draw = check_next(random);
@@ -147,8 +133,7 @@ static void fill(uint8_t *weights, uint32_t source, size_t count, float scale, s
 }
 
 /* Every number of columns from 1 to 300 from every source, at an odd address. */
-static void test_shapes(void)
-{
+static void test_shapes(void) {
     struct check_random random = {.state = 0x9E3779B97F4A7C15U};
     static const float scales[] = {1.0F, 0.02F, 3.5e-3F, 1e-5F, 0.75F};
     for (uint32_t source = WF_SOURCE_F32; source <= WF_SOURCE_CODES; source++) {
@@ -169,8 +154,7 @@ static void test_shapes(void)
 }
 
 /* Exact ties, their neighbours, and the extremes of float. */
-static void test_boundaries(void)
-{
+static void test_boundaries(void) {
     static const float scales[] = {1.0F, 2.0F, 0.3F, 0.1F, 0.0123456F, 1e-5F, 1e-30F, FLT_MIN, FLT_MAX, 1e-45F};
     for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
         float weights[128];
@@ -207,8 +191,7 @@ static void test_boundaries(void)
 }
 
 /* Each of the 65536 halves and bfloat16s: packed like the reference when finite, refused otherwise. */
-static void test_all_halves(void)
-{
+static void test_all_halves(void) {
     for (uint32_t source = WF_SOURCE_F16; source <= WF_SOURCE_BF16; source++) {
         uint16_t *finite = malloc(65536 * sizeof *finite);
         if (finite == NULL) {
@@ -239,8 +222,7 @@ static void test_all_halves(void)
 }
 
 /* A fault is found at every place and named. */
-static void test_faults(void)
-{
+static void test_faults(void) {
     enum { ROWS = 2, COLUMNS = 130 };
     static const float faults[] = {INFINITY, -INFINITY, NAN};
     float weights[ROWS * COLUMNS] = {0};
@@ -252,8 +234,7 @@ static void test_faults(void)
         snprintf(place, sizeof place, "row %zu, column %zu ", i / COLUMNS, i % COLUMNS);
         for (size_t f = 0; f < 3; f++) {
             weights[i] = faults[f];
-            CHECK(wf_pack_rows(weights, WF_SOURCE_F32, ROWS, COLUMNS, 1.0F, out, error, ERROR_BYTES) == -1,
-                  "weight %zu", i);
+            CHECK(wf_pack_rows(weights, WF_SOURCE_F32, ROWS, COLUMNS, 1.0F, out, error, ERROR_BYTES) == -1, "weight %zu", i);
             CHECK(check_is_line(error, ERROR_BYTES) && strstr(error, place) != NULL, "weight %zu: %s", i, error);
         }
         weights[i] = 0.0F;
@@ -264,11 +245,9 @@ static void test_faults(void)
     }
     static const float scales[] = {0.0F, -1.0F, NAN, INFINITY};
     for (size_t s = 0; s < 4; s++) {
-        CHECK(wf_pack_rows(weights, WF_SOURCE_F32, ROWS, COLUMNS, scales[s], out, error, ERROR_BYTES) == -1,
-              "scale %zu", s);
+        CHECK(wf_pack_rows(weights, WF_SOURCE_F32, ROWS, COLUMNS, scales[s], out, error, ERROR_BYTES) == -1, "scale %zu", s);
         CHECK(strstr(error, "scale") != NULL, "scale %zu: %s", s, error);
-        CHECK(wf_pack_rows(codes, WF_SOURCE_CODES, ROWS, COLUMNS, scales[s], out, error, ERROR_BYTES) == 0,
-              "codes need none");
+        CHECK(wf_pack_rows(codes, WF_SOURCE_CODES, ROWS, COLUMNS, scales[s], out, error, ERROR_BYTES) == 0, "codes need none");
     }
     CHECK(wf_pack_rows(weights, 4, ROWS, COLUMNS, 1.0F, out, error, ERROR_BYTES) == -1, "source 4");
     CHECK(strstr(error, "4 is no source") != NULL, "source 4: %s", error);
@@ -277,16 +256,14 @@ static void test_faults(void)
     CHECK(wf_pack_rows(NULL, WF_SOURCE_F32, 5, 0, 1.0F, NULL, error, ERROR_BYTES) == 0, "no columns");
 }
 
-static void test_row_bytes(void)
-{
+static void test_row_bytes(void) {
     for (uint64_t columns = 0; columns < 1000; columns++) {
         CHECK(wf_packed_row_bytes(columns) == (columns + 127) / 128 * 32, "%llu columns", (unsigned long long)columns);
     }
     CHECK(wf_packed_row_bytes(UINT64_MAX) == (UINT64_MAX / 128 + 1) * 32, "the most columns");
 }
 
-static void test_sums(void)
-{
+static void test_sums(void) {
     struct check_random random = {.state = 42};
     for (uint32_t source = WF_SOURCE_F32; source <= WF_SOURCE_BF16; source++) {
         for (size_t count = 0; count <= 1000; count += 1 + count / 7) {
@@ -301,8 +278,7 @@ static void test_sums(void)
                 expected += (double)fabsf(reference_weight(memory + 1, source, i));
             }
             const double sum = wf_sum_of_magnitudes(memory + 1, source, count);
-            CHECK(fabs(sum - expected) <= 1e-12 * expected, "source %u, %zu weights: %g, not %g", source, count, sum,
-                  expected);
+            CHECK(fabs(sum - expected) <= 1e-12 * expected, "source %u, %zu weights: %g, not %g", source, count, sum, expected);
             free(memory);
         }
     }
@@ -322,8 +298,7 @@ static void test_sums(void)
     CHECK(isnan(wf_sum_of_magnitudes(odd, 77, 3)), "an unknown source has no sum");
 }
 
-int main(void)
-{
+int main(void) {
     test_row_bytes();
     test_shapes();
     test_boundaries();

@@ -1,10 +1,10 @@
 /*
  * sampler_test.c: the choice of a token against a naive reference in double precision.
  *
- * The reference gives each token's probability by the words of wrinklefree.h and nothing else: it sorts the whole vocabulary and knows
- * no shortcut. Where one of its comparisons is too close for single precision to agree, the case says nothing and another is made.
- * Draws are tested by what they must never give and by a chi-square of what they give; seeds are fixed, so a run is the same
- * everywhere. Every kernel tier must choose the same tokens.
+ * The reference gives each token's probability by the words of wrinklefree.h and nothing else: it sorts the whole
+ * vocabulary and knows no shortcut. Where one of its comparisons is too close for single precision to agree, the case
+ * says nothing and another is made. Draws are tested by what they must never give and by a chi-square of what they
+ * give; seeds are fixed, so a run is the same everywhere. Every kernel tier must choose the same tokens.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -129,7 +129,8 @@ static void refer(struct sample *sample) {
         while (kept < count && weight[kept] >= (double)sampling->min_p)
             kept++;
         for (uint32_t i = 0; i < count; i++)
-            sample->doubtful |= weight[i] != weight[0] && fabs(weight[i] - (double)sampling->min_p) <= CLOSE * (double)sampling->min_p;
+            sample->doubtful |=
+                weight[i] != weight[0] && fabs(weight[i] - (double)sampling->min_p) <= CLOSE * (double)sampling->min_p;
         count = kept;
     }
     total = 0.0;
@@ -160,7 +161,7 @@ static uint32_t draw_by(const wf_kernels *kernels, const struct sample *sample, 
         .banned_count = sample->banned_count,
         .position = position,
     };
-    wf_sampler_scratch scratch = {weights, candidates};
+    wf_sampler_scratch scratch = {.weights = weights, .candidates = candidates};
     return wf_sample(kernels, logits, sample->vocabulary, &input, &scratch);
 }
 
@@ -205,9 +206,10 @@ static void check_draws(struct sample *sample, uint32_t draws, const char *what)
         CHECK(rest <= rest_expected + 6.0 * sqrt(rest_expected) + 6.0, "%s: %u unlikely tokens, %g expected", what, rest,
               rest_expected);
     }
-    /* The mean of chi-square is its degrees of freedom n, its deviation sqrt(2n); the tail beyond this is below 1e-6. */
+    /* The mean of chi-square is its degrees of freedom n, its deviation sqrt(2n); the tail beyond this is below 1e-4.
+     */
     const double freedom = bins > 1 ? bins - 1 : 1;
-    CHECK(chi_square < freedom + 7.0 * sqrt(2.0 * freedom) + 20.0, "%s: chi-square %g for %g degrees of freedom", what, chi_square,
+    CHECK(chi_square < freedom + 5.0 * sqrt(2.0 * freedom) + 10.0, "%s: chi-square %g for %g degrees of freedom", what, chi_square,
           freedom);
 }
 
@@ -282,8 +284,8 @@ static void make_sample(struct sample *sample, uint32_t vocabulary) {
 static void test_combinations(void) {
     static struct sample sample;
     uint32_t made = 0, doubtful = 0;
-    while (made < 1500) {
-        make_sample(&sample, made % 40 == 0 ? VOCABULARY_MAX : 1 + below(made % 2 == 0 ? 12 : 300));
+    while (made < 1200) {
+        make_sample(&sample, made % 60 == 0 ? VOCABULARY_MAX : 1 + below(made % 2 == 0 ? 12 : 300));
         refer(&sample);
         if (sample.doubtful) {
             doubtful++;
@@ -380,15 +382,15 @@ static void test_ties(void) {
         sample.sampling.top_p = 1.0f;
         refer(&sample);
         CHECK(sample.probability[vocabulary - 1] > 0.0, "the reference");
-        check_draws(&sample, 3000, "all equal, min_p 1");
+        check_draws(&sample, 1000, "all equal, min_p 1");
         sample.sampling.top_k = (vocabulary + 1) / 2;
         refer(&sample);
-        check_draws(&sample, 3000, "all equal, top_k");
+        check_draws(&sample, 1000, "all equal, top_k");
         sample.sampling.top_k = 0;
         sample.sampling.top_p = 0.3337f;
         refer(&sample);
         if (!sample.doubtful)
-            check_draws(&sample, 3000, "all equal, top_p");
+            check_draws(&sample, 1000, "all equal, top_p");
     }
 }
 
@@ -396,7 +398,7 @@ static void test_extremes(void) {
     static struct sample sample;
     static const float values[] = {1e30f, -1e30f, -INFINITY, 0.0f, 3e38f, -3e38f, 1e-40f, -1e-40f};
     static const float temperatures[] = {0.0f, 1e-45f, 1e-38f, 1e-30f, 1e-10f, 1e-3f, 1.0f, 100.0f};
-    for (uint32_t round = 0; round < 2000; round++) {
+    for (uint32_t round = 0; round < 1200; round++) {
         make_sample(&sample, 1 + below(40));
         bool possible = false;
         for (uint32_t token = 0; token < sample.vocabulary; token++)
@@ -456,7 +458,8 @@ static void test_distribution(void) {
     static const struct {
         float temperature, top_p, min_p;
         uint32_t top_k;
-    } shapes[] = {{1.0f, 1.0f, 0.0f, 0}, {0.7f, 0.95f, 0.0f, 0}, {0.8f, 0.9f, 0.0f, 40}, {1.2f, 1.0f, 0.05f, 0}, {1.5f, 0.99f, 0.02f, 100}};
+    } shapes[] = {
+        {1.0f, 1.0f, 0.0f, 0}, {0.7f, 0.95f, 0.0f, 0}, {0.8f, 0.9f, 0.0f, 40}, {1.2f, 1.0f, 0.05f, 0}, {1.5f, 0.99f, 0.02f, 100}};
     for (uint32_t round = 0; round < 10; round++) {
         const size_t shape = round % 5;
         do {
@@ -469,12 +472,14 @@ static void test_distribution(void) {
             sample.sampling.top_k = shapes[shape].top_k;
             refer(&sample);
         } while (sample.doubtful);
-        check_draws(&sample, 3000, "a large vocabulary");
+        check_draws(&sample, 1500, "a large vocabulary");
     }
     sample = (struct sample){.vocabulary = 5, .sampling = neutral, .logits = {0.0f, 0.5f, 1.0f, -1.0f, -3.0f}};
     refer(&sample);
-    for (uint32_t i = 0; i < 4; i++)
-        check_draws(&sample, 40000, "five tokens");
+    check_draws(&sample, 200000, "five tokens");
+    sample.sampling.temperature = 1.6f;
+    refer(&sample);
+    check_draws(&sample, 200000, "five tokens, temperature 1.6");
 }
 
 /* The draw depends on seed and position, on both, and on nothing else. */
@@ -556,8 +561,8 @@ static void test_check(void) {
         }
     }
     wf_sampling sampling = neutral;
-    sampling.max_tokens = 0;
-    CHECK(wf_check_sampling(&sampling, NULL, 0) == -1, "max_tokens 0");
+    sampling.scope = UINT64_C(1) << 63;
+    CHECK(wf_check_sampling(&sampling, NULL, 0) == -1, "a scope of 64 bits");
 }
 
 int main(void) {

@@ -6,8 +6,19 @@
  */
 
 import { closeSync } from "node:fs";
-import { checked, cString, library, type Pointer, packStruct } from "./library.ts";
-import { EVENT_TOKEN, layouts, REASON_CANCELLED, REASON_LENGTH, REASON_STOP } from "./symbols.ts";
+import { checked, cString, library, type Pointer, packStruct, readNumber } from "./library.ts";
+import {
+  EVENT_ALTERNATIVE,
+  EVENT_DONE,
+  EVENT_PROGRESS,
+  EVENT_PROMPT,
+  KV_KIND_F32,
+  KV_KIND_Q8,
+  layouts,
+  REASON_CANCELLED,
+  REASON_LENGTH,
+  REASON_STOP,
+} from "./symbols.ts";
 
 /** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
 export interface Sampling {
@@ -21,8 +32,16 @@ export interface Sampling {
   maxTokens: number;
   minTokens: number;
   ignoreEos: boolean;
+  /** Whether tokens come with their log-probability in the model's own distribution, before penalties. */
+  logprobs: boolean;
+  /** Likeliest tokens that come with each, 0 to 20. */
+  topLogprobs: number;
+  /** Whether the prompt's tokens are reported with theirs as well, from the second one on. */
+  promptLogprobs: boolean;
   /** 0 to 2^64 − 1. */
   seed: bigint;
+  /** Below 2^63. Only requests of one scope share what was computed for equal prefixes of their prompts. */
+  scope: bigint;
   /** Tokens that end the answer beside the model's own end-of-text tokens. */
   stopIds: number[];
   /** Added to the logits of these tokens. */
@@ -42,7 +61,11 @@ export function defaultSampling(maxTokens: number): Sampling {
     maxTokens,
     minTokens: 0,
     ignoreEos: false,
+    logprobs: false,
+    topLogprobs: 0,
+    promptLogprobs: false,
     seed: 0n,
+    scope: 0n,
     stopIds: [],
     logitBias: new Map(),
   };
@@ -53,10 +76,25 @@ export const KV_VALUE_BYTES = 4;
 
 export type FinishReason = "stop" | "length" | "cancelled";
 
-/** Something that happened to a request; times are in milliseconds since it was submitted. The last event is the only "done". */
+/** A token that could stand in a place, and its log-probability there. */
+export interface TokenLogprob {
+  token: number;
+  /** Natural logarithm; 0 when the request did not ask for log-probabilities. */
+  logprob: number;
+}
+
+/**
+ * Something that happened to a request; times are in milliseconds since it was submitted. "progress" says how many of the prompt's
+ * tokens are computed, and how many of those were found in the prefix cache; "prompt" scores one token of the prompt. `top` holds
+ * the likeliest tokens in the place, best first. The last event is the only "done".
+ */
 export type EngineEvent =
-  | { kind: "token"; token: number; elapsedMs: number }
+  | ({ kind: "token" | "prompt"; top: TokenLogprob[]; elapsedMs: number } & TokenLogprob)
+  | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
   | { kind: "done"; reason: FinishReason; elapsedMs: number };
+
+/** What an engine is doing and has done; see wf_engine_stats in wrinklefree.h. */
+export type EngineStats = Record<keyof typeof layouts.wf_engine_stats.fields, number>;
 
 /** A packed model, open in the library. Immutable; may serve any number of engines. */
 export class Model {
@@ -129,6 +167,8 @@ export class Model {
   }
 }
 
+export type KvKind = "f32" | "q8";
+
 /** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
 export interface EngineOptions {
   threads: number;
@@ -136,18 +176,42 @@ export interface EngineOptions {
   context: number;
   kvTokens: number;
   batchTokens: number;
+  /** How keys and values are stored: exactly, or in a quarter of the memory with slightly other logits. Absent: "f32". */
+  kvKind?: KvKind;
   /** Cores to pin the threads to; empty: none. */
   cpus: number[];
 }
 
+type TokenEvent = Extract<EngineEvent, { kind: "token" | "prompt" }>;
+
 /** One request's events between the engine and its consumer. At most one per token and an end: bounded by the context. */
 class EventQueue {
   private readonly waiting: EngineEvent[] = [];
+  private incomplete: { event: TokenEvent; missing: number } | undefined;
   private wake: (() => void) | undefined;
 
   push(event: EngineEvent): void {
     this.waiting.push(event);
     this.wake?.();
+  }
+
+  /** Adds a token whose `alternatives` follow one by one; it is handed out when the last of them is there. */
+  pushToken(event: TokenEvent, alternatives: number): void {
+    this.incomplete = { event, missing: alternatives };
+    this.releaseIfComplete();
+  }
+
+  addAlternative(alternative: TokenLogprob): void {
+    if (this.incomplete === undefined) return;
+    this.incomplete.event.top.push(alternative);
+    this.incomplete.missing--;
+    this.releaseIfComplete();
+  }
+
+  private releaseIfComplete(): void {
+    if (this.incomplete?.missing !== 0) return;
+    this.push(this.incomplete.event);
+    this.incomplete = undefined;
   }
 
   async next(): Promise<EngineEvent> {
@@ -195,7 +259,7 @@ export class Engine {
       context: options.context,
       kv_tokens: options.kvTokens,
       batch_tokens: options.batchTokens,
-      reserved: 0,
+      kv_kind: options.kvKind === "q8" ? KV_KIND_Q8 : KV_KIND_F32,
     });
     const cpus = Uint32Array.from(options.cpus);
     return new Engine(
@@ -226,7 +290,12 @@ export class Engine {
       max_tokens: sampling.maxTokens,
       min_tokens: sampling.minTokens,
       ignore_eos: sampling.ignoreEos ? 1 : 0,
+      logprobs: sampling.logprobs ? 1 : 0,
+      top_logprobs: sampling.logprobs || sampling.promptLogprobs ? sampling.topLogprobs : 0,
+      prompt_logprobs: sampling.promptLogprobs ? 1 : 0,
+      reserved: 0,
       seed: sampling.seed,
+      scope: sampling.scope,
     });
     const stopIds = Uint32Array.from(sampling.stopIds);
     const biasIds = Uint32Array.from(sampling.logitBias.keys());
@@ -251,6 +320,16 @@ export class Engine {
     const queue = new EventQueue();
     this.requests.set(request, queue);
     return this.events(request, queue, signal);
+  }
+
+  /** What the engine is doing and has done. */
+  stats(): EngineStats {
+    const { size, fields } = layouts.wf_engine_stats;
+    const bytes = new Uint8Array(size);
+    library().wf_engine_read_stats(this.handle, bytes);
+    return Object.fromEntries(
+      Object.entries(fields).map(([name, field]) => [name, readNumber(bytes, field.offset, field.type)]),
+    ) as EngineStats;
   }
 
   /** Cancels what runs, stops the threads and frees the memory. */
@@ -297,13 +376,26 @@ export class Engine {
     const view = new DataView(this.drained.buffer);
     const count = library().wf_engine_drain(this.handle, this.drained, DRAIN_CAPACITY);
     for (let offset = 0; offset < count * size; offset += size) {
-      const queue = this.requests.get(view.getUint32(offset + fields.request.offset, true));
+      const field = (name: "request" | "kind" | "token" | "reason" | "count") =>
+        view.getUint32(offset + fields[name].offset, true);
+      const queue = this.requests.get(field("request"));
+      const token = field("token");
+      const logprob = view.getFloat32(offset + fields.logprob.offset, true);
       const elapsedMs = view.getFloat64(offset + fields.elapsed_ms.offset, true);
-      if (view.getUint32(offset + fields.kind.offset, true) === EVENT_TOKEN) {
-        queue?.push({ kind: "token", token: view.getUint32(offset + fields.token.offset, true), elapsedMs });
-      } else {
-        const reason = finishReasons[view.getUint32(offset + fields.reason.offset, true)] ?? "cancelled";
-        queue?.push({ kind: "done", reason, elapsedMs });
+      switch (field("kind")) {
+        case EVENT_DONE:
+          queue?.push({ kind: "done", reason: finishReasons[field("reason")] ?? "cancelled", elapsedMs });
+          break;
+        case EVENT_PROGRESS:
+          queue?.push({ kind: "progress", computed: token, cached: field("count"), elapsedMs });
+          break;
+        case EVENT_ALTERNATIVE:
+          queue?.addAlternative({ token, logprob });
+          break;
+        default: {
+          const kind = field("kind") === EVENT_PROMPT ? "prompt" : "token";
+          queue?.pushToken({ kind, token, logprob, top: [], elapsedMs }, field("count"));
+        }
       }
     }
   }

@@ -117,6 +117,14 @@ export function packStruct<L extends Layout>(
   return new Uint8Array(view.buffer);
 }
 
+/** The number at an offset of a struct's bytes. */
+export function readNumber(bytes: Uint8Array, offset: number, type: keyof typeof writers): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  if (type === "u64") return Number(view.getBigUint64(offset, true));
+  if (type === "u32") return view.getUint32(offset, true);
+  return type === "f32" ? view.getFloat32(offset, true) : view.getFloat64(offset, true);
+}
+
 /**
  * The name of the kernel tier in use.
  *

@@ -1,12 +1,18 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
 export const SOURCE_CODES = 3;
+export const KV_KIND_F32 = 0;
+export const KV_KIND_Q8 = 1;
 export const EVENT_TOKEN = 1;
 export const EVENT_DONE = 2;
+export const EVENT_PROGRESS = 3;
+export const EVENT_PROMPT = 4;
+export const EVENT_ALTERNATIVE = 5;
+export const TOP_LOGPROBS_MAX = 20;
 export const REASON_STOP = 1;
 export const REASON_LENGTH = 2;
 export const REASON_CANCELLED = 3;
@@ -29,6 +35,7 @@ export const symbols = {
   },
   wf_engine_cancel: { args: ["ptr", "u32"], returns: "void" },
   wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
+  wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
   wf_machine_read_bandwidth: { args: ["u32", "buffer", "u32"], returns: "f64" },
   wf_machine_multiply_adds: { args: ["u32", "buffer", "u32"], returns: "f64" },
@@ -47,11 +54,11 @@ export const layouts = {
       context: { offset: 8, type: "u32" },
       kv_tokens: { offset: 12, type: "u32" },
       batch_tokens: { offset: 16, type: "u32" },
-      reserved: { offset: 20, type: "u32" },
+      kv_kind: { offset: 20, type: "u32" },
     },
   },
   wf_sampling: {
-    size: 48,
+    size: 72,
     fields: {
       temperature: { offset: 0, type: "f32" },
       top_p: { offset: 4, type: "f32" },
@@ -63,17 +70,42 @@ export const layouts = {
       max_tokens: { offset: 28, type: "u32" },
       min_tokens: { offset: 32, type: "u32" },
       ignore_eos: { offset: 36, type: "u32" },
-      seed: { offset: 40, type: "u64" },
+      logprobs: { offset: 40, type: "u32" },
+      top_logprobs: { offset: 44, type: "u32" },
+      prompt_logprobs: { offset: 48, type: "u32" },
+      reserved: { offset: 52, type: "u32" },
+      seed: { offset: 56, type: "u64" },
+      scope: { offset: 64, type: "u64" },
     },
   },
   wf_event: {
-    size: 24,
+    size: 32,
     fields: {
       request: { offset: 0, type: "u32" },
       kind: { offset: 4, type: "u32" },
       token: { offset: 8, type: "u32" },
       reason: { offset: 12, type: "u32" },
-      elapsed_ms: { offset: 16, type: "f64" },
+      count: { offset: 16, type: "u32" },
+      logprob: { offset: 20, type: "f32" },
+      elapsed_ms: { offset: 24, type: "f64" },
+    },
+  },
+  wf_engine_stats: {
+    size: 80,
+    fields: {
+      running: { offset: 0, type: "u32" },
+      waiting: { offset: 4, type: "u32" },
+      blocks: { offset: 8, type: "u32" },
+      blocks_used: { offset: 12, type: "u32" },
+      blocks_cached: { offset: 16, type: "u32" },
+      reserved: { offset: 20, type: "u32" },
+      prompt_tokens: { offset: 24, type: "u64" },
+      cached_tokens: { offset: 32, type: "u64" },
+      generated_tokens: { offset: 40, type: "u64" },
+      steps: { offset: 48, type: "u64" },
+      pauses: { offset: 56, type: "u64" },
+      step_ms: { offset: 64, type: "f64" },
+      busy_ms: { offset: 72, type: "f64" },
     },
   },
 } as const;

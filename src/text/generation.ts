@@ -19,6 +19,8 @@ export interface TextGenerator {
 /** What one answer cost. */
 export interface Counts {
   promptTokens: number;
+  /** Of those, found in the prefix cache. */
+  cachedTokens: number;
   /** Tokens generated, the one that ended the answer included. */
   completionTokens: number;
   /** Milliseconds from submitting to the first token; 0 when there was none. */
@@ -51,7 +53,13 @@ export async function* generate(
   const endIds = new Set([...sampling.stopIds, ...(sampling.ignoreEos ? [] : generator.config.eosTokenIds)]);
   const detokenizer = new Detokenizer(generator.tokenizer);
   const stops = new StopStrings(request.stops);
-  const counts: Counts = { promptTokens: request.prompt.length, completionTokens: 0, firstTokenMs: 0, totalMs: 0 };
+  const counts: Counts = {
+    promptTokens: request.prompt.length,
+    cachedTokens: 0,
+    completionTokens: 0,
+    firstTokenMs: 0,
+    totalMs: 0,
+  };
   let reason: FinishReason = "cancelled";
   for await (const event of generator.engine.generate(Uint32Array.from(request.prompt), sampling, request.signal)) {
     counts.totalMs = event.elapsedMs;
@@ -59,6 +67,8 @@ export async function* generate(
       reason = event.reason;
       continue;
     }
+    if (event.kind === "progress") counts.cachedTokens = event.cached;
+    if (event.kind !== "token") continue;
     if (counts.completionTokens++ === 0) {
       counts.firstTokenMs = event.elapsedMs;
       request.onStart?.();

@@ -1,0 +1,317 @@
+/*
+ * engine.c: the engine's life: one thread that owns all inference state, and the ways in which others reach it.
+ *
+ * Clients queue requests, cancel them and drain events; each of these holds the lock for a memory copy. The thread goes round: take in
+ * what arrived, plan a step, compute it without the lock, deliver. When there is nothing to do, or no room for events because nobody
+ * drains them, it sleeps.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cpu.h"
+#include "error.h"
+
+#define DEFAULT_BATCH_TOKENS 64
+#define BATCH_TOKENS_MAX 4096U
+/* Requests that wait at once; the server's own queue limit is far lower. */
+#define WAITING_MAX 65536U
+/* The ring holds at least so many events, and those of several steps. */
+#define EVENTS_MIN 16384U
+#define STEPS_OF_EVENTS 4U
+
+/* ---- Events; the lock is held ---- */
+
+/* The most events of one step: a place of a sequence has its token and the alternatives; beside it a sequence has its beginning, its
+ * progress and its end. */
+static uint32_t events_of_a_step(uint32_t max_sequences, uint32_t max_rows) {
+    return (max_rows + max_sequences) * (1 + WF_TOP_LOGPROBS_MAX) + 4 * max_sequences;
+}
+
+bool wf_has_room_for_a_step(const wf_engine *engine) {
+    /* Twice: once for the step, and once for the requests that come and go before it. */
+    return engine->event_capacity - engine->events_count >= 2 * events_of_a_step(engine->max_sequences, engine->max_rows);
+}
+
+void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event) {
+    event.request = sequence->id;
+    event.elapsed_ms = wf_now_ms() - sequence->submitted_ms;
+    engine->events[(engine->events_first + engine->events_count++) % engine->event_capacity] = event;
+}
+
+static void ring_doorbell(wf_engine *engine) {
+    if (engine->events_count == 0 || engine->bell_rung)
+        return;
+    engine->bell_rung = true;
+    /* A full or closed socket is no fault: the other end has a byte to read, or has left. */
+    ssize_t ignored = send(engine->bell, "!", 1, MSG_NOSIGNAL);
+    (void)ignored;
+}
+
+/* ---- The thread ---- */
+
+static void *run_engine(void *argument) {
+    wf_engine *engine = argument;
+    if (engine->first_core != UINT32_MAX)
+        wf_pin_thread(engine->first_core);
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->stopping) {
+        if (wf_has_room_for_a_step(engine))
+            wf_schedule_arrivals(engine);
+        if (engine->running_count == 0 || !wf_has_room_for_a_step(engine)) {
+            ring_doorbell(engine);
+            pthread_cond_wait(&engine->wake, &engine->lock);
+            continue;
+        }
+        wf_plan_step(engine);
+        ring_doorbell(engine);
+        pthread_mutex_unlock(&engine->lock);
+
+        const double started_ms = wf_now_ms();
+        wf_compute_step(engine);
+
+        pthread_mutex_lock(&engine->lock);
+        engine->stats.step_ms = wf_now_ms() - started_ms;
+        engine->stats.busy_ms += engine->stats.step_ms;
+        engine->stats.steps++;
+        wf_deliver_step(engine);
+        ring_doorbell(engine);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+/* ---- Making and ending an engine ---- */
+
+static int open_doorbell(wf_engine *engine, char *error, uint32_t error_size) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+        return wf_fail(error, error_size, "no socket pair for the engine's events: %s", strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        (void)fcntl(ends[i], F_SETFL, O_NONBLOCK);
+        (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    }
+    engine->doorbell = ends[0];
+    engine->bell = ends[1];
+    return 0;
+}
+
+static int check_options(const wf_config *config, wf_engine_options *options, char *error, uint32_t error_size) {
+    if (options->threads < 1 || options->threads > WF_THREADS_MAX)
+        return wf_fail(error, error_size, "%u threads asked for; 1 to %u can be had", options->threads, WF_THREADS_MAX);
+    if (options->max_sequences < 1 || options->max_sequences > WF_SEQUENCES_MAX)
+        return wf_fail(error, error_size, "%u sequences asked for; 1 to %u can run together", options->max_sequences,
+                       WF_SEQUENCES_MAX);
+    if (options->context == 0)
+        options->context = config->context;
+    if (options->context < 2 || options->context > config->context)
+        return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
+                       config->context);
+    if (options->batch_tokens == 0)
+        options->batch_tokens = DEFAULT_BATCH_TOKENS;
+    if (options->batch_tokens > BATCH_TOKENS_MAX)
+        return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
+    if (options->kv_kind > WF_KV_KIND_Q8)
+        return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
+    const uint64_t all = (uint64_t)options->context * options->max_sequences;
+    if (options->kv_tokens == 0)
+        options->kv_tokens = all < UINT32_MAX - WF_KV_BLOCK ? (uint32_t)all : UINT32_MAX - WF_KV_BLOCK;
+    if (options->kv_tokens < options->context)
+        return wf_fail(error, error_size, "a KV cache of %u tokens can't hold one context of %u", options->kv_tokens,
+                       options->context);
+    return 0;
+}
+
+static bool allocate(wf_engine *engine) {
+    const uint32_t sequences = engine->max_sequences, vocabulary = engine->model->config.vocabulary;
+    engine->event_capacity = STEPS_OF_EVENTS * events_of_a_step(sequences, engine->max_rows);
+    engine->event_capacity = engine->event_capacity > EVENTS_MIN ? engine->event_capacity : EVENTS_MIN;
+    engine->running = calloc(sequences, sizeof *engine->running);
+    engine->events = calloc(engine->event_capacity, sizeof *engine->events);
+    engine->rows = calloc(engine->max_rows, sizeof *engine->rows);
+    engine->answers = calloc(sequences, sizeof *engine->answers);
+    engine->scores = calloc(engine->max_rows, sizeof *engine->scores);
+    engine->scratch = calloc(sequences, sizeof *engine->scratch);
+    if (!engine->running || !engine->events || !engine->rows || !engine->answers || !engine->scores || !engine->scratch)
+        return false;
+    for (uint32_t i = 0; i < sequences; i++) {
+        engine->scratch[i].weights = calloc(vocabulary, sizeof(float));
+        engine->scratch[i].original = calloc(vocabulary, sizeof(float));
+        engine->scratch[i].candidates = calloc(vocabulary, sizeof(wf_candidate));
+        if (!engine->scratch[i].weights || !engine->scratch[i].original || !engine->scratch[i].candidates)
+            return false;
+    }
+    return true;
+}
+
+wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *given, const uint32_t *cpus, uint32_t cpu_count,
+                            char *error, uint32_t error_size) {
+    wf_engine_options options = *given;
+    const wf_kernels *kernels = wf_kernels_active();
+    if (kernels == NULL) {
+        wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
+                getenv("WRINKLEFREE_CPU"));
+        return NULL;
+    }
+    if (check_options(&model->config, &options, error, error_size) != 0)
+        return NULL;
+
+    wf_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        wf_fail(error, error_size, "no memory for the engine");
+        return NULL;
+    }
+    engine->model = model;
+    engine->kernels = kernels;
+    engine->max_sequences = options.max_sequences;
+    engine->context = options.context;
+    engine->batch_tokens = options.batch_tokens;
+    engine->max_rows = options.batch_tokens + options.max_sequences;
+    engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
+    engine->doorbell = engine->bell = -1;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->wake, NULL);
+    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
+        wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
+                options.threads);
+        goto failed;
+    }
+    /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
+    const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
+    engine->stats.blocks = blocks;
+    if (wf_kv_create(&engine->cache, &model->config, options.kv_kind == WF_KV_KIND_Q8 ? WF_KV_Q8 : WF_KV_F32, blocks, error,
+                     error_size) != 0)
+        goto failed;
+    engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
+                                        options.context, error, error_size);
+    if (engine->forward == NULL || open_doorbell(engine, error, error_size) != 0)
+        goto failed;
+
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the host program's business */
+    engine->thread_started = pthread_create(&engine->thread, NULL, run_engine, engine) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (engine->thread_started)
+        return engine;
+    close(engine->doorbell); /* its owner never learns of it */
+    wf_fail(error, error_size, "the engine's thread can't be started");
+failed:
+    wf_engine_destroy(engine);
+    return NULL;
+}
+
+int32_t wf_engine_doorbell(wf_engine *engine) { return engine->doorbell; }
+
+void wf_engine_destroy(wf_engine *engine) {
+    if (engine == NULL)
+        return;
+    if (engine->thread_started) {
+        pthread_mutex_lock(&engine->lock);
+        engine->stopping = true;
+        pthread_cond_signal(&engine->wake);
+        pthread_mutex_unlock(&engine->lock);
+        pthread_join(engine->thread, NULL);
+    }
+    for (uint32_t i = 0; i < engine->running_count; i++)
+        wf_sequence_destroy(engine->running[i]);
+    while (engine->waiting != NULL) {
+        wf_sequence *next = engine->waiting->next;
+        wf_sequence_destroy(engine->waiting);
+        engine->waiting = next;
+    }
+    wf_forward_destroy(engine->forward);
+    wf_kv_destroy(&engine->cache);
+    wf_pool_destroy(engine->pool);
+    for (uint32_t i = 0; engine->scratch != NULL && i < engine->max_sequences; i++) {
+        free(engine->scratch[i].weights);
+        free(engine->scratch[i].original);
+        free(engine->scratch[i].candidates);
+    }
+    if (engine->bell >= 0)
+        close(engine->bell);
+    free(engine->running);
+    free(engine->events);
+    free(engine->rows);
+    free(engine->answers);
+    free(engine->scores);
+    free(engine->scratch);
+    pthread_cond_destroy(&engine->wake);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+/* ---- Requests ---- */
+
+uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
+                          const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
+                          uint32_t bias_count, char *error, uint32_t error_size) {
+    const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
+    if (wf_check_request(&engine->model->config, engine->context, &request, error, error_size) != 0)
+        return 0;
+    wf_sequence *sequence = wf_sequence_create(&engine->model->config, engine->context, &request);
+    if (sequence == NULL) {
+        wf_fail(error, error_size, "no memory for another request");
+        return 0;
+    }
+    pthread_mutex_lock(&engine->lock);
+    if (engine->waiting_count >= WAITING_MAX) {
+        pthread_mutex_unlock(&engine->lock);
+        wf_sequence_destroy(sequence);
+        wf_fail(error, error_size, "%u requests wait already; try again later", WAITING_MAX);
+        return 0;
+    }
+    engine->last_id = engine->last_id == UINT32_MAX ? 1 : engine->last_id + 1;
+    const uint32_t id = sequence->id = engine->last_id;
+    if (engine->waiting_last != NULL)
+        engine->waiting_last->next = sequence;
+    else
+        engine->waiting = sequence;
+    engine->waiting_last = sequence;
+    engine->waiting_count++;
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->lock);
+    return id;
+}
+
+void wf_engine_cancel(wf_engine *engine, uint32_t request) {
+    pthread_mutex_lock(&engine->lock);
+    for (uint32_t i = 0; i < engine->running_count; i++)
+        if (engine->running[i]->id == request)
+            engine->running[i]->cancelled = true;
+    for (wf_sequence *waiting = engine->waiting; waiting != NULL; waiting = waiting->next)
+        if (waiting->id == request)
+            waiting->cancelled = true;
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity) {
+    pthread_mutex_lock(&engine->lock);
+    const uint32_t count = engine->events_count < capacity ? engine->events_count : capacity;
+    for (uint32_t i = 0; i < count; i++)
+        events[i] = engine->events[(engine->events_first + i) % engine->event_capacity];
+    engine->events_first = (engine->events_first + count) % engine->event_capacity;
+    engine->events_count -= count;
+    engine->bell_rung = false;
+    ring_doorbell(engine); /* when more wait than fitted */
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->lock);
+    return count;
+}
+
+void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
+    pthread_mutex_lock(&engine->lock);
+    *stats = engine->stats;
+    stats->running = engine->running_count;
+    stats->waiting = engine->waiting_count;
+    stats->blocks_cached = engine->cache.unused_count;
+    stats->blocks_used = engine->cache.blocks - engine->cache.free_count - engine->cache.unused_count;
+    pthread_mutex_unlock(&engine->lock);
+}

@@ -1,0 +1,94 @@
+/*
+ * engine.h: what an engine consists of, for the files that make it up: engine.c (its life, the queue and the events) and
+ * scheduler.c (what it does in a step).
+ *
+ * The lock guards what several threads touch: the waiting list, the running list, cancellations, events, statistics. All else belongs
+ * to the engine's thread. The thread holds the lock while it decides, and gives it up while it computes.
+ */
+#ifndef WF_ENGINE_H
+#define WF_ENGINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "forward.h"
+#include "kv_cache.h"
+#include "logprobs.h"
+#include "sampler.h"
+#include "sequence.h"
+#include "threads.h"
+#include "wrinklefree.h"
+
+/* The most sequences of an engine. */
+#define WF_SEQUENCES_MAX 256U
+
+/* What a step found out about one row that wanted logits. */
+typedef struct wf_answer {
+    wf_sequence *sequence;
+    uint32_t row;                 /* in the batch */
+    uint32_t token;               /* chosen; for a prompt's row the prompt's own next token */
+    float logprob;                /* of that token */
+    wf_distribution distribution; /* when the request asked for log-probabilities */
+} wf_answer;
+
+struct wf_engine {
+    const wf_model *model;
+    const wf_kernels *kernels;
+    uint32_t max_sequences, context, batch_tokens;
+    uint32_t max_rows;   /* of a batch: batch_tokens + max_sequences */
+    uint32_t first_core; /* to pin the engine's thread to, or UINT32_MAX */
+
+    pthread_t thread;
+    bool thread_started;
+    int bell; /* the engine's end of the doorbell */
+    int doorbell;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* something was submitted, cancelled or drained, or the engine is to stop */
+    bool stopping;
+    uint32_t last_id;
+    wf_sequence *waiting, *waiting_last; /* in the order in which they are to run */
+    uint32_t waiting_count;
+    wf_sequence **running; /* [max_sequences], running_count of them, oldest first */
+    uint32_t running_count;
+    wf_event *events; /* [event_capacity] a ring */
+    uint32_t event_capacity, events_first, events_count;
+    bool bell_rung; /* since the last drain */
+    wf_engine_stats stats;
+
+    /* The engine thread's own: */
+    wf_pool *pool;
+    wf_kv_cache cache;
+    wf_forward *forward;
+    wf_row *rows; /* [max_rows], row_count of them */
+    uint32_t row_count;
+    wf_answer *answers; /* [max_sequences] tokens to be chosen, answer_count of them */
+    uint32_t answer_count;
+    wf_answer *scores; /* [max_rows] prompt tokens to be scored, score_count of them */
+    uint32_t score_count;
+    wf_sampler_scratch *scratch; /* [max_sequences] */
+};
+
+/* ---- scheduler.c; the lock is held unless said otherwise ---- */
+
+/* Ends cancelled requests, and admits waiting ones while there is a place and memory for them. */
+void wf_schedule_arrivals(wf_engine *engine);
+
+/* Decides what the coming step computes, and fills rows, answers and scores. */
+void wf_plan_step(wf_engine *engine);
+
+/* Computes it. Without the lock. */
+void wf_compute_step(wf_engine *engine);
+
+/* Appends and reports what came out. */
+void wf_deliver_step(wf_engine *engine);
+
+/* ---- engine.c; the lock is held ---- */
+
+/* Whether the events of one step fit into the ring, whatever they are. */
+bool wf_has_room_for_a_step(const wf_engine *engine);
+
+/* Puts an event of a sequence into the ring; its request and time are filled in. */
+void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event);
+
+#endif
