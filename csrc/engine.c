@@ -117,6 +117,8 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
         options->batch_tokens = DEFAULT_BATCH_TOKENS;
     if (options->batch_tokens > BATCH_TOKENS_MAX)
         return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
+    if (options->head > WF_HEAD_EXACT || options->reserved != 0)
+        return wf_fail(error, error_size, "%u is no kind of head; use one of WF_HEAD_…", options->head);
     if (options->kv_kind > WF_KV_KIND_Q8)
         return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
     const uint64_t all = (uint64_t)options->context * options->max_sequences;
@@ -191,6 +193,8 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
                                         options.context, error, error_size);
     if (engine->forward == NULL || open_doorbell(engine, error, error_size) != 0)
+        goto failed;
+    if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
         goto failed;
 
     sigset_t all, before;

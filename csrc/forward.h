@@ -31,8 +31,20 @@ void wf_forward_destroy(wf_forward *forward);
 /* Runs `count` rows through all layers: their keys and values are stored, their hidden states kept for wf_forward_logits. */
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
 
-/* The logits of `count` rows of the last batch, given by their indices: [count][vocabulary], the caller's to change until the next
- * call. */
-float *wf_forward_logits(wf_forward *forward, const uint32_t *indices, uint32_t count);
+/* What is needed of a row's logits. Where only the likeliest are, the head can be screened: the others' logits become −∞. */
+typedef struct wf_logits_request {
+    uint32_t row;   /* of the last batch */
+    uint32_t most;  /* the logits of the `most` likeliest tokens are needed; 0: all logits */
+    float distance; /* and of all that are at most so far below the largest; at least 0 */
+} wf_logits_request;
+
+/* The most that a screened head looks for. */
+#define WF_SCREENED_MOST 64U
+
+/* Makes wf_forward_logits screen the head where it may. Returns 0, or -1 with `error`. */
+int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size);
+
+/* The logits of `count` rows of the last batch: [count][vocabulary], the caller's to change until the next call. */
+float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count);
 
 #endif

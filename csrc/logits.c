@@ -45,13 +45,14 @@ int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t 
             table[i] = wf_kv_take(&cache);
         for (uint32_t start = 0; start < count; start += CHUNK) {
             wf_row rows[CHUNK];
-            uint32_t indices[CHUNK], chunk = 0;
+            wf_logits_request requests[CHUNK];
+            uint32_t chunk = 0;
             for (; chunk < CHUNK && start + chunk < count; chunk++) {
                 rows[chunk] = (wf_row){tokens[start + chunk], start + chunk, table};
-                indices[chunk] = chunk;
+                requests[chunk] = (wf_logits_request){.row = chunk};
             }
             wf_forward_run(forward, rows, chunk);
-            memcpy(logits + (size_t)start * vocabulary, wf_forward_logits(forward, indices, chunk),
+            memcpy(logits + (size_t)start * vocabulary, wf_forward_logits(forward, requests, chunk),
                    (size_t)chunk * vocabulary * sizeof *logits);
         }
         result = 0;

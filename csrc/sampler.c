@@ -151,9 +151,12 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         if (logits[token] > -INFINITY)
             candidates[count++] = (wf_candidate){logits[token], scratch->weights[token], token};
 
-    if (sampling->top_k != 0 && sampling->top_k < count) {
-        select_top(candidates, count, sampling->top_k);
-        count = sampling->top_k;
+    if (sampling->top_k != 0) {
+        if (sampling->top_k < count) {
+            select_top(candidates, count, sampling->top_k);
+            count = sampling->top_k;
+        }
+        /* Sorted even when nothing was dropped: the draw goes through them in this order, however many a screened head left out. */
         qsort(candidates, count, sizeof *candidates, by_rank);
     }
     if (sampling->top_p < 1.0f)

@@ -13,6 +13,7 @@
  * request has in common with it, copied. One whose prompt is just being computed by another waits for that, so the choices of one
  * request, or many requests with one system prompt, compute it once.
  */
+#include <math.h>
 #include <string.h>
 
 #include "engine.h"
@@ -310,22 +311,44 @@ static void score(void *context, uint32_t index) {
     answer->logprob = logits[answer->token] - answer->distribution.offset;
 }
 
+/* What a sequence's sampling needs of the logits of its next token. Where only the likeliest tokens matter, before penalties and biases
+ * as after, the others need not be known. */
+static wf_logits_request logits_needed(const wf_answer *answer) {
+    const wf_sequence *sequence = answer->sequence;
+    const wf_sampling *sampling = &sequence->sampling;
+    const bool is_plain = !sampling->logprobs && sequence->bias_count == 0 && sequence->seen_bits == NULL &&
+                          sequence->count - sequence->prompt_count >= sampling->min_tokens;
+    wf_logits_request request = {.row = answer->row};
+    if (!is_plain)
+        return request;
+    if (sampling->temperature == 0.0f)
+        request.most = 1;
+    else if (sampling->top_k > 0)
+        request.most = sampling->top_k;
+    else if (sampling->min_p > 0.0f && sampling->top_p == 1.0f) {
+        /* exp(−d / temperature) = min_p, and a little more. */
+        request.most = 1;
+        request.distance = -logf(sampling->min_p) * sampling->temperature * 1.001f + 0.001f;
+    }
+    return request;
+}
+
 /* Computes the logits of some answers, as many at a time as there is room for, and works on them. */
-static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, wf_work work) {
+static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, bool are_prompts, wf_work work) {
     for (uint32_t done = 0; done < count; done += engine->max_sequences) {
-        uint32_t rows[WF_SEQUENCES_MAX];
+        wf_logits_request requests[WF_SEQUENCES_MAX];
         const uint32_t part = smaller(count - done, engine->max_sequences);
         for (uint32_t i = 0; i < part; i++)
-            rows[i] = answers[done + i].row;
-        struct logits_job job = {engine, answers + done, wf_forward_logits(engine->forward, rows, part)};
+            requests[i] = are_prompts ? (wf_logits_request){.row = answers[done + i].row} : logits_needed(&answers[done + i]);
+        struct logits_job job = {engine, answers + done, wf_forward_logits(engine->forward, requests, part)};
         wf_pool_run(engine->pool, work, &job, part);
     }
 }
 
 void wf_compute_step(wf_engine *engine) {
     wf_forward_run(engine->forward, engine->rows, engine->row_count);
-    with_logits(engine, engine->scores, engine->score_count, score);
-    with_logits(engine, engine->answers, engine->answer_count, choose);
+    with_logits(engine, engine->scores, engine->score_count, true, score);
+    with_logits(engine, engine->answers, engine->answer_count, false, choose);
 }
 
 /* ---- Results ---- */

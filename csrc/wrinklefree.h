@@ -35,6 +35,10 @@ extern "C" {
 #define WF_KV_KIND_F32 0 /* exact */
 #define WF_KV_KIND_Q8 1 /* 8-bit integers with a scale for each head and position: a quarter of the memory, slightly other logits */
 
+/* wf_engine_options.head */
+#define WF_HEAD_SCREENED 0 /* an 8-bit sketch finds the tokens that can matter, the bf16 weights decide; the same tokens, sooner */
+#define WF_HEAD_EXACT 1    /* the bf16 weights of all tokens, always; saves the sketch's memory, one byte a weight of the head */
+
 /* wf_event.kind */
 #define WF_EVENT_TOKEN 1       /* one token was generated */
 #define WF_EVENT_DONE 2        /* nothing follows for this request */
@@ -58,6 +62,8 @@ typedef struct wf_engine_options {
     uint32_t kv_tokens;     /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
     uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to 4096 (a quarter while others are answering); 0: 64 */
     uint32_t kv_kind;       /* WF_KV_KIND_… */
+    uint32_t head;          /* WF_HEAD_… */
+    uint32_t reserved;      /* 0 */
 } wf_engine_options;
 
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, temperature,

@@ -278,6 +278,26 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
+/* vpmaddubsw wants one side unsigned: |value| times the weight with the value's sign. |pair| ≤ 2 · 127 · 127 < 2^15. */
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
+                        float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++)
+        for (uint32_t token = 0; token < x->tokens; token++) {
+            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
+            __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+            for (size_t e = 0; e < row_bytes; e += 64) {
+                const __m256i x0 = _mm256_loadu_si256((const __m256i *)(values + e));
+                const __m256i x1 = _mm256_loadu_si256((const __m256i *)(values + e + 32));
+                const __m256i w0 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e)), x0);
+                const __m256i w1 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e + 32)), x1);
+                low = _mm256_add_epi32(low, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(x0), w0)));
+                high = _mm256_add_epi32(high, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(x1), w1)));
+            }
+            out[token * out_stride + row] =
+                (float)sum_of_integers(_mm256_add_epi32(low, high)) * (row_scales[row] * x->factors[token]);
+        }
+}
+
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
     const __m256 offsets = _mm256_set1_ps(offset), scales = _mm256_set1_ps(scale);
     for (uint32_t e = 0; e < count; e += 8) {
@@ -465,6 +485,7 @@ const wf_kernels wf_kernels_avx2 = {
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
     .bf16_matmul = bf16_matmul,
+    .byte_matmul = byte_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

@@ -247,6 +247,29 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
+/* vpdpbusd wants one side unsigned: the weights plus 128, which adds 128 times the sum of the values. */
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
+                        float *out, size_t out_stride) {
+    const __m512i offset = _mm512_set1_epi8((char)0x80);
+    for (uint32_t row = 0; row < row_count; row++)
+        for (uint32_t token = 0; token < x->tokens; token++) {
+            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
+            __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+            size_t e = 0;
+            for (; e + 128 <= row_bytes; e += 128) {
+                even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(_mm512_loadu_si512(weights + e), offset),
+                                           _mm512_loadu_si512(values + e));
+                odd = _mm512_dpbusd_epi32(odd, _mm512_xor_si512(_mm512_loadu_si512(weights + e + 64), offset),
+                                          _mm512_loadu_si512(values + e + 64));
+            }
+            if (e < row_bytes)
+                even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(_mm512_loadu_si512(weights + e), offset),
+                                           _mm512_loadu_si512(values + e));
+            const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd)) - 128 * x->sums[token];
+            out[token * out_stride + row] = (float)sum * (row_scales[row] * x->factors[token]);
+        }
+}
+
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
     const __m512 offsets = _mm512_set1_ps(offset), scales = _mm512_set1_ps(scale);
     for (uint32_t e = 0; e < count; e += 16) {
@@ -422,6 +445,7 @@ const wf_kernels wf_kernels_avx512 = {
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
     .bf16_matmul = bf16_matmul,
+    .byte_matmul = byte_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

@@ -88,6 +88,11 @@ typedef struct wf_kernels {
     void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
                         float *out, size_t out_stride);
 
+    /* out[token][row] = (Σ row · value) * (row_scales[row] * factor) for `row_count` rows of signed bytes within −127 … 127,
+     * `row_bytes` (a multiple of 64) apart; x's stride is row_bytes, and its values too are within −127 … 127. */
+    void (*byte_matmul)(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
+                        float *out, size_t out_stride);
+
     /* out = exp((x − offset) * scale), elementwise [count]; x may be out. */
     void (*exponentials)(const float *x, uint32_t count, float offset, float scale, float *out);
 

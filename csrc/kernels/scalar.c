@@ -97,6 +97,17 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
+                        float *out, size_t out_stride) {
+    for (uint32_t token = 0; token < x->tokens; token++)
+        for (uint32_t row = 0; row < row_count; row++) {
+            int32_t sum = 0;
+            for (size_t e = 0; e < row_bytes; e++)
+                sum += rows[row * row_bytes + e] * x->values[token * x->stride + e];
+            out[token * out_stride + row] = (float)sum * (row_scales[row] * x->factors[token]);
+        }
+}
+
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
     for (uint32_t e = 0; e < count; e++)
         out[e] = exponential((x[e] - offset) * scale);
@@ -189,6 +200,7 @@ const wf_kernels wf_kernels_scalar = {
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
     .bf16_matmul = bf16_matmul,
+    .byte_matmul = byte_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

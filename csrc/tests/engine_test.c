@@ -165,7 +165,8 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             .banned_count = banned_count,
             .position = count,
         };
-        const uint32_t token = wf_sample(kernels, wf_forward_logits(forward, &(uint32_t){0}, 1), vocabulary, &input, &scratch);
+        const uint32_t token =
+            wf_sample(kernels, wf_forward_logits(forward, &(wf_logits_request){.row = 0}, 1), vocabulary, &input, &scratch);
         tokens[count++] = token;
         request->expected[request->expected_count++] = token;
         if (is_stop(model, request, token))
@@ -1008,24 +1009,25 @@ static void test_refusals(void) {
     const uint32_t vocabulary = model->config.vocabulary;
     const wf_engine_options fine = {.threads = 1, .max_sequences = 2};
     static const struct {
-        uint32_t threads, sequences, context, kv_tokens, batch, kv_kind;
+        uint32_t threads, sequences, context, kv_tokens, batch, kv_kind, head, reserved;
     } bad[] = {
-        {0, 1, 0, 0, 0, 0},          {257, 1, 0, 0, 0, 0},
-        {UINT32_MAX, 1, 0, 0, 0, 0}, {1, 0, 0, 0, 0, 0},
-        {1, 257, 0, 0, 0, 0},        {1, UINT32_MAX, 0, 0, 0, 0},
-        {1, 1, 1, 0, 0, 0},          {1, 1, MODEL_CONTEXT + 1, 0, 0, 0},
-        {1, 1, UINT32_MAX, 0, 0, 0}, {1, 1, 0, MODEL_CONTEXT - 1, 0, 0},
-        {1, 1, 64, 63, 0, 0},        {1, 1, 0, 1, 0, 0},
-        {1, 1, 0, 0, 4097, 0},       {1, 1, 0, 0, UINT32_MAX, 0},
-        {1, 1, 0, 0, 0, 2},
+        {0, 1, 0, 0, 0, 0, 0, 0},          {257, 1, 0, 0, 0, 0, 0, 0},
+        {UINT32_MAX, 1, 0, 0, 0, 0, 0, 0}, {1, 0, 0, 0, 0, 0, 0, 0},
+        {1, 257, 0, 0, 0, 0, 0, 0},        {1, UINT32_MAX, 0, 0, 0, 0, 0, 0},
+        {1, 1, 1, 0, 0, 0, 0, 0},          {1, 1, MODEL_CONTEXT + 1, 0, 0, 0, 0, 0},
+        {1, 1, UINT32_MAX, 0, 0, 0, 0, 0}, {1, 1, 0, MODEL_CONTEXT - 1, 0, 0, 0, 0},
+        {1, 1, 64, 63, 0, 0, 0, 0},        {1, 1, 0, 1, 0, 0, 0, 0},
+        {1, 1, 0, 0, 4097, 0, 0, 0},       {1, 1, 0, 0, UINT32_MAX, 0, 0, 0},
+        {1, 1, 0, 0, 0, 2, 0, 0},          {1, 1, 0, 0, 0, 0, 2, 0},
+        {1, 1, 0, 0, 0, 0, 0, 1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char what[32];
         snprintf(what, sizeof what, "options %zu", i);
-        refuse_options(
-            model,
-            (wf_engine_options){bad[i].threads, bad[i].sequences, bad[i].context, bad[i].kv_tokens, bad[i].batch, bad[i].kv_kind},
-            what);
+        refuse_options(model,
+                       (wf_engine_options){bad[i].threads, bad[i].sequences, bad[i].context, bad[i].kv_tokens, bad[i].batch,
+                                           bad[i].kv_kind, bad[i].head, bad[i].reserved},
+                       what);
     }
 
     struct run run = start(model, &fine);

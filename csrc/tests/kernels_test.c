@@ -169,6 +169,33 @@ static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t ro
     free(expected);
 }
 
+static void test_byte_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, int extreme) {
+    const size_t row_bytes = blocks * 64, out_stride = rows + 1;
+    int8_t *weights = guard(rows * row_bytes, 1), *values = guard(tokens * row_bytes, 1);
+    float *scales = guard(rows * sizeof *scales, 4), *factors = guard(tokens * sizeof *factors, 4);
+    int32_t *sums = guard(tokens * sizeof *sums, 4);
+    for (size_t i = 0; i < rows * row_bytes; i++)
+        weights[i] = (int8_t)(extreme == 1 ? 127 : extreme == 2 ? -127 : (int)check_below(&source, 255) - 127);
+    for (uint32_t token = 0; token < tokens; token++) {
+        sums[token] = 0;
+        factors[token] = random_unit();
+        for (size_t i = 0; i < row_bytes; i++) {
+            values[token * row_bytes + i] = (int8_t)(extreme ? 127 : (int)check_below(&source, 255) - 127);
+            sums[token] += values[token * row_bytes + i];
+        }
+    }
+    fill(scales, rows, PLAIN);
+    const wf_activations x = {values, row_bytes, sums, factors, tokens};
+    const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
+    float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    memset(expected, 0xc5, bytes);
+    wf_kernels_scalar.byte_matmul(weights, row_bytes, rows, scales, &x, expected, out_stride);
+    tier->byte_matmul(weights, row_bytes, rows, scales, &x, out, out_stride);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s byte_matmul %u blocks %u rows %u tokens extreme %d",
+          tier->name, blocks, rows, tokens, extreme);
+    free(expected);
+}
+
 static void test_elementwise(const wf_kernels *tier, uint32_t count, int kind) {
     const size_t bytes = count * sizeof(float);
     float *x = guard(bytes, 4), *up = guard(bytes, 4), expected[4096];
@@ -303,6 +330,11 @@ int main(void) {
                 test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
                 free_guarded();
             }
+        for (uint32_t blocks = 1; blocks <= 20; blocks++) {
+            for (int extreme = 0; extreme < 3; extreme++)
+                test_byte_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 4, extreme);
+            free_guarded();
+        }
         for (uint32_t count = 1; count <= 140; count++) {
             test_bf16_matmul(tier, count, 1 + count % 5, 1 + count % 4);
             free_guarded();

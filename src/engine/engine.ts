@@ -12,6 +12,8 @@ import {
   EVENT_DONE,
   EVENT_PROGRESS,
   EVENT_PROMPT,
+  HEAD_EXACT,
+  HEAD_SCREENED,
   KV_KIND_F32,
   KV_KIND_Q8,
   layouts,
@@ -169,6 +171,8 @@ export class Model {
 
 export type KvKind = "f32" | "q8";
 
+export type HeadKind = "screened" | "exact";
+
 /** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
 export interface EngineOptions {
   threads: number;
@@ -178,6 +182,8 @@ export interface EngineOptions {
   batchTokens: number;
   /** How keys and values are stored: exactly, or in a quarter of the memory with slightly other logits. Absent: "f32". */
   kvKind?: KvKind;
+  /** Whether a sketch of the head finds the tokens that can matter, or all are computed. Absent: "screened". */
+  head?: HeadKind;
   /** Cores to pin the threads to; empty: none. */
   cpus: number[];
 }
@@ -260,6 +266,8 @@ export class Engine {
       kv_tokens: options.kvTokens,
       batch_tokens: options.batchTokens,
       kv_kind: options.kvKind === "q8" ? KV_KIND_Q8 : KV_KIND_F32,
+      head: options.head === "exact" ? HEAD_EXACT : HEAD_SCREENED,
+      reserved: 0,
     });
     const cpus = Uint32Array.from(options.cpus);
     return new Engine(

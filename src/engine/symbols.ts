@@ -7,6 +7,8 @@ export const SOURCE_BF16 = 2;
 export const SOURCE_CODES = 3;
 export const KV_KIND_F32 = 0;
 export const KV_KIND_Q8 = 1;
+export const HEAD_SCREENED = 0;
+export const HEAD_EXACT = 1;
 export const EVENT_TOKEN = 1;
 export const EVENT_DONE = 2;
 export const EVENT_PROGRESS = 3;
@@ -47,7 +49,7 @@ export const symbols = {
 /** Every struct: its size in bytes, and where each field lies. */
 export const layouts = {
   wf_engine_options: {
-    size: 24,
+    size: 32,
     fields: {
       threads: { offset: 0, type: "u32" },
       max_sequences: { offset: 4, type: "u32" },
@@ -55,6 +57,8 @@ export const layouts = {
       kv_tokens: { offset: 12, type: "u32" },
       batch_tokens: { offset: 16, type: "u32" },
       kv_kind: { offset: 20, type: "u32" },
+      head: { offset: 24, type: "u32" },
+      reserved: { offset: 28, type: "u32" },
     },
   },
   wf_sampling: {

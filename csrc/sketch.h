@@ -1,0 +1,48 @@
+/*
+ * sketch.h: a low-precision copy of the head that finds the few tokens which can still be the likeliest.
+ */
+#ifndef WF_SKETCH_H
+#define WF_SKETCH_H
+
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "model.h"
+#include "threads.h"
+
+/* The head in 8 bits. Row r stands for w = head[r] as v = scales[r] * rows[r]; what that leaves out is bounded. */
+typedef struct wf_sketch {
+    int8_t *rows;     /* [vocabulary][row_bytes], within -127 … 127, zero past the hidden size; 64-byte aligned */
+    size_t row_bytes; /* the hidden size rounded up to 64 */
+    float *scales;    /* [vocabulary] */
+    float *errors;    /* [vocabulary] at least |w − v| */
+    float *norms;     /* [vocabulary] at least |v| */
+    size_t mapped;    /* bytes of rows */
+} wf_sketch;
+
+/* Makes the sketch of a model's head. Returns 0, or -1 with `error`. */
+int wf_sketch_create(wf_sketch *sketch, const wf_model *model, wf_pool *pool, char *error, uint32_t error_size);
+
+/* A sketch that was never made is allowed, when it is all zero. */
+void wf_sketch_destroy(wf_sketch *sketch);
+
+/* A hidden state as the sketch sees it. */
+typedef struct wf_sketched_state {
+    int8_t *values;      /* [row_bytes], 64-byte aligned */
+    int32_t sum;         /* of the values */
+    float inverse_scale; /* state ≈ inverse_scale * values */
+    float error;         /* at least |state − inverse_scale * values| */
+    float norm;          /* at least |state| */
+} wf_sketched_state;
+
+/* Fills what wf_sketched_state says from state[hidden], its values' memory given. */
+void wf_sketch_state(const wf_kernels *kernels, const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched);
+
+/* At least how far the sketch's logit of a row is from what the head's kernel computes: Cauchy and Schwarz for
+ * w·x − v·y = (w − v)·x + v·(x − y), and the rounding of both sums, each below 2^-17 |w| |x|. */
+static inline float wf_sketch_bound(const wf_sketch *sketch, const wf_sketched_state *state, uint32_t row) {
+    const float rounding = 0x1p-16f * (sketch->norms[row] + sketch->errors[row]) * state->norm;
+    return sketch->errors[row] * state->norm + sketch->norms[row] * state->error + rounding;
+}
+
+#endif
