@@ -408,7 +408,7 @@ static void screen(void *context, uint32_t i) {
 }
 
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size) {
-    if (wf_sketch_create(&forward->sketch, forward->model, forward->pool, error, error_size) != 0)
+    if (wf_sketch_create(&forward->sketch, forward->model, forward->kernels, forward->pool, error, error_size) != 0)
         return -1;
     forward->sketched = allocate(forward->max_logits, forward->sketch.row_bytes);
     forward->states = calloc(forward->max_logits, sizeof *forward->states);

@@ -21,7 +21,8 @@ typedef struct wf_sketch {
 } wf_sketch;
 
 /* Makes the sketch of a model's head. Returns 0, or -1 with `error`. */
-int wf_sketch_create(wf_sketch *sketch, const wf_model *model, wf_pool *pool, char *error, uint32_t error_size);
+int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool, char *error,
+                     uint32_t error_size);
 
 /* A sketch that was never made is allowed, when it is all zero. */
 void wf_sketch_destroy(wf_sketch *sketch);

@@ -8,14 +8,15 @@ import { KV_VALUE_BYTES } from "../engine/engine.ts";
 /** Weights in one byte of a ternary row. */
 const WEIGHTS_PER_BYTE = 4;
 
-/** Bytes of one bf16 weight of the head. */
-const HEAD_WEIGHT_BYTES = 2;
+/** A row of the head's sketch: a byte a weight, padded to this, and three floats. See csrc/sketch.h. */
+const SKETCH_ALIGNMENT = 64;
+const SKETCH_ROW_FLOATS_BYTES = 12;
 
 /** The costs of a model, whatever the batch. */
 export interface Costs {
   /** Bytes of all ternary rows: every step reads them once. */
   ternaryBytes: number;
-  /** Bytes of the head: a step that gives tokens reads it once. */
+  /** Bytes of the head's sketch: a step that gives tokens reads it once, and a few of the head's own rows. */
   headBytes: number;
   /** Bytes of keys and values for one position that a token sees. */
   positionBytes: number;
@@ -28,9 +29,10 @@ export function modelCosts(config: ModelConfig): Costs {
   const ternaryBytes = packedLayout(config, new Map())
     .filter(({ kind }) => kind === "ternary")
     .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  const sketchRowBytes = Math.ceil(config.hiddenSize / SKETCH_ALIGNMENT) * SKETCH_ALIGNMENT;
   return {
     ternaryBytes,
-    headBytes: config.vocabSize * config.hiddenSize * HEAD_WEIGHT_BYTES,
+    headBytes: config.vocabSize * (sketchRowBytes + SKETCH_ROW_FLOATS_BYTES),
     positionBytes: config.layers * config.kvHeads * config.headDim * 2 * KV_VALUE_BYTES,
     multiplyAdds: ternaryBytes * WEIGHTS_PER_BYTE,
   };
