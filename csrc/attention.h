@@ -6,9 +6,18 @@
 
 #include "forward.h"
 
+/* Consecutive tokens of one sequence in a batch. */
+typedef struct wf_span {
+    uint32_t first; /* row of the batch */
+    uint32_t count; /* 1 to WF_ATTENTION_ROWS */
+} wf_span;
+
+/* Divides the rows of a batch into spans[count], as many as it returns. */
+uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans);
+
 /* out[row][heads * head_dim] = attention of queries[row][heads * head_dim] (rotated) to the positions 0 … rows[row].position of its
  * sequence in one layer. */
 void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, uint32_t layer, uint32_t heads,
-                      const wf_row *rows, uint32_t count, const float *queries, float *out);
+                      const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries, float *out);
 
 #endif

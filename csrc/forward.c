@@ -48,6 +48,7 @@ struct wf_forward {
     int8_t *sketched;          /* [max_logits][sketch.row_bytes], NULL as well */
     wf_sketched_state *states; /* [max_logits], NULL as well */
 
+    wf_span *spans;     /* [rows] of the batch that runs */
     const wf_row *rows; /* the batch that runs; NULL between batches */
     uint32_t count;
 };
@@ -95,6 +96,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         {(void **)&forward->inverse_scales, rows, sizeof(float)},
         {(void **)&forward->sums, rows, sizeof(int32_t)},
         {(void **)&forward->factors, 3 * rows, sizeof(float)},
+        {(void **)&forward->spans, rows, sizeof(wf_span)},
         {(void **)&forward->logits, (size_t)max_logits * config->vocabulary, sizeof(float)},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
@@ -124,6 +126,7 @@ void wf_forward_destroy(wf_forward *forward) {
     wf_sketch_destroy(&forward->sketch);
     free(forward->sketched);
     free(forward->states);
+    free(forward->spans);
     void *buffers[] = {forward->cosines, forward->sines,    forward->hidden,         forward->query, forward->key,
                        forward->value,   forward->attended, forward->gate,           forward->up,    forward->product,
                        forward->normed,  forward->values,   forward->inverse_scales, forward->sums,  forward->factors,
@@ -284,6 +287,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
     forward->rows = rows;
     forward->count = count;
 
+    const uint32_t span_count = wf_find_spans(rows, count, forward->spans);
     struct row_job job = {.forward = forward};
     wf_pool_run(pool, embed, &job, count);
     for (uint32_t index = 0; index < model->config.layers; index++) {
@@ -298,8 +302,8 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
                                     {.linear = &layer->value, .out = forward->value}},
                  3);
         wf_pool_run(pool, rotate_and_store, &job, count);
-        wf_attention_run(pool, forward->kernels, forward->cache, index, model->config.heads, rows, count, forward->query,
-                         forward->attended);
+        wf_attention_run(pool, forward->kernels, forward->cache, index, model->config.heads, rows, forward->spans, span_count,
+                         forward->query, forward->attended);
         wf_pool_run(pool, prepare_output, &job, count);
         multiply(forward, &(struct product){.linear = &layer->output, .out = forward->product, .residual = forward->hidden}, 1);
 

@@ -409,36 +409,45 @@ static inline __attribute__((always_inline)) void add_values(const running *stat
     }
 }
 
-/* `count` query heads (a constant at each call, as `kind` is; at most 2), so that one load of keys and values serves both. */
-static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, const float *query,
+/* `count` query heads from `first_head` on (a constant at each call, as `kind` is; at most 2), so that one load of keys and values serves
+ * both; and one block after the other for all tokens, so that it comes from the first-level cache for all but the first. */
+static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head,
                                                                uint32_t count, float *out) {
-    _Alignas(32) float sums[2][WF_HEAD_DIM_MAX];
-    running states[2];
-    for (uint32_t head = 0; head < count; head++) {
-        states[head] = (running){.largest = -INFINITY, .total = 0.0f};
-        memset(sums[head], 0, input->value_stride * sizeof(float));
-    }
-    for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
+    _Alignas(32) float sums[WF_ATTENTION_ROWS][2][WF_HEAD_DIM_MAX];
+    running states[WF_ATTENTION_ROWS][2];
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++) {
+            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
+            memset(sums[row][head], 0, input->value_stride * sizeof(float));
+        }
+    const size_t offset = (size_t)first_head * input->head_dim;
+    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK) {
         const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
-        const uint32_t left = input->positions - start;
-        const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
-        __m256 scores[2][4];
-        block_scores(input, query, count, kind, start, scores);
-        for (uint32_t head = 0; head < count; head++)
-            update_softmax(&states[head], scores[head], value_scales, visible, start == 0);
-        add_values(states, count, wf_in_block(input, input->values, start), kind, input->value_stride, visible, sums);
+        for (uint32_t row = 0; row < input->rows; row++) {
+            if (start >= input->positions + row)
+                continue;
+            const uint32_t left = input->positions + row - start;
+            const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
+            __m256 scores[2][4];
+            block_scores(input, input->query + row * input->row_stride + offset, count, kind, start, scores);
+            for (uint32_t head = 0; head < count; head++)
+                update_softmax(&states[row][head], scores[head], value_scales, visible, start == 0);
+            add_values(states[row], count, wf_in_block(input, input->values, start), kind, input->value_stride, visible, sums[row]);
+        }
     }
-    for (uint32_t head = 0; head < count; head++)
-        for (uint32_t d = 0; d < input->head_dim; d++)
-            out[(size_t)head * input->head_dim + d] = sums[head][d] / states[head].total;
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++)
+            for (uint32_t d = 0; d < input->head_dim; d++)
+                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
+                    sums[row][head][d] / states[row][head].total;
 }
 
 static inline __attribute__((always_inline)) void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
     uint32_t head = 0;
     for (; head + 2 <= input->group; head += 2)
-        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 2, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, head, 2, out);
     if (head < input->group)
-        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, head, 1, out);
 }
 
 static void attend(const wf_attention *input, float *out) {

@@ -336,65 +336,89 @@ ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, s
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)elements + index))));
 }
 
-/* `count` query heads (a constant at each call, as `kind` is; at most 4), so that one load of keys and values serves all of them. */
-ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, float *out) {
-    _Alignas(64) float sums[4][WF_HEAD_DIM_MAX];
-    running states[4];
-    for (uint32_t head = 0; head < count; head++) {
-        states[head] = (running){.largest = -INFINITY, .total = 0.0f};
-        memset(sums[head], 0, input->value_stride * sizeof(float));
+/* Adds one block's weighted values to `count` heads' sums, `width` vectors from element d on: with two, there are enough sums in flight to
+ * hide the latency of an addition. */
+ALWAYS_INLINE void add_values(const running states[4], uint32_t count, const void *values, enum wf_kv_kind kind,
+                              uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width, float sums[4][WF_HEAD_DIM_MAX]) {
+    __m512 sum[4][2];
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t part = 0; part < width; part++)
+            sum[head][part] = _mm512_mul_ps(_mm512_load_ps(&sums[head][d + 16 * part]), _mm512_set1_ps(states[head].rescale));
+    for (uint32_t t = 0; t < visible; t++)
+        for (uint32_t part = 0; part < width; part++) {
+            const __m512 value = load_elements(values, kind, (size_t)t * value_stride + d + 16 * part);
+            for (uint32_t head = 0; head < count; head++)
+                sum[head][part] = _mm512_fmadd_ps(_mm512_set1_ps(states[head].weights[t]), value, sum[head][part]);
+        }
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t part = 0; part < width; part++)
+            _mm512_store_ps(&sums[head][d + 16 * part], sum[head][part]);
+}
+
+/* Adds one block to `count` query heads of one token. */
+ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
+                                uint32_t positions, running states[4], float sums[4][WF_HEAD_DIM_MAX]) {
+    const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
+    const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
+    const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
+
+    __m512 first[4], second[4];
+    for (uint32_t head = 0; head < count; head++)
+        first[head] = second[head] = _mm512_setzero_ps();
+    for (uint32_t d = 0; d < input->head_dim; d++) {
+        const __m512 low = load_elements(keys, kind, d * WF_KV_BLOCK), high = load_elements(keys, kind, d * WF_KV_BLOCK + 16);
+        for (uint32_t head = 0; head < count; head++) {
+            const __m512 factor = _mm512_set1_ps(query[(size_t)head * input->head_dim + d]);
+            first[head] = _mm512_fmadd_ps(factor, low, first[head]);
+            second[head] = _mm512_fmadd_ps(factor, high, second[head]);
+        }
     }
-    for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
-        const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
-        const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
-        const uint32_t left = input->positions - start;
-        const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
-
-        __m512 first[4], second[4];
-        for (uint32_t head = 0; head < count; head++)
-            first[head] = second[head] = _mm512_setzero_ps();
-        for (uint32_t d = 0; d < input->head_dim; d++) {
-            const __m512 low = load_elements(keys, kind, d * WF_KV_BLOCK), high = load_elements(keys, kind, d * WF_KV_BLOCK + 16);
-            for (uint32_t head = 0; head < count; head++) {
-                const __m512 factor = _mm512_set1_ps(query[(size_t)head * input->head_dim + d]);
-                first[head] = _mm512_fmadd_ps(factor, low, first[head]);
-                second[head] = _mm512_fmadd_ps(factor, high, second[head]);
-            }
-        }
-        __m512 low_scale = _mm512_set1_ps(input->scale), high_scale = low_scale;
-        if (kind == WF_KV_Q8) {
-            const float *key_scales = wf_in_block(input, input->key_scales, start);
-            low_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales), low_scale);
-            high_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales + 16), high_scale);
-        }
-        for (uint32_t head = 0; head < count; head++)
-            update_softmax(&states[head], _mm512_mul_ps(first[head], low_scale), _mm512_mul_ps(second[head], high_scale),
-                           value_scales, visible, start == 0);
-
-        for (uint32_t d = 0; d < input->value_stride; d += 16) {
-            __m512 sum[4];
-            for (uint32_t head = 0; head < count; head++)
-                sum[head] = _mm512_mul_ps(_mm512_load_ps(&sums[head][d]), _mm512_set1_ps(states[head].rescale));
-            for (uint32_t t = 0; t < visible; t++) {
-                const __m512 value = load_elements(values, kind, (size_t)t * input->value_stride + d);
-                for (uint32_t head = 0; head < count; head++)
-                    sum[head] = _mm512_fmadd_ps(_mm512_set1_ps(states[head].weights[t]), value, sum[head]);
-            }
-            for (uint32_t head = 0; head < count; head++)
-                _mm512_store_ps(&sums[head][d], sum[head]);
-        }
+    __m512 low_scale = _mm512_set1_ps(input->scale), high_scale = low_scale;
+    if (kind == WF_KV_Q8) {
+        const float *key_scales = wf_in_block(input, input->key_scales, start);
+        low_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales), low_scale);
+        high_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales + 16), high_scale);
     }
     for (uint32_t head = 0; head < count; head++)
-        for (uint32_t d = 0; d < input->head_dim; d++)
-            out[(size_t)head * input->head_dim + d] = sums[head][d] / states[head].total;
+        update_softmax(&states[head], _mm512_mul_ps(first[head], low_scale), _mm512_mul_ps(second[head], high_scale), value_scales,
+                       visible, start == 0);
+
+    uint32_t d = 0;
+    for (; d + 32 <= input->value_stride; d += 32)
+        add_values(states, count, values, kind, input->value_stride, visible, d, 2, sums);
+    if (d < input->value_stride)
+        add_values(states, count, values, kind, input->value_stride, visible, d, 1, sums);
+}
+
+/* `count` query heads from `first_head` on (a constant at each call, as `kind` is; at most 4), so that one load of keys and values serves all of
+ * them; and one block after the other for all tokens, so that it comes from the first-level cache for all but the first. */
+ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head, uint32_t count, float *out) {
+    _Alignas(64) float sums[WF_ATTENTION_ROWS][4][WF_HEAD_DIM_MAX];
+    running states[WF_ATTENTION_ROWS][4];
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++) {
+            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
+            memset(sums[row][head], 0, input->value_stride * sizeof(float));
+        }
+    const size_t offset = (size_t)first_head * input->head_dim;
+    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK)
+        for (uint32_t row = 0; row < input->rows; row++)
+            if (start < input->positions + row)
+                attend_block(input, kind, input->query + row * input->row_stride + offset, count, start, input->positions + row,
+                             states[row], sums[row]);
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++)
+            for (uint32_t d = 0; d < input->head_dim; d++)
+                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
+                    sums[row][head][d] / states[row][head].total;
 }
 
 ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
     uint32_t head = 0;
     for (; head + 4 <= input->group; head += 4)
-        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 4, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, head, 4, out);
     for (; head < input->group; head++)
-        attend_heads(input, kind, input->query + (size_t)head * input->head_dim, 1, out + (size_t)head * input->head_dim);
+        attend_heads(input, kind, head, 1, out);
 }
 
 static void attend(const wf_attention *input, float *out) {

@@ -46,10 +46,15 @@ enum wf_kv_kind {
     WF_KV_Q8,  /* int8 with one scale for each head and position: value = integer * scale */
 };
 
-/* What one query token's heads that share a KV head attend to. The pointers are those of block 0; block b's are b * block_bytes
- * further. */
+/* The most query tokens of one wf_attention. */
+#define WF_ATTENTION_ROWS 8U
+
+/* What some consecutive query tokens of a sequence attend to, with the heads that share a KV head. The pointers are those of block 0;
+ * block b's are b * block_bytes further. */
 typedef struct wf_attention {
-    const float *query;        /* [group][head_dim], rotated */
+    const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
+    size_t row_stride;
+    uint32_t rows;             /* query tokens, 1 to WF_ATTENTION_ROWS */
     const void *keys;          /* [head_dim][WF_KV_BLOCK] of float or int8_t */
     const void *values;        /* [WF_KV_BLOCK][value_stride] of float or int8_t */
     const float *key_scales;   /* [WF_KV_BLOCK]; WF_KV_Q8 only */
@@ -57,7 +62,7 @@ typedef struct wf_attention {
     size_t block_bytes;        /* from one block to the next */
     const uint32_t *table;     /* [positions / WF_KV_BLOCK rounded up] the sequence's blocks in order */
     enum wf_kv_kind kind;
-    uint32_t positions; /* visible positions, the token's own included; at least 1 */
+    uint32_t positions; /* that the first token sees, its own included; at least 1. Each further one sees one more */
     uint32_t group;     /* query heads */
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
@@ -102,7 +107,7 @@ typedef struct wf_kernels {
     /* gate = gate / (1 + exp(−gate)) * up, elementwise [count]. */
     void (*gate_silu)(float *gate, const float *up, uint32_t count);
 
-    /* out[group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. The scales of WF_KV_Q8 are
+    /* out[rows][group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. The scales of WF_KV_Q8 are
      * applied to scores (times `scale`, first) and to softmax weights, not to the elements. */
     void (*attend)(const wf_attention *input, float *out);
 

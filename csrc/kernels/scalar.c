@@ -130,20 +130,21 @@ static float element(const void *elements, enum wf_kv_kind kind, size_t index) {
     return kind == WF_KV_Q8 ? (float)((const int8_t *)elements)[index] : ((const float *)elements)[index];
 }
 
-static void attend(const wf_attention *input, float *out) {
+static void attend_row(const wf_attention *input, uint32_t row, float *out) {
     const uint32_t head_dim = input->head_dim;
     const enum wf_kv_kind kind = input->kind;
+    const uint32_t positions = input->positions + row;
     for (uint32_t head = 0; head < input->group; head++) {
-        const float *query = input->query + (size_t)head * head_dim;
-        float *result = out + (size_t)head * head_dim;
+        const float *query = input->query + row * input->row_stride + (size_t)head * head_dim;
+        float *result = out + row * input->row_stride + (size_t)head * head_dim;
         float largest = -INFINITY, total = 0.0f;
         memset(result, 0, head_dim * sizeof *result);
 
-        for (uint32_t start = 0; start < input->positions; start += WF_KV_BLOCK) {
+        for (uint32_t start = 0; start < positions; start += WF_KV_BLOCK) {
             const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
             const float *key_scales = wf_in_block(input, input->key_scales, start);
             const float *value_scales = wf_in_block(input, input->value_scales, start);
-            const uint32_t left = input->positions - start;
+            const uint32_t left = positions - start;
             const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
 
             float scores[WF_KV_BLOCK] = {0};
@@ -176,6 +177,11 @@ static void attend(const wf_attention *input, float *out) {
         for (uint32_t d = 0; d < head_dim; d++)
             result[d] /= total;
     }
+}
+
+static void attend(const wf_attention *input, float *out) {
+    for (uint32_t row = 0; row < input->rows; row++)
+        attend_row(input, row, out);
 }
 
 static uint64_t multiply_add_peak(uint64_t rounds) {

@@ -191,8 +191,8 @@ static void test_byte_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t r
     memset(expected, 0xc5, bytes);
     wf_kernels_scalar.byte_matmul(weights, row_bytes, rows, scales, &x, expected, out_stride);
     tier->byte_matmul(weights, row_bytes, rows, scales, &x, out, out_stride);
-    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s byte_matmul %u blocks %u rows %u tokens extreme %d",
-          tier->name, blocks, rows, tokens, extreme);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
+          "%s byte_matmul %u blocks %u rows %u tokens extreme %d", tier->name, blocks, rows, tokens, extreme);
     free(expected);
 }
 
@@ -234,15 +234,17 @@ static void test_range(const wf_kernels *tier) {
 }
 
 static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t head_dim, uint32_t group, uint32_t positions) {
+    const uint32_t rows = 1 + (uint32_t)check_below(&source, positions < WF_ATTENTION_ROWS ? positions : WF_ATTENTION_ROWS);
+    const size_t row_stride = (size_t)group * head_dim + 3;
     const uint32_t value_stride = (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
     const uint32_t used = (positions + WF_KV_BLOCK - 1) / WF_KV_BLOCK, blocks = used + 1;
     const size_t element = kind == WF_KV_Q8 ? 1 : sizeof(float);
     const size_t keys = WF_KV_BLOCK * head_dim * element, values = WF_KV_BLOCK * value_stride * element;
     const size_t scales = 2 * WF_KV_BLOCK * sizeof(float), block_bytes = keys + values + scales;
     uint8_t *memory = guard(blocks * block_bytes, 4);
-    float *query = guard(group * head_dim * sizeof *query, 4);
+    float *query = guard(((rows - 1) * row_stride + group * head_dim) * sizeof *query, 4);
     uint32_t *table = guard(used * sizeof *table, 4);
-    fill(query, group * head_dim, PLAIN);
+    fill(query, (rows - 1) * row_stride + group * head_dim, PLAIN);
     for (uint32_t block = 0; block < blocks; block++) {
         uint8_t *start = memory + block * block_bytes;
         for (size_t i = 0; i < (keys + values) / element; i++) {
@@ -276,19 +278,22 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
         .block_bytes = block_bytes,
         .table = table,
         .kind = kind,
-        .positions = positions,
+        .row_stride = row_stride,
+        .rows = rows,
+        .positions = positions - rows + 1,
         .group = group,
         .head_dim = head_dim,
         .value_stride = value_stride,
         .scale = 1.0f / sqrtf((float)head_dim),
     };
-    const size_t bytes = group * head_dim * sizeof(float);
+    const size_t bytes = ((rows - 1) * row_stride + group * head_dim) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    memset(expected, 0xc5, bytes); /* what lies between two rows must stay as it was */
     wf_kernels_scalar.attend(&input, expected);
     tier->attend(&input, out);
     bool finite = true;
     for (uint32_t i = 0; i < group * head_dim; i++)
-        finite = finite && isfinite(out[i]);
+        finite = finite && isfinite(out[i]) && isfinite(out[(rows - 1) * row_stride + i]);
     CHECK(finite && same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
           "%s attend kind %d head_dim %u group %u positions %u", tier->name, (int)kind, head_dim, group, positions);
     free(expected);
