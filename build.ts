@@ -4,7 +4,8 @@
  *   bun build.ts library             build/native/libwrinklefree.so and build/demo.wf, the embedded demonstration model
  *   bun build.ts executable          dist/wrinklefree, on top of those
  *   bun build.ts symbols [--check]   src/engine/symbols.ts from csrc/wrinklefree.h, or whether it is up to date
- *   bun build.ts tests               the library's own tests, in build/native, and with sanitizers in build/address and build/thread
+ *   bun build.ts tests               the library's own tests, in build/native, with sanitizers in build/address and build/thread,
+ *                                    and where there is a compiler for arm64, its kernels' in build/arm64
  */
 
 import { existsSync, mkdirSync, statSync } from "node:fs";
@@ -77,6 +78,15 @@ async function buildTests(): Promise<void> {
   await cmake("build/native", "all");
   await cmake("build/address", "all", ["-DSANITIZE=address,undefined"]);
   await cmake("build/thread", "all", ["-DSANITIZE=thread"]);
+  // The arm64 kernels, where they can be compiled elsewhere: Debian's gcc-aarch64-linux-gnu (and qemu-user-static to run them).
+  if (process.arch !== "arm64" && Bun.which("aarch64-linux-gnu-gcc") !== null) {
+    await cmake("build/arm64", "kernels_test", [
+      "-DCMAKE_SYSTEM_NAME=Linux",
+      "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+      "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
+      "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    ]);
+  }
 }
 
 async function buildExecutable(): Promise<void> {

@@ -8,9 +8,15 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #include "wrinklefree.h"
 
@@ -18,6 +24,16 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const wf_kernels *supported[4];
 static uint32_t supported_count;
 static const wf_kernels *active;
+
+#if defined(__aarch64__)
+static bool has_dot_products(void) {
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return true; /* every Apple processor with arm64 that runs a current system */
+#endif
+}
+#endif
 
 static void choose(void) {
 #if defined(__x86_64__)
@@ -27,6 +43,10 @@ static void choose(void) {
         supported[supported_count++] = &wf_kernels_avx512;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         supported[supported_count++] = &wf_kernels_avx2;
+#elif defined(__aarch64__)
+    if (has_dot_products())
+        supported[supported_count++] = &wf_kernels_neon_dotprod;
+    supported[supported_count++] = &wf_kernels_neon;
 #endif
     supported[supported_count++] = &wf_kernels_scalar;
 

@@ -3,7 +3,7 @@
  * built. The last line is "N passed, N failed"; a program of the library's tests counts as one.
  */
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 
 const root = `${import.meta.dir}/..`;
 let passed = 0;
@@ -36,10 +36,23 @@ async function runLibraryTests(directory: string): Promise<void> {
   }
 }
 
+/** The kernels of arm64, on an emulated processor where there is one. */
+async function runArmTests(): Promise<void> {
+  const test = "build/arm64/kernels_test";
+  if (!existsSync(`${root}/${test}`) || Bun.which("qemu-aarch64-static") === null) {
+    console.log("\nskipping the arm64 kernels: needs gcc-aarch64-linux-gnu and qemu-user-static");
+    return;
+  }
+  if ((await run(["qemu-aarch64-static", "-cpu", "max", test])) === 0) passed++;
+  else failed++;
+}
+
 /** The tests of bun:test, counted from the report that it writes. */
-async function runBunTests(): Promise<void> {
+async function runBunTests(files: string[], environment: Record<string, string>): Promise<void> {
   const report = "build/test-report.xml";
-  const code = await run(["bun", "test", "--timeout", "120000", "--reporter=junit", `--reporter-outfile=${report}`]);
+  const reporting = ["--reporter=junit", `--reporter-outfile=${report}`];
+  rmSync(`${root}/${report}`, { force: true });
+  const code = await run(["bun", "test", "--timeout", "120000", ...reporting, ...files], environment);
   const text = existsSync(`${root}/${report}`) ? await Bun.file(`${root}/${report}`).text() : "";
   const count = (name: string) => Number(new RegExp(`<testsuites[^>]* ${name}="(\\d+)"`).exec(text)?.[1] ?? 0);
   const bad = count("failures");
@@ -50,6 +63,9 @@ async function runBunTests(): Promise<void> {
 await mustSucceed(["bun", "build.ts", "executable"]);
 await mustSucceed(["bun", "build.ts", "tests"]);
 for (const directory of ["native", "address", "thread"]) await runLibraryTests(directory);
-await runBunTests();
+await runArmTests();
+await runBunTests([], {});
+// The goldens once more on the tier that is the specification.
+await runBunTests(["tests/engine.test.ts"], { WRINKLEFREE_CPU: "scalar" });
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

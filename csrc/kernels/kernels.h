@@ -120,6 +120,9 @@ extern const wf_kernels wf_kernels_scalar;
 #if defined(__x86_64__)
 extern const wf_kernels wf_kernels_avx2;
 extern const wf_kernels wf_kernels_avx512;
+#elif defined(__aarch64__)
+extern const wf_kernels wf_kernels_neon;
+extern const wf_kernels wf_kernels_neon_dotprod;
 #endif
 
 /* wf_exp's constants: exp(x) = 2^n * p(r), n = round(x / ln 2), r = x − n ln 2, with ln 2 in two parts (Cody and Waite) and p the
