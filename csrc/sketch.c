@@ -89,7 +89,10 @@ static void sketch_slice(void *context, uint32_t unit) {
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool, char *error,
                      uint32_t error_size) {
     const uint32_t vocabulary = model->config.vocabulary;
-    *sketch = (wf_sketch){.row_bytes = ((size_t)model->config.hidden + 63) / 64 * 64};
+    /* A lane of the head's sum is rounded hidden / WF_LANES times, its way to the total and the sketch's logit a few times more, each time
+     * by at most 2^-24 of Σ |w_i x_i| ≤ |w| |x|; doubled for good measure. */
+    const float roundings = (float)(model->config.hidden / WF_LANES + 16);
+    *sketch = (wf_sketch){.row_bytes = ((size_t)model->config.hidden + 63) / 64 * 64, .rounding = roundings * 0x1p-23f};
     sketch->mapped = vocabulary * sketch->row_bytes;
     void *rows = mmap(NULL, sketch->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     sketch->rows = rows == MAP_FAILED ? NULL : rows;

@@ -17,6 +17,7 @@ typedef struct wf_sketch {
     float *scales;    /* [vocabulary] */
     float *errors;    /* [vocabulary] at least |w − v| */
     float *norms;     /* [vocabulary] at least |v| */
+    float rounding;   /* what the rounding of a logit's sums can amount to, in units of |w| |x| */
     size_t mapped;    /* bytes of rows */
 } wf_sketch;
 
@@ -40,9 +41,9 @@ typedef struct wf_sketched_state {
 void wf_sketch_state(const wf_kernels *kernels, const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched);
 
 /* At least how far the sketch's logit of a row is from what the head's kernel computes: Cauchy and Schwarz for
- * w·x − v·y = (w − v)·x + v·(x − y), and the rounding of both sums, each below 2^-17 |w| |x|. */
+ * w·x − v·y = (w − v)·x + v·(x − y), and the rounding of both sums. */
 static inline float wf_sketch_bound(const wf_sketch *sketch, const wf_sketched_state *state, uint32_t row) {
-    const float rounding = 0x1p-16f * (sketch->norms[row] + sketch->errors[row]) * state->norm;
+    const float rounding = sketch->rounding * (sketch->norms[row] + sketch->errors[row]) * state->norm;
     return sketch->errors[row] * state->norm + sketch->norms[row] * state->error + rounding;
 }
 

@@ -1,0 +1,144 @@
+/*
+ * sketch_test.c: the screened head against the full one: the bound holds for every row, and the likeliest tokens are the same bits.
+ *
+ * Hidden states are random, and also rows of the head themselves with noise, as those of a trained model are: near what they predict.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "cpu.h"
+#include "forward.h"
+#include "image.h"
+#include "sketch.h"
+
+static struct check_random source = {.state = 0x2545f4914f6cdd1du};
+
+static void *need(void *memory) {
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+static float logit(const wf_model *model, const wf_kernels *kernels, uint32_t token, const float *state) {
+    float exact;
+    kernels->bf16_matmul(model->head + (size_t)token * model->config.hidden, 1, model->config.hidden, state, model->config.hidden,
+                         1, &exact, 1);
+    return exact;
+}
+
+static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32_t states) {
+    const uint32_t hidden = model->config.hidden, vocabulary = model->config.vocabulary;
+    char error[256] = "";
+    wf_sketch sketch;
+    wf_pool *pool = need(wf_pool_create(2, NULL, 0));
+    CHECK(wf_sketch_create(&sketch, model, kernels, pool, error, sizeof error) == 0, "%s", error);
+    float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
+    int8_t *values = need(aligned_alloc(64, sketch.row_bytes));
+    double tightest = 0;
+    for (uint32_t i = 0; i < states; i++) {
+        const uint32_t near = (uint32_t)check_below(&source, vocabulary);
+        for (uint32_t d = 0; d < hidden; d++) {
+            const uint32_t bits = (uint32_t)model->head[(size_t)near * hidden + d] << 16;
+            float weight;
+            memcpy(&weight, &bits, sizeof bits);
+            state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weight : 0.0f);
+        }
+        wf_sketched_state sketched = {.values = values};
+        wf_sketch_state(kernels, state, hidden, sketch.row_bytes, &sketched);
+        const wf_activations x = {values, sketch.row_bytes, &sketched.sum, &sketched.inverse_scale, 1};
+        kernels->byte_matmul(sketch.rows, sketch.row_bytes, vocabulary, sketch.scales, &x, sketched_logits, vocabulary);
+        for (uint32_t token = 0; token < vocabulary; token++) {
+            const float exact = logit(model, kernels, token, state), bound = wf_sketch_bound(&sketch, &sketched, token);
+            const double off = fabs((double)exact - (double)sketched_logits[token]);
+            CHECK(off <= (double)bound, "token %u: %g beyond the bound %g", token, off, (double)bound);
+            tightest = fmax(tightest, off / (double)bound);
+        }
+    }
+    CHECK(tightest > 0.05, "the bound is %g times too wide: it screens nothing", 1 / tightest);
+    free(state);
+    free(sketched_logits);
+    free(values);
+    wf_sketch_destroy(&sketch);
+    wf_pool_destroy(pool);
+}
+
+/* The `most` likeliest of logits[vocabulary] are the same tokens with the same bits. */
+static void check_likeliest(const float *full, const float *screened, uint32_t vocabulary, uint32_t most, float distance) {
+    float best = -INFINITY;
+    for (uint32_t token = 0; token < vocabulary; token++)
+        best = full[token] > best ? full[token] : best;
+    for (uint32_t token = 0; token < vocabulary; token++) {
+        uint32_t better = 0;
+        for (uint32_t other = 0; other < vocabulary; other++)
+            better += full[other] > full[token] || (full[other] == full[token] && other < token);
+        const bool needed = better < most || (double)full[token] >= (double)best - (double)distance;
+        const bool same = memcmp(&full[token], &screened[token], sizeof *full) == 0;
+        CHECK(same || (!needed && screened[token] == -INFINITY), "token %u of rank %u: %g, not %g", token, better,
+              (double)screened[token], (double)full[token]);
+    }
+}
+
+static void test_screening(const wf_model *model, const wf_kernels *kernels, uint32_t rounds) {
+    enum { CONTEXT = 64 };
+    const uint32_t vocabulary = model->config.vocabulary;
+    char error[256] = "";
+    wf_kv_cache cache;
+    CHECK(wf_kv_create(&cache, &model->config, WF_KV_F32, 2, error, sizeof error) == 0, "%s", error);
+    const uint32_t table[2] = {wf_kv_take(&cache), wf_kv_take(&cache)};
+    wf_pool *pool = need(wf_pool_create(2, NULL, 0));
+    wf_forward *full = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
+    wf_forward *screened = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
+    CHECK(wf_forward_screen_head(screened, error, sizeof error) == 0, "%s", error);
+    for (uint32_t round = 0; round < rounds; round++) {
+        wf_row rows[CONTEXT];
+        for (uint32_t position = 0; position < CONTEXT; position++)
+            rows[position] = (wf_row){(uint32_t)check_below(&source, vocabulary), position, table};
+        wf_forward_run(full, rows, CONTEXT);
+        wf_forward_run(screened, rows, CONTEXT);
+        wf_logits_request requests[4];
+        for (uint32_t i = 0; i < 4; i++)
+            requests[i] = (wf_logits_request){.row = (uint32_t)check_below(&source, CONTEXT),
+                                              .most = 1 + (uint32_t)check_below(&source, i == 0 ? 1 : WF_SCREENED_MOST),
+                                              .distance = i == 2 ? 0.5f * (float)check_below(&source, 8) : 0.0f};
+        const wf_logits_request all[4] = {
+            {.row = requests[0].row}, {.row = requests[1].row}, {.row = requests[2].row}, {.row = requests[3].row}};
+        const float *exact = wf_forward_logits(full, all, 4), *found = wf_forward_logits(screened, requests, 4);
+        for (uint32_t i = 0; i < 4; i++)
+            check_likeliest(exact + (size_t)i * vocabulary, found + (size_t)i * vocabulary, vocabulary, requests[i].most,
+                            requests[i].distance);
+        /* One request that needs all logits gets all, and so do its neighbours. */
+        requests[1].most = 0;
+        found = wf_forward_logits(screened, requests, 4);
+        CHECK(memcmp(exact, found, 4 * (size_t)vocabulary * sizeof *exact) == 0, "the full head is not the full head");
+    }
+    wf_forward_destroy(full);
+    wf_forward_destroy(screened);
+    wf_pool_destroy(pool);
+    wf_kv_destroy(&cache);
+}
+
+int main(void) {
+    static const struct recipe recipes[] = {
+        {700, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL},
+        {300, 200, 160, 1, 4, 1, 50, false, false, true, NULL, NULL},
+    };
+    uint32_t tiers;
+    const wf_kernels *const *supported = wf_kernels_supported(&tiers);
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        struct image *image = image_build(&recipes[i]);
+        image_randomise(image, &source);
+        char error[256] = "";
+        wf_model *model = wf_model_open_bytes(image->bytes, image->size, "random.wf", error, sizeof error);
+        image_drop(image);
+        CHECK(model != NULL, "%s", error);
+        if (model == NULL)
+            break;
+        for (uint32_t tier = 0; tier < tiers; tier++) {
+            test_bounds(model, supported[tier], tier + 1 == tiers ? 20 : 200);
+            test_screening(model, supported[tier], tier + 1 == tiers ? 2 : 12);
+        }
+        wf_model_close(model);
+    }
+    return check_report();
+}
