@@ -13,7 +13,7 @@ import { fixtures, runCommandLine } from "./tools/command_line.ts";
 setDefaultTimeout(120_000);
 
 /** As little as can be measured. */
-const SHORT = ["--prompt", "16", "--decode", "3", "--repetitions", "2", "--threads", "1,2"];
+const SHORT = ["--prompt", "16", "--decode", "3", "--latency", "900", "--repetitions", "2", "--threads", "1,2"];
 
 const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s"];
 const runKeys = [
@@ -29,7 +29,19 @@ const runKeys = [
   "bytes_per_step",
   "share_of_read",
   "share_of_multiply_add",
+  "first_token_ms",
+  "first_token_ms_min",
+  "first_token_ms_max",
+  "second_turn_tokens",
+  "second_turn_computed",
 ];
+
+/** The keys that have figures in a run of each kind; the others are null. */
+const measured: Record<string, string[]> = {
+  prefill: runKeys.slice(6, 15),
+  decode: runKeys.slice(6, 12),
+  latency: runKeys.slice(12),
+};
 
 describe("a shape without a file", () => {
   test("JSON has the machine and every run, all figures positive", () => {
@@ -58,13 +70,23 @@ describe("a shape without a file", () => {
       ...[0, 40].flatMap((context) =>
         [1, 3].map((parallel) => ({ kind: "decode", threads, parallel, tokens: 3, context })),
       ),
+      { kind: "latency", threads, parallel: 2, tokens: 32, context: 900 },
     ]);
     expect(runs).toMatchObject(wanted);
     for (const run of runs) {
       expect(Object.keys(run)).toEqual(runKeys);
-      for (const key of runKeys.slice(6)) expect(run[key]).toBeGreaterThan(0);
-      expect(run.tok_s).toBeWithin(run.tok_s_min, run.tok_s_max + Number.EPSILON);
-      expect(run.bytes_per_step).toBeGreaterThan(model.ternary_bytes);
+      for (const key of runKeys.slice(6)) {
+        if (measured[run.kind]?.includes(key)) expect(run[key]).toBeGreaterThan(0);
+        else expect(run[key]).toBeNull();
+      }
+      if (run.kind === "latency") {
+        expect(run.first_token_ms).toBeWithin(run.first_token_ms_min, run.first_token_ms_max + Number.EPSILON);
+        // 256 and 32 tokens of the first turn, 32 new ones; whole blocks of 32 are found, and the answer's last token was not computed.
+        expect([run.second_turn_tokens, run.second_turn_computed]).toEqual([320, 64]);
+      } else {
+        expect(run.tok_s).toBeWithin(run.tok_s_min, run.tok_s_max + Number.EPSILON);
+        expect(run.bytes_per_step).toBeGreaterThan(model.ternary_bytes);
+      }
     }
   });
 
@@ -72,7 +94,7 @@ describe("a shape without a file", () => {
     const { exitCode, stdout } = runCommandLine(["bench", "--shape", "tiny", ...SHORT, "--parallel", "2", "--csv"]);
     expect(exitCode).toBe(0);
     const lines = stdout.trimEnd().split("\n").map(cells);
-    expect(lines).toHaveLength(1 + 2 * 2);
+    expect(lines).toHaveLength(1 + 2 * 3);
     expect(lines[0]).toEqual(["cpu", "tier", "cores", "read_gb_s", "multiply_add_g_s", "model", ...runKeys]);
     for (const line of lines) expect(line).toHaveLength(lines[0]?.length ?? 0);
   });
@@ -82,8 +104,9 @@ describe("a shape without a file", () => {
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^machine .* kernels\nmodel +tiny, random weights/);
     expect(stdout.match(/^(prefill|decode ) +\d/gm)).toHaveLength(4);
-    expect(stderr).toMatch(/^measuring: the machine, 1 thread \(1 of 6\)\n/);
-    expect(stderr.trimEnd().split("\n")).toHaveLength(6);
+    expect(stdout.match(/^latency +\d .* 64 of 320$/gm)).toHaveLength(2);
+    expect(stderr).toMatch(/^measuring: the machine, 1 thread \(1 of 8\)\n/);
+    expect(stderr.trimEnd().split("\n")).toHaveLength(8);
   });
 });
 
@@ -91,13 +114,13 @@ test("a model from a directory of a checkpoint, decoding only", () => {
   const tiny = join(fixtures, "tiny");
   const cache = { WRINKLEFREE_CACHE: mkdtempSync(join(tmpdir(), "wrinklefree-bench-")) };
   const { exitCode, stdout } = runCommandLine(
-    ["bench", tiny, "--prompt=0", "--decode=2", "--threads=1", "--json"],
+    ["bench", tiny, "--prompt=0", "--decode=2", "--latency=0", "--threads=1", "--json"],
     cache,
   );
   expect(exitCode).toBe(0);
   rmSync(cache.WRINKLEFREE_CACHE, { recursive: true });
   const { model, runs } = JSON.parse(stdout);
-  expect(model).toMatchObject({ name: "tiny", random: false, head_bytes: 2048 * 256 * 2 });
+  expect(model).toMatchObject({ name: "tiny", random: false, head_bytes: 2048 * (256 + 12) });
   expect(runs.map(({ kind }: { kind: string }) => kind)).toEqual(["decode", "decode"]);
 });
 
@@ -110,7 +133,9 @@ test.each([
   [["--ctx-at", "-1"], "--ctx-at"],
   [["--decode", "many"], "--decode"],
   [["--repetitions", "0"], "--repetitions"],
-  [["--prompt", "0", "--decode", "0"], "nothing to measure"],
+  [["--shape", "tiny", "--prompt", "0", "--decode", "0", "--latency", "0"], "nothing to measure"],
+  [["--latency", "x"], "--latency"],
+  [["--shape", "tiny", "--latency", "2048"], "--latency 2048 needs a context of 2049 tokens"],
   [["--shape", "tiny", "--ctx-at", "2048"], "needs a context of"],
   [["--shape", "tiny", "--prompt", "2048"], "needs a context of 2049 tokens; tiny has 2048"],
   [["--json", "--csv"], "--json and --csv"],

@@ -4,7 +4,7 @@ import { parameterCount } from "../../convert/model_config.ts";
 import { formatBytes } from "../../convert/progress.ts";
 import type { Costs } from "./costs.ts";
 import type { Machine } from "./machine.ts";
-import type { Run } from "./runs.ts";
+import type { Run, Throughput } from "./runs.ts";
 import type { Subject } from "./subject.ts";
 
 /** Everything that a bench found out. */
@@ -15,10 +15,10 @@ export interface Report {
   runs: Run[];
 }
 
-/** A run as JSON and CSV give it; README.md documents the names. */
-function runFields(run: Run, { machine, costs }: Report) {
-  const { median, least, most } = run.tokensPerSecond;
-  const bytesPerSecond = run.bytesPerStep * run.stepsPerSecond;
+/** A run as JSON and CSV give it, the same names for every kind; README.md documents them. */
+function runFields(run: Run, report: Report) {
+  const { throughput, firstTokenMs, secondTurn } = run;
+  const shares = throughput === null ? null : limitShares(run, throughput, report);
   return {
     kind: run.kind,
     threads: run.threads,
@@ -26,12 +26,26 @@ function runFields(run: Run, { machine, costs }: Report) {
     tokens: run.tokens,
     context: run.context,
     repetitions: run.repetitions,
-    tok_s: rounded(median),
-    tok_s_min: rounded(least),
-    tok_s_max: rounded(most),
-    bytes_per_step: Math.round(run.bytesPerStep),
-    share_of_read: rounded(bytesPerSecond / (1e9 * limit(machine.readBandwidth, run))),
-    share_of_multiply_add: rounded((median * costs.multiplyAdds) / (1e9 * limit(machine.multiplyAdds, run))),
+    tok_s: rounded(throughput?.tokensPerSecond.median),
+    tok_s_min: rounded(throughput?.tokensPerSecond.least),
+    tok_s_max: rounded(throughput?.tokensPerSecond.most),
+    bytes_per_step: throughput === null ? null : Math.round(throughput.bytesPerStep),
+    share_of_read: rounded(shares?.read),
+    share_of_multiply_add: rounded(shares?.multiplyAdd),
+    first_token_ms: rounded(firstTokenMs?.median),
+    first_token_ms_min: rounded(firstTokenMs?.least),
+    first_token_ms_max: rounded(firstTokenMs?.most),
+    second_turn_tokens: secondTurn?.tokens ?? null,
+    second_turn_computed: secondTurn?.computed ?? null,
+  };
+}
+
+/** The shares of what the machine can do that a run reached. */
+function limitShares(run: Run, throughput: Throughput, { machine, costs }: Report) {
+  const bytesPerSecond = throughput.bytesPerStep * throughput.stepsPerSecond;
+  return {
+    read: bytesPerSecond / (1e9 * limit(machine.readBandwidth, run)),
+    multiplyAdd: (throughput.tokensPerSecond.median * costs.multiplyAdds) / (1e9 * limit(machine.multiplyAdds, run)),
   };
 }
 
@@ -88,31 +102,52 @@ export function toText(report: Report): string {
     bandwidth.toFixed(1),
     (machine.multiplyAdds.get(threads) ?? 0).toFixed(1),
   ]);
-  const rows = runs.map((run) => {
-    const fields = runFields(run, report);
-    return [
-      run.kind,
-      String(run.threads),
-      String(run.parallel),
-      String(run.context),
-      String(run.tokens),
-      speed(fields.tok_s),
-      `${speed(fields.tok_s_min)}-${speed(fields.tok_s_max)}`,
-      formatBytes(fields.bytes_per_step),
-      percent(fields.share_of_read),
-      percent(fields.share_of_multiply_add),
-    ];
-  });
-  const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "bytes/step"];
-  return [
-    `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels`,
-    `model    ${weights}, ${parameters} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`,
-    "",
+  const sections = [
+    `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels\n` +
+      `model    ${weights}, ${parameters} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`,
     table([["threads", "reads GB/s", "multiply-adds G/s"], ...limits]),
-    "",
-    table([[...headings, "of reads", "of multiply-adds"], ...rows]),
-    "",
-  ].join("\n");
+  ];
+  const throughputs = runs.filter(({ throughput }) => throughput !== null);
+  if (throughputs.length > 0) {
+    const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "bytes/step"];
+    const rows = throughputs.map((run) => throughputCells(run, report));
+    sections.push(table([[...headings, "of reads", "of multiply-adds"], ...rows]));
+  }
+  const latencies = runs.filter(({ kind }) => kind === "latency");
+  if (latencies.length > 0) {
+    const headings = ["run", "threads", "long prompt", "tokens", "first token ms", "min-max", "second turn computes"];
+    sections.push(table([headings, ...latencies.map((run) => latencyCells(run, report))]));
+  }
+  return `${sections.join("\n\n")}\n`;
+}
+
+function throughputCells(run: Run, report: Report): string[] {
+  const fields = runFields(run, report);
+  return [
+    run.kind,
+    String(run.threads),
+    String(run.parallel),
+    String(run.context),
+    String(run.tokens),
+    figure(fields.tok_s),
+    `${figure(fields.tok_s_min)}-${figure(fields.tok_s_max)}`,
+    formatBytes(fields.bytes_per_step ?? 0),
+    percent(fields.share_of_read),
+    percent(fields.share_of_multiply_add),
+  ];
+}
+
+function latencyCells(run: Run, report: Report): string[] {
+  const fields = runFields(run, report);
+  return [
+    run.kind,
+    String(run.threads),
+    String(run.context),
+    String(run.tokens),
+    figure(fields.first_token_ms),
+    `${figure(fields.first_token_ms_min)}-${figure(fields.first_token_ms_max)}`,
+    `${fields.second_turn_computed} of ${fields.second_turn_tokens}`,
+  ];
 }
 
 function limit(values: Map<number, number>, run: Run): number {
@@ -120,20 +155,25 @@ function limit(values: Map<number, number>, run: Run): number {
 }
 
 /** Five digits are more than any of this repeats to. */
-function rounded(value: number): number {
-  return Number(value.toPrecision(5));
+function rounded(value: number): number;
+function rounded(value: number | undefined): number | null;
+function rounded(value: number | undefined): number | null {
+  return value === undefined ? null : Number(value.toPrecision(5));
 }
 
-function speed(value: number): string {
+function figure(value: number | null): string {
+  if (value === null) return "";
   return value < 100 ? value.toFixed(2) : value.toFixed(0);
 }
 
-function percent(share: number): string {
+function percent(share: number | null): string {
+  if (share === null) return "";
   return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
 
-function csvCell(value: string | number): string {
-  const text = String(value);
+/** What a run doesn't measure is an empty cell. */
+function csvCell(value: string | number | null): string {
+  const text = String(value ?? "");
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -4,7 +4,7 @@
  */
 
 import type { ModelConfig } from "../../convert/model_config.ts";
-import { defaultSampling, Engine, type EngineEvent, type Model } from "../engine/engine.ts";
+import { defaultSampling, Engine, type EngineEvent, type EngineOptions, type Model } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
 import type { Costs } from "./costs.ts";
 
@@ -23,33 +23,60 @@ const SURPLUS_TOKENS = 1024;
 /** Prompt tokens that an engine computes before a prefill run is timed. */
 const WARM_UP_TOKENS = 32;
 
+/** Requests that a latency run's engine answers together, as `serve` does unless told otherwise. */
+const SERVED_TOGETHER = 4;
+
+/** A latency run's conversation: tokens of its first prompt, of the answer, and of what is said next. */
+const FIRST_TURN_TOKENS = 256;
+const ANSWER_TOKENS = 32;
+const NEXT_TOKENS = 32;
+const SECOND_TURN_TOKENS = FIRST_TURN_TOKENS + ANSWER_TOKENS + NEXT_TOKENS;
+
 /** One measurement to make. */
 export interface Plan {
-  kind: "prefill" | "decode";
+  kind: "prefill" | "decode" | "latency";
   threads: number;
-  /** Sequences that decode together; 1 for prefill. */
+  /** Decode: sequences that decode together. Prefill: 1. Latency: 2, the short request and the one whose prompt is long. */
   parallel: number;
-  /** Prefill: tokens of the prompt. Decode: tokens of each sequence in one repetition. */
+  /** Prefill: tokens of the prompt. Decode: tokens of each sequence in one repetition. Latency: tokens of the short prompt. */
   tokens: number;
-  /** Decode: tokens of each sequence's prompt, which is not timed. */
+  /** Decode: tokens of each sequence's prompt, which is not timed. Latency: tokens of the long prompt. */
   context: number;
   /** How often it is measured. */
   repetitions: number;
 }
 
-/** What a measurement gave. */
-export interface Run extends Plan {
-  /** Tokens a second of all sequences together: the median of the repetitions, the least and the most. */
-  tokensPerSecond: { median: number; least: number; most: number };
+/** The median of the repetitions, the least and the most. */
+export interface Spread {
+  median: number;
+  least: number;
+  most: number;
+}
+
+/** How much a run got done. */
+export interface Throughput {
+  /** Tokens a second of all sequences together. */
+  tokensPerSecond: Spread;
   /** Bytes that a step has to read: ternary weights, the head when tokens come out, keys and values. */
   bytesPerStep: number;
   /** Steps a second at the median. */
   stepsPerSecond: number;
 }
 
+/** What a measurement gave; what its kind doesn't measure is null. */
+export interface Run extends Plan {
+  /** Prefill and decode. */
+  throughput: Throughput | null;
+  /** Prefill: milliseconds until the prompt's first token. Latency: until the short request's, which came during the long prompt. */
+  firstTokenMs: Spread | null;
+  /** Latency: tokens of the prompt of a chat's second turn, and how many of them had to be computed. */
+  secondTurn: { tokens: number; computed: number } | null;
+}
+
 /** Tokens that each sequence of a run must have room for, at least. */
 export function contextOf(plan: Plan): number {
   if (plan.kind === "prefill") return plan.tokens + 1;
+  if (plan.kind === "latency") return Math.max(plan.context, plan.tokens, SECOND_TURN_TOKENS) + 1;
   return promptTokens(plan) + stepsUntilAllDecode(plan) + decodeSteps(plan) + 1;
 }
 
@@ -60,21 +87,32 @@ export function contextOf(plan: Plan): number {
  * @throws Failure when memory or threads are lacking
  */
 export async function measure(model: Model, config: ModelConfig, costs: Costs, plan: Plan): Promise<Run> {
-  const engine = Engine.create(model, {
-    threads: plan.threads,
-    maxSequences: plan.parallel,
-    context: Math.min(contextOf(plan) + SURPLUS_TOKENS, config.context),
-    kvTokens: 0,
-    batchTokens: BATCH_TOKENS,
-    cpus: [],
-  });
+  const engine = Engine.create(model, engineOptions(config, plan));
   try {
-    return plan.kind === "prefill"
-      ? await measurePrefill(engine, config.vocabSize, costs, plan)
-      : await measureDecode(engine, config.vocabSize, costs, plan);
+    switch (plan.kind) {
+      case "prefill":
+        return await measurePrefill(engine, config.vocabSize, costs, plan);
+      case "decode":
+        return await measureDecode(engine, config.vocabSize, costs, plan);
+      case "latency":
+        return await measureLatency(engine, config.vocabSize, plan);
+    }
   } finally {
     await engine.close();
   }
+}
+
+/** A latency run is about waiting for others, so its engine is like the server's; the others are about the most that can be had. */
+function engineOptions(config: ModelConfig, plan: Plan): EngineOptions {
+  const isLatency = plan.kind === "latency";
+  return {
+    threads: plan.threads,
+    maxSequences: isLatency ? SERVED_TOGETHER : plan.parallel,
+    context: Math.min(contextOf(plan) + (isLatency ? 0 : SURPLUS_TOKENS), config.context),
+    kvTokens: 0,
+    batchTokens: isLatency ? 0 : BATCH_TOKENS,
+    cpus: [],
+  };
 }
 
 async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, plan: Plan): Promise<Run> {
@@ -84,28 +122,32 @@ async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, p
     return elapsed as number;
   };
   await firstTokenMs(Math.min(plan.tokens, WARM_UP_TOKENS));
-  const rates: number[] = [];
+  const times: number[] = [];
   // Each repetition has a prompt of its own: one that was seen before would not be computed again.
   for (let repetition = 0; repetition < plan.repetitions; repetition++) {
-    rates.push((plan.tokens / (await firstTokenMs(plan.tokens))) * 1000);
+    times.push(await firstTokenMs(plan.tokens));
   }
   const steps = Math.ceil(plan.tokens / BATCH_TOKENS);
   let bytes = steps * costs.ternaryBytes + costs.headBytes;
   for (let step = 1; step <= steps; step++) {
     bytes += Math.min(step * BATCH_TOKENS, plan.tokens) * costs.positionBytes;
   }
-  const tokensPerSecond = summary(rates);
+  const tokensPerSecond = summary(times.map((ms) => (plan.tokens / ms) * 1000));
   return {
     ...plan,
-    tokensPerSecond,
-    bytesPerStep: bytes / steps,
-    stepsPerSecond: (tokensPerSecond.median / plan.tokens) * steps,
+    throughput: {
+      tokensPerSecond,
+      bytesPerStep: bytes / steps,
+      stepsPerSecond: (tokensPerSecond.median / plan.tokens) * steps,
+    },
+    firstTokenMs: summary(times),
+    secondTurn: null,
   };
 }
 
 /**
- * All sequences decode in every step that is timed. Requests are computed first come first served, so the last one submitted is the
- * last to begin, and its tokens are the steps' clock. Repetitions follow one another in the same sequences, so that a long context
+ * All sequences decode in every step that is timed. Prompts are computed side by side, the oldest slightly ahead, so the last one
+ * submitted is the last to begin, and its tokens are the steps' clock. Repetitions follow one another in the same sequences, so that a long context
  * is computed only once.
  */
 async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, plan: Plan): Promise<Run> {
@@ -142,10 +184,69 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   const visible = promptTokens(plan) + WARM_UP_STEPS + (plan.tokens * plan.repetitions + 1) / 2;
   return {
     ...plan,
-    tokensPerSecond,
-    bytesPerStep: costs.ternaryBytes + costs.headBytes + plan.parallel * visible * costs.positionBytes,
-    stepsPerSecond: tokensPerSecond.median / plan.parallel,
+    throughput: {
+      tokensPerSecond,
+      bytesPerStep: costs.ternaryBytes + costs.headBytes + plan.parallel * visible * costs.positionBytes,
+      stepsPerSecond: tokensPerSecond.median / plan.parallel,
+    },
+    firstTokenMs: null,
+    secondTurn: null,
   };
+}
+
+/** How long a short request waits that arrives while a long prompt is computed, and what a chat's second turn computes. */
+async function measureLatency(engine: Engine, vocabSize: number, plan: Plan): Promise<Run> {
+  const draw = promptDrawer(vocabSize);
+  await tokenTimes(engine.generate(draw(WARM_UP_TOKENS), sampling(1)));
+  const times: number[] = [];
+  for (let repetition = 0; repetition < plan.repetitions; repetition++) {
+    times.push(await firstTokenBesidePrompt(engine, draw(plan.context), draw(plan.tokens)));
+  }
+  return {
+    ...plan,
+    throughput: null,
+    firstTokenMs: summary(times),
+    secondTurn: await secondTurn(engine, draw(FIRST_TURN_TOKENS), draw(NEXT_TOKENS)),
+  };
+}
+
+/**
+ * Submits a short prompt when the first piece of a long one is computed. Resolves to the milliseconds until the short one's token;
+ * the long one is then cancelled.
+ */
+async function firstTokenBesidePrompt(engine: Engine, long: Uint32Array, short: Uint32Array): Promise<number> {
+  const leaving = new AbortController();
+  let elapsed: number | undefined;
+  let pending: Promise<void> | undefined;
+  for await (const event of engine.generate(long, sampling(1), leaving.signal)) {
+    if (event.kind === "progress" && event.computed > 0 && pending === undefined) {
+      pending = tokenTimes(engine.generate(short, sampling(1))).then(([first]) => {
+        elapsed = first;
+        leaving.abort();
+      });
+    }
+    if (event.kind === "token" && elapsed === undefined) {
+      throw new Failure(
+        `the prompt of ${long.length} tokens was computed before a short request had its answer; raise --latency`,
+      );
+    }
+  }
+  await pending;
+  return elapsed as number;
+}
+
+/** Has a conversation of two turns. */
+async function secondTurn(engine: Engine, first: Uint32Array, next: Uint32Array) {
+  const answer: number[] = [];
+  for await (const event of engine.generate(first, sampling(ANSWER_TOKENS))) {
+    if (event.kind === "token") answer.push(event.token);
+  }
+  const prompt = Uint32Array.from([...first, ...answer, ...next]);
+  let cached = 0;
+  for await (const event of engine.generate(prompt, sampling(1))) {
+    if (event.kind === "progress") cached = event.cached;
+  }
+  return { tokens: prompt.length, computed: prompt.length - cached };
 }
 
 /** A sequence needs one token to begin with, whatever the context. */
@@ -158,10 +259,14 @@ function decodeSteps(plan: Plan): number {
   return WARM_UP_STEPS + plan.tokens * plan.repetitions;
 }
 
-/** Tokens that the first sequence may have generated, at most, when the last one's prompt is computed. */
+/**
+ * Tokens that the first sequence may have generated, at most, when the last one's prompt is computed. Prompts are computed side by
+ * side, so the first is ahead of the others by one batch, which it may have had to itself; once it answers, prompts get a quarter
+ * of a batch in each step.
+ */
 function stepsUntilAllDecode(plan: Plan): number {
-  const room = Math.max(BATCH_TOKENS - plan.parallel, 1);
-  return Math.ceil((plan.parallel * promptTokens(plan)) / room) + plan.parallel;
+  const behind = plan.parallel * Math.min(promptTokens(plan), BATCH_TOKENS);
+  return Math.ceil(behind / (BATCH_TOKENS / 4)) + plan.parallel;
 }
 
 /** More tokens than any context has: the request goes on until it is cancelled. */
@@ -192,7 +297,7 @@ function promptDrawer(vocabSize: number): (tokens: number) => Uint32Array {
   return (tokens) => Uint32Array.from({ length: tokens }, next);
 }
 
-function summary(values: number[]): { median: number; least: number; most: number } {
+function summary(values: number[]): Spread {
   const sorted = values.toSorted((one, other) => one - other);
   const middle = sorted.length / 2;
   const median = ((sorted[Math.ceil(middle) - 1] as number) + (sorted[Math.floor(middle)] as number)) / 2;

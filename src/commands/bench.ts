@@ -1,5 +1,6 @@
 /** `wrinklefree bench`: how fast a model runs on this machine, and how much of what the machine can do that is. */
 
+import type { ModelConfig } from "../../convert/model_config.ts";
 import { shapes } from "../../convert/shapes.ts";
 import { modelCosts } from "../bench/costs.ts";
 import { measureMachine } from "../bench/machine.ts";
@@ -14,12 +15,17 @@ import { parseOptions, wholeNumber } from "./options.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
 
+/** Tokens of a latency run's long prompt unless --latency says otherwise, and of the short one that arrives meanwhile. */
+const LATENCY_PROMPT = 2000;
+const SHORT_PROMPT = 32;
+
 export const command: Command = {
   name: "bench",
   summary: "measure a model's speed and what the machine allows",
   usage: `usage: wrinklefree bench [MODEL | --shape NAME] [options]
 
-Measures how fast prompts are read (prefill) and tokens are written (decode). MODEL is a packed file (.wf) or a Hugging Face
+Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token
+that arrives while a long prompt is read (latency). MODEL is a packed file (.wf) or a Hugging Face
 directory. A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
 The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
 instructions can do. "of reads" and "of multiply-adds" are the shares of these that a run reached.
@@ -28,12 +34,15 @@ instructions can do. "of reads" and "of multiply-adds" are the shares of these t
                      (default: ${DEFAULT_SHAPE})
   --prompt N         tokens of the prompt of a prefill run, 0 for none (default: 128)
   --decode N         tokens that each sequence writes in a decode run, 0 for none (default: 64)
+  --latency N        tokens of the long prompt of a latency run, 0 for none (default: ${LATENCY_PROMPT}, or what fits)
   --parallel LIST    sequences that decode together; their tokens are counted together (default: 1,4)
   --threads LIST     threads that compute (default: 1 and all cores)
   --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of a table
   --help             show this text
+
+  wrinklefree bench --shape 2b-4t --parallel 1,4,16
 `,
   run: bench,
 };
@@ -45,6 +54,7 @@ async function bench(args: string[]): Promise<number> {
       shape: { type: "string" },
       prompt: { type: "string", default: "128" },
       decode: { type: "string", default: "64" },
+      latency: { type: "string" },
       parallel: { type: "string", default: "1,4" },
       threads: { type: "string" },
       "ctx-at": { type: "string", default: "0" },
@@ -57,15 +67,17 @@ async function bench(args: string[]): Promise<number> {
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
   const threadCounts =
     values.threads === undefined ? [...new Set([1, cpuCores()])] : wholeNumbers(values.threads, "threads", 1, 256);
-  const plans = makePlans({
+  const wishes = {
     prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
     decode: wholeNumber(values.decode, "decode", 0, 1 << 24),
+    latency: values.latency === undefined ? undefined : wholeNumber(values.latency, "latency", 0, 1 << 24),
     parallel: wholeNumbers(values.parallel, "parallel", 1, 256),
     threads: threadCounts,
     contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
     repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
-  });
+  };
   const subject = await findSubject(positionals[0], values.shape);
+  const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
   const report = await measureAll(subject, threadCounts, plans);
   process.stdout.write(values.json ? toJson(report) : values.csv ? toCsv(report) : toText(report));
@@ -80,6 +92,8 @@ function wholeNumbers(text: string, option: string, low: number, high: number): 
 interface Wishes {
   prompt: number;
   decode: number;
+  /** Undefined: the default. */
+  latency: number | undefined;
   parallel: number[];
   threads: number[];
   contexts: number[];
@@ -87,19 +101,31 @@ interface Wishes {
 }
 
 /** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
-function makePlans({ prompt, decode, parallel, threads, contexts, repetitions }: Wishes): Plan[] {
+function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
+  const { prompt, decode, parallel, threads, contexts, repetitions } = wishes;
+  const latency = wishes.latency ?? Math.min(LATENCY_PROMPT, config.context - 1);
   const plans: Plan[] = [];
   for (const count of threads) {
     if (prompt > 0)
       plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, repetitions });
-    if (decode === 0) continue;
-    for (const context of contexts) {
+    for (const context of decode > 0 ? contexts : []) {
       for (const sequences of parallel) {
         plans.push({ kind: "decode", threads: count, parallel: sequences, tokens: decode, context, repetitions });
       }
     }
+    if (latency > 0)
+      plans.push({
+        kind: "latency",
+        threads: count,
+        parallel: 2,
+        tokens: SHORT_PROMPT,
+        context: latency,
+        repetitions,
+      });
   }
-  if (plans.length === 0) throw new UsageError("with --prompt 0 and --decode 0 there is nothing to measure");
+  if (plans.length === 0) {
+    throw new UsageError("with --prompt 0, --decode 0 and --latency 0 there is nothing to measure");
+  }
   return plans;
 }
 
@@ -119,8 +145,11 @@ function checkContexts(plans: Plan[], { name, config }: Subject): void {
   for (const plan of plans) {
     const needed = contextOf(plan);
     if (needed <= config.context) continue;
-    const what =
-      plan.kind === "prefill" ? `--prompt ${plan.tokens}` : `--ctx-at ${plan.context} with --decode ${plan.tokens}`;
+    const what = {
+      prefill: `--prompt ${plan.tokens}`,
+      decode: `--ctx-at ${plan.context} with --decode ${plan.tokens}`,
+      latency: `--latency ${plan.context}`,
+    }[plan.kind];
     throw new UsageError(`${what} needs a context of ${needed} tokens; ${name} has ${config.context}`);
   }
 }
@@ -149,7 +178,11 @@ async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[
 }
 
 function describe({ kind, threads, parallel, tokens, context }: Plan): string {
-  const size = kind === "prefill" ? `${tokens} tokens` : `${plural(parallel, "sequence")} at context ${context}`;
+  const size = {
+    prefill: `${tokens} tokens`,
+    decode: `${plural(parallel, "sequence")} at context ${context}`,
+    latency: `${tokens} tokens beside a prompt of ${context}`,
+  }[kind];
   return `${kind}, ${plural(threads, "thread")}, ${size}`;
 }
 
