@@ -428,11 +428,25 @@ describe("errors", () => {
       "missing_required_parameter",
     ],
     [
-      "tool calls in the history",
+      "a tool call without a function",
       first({ role: "assistant", content: "", tool_calls: [{}] }),
       400,
-      "messages[0].tool_calls",
-      "unsupported_parameter",
+      "messages[0].tool_calls[0].function",
+      "missing_required_parameter",
+    ],
+    [
+      "a tool call with an object as arguments",
+      first({ role: "assistant", tool_calls: [{ function: { name: "f", arguments: {} } }] }),
+      400,
+      "messages[0].tool_calls[0].function.arguments",
+      "invalid_type",
+    ],
+    [
+      "a tool call that nothing follows",
+      first({ role: "assistant", tool_calls: [{ function: { name: "f", arguments: "{}" } }] }),
+      400,
+      "messages[0]",
+      "invalid_value",
     ],
     ["temperature 200", withParameter({ temperature: 200 }), 400, "temperature", "decimal_above_max_value"],
     ["temperature -1", withParameter({ temperature: -1 }), 400, "temperature", "decimal_below_min_value"],
@@ -526,15 +540,45 @@ describe("errors", () => {
       "top_logprobs",
       "integer_above_max_value",
     ],
-    ["logprobs", withParameter({ logprobs: true }), 400, "logprobs", "unsupported_parameter"],
+    ["logprobs a number", withParameter({ logprobs: 3 }), 400, "logprobs", "invalid_type"],
     ["top_logprobs without logprobs", withParameter({ top_logprobs: 2 }), 400, "top_logprobs", null],
+    ["a tool without a type", withParameter({ tools: [{}] }), 400, "tools[0].type", "missing_required_parameter"],
+    ["another kind of tool", withParameter({ tools: [{ type: "x" }] }), 400, "tools[0].type", "invalid_value"],
     [
-      "tools",
-      withParameter({ tools: [{ type: "function", function: { name: "f" } }] }),
+      "a tool without a name",
+      withParameter({ tools: [{ type: "function", function: {} }] }),
       400,
-      "tools",
+      "tools[0].function.name",
+      "missing_required_parameter",
+    ],
+    [
+      "a tool with a bad name",
+      withParameter({ tools: [{ type: "function", function: { name: "a b" } }] }),
+      400,
+      "tools[0].function.name",
+      "invalid_value",
+    ],
+    ["too many tools", withParameter({ tools: Array(129).fill({}) }), 400, "tools", "array_above_max_length"],
+    [
+      "a named tool_choice",
+      withParameter({ tool_choice: { type: "function", function: { name: "f" } } }),
+      400,
+      "tool_choice",
       "unsupported_parameter",
     ],
+    ["an unknown tool_choice", withParameter({ tool_choice: "maybe" }), 400, "tool_choice", "invalid_value"],
+    ["functions", withParameter({ functions: [{ name: "f" }] }), 400, "functions", "unsupported_parameter"],
+    ["audio", withParameter({ modalities: ["text", "audio"] }), 400, "modalities", "unsupported_parameter"],
+    ["store", withParameter({ store: true }), 400, "store", "unsupported_parameter"],
+    ["cache_salt a number", withParameter({ cache_salt: 5 }), 400, "cache_salt", "invalid_type"],
+    [
+      "a long cache_salt",
+      withParameter({ cache_salt: "x".repeat(1025) }),
+      400,
+      "cache_salt",
+      "string_above_max_length",
+    ],
+    ["return_progress without stream", withParameter({ return_progress: true }), 400, "return_progress", null],
     ["tool_choice required", withParameter({ tool_choice: "required" }), 400, "tool_choice", "unsupported_parameter"],
     [
       "response_format",
@@ -545,11 +589,25 @@ describe("errors", () => {
     ],
     ["response_format a string", withParameter({ response_format: "json" }), 400, "response_format", "invalid_type"],
     [
-      "chat_template_kwargs",
-      withParameter({ chat_template_kwargs: {} }),
+      "chat_template_kwargs that shadow messages",
+      withParameter({ chat_template_kwargs: { messages: [] } }),
       400,
       "chat_template_kwargs",
-      "unsupported_parameter",
+      "invalid_value",
+    ],
+    [
+      "chat_template_kwargs with a strange name",
+      '{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"__proto__":{}}}',
+      400,
+      "chat_template_kwargs",
+      "invalid_value",
+    ],
+    [
+      "large chat_template_kwargs",
+      withParameter({ chat_template_kwargs: { a: "x".repeat(20_000) } }),
+      400,
+      "chat_template_kwargs",
+      "string_above_max_length",
     ],
     ["invalid JSON", "{bad", 400, null, null],
     ["an empty body", "", 400, null, null],
@@ -567,7 +625,10 @@ describe("errors", () => {
   test("what needs no honouring is accepted", async () => {
     const harmless = [
       { tools: [] },
-      { tools: [{}], tool_choice: "none" },
+      { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "none" },
+      { chat_template_kwargs: { enable_thinking: false } },
+      { cache_salt: "mine" },
+      { modalities: ["text"], store: false, functions: [] },
       { tool_choice: "auto" },
       { response_format: { type: "text" } },
       { top_logprobs: 0 },
@@ -913,7 +974,7 @@ describe("event streams", () => {
       throw new Error("the reason, which is nobody's business");
     }
     const stderr = spyOn(process.stderr, "write").mockImplementation(() => true);
-    const response = eventStream(slow(), new AbortController().signal, 30);
+    const response = eventStream(slow(), new AbortController().signal, { pingIntervalMs: 30 });
     const text = await response.text();
     expect(stderr.mock.calls.flat().join("")).toContain("nobody's business");
     stderr.mockRestore();

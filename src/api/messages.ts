@@ -3,13 +3,20 @@
  */
 
 import type { TemplateMessage } from "../text/chat_template.ts";
+import type { WrittenCall } from "../text/tool_calls.ts";
 import { invalid, unsupported } from "./errors.ts";
 import { invalidType, invalidValue, isObject, type JsonObject, missing } from "./schema.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 
+/** A message of a request. */
+export interface Message extends TemplateMessage {
+  /** The calls that an assistant's message made. */
+  calls?: (WrittenCall & { id: string | undefined })[];
+}
+
 /** Reads the messages. @throws ApiError 400 with the path of what is wrong. */
-export function readMessages(body: JsonObject): TemplateMessage[] {
+export function readMessages(body: JsonObject): Message[] {
   const { messages } = body;
   if (messages === undefined) throw missing("messages");
   if (!Array.isArray(messages)) throw invalidType("messages", "an array of objects", messages);
@@ -20,22 +27,28 @@ export function readMessages(body: JsonObject): TemplateMessage[] {
       "Invalid 'messages': empty array. Expected an array with minimum length 1.",
     );
   }
-  return messages.map((message, i) => readMessage(message, `messages[${i}]`));
+  const read = messages.map((message, i) => readMessage(message, `messages[${i}]`));
+  if (read.at(-1)?.calls !== undefined) {
+    const path = `messages[${read.length - 1}]`;
+    throw invalid(path, "invalid_value", `Invalid '${path}': 'tool_calls' must be followed by tool messages.`);
+  }
+  return read;
 }
 
-function readMessage(message: unknown, path: string): TemplateMessage {
+function readMessage(message: unknown, path: string): Message {
   if (!isObject(message)) throw invalidType(path, "an object", message);
   const { role } = message;
   if (role === undefined) throw missing(`${path}.role`);
   if (typeof role !== "string") throw invalidType(`${path}.role`, "a string", role);
   if (!ROLES.includes(role)) throw invalidValue(`${path}.role`, `one of ${ROLES.join(", ")}`);
-  for (const field of ["tool_calls", "function_call"]) {
-    const value = message[field] ?? [];
-    if (!Array.isArray(value) || value.length > 0)
-      throw unsupported(`${path}.${field}`, "this server can't render calls yet");
+  if ((message.function_call ?? undefined) !== undefined) {
+    throw unsupported(`${path}.function_call`, "it was replaced by 'tool_calls', which this server knows");
   }
+  const calls = role === "assistant" ? readCalls(message, path) : [];
   // "developer" is the newer name of the same thing, which templates don't know.
-  const result: TemplateMessage = { role: role === "developer" ? "system" : role, content: readContent(message, path) };
+  const content = calls.length > 0 && (message.content ?? undefined) === undefined ? "" : readContent(message, path);
+  const result: Message = { role: role === "developer" ? "system" : role, content };
+  if (calls.length > 0) result.calls = calls;
   if (typeof message.name === "string") result.name = message.name;
   if (typeof message.tool_call_id === "string") result.tool_call_id = message.tool_call_id;
   return result;
@@ -59,4 +72,26 @@ function readPart(part: unknown, path: string): string {
   if (part.text === undefined) throw missing(`${path}.text`);
   if (typeof part.text !== "string") throw invalidType(`${path}.text`, "a string", part.text);
   return part.text;
+}
+
+function readCalls(message: JsonObject, path: string): NonNullable<Message["calls"]> {
+  const calls = message.tool_calls ?? [];
+  if (!Array.isArray(calls)) throw invalidType(`${path}.tool_calls`, "an array", calls);
+  return calls.map((call, i) => readCall(call, `${path}.tool_calls[${i}]`));
+}
+
+function readCall(call: unknown, path: string): NonNullable<Message["calls"]>[number] {
+  if (!isObject(call)) throw invalidType(path, "an object", call);
+  const called = call.function;
+  if (called === undefined) throw missing(`${path}.function`);
+  if (!isObject(called)) throw invalidType(`${path}.function`, "an object", called);
+  for (const field of ["name", "arguments"]) {
+    if (called[field] === undefined) throw missing(`${path}.function.${field}`);
+    if (typeof called[field] !== "string") throw invalidType(`${path}.function.${field}`, "a string", called[field]);
+  }
+  return {
+    id: typeof call.id === "string" ? call.id : undefined,
+    name: called.name as string,
+    arguments: called.arguments as string,
+  };
 }

@@ -37,6 +37,7 @@ function describeModel(state: ServerState): object {
       n_ctx_train: config.context,
       n_embd: config.hiddenSize,
       n_layer: config.layers,
+      takes_tools: service.template.takesTools,
     },
   };
 }

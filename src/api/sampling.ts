@@ -3,7 +3,9 @@
  * here, so that they mean the same everywhere.
  */
 
-import type { Sampling } from "../engine/engine.ts";
+import { defaultSampling, type Sampling } from "../engine/engine.ts";
+import type { Service } from "../server/service.ts";
+import type { ServerState } from "../server/state.ts";
 import { invalid } from "./errors.ts";
 import {
   checkRange,
@@ -33,6 +35,15 @@ export interface SamplingContext {
   defaultTemperature: number;
 }
 
+/** What this server brings. */
+export function samplingContext(state: ServerState, service: Service): SamplingContext {
+  return {
+    vocabularySize: service.config.vocabSize,
+    context: service.context,
+    defaultTemperature: state.defaultTemperature,
+  };
+}
+
 /** How the answers to one request are generated. */
 export interface GenerationParameters {
   /** For choice 0; see choiceSampling. */
@@ -43,25 +54,46 @@ export interface GenerationParameters {
   stops: string[];
 }
 
+/** What an endpoint calls some parameters. */
+export interface ParameterNames {
+  /** The first that is there counts. */
+  maxTokens: readonly string[];
+  /** The least that it may be. */
+  maxTokensLow: number;
+  minTokens: string;
+}
+
+/** The names in a chat request. */
+const CHAT_NAMES: ParameterNames = {
+  maxTokens: ["max_completion_tokens", "max_tokens"],
+  maxTokensLow: 1,
+  minTokens: "min_tokens",
+};
+
 /** Reads the parameters. @throws ApiError 400 naming the parameter that is wrong. */
-export function readGenerationParameters(body: JsonObject, context: SamplingContext): GenerationParameters {
+export function readGenerationParameters(
+  body: JsonObject,
+  context: SamplingContext,
+  names: ParameterNames = CHAT_NAMES,
+): GenerationParameters {
   const topP = optionalDecimal(body, "top_p", { low: 0, high: 1 });
   const topK = optionalInteger(body, "top_k", { low: -1, high: 2 ** 31 - 1 });
   const minP = optionalDecimal(body, "min_p", { low: 0, high: 1 });
   const isSampled = topP !== undefined || topK !== undefined || minP !== undefined;
   const temperature = optionalDecimal(body, "temperature", { low: 0, high: 2 });
-  const maxTokens =
-    optionalInteger(body, "max_completion_tokens", { low: 1 }) ?? optionalInteger(body, "max_tokens", { low: 1 });
-  const minTokens = optionalInteger(body, "min_tokens", { low: 0 }) ?? 0;
+  const limits = names.maxTokens.map((name) => optionalInteger(body, name, { low: names.maxTokensLow }));
+  const maxTokens = limits.find((limit) => limit !== undefined);
+  const minTokens = optionalInteger(body, names.minTokens, { low: 0 }) ?? 0;
   if (maxTokens !== undefined && minTokens > maxTokens) {
     throw invalid(
-      "min_tokens",
+      names.minTokens,
       "integer_above_max_value",
-      "Invalid 'min_tokens': must not be over the maximum number of tokens.",
+      `Invalid '${names.minTokens}': must not be over the maximum number of tokens.`,
     );
   }
   return {
     sampling: {
+      ...defaultSampling(Math.min(maxTokens ?? context.context, context.context)),
       temperature: temperature ?? (isSampled ? 1 : context.defaultTemperature),
       topP: topP ?? 1,
       topK: Math.max(0, topK ?? 0), // -1 is vLLM's way to say off
@@ -69,7 +101,6 @@ export function readGenerationParameters(body: JsonObject, context: SamplingCont
       repetitionPenalty: readRepetitionPenalty(body),
       frequencyPenalty: optionalDecimal(body, "frequency_penalty", { low: -2, high: 2 }) ?? 0,
       presencePenalty: optionalDecimal(body, "presence_penalty", { low: -2, high: 2 }) ?? 0,
-      maxTokens: Math.min(maxTokens ?? context.context, context.context),
       minTokens: Math.min(minTokens, context.context),
       ignoreEos: optionalBoolean(body, "ignore_eos"),
       seed: readSeed(body),

@@ -16,19 +16,30 @@ const PING = Symbol("ping");
 
 const DONE = "data: [DONE]\n\n";
 
+/** How a stream is written. */
+export interface StreamOptions {
+  /** Whether `data: [DONE]` marks the end; default: true. */
+  isMarked?: boolean;
+  /** Silence after which a comment is sent. */
+  pingIntervalMs?: number;
+  /** Called once when the stream is over, complete or not. */
+  onEnd?: () => void;
+}
+
 /**
- * Answers with a stream of events, `data: [DONE]` at its end.
+ * Answers with a stream of events.
  *
  * @param events one object each; it is asked for the first one at once. If it throws, an error event is sent in its place and the
  *   stream ends. If the client leaves it is returned, so that its `finally` blocks run.
  * @param client fires when the client has left. Whatever `events` may be waiting for has to end by it too.
- * @param pingIntervalMs silence after which a comment is sent.
  */
 export function eventStream(
   events: AsyncGenerator<object>,
   client: AbortSignal,
-  pingIntervalMs: number = PING_INTERVAL_MS,
+  options: StreamOptions = {},
 ): Response {
+  const { isMarked = true, pingIntervalMs = PING_INTERVAL_MS, onEnd } = options;
+  const mark = isMarked ? DONE : "";
   const encoder = new TextEncoder();
   let isOpen = true;
   let next: Promise<IteratorResult<object>> | undefined = events.next();
@@ -37,6 +48,7 @@ export function eventStream(
 
   // A client may leave before anything asks for the stream, and then nothing cancels it either: hence the signal beside `cancel`.
   async function leave(): Promise<void> {
+    if (isOpen) onEnd?.();
     isOpen = false;
     await events.return(undefined).catch(() => undefined);
   }
@@ -56,17 +68,19 @@ export function eventStream(
           } else {
             next = undefined;
             isLast = result.done === true;
-            text = isLast ? DONE : line(result.value);
+            text = isLast ? mark : line(result.value);
           }
         } catch (error) {
           isLast = true;
-          text = line(toApiError(error).body) + DONE;
+          text = line(toApiError(error).body) + mark;
         }
         if (!isOpen) return;
-        controller.enqueue(encoder.encode(text));
+        if (text !== "") controller.enqueue(encoder.encode(text));
         if (!isLast) return;
+        isOpen = false;
         client.removeEventListener("abort", leave);
         controller.close();
+        onEnd?.();
       },
       cancel: leave,
     },

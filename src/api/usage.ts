@@ -14,15 +14,21 @@ export function systemFingerprint(): string {
   return `wrinklefree-${version}-${cpuTier()}`;
 }
 
-/** OpenAI's `usage` of a request's choices. They share the prompt, so it is counted once. */
-export function usage(counts: readonly Counts[]) {
-  const promptTokens = counts[0]?.promptTokens ?? 0;
+/**
+ * OpenAI's `usage` of a request's choices.
+ *
+ * @param counts of all choices, those of the first prompt first.
+ * @param choicesEach choices of each prompt: they share it, so it is counted once.
+ */
+export function usage(counts: readonly Counts[], choicesEach: number) {
+  const prompts = counts.filter((_, choice) => choice % choicesEach === 0);
+  const promptTokens = prompts.reduce((sum, count) => sum + count.promptTokens, 0);
   const completionTokens = counts.reduce((sum, count) => sum + count.completionTokens, 0);
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { cached_tokens: 0 },
+    prompt_tokens_details: { cached_tokens: prompts.reduce((sum, count) => sum + count.cachedTokens, 0) },
   };
 }
 

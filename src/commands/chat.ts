@@ -126,7 +126,7 @@ class Conversation {
     for await (const event of generate(this.#service, { prompt, sampling: this.#sampling, stops: [], signal })) {
       if (event.kind === "end") {
         counts = event.counts;
-      } else {
+      } else if (event.kind === "text") {
         answer += event.text;
         process.stdout.write(event.text);
       }

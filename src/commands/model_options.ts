@@ -12,16 +12,21 @@ export const modelOptions = {
   threads: { type: "string" },
   cpus: { type: "string" },
   ctx: { type: "string" },
+  memory: { type: "string" },
+  "batch-tokens": { type: "string" },
 } as const;
 
 /** Their lines of a --help text. */
 export const modelOptionsUsage = `  --threads N        threads that compute (default: one for each core)
   --cpus LIST        pin the threads to these cores, as in 0-3,6
-  --ctx N            tokens that one request may hold, prompt and answer (default: the model's)`;
+  --ctx N            tokens that one request may hold, prompt and answer (default: the model's)
+  --memory SIZE      bytes for keys and values, as in 2G or 512M; one context at least (default: what all requests
+                     that are answered together can need)
+  --batch-tokens N   prompt tokens that one step computes at most (default: 64)`;
 
 /** Reads them. @throws UsageError. */
 export function readModelOptions(
-  values: { threads?: string; cpus?: string; ctx?: string },
+  values: { threads?: string; cpus?: string; ctx?: string; memory?: string; "batch-tokens"?: string },
   parallel: number,
 ): ServiceOptions {
   return {
@@ -29,7 +34,20 @@ export function readModelOptions(
     cpus: values.cpus === undefined ? [] : readCpuList(values.cpus),
     context: values.ctx === undefined ? 0 : wholeNumber(values.ctx, "ctx", 16, 1 << 24),
     parallel,
+    batchTokens:
+      values["batch-tokens"] === undefined ? 0 : wholeNumber(values["batch-tokens"], "batch-tokens", 1, 4096),
+    memory: values.memory === undefined ? 0 : readSize(values.memory, "memory"),
   };
+}
+
+/** Reads a number of bytes, with K, M, G or T behind it for powers of 1024. */
+function readSize(text: string, option: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
+  const bytes = Math.floor(Number(digits) * 1024 ** " KMGT".indexOf((unit || " ").toUpperCase()));
+  if (!(bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER)) {
+    throw new UsageError(`--${option} takes a number of bytes such as 2G or 512M, not '${text}'`);
+  }
+  return bytes;
 }
 
 /** Reads the cores to pin to. */

@@ -2,17 +2,27 @@
  * `wrinklefree serve`: the HTTP server, from the command line to its last answer.
  */
 
+import { totalmem } from "node:os";
+import { formatBytes } from "../../convert/progress.ts";
 import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
-import { Failure } from "../errors.ts";
+import { Failure, UsageError } from "../errors.ts";
 import { type Listening, listen } from "../server/app.ts";
+import { readKeyFile } from "../server/auth.ts";
 import { isLoopback } from "../server/limits.ts";
-import { Service } from "../server/service.ts";
+import { LOG_FORMATS, type LogFormat } from "../server/log.ts";
+import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
 import { untilStopped } from "../server/shutdown.ts";
 import { ServerState } from "../server/state.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
 import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
+
+/** Answers under way at once, those in the batch and those that wait, unless --queue says otherwise. */
+const ANSWERS_MAX = 1024;
+
+/** Prompt tokens that wait at once, unless --queue-tokens says otherwise. */
+const QUEUE_TOKENS = 262_144;
 
 export const command: Command = {
   name: "serve",
@@ -25,9 +35,17 @@ MODEL is a packed file (.wf) or a Hugging Face directory, which is converted onc
   --port N           (default: 30000; 0: any that is free)
 ${modelOptionsUsage}
   --parallel N       requests that are answered together (default: 4)
+  --queue N          requests that may wait for that; more are told to come back later. Each of the n answers of a
+                     request counts (default: ${ANSWERS_MAX} less --parallel)
+  --queue-tokens N   tokens of the prompts that may wait (default: ${QUEUE_TOKENS})
   --temperature T    for requests that don't set one (default: 0, the likeliest token)
   --served-name NAME what clients call the model (also --alias; default: its own name)
-  --insecure         listen on an address that others can reach; anyone there can use the server
+  --api-key KEY      clients have to send this key (may be given several times; other users of this machine can see it
+                     in the list of processes)
+  --api-key-file F   clients have to send one of the keys in this file, one a line (may be given several times)
+  --insecure         without a key, listen on an address that others can reach; anyone there can use the server
+  --cors-origin URL  let web pages of this origin use the server, * for all (may be given several times)
+  --log FORMAT       a line on stderr for each request: text, json or off (default: text)
 `,
   run: serve,
 };
@@ -40,27 +58,41 @@ async function serve(args: string[]): Promise<number> {
       host: { type: "string", default: "127.0.0.1" },
       port: { type: "string", default: "30000" },
       parallel: { type: "string", default: "4" },
+      queue: { type: "string" },
+      "queue-tokens": { type: "string", default: String(QUEUE_TOKENS) },
       temperature: { type: "string", default: "0" },
       "served-name": { type: "string" },
       alias: { type: "string" },
+      "api-key": { type: "string", multiple: true, default: [] },
+      "api-key-file": { type: "string", multiple: true, default: [] },
       insecure: { type: "boolean", default: false },
+      "cors-origin": { type: "string", multiple: true, default: [] },
+      log: { type: "string", default: "text" },
     },
     1,
   );
   const port = wholeNumber(values.port, "port", 0, 65535);
   const temperature = decimalNumber(values.temperature, "temperature", 0, 2);
-  const options = readModelOptions(values, wholeNumber(values.parallel, "parallel", 1, 256));
-  if (!isLoopback(values.host) && !values.insecure) {
+  const parallel = wholeNumber(values.parallel, "parallel", 1, 256);
+  const options = readModelOptions(values, parallel);
+  const limits = {
+    answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
+    promptTokens: wholeNumber(values["queue-tokens"], "queue-tokens", 1, 2 ** 31),
+  };
+  const log = readLogFormat(values.log);
+  const corsOrigins = values["cors-origin"].map(readOrigin);
+  const apiKeys = [...values["api-key"].map(readKey), ...values["api-key-file"].flatMap(readKeyFile)];
+  if (!isLoopback(values.host) && apiKeys.length === 0 && !values.insecure) {
     throw new Failure(
-      `refusing to listen on ${values.host}, where anyone who can reach it could use the server; add --insecure if that is wanted`,
+      `refusing to listen on ${values.host}, where anyone who can reach it could use the server; set --api-key or --api-key-file, or add --insecure if that is wanted`,
     );
   }
 
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
-  const state = new ServerState(temperature, values["served-name"] ?? values.alias);
-  const listening = listen(state, values.host, port);
+  const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
+  const listening = listen(state, { hostname: values.host, port, apiKeys, corsOrigins, log });
   let service: Service;
   try {
     service = await Service.open(positionals[0], options);
@@ -75,19 +107,48 @@ async function serve(args: string[]): Promise<number> {
   return 0;
 }
 
+function readKey(key: string): string {
+  // Headers can't hold anything else, and nobody could ever send it.
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
+  return key;
+}
+
+function readLogFormat(text: string): LogFormat {
+  if (!LOG_FORMATS.includes(text)) throw new UsageError(`--log takes ${LOG_FORMATS.join(", ")}, not '${text}'`);
+  return text as LogFormat;
+}
+
+function readOrigin(text: string): string {
+  if (text !== "*" && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+\/?$/i.test(text)) {
+    throw new UsageError(`--cors-origin takes an origin such as https://app.example, or *, not '${text}'`);
+  }
+  return text;
+}
+
 /** What the user needs to know at the start. */
 function startText(state: ServerState, service: Service, listening: Listening): string {
-  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
   const message = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}';
   return [
     `wrinklefree ${version}`,
-    `model    ${state.modelName}: ${service.description}, ${megabytes(service.bytes)}`,
+    `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
     `kernels  ${cpuTier()}, ${service.threads} threads`,
-    `memory   KV cache for ${service.parallel} × ${service.context} tokens: up to ${megabytes(service.kvBytes)}`,
+    ...memoryPlan(service),
     `serving  ${listening.url}/v1`,
     "",
     `  curl ${listening.url}/v1/chat/completions -H 'Content-Type: application/json' -d '${message}'`,
     "",
     "",
   ].join("\n");
+}
+
+/** What the process will take at most, and what for. */
+function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel }: Service): string[] {
+  const lines = [
+    `memory   weights ${formatBytes(bytes)}, KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK_TOKENS} tokens`,
+    `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
+  ];
+  if (bytes + kvBytes > totalmem()) {
+    lines.push(`         more than this machine's ${formatBytes(totalmem())}: lower --memory, --ctx or --parallel`);
+  }
+  return lines;
 }

@@ -3,55 +3,87 @@
  *
  * Elysia and Bun have defaults that suit a web page and not a model that thinks for minutes; each is set here, with the reason.
  * Handlers return finished Responses and read their bodies themselves, so that neither Elysia's parsers nor its validators, with
- * error shapes of their own, ever come into play.
+ * error shapes of their own, ever come into play. What holds for every request, the right key above all, is settled in `respond`
+ * before Elysia sees it: a route can't forget it.
  */
 
 import { Elysia } from "elysia";
 import { chatCompletion } from "../api/chat.ts";
+import { completion } from "../api/completions.ts";
 import { ApiError, toApiError } from "../api/errors.ts";
+import { Exchange } from "../api/exchange.ts";
+import { generateText } from "../api/generate.ts";
+import { llamaCompletion } from "../api/llama_completion.ts";
 import { getModel, listModels } from "../api/models.ts";
+import { openApiDocument } from "../api/openapi.ts";
+import type { JsonObject } from "../api/schema.ts";
+import { applyTemplate, detokenize, tokenize } from "../api/tokenize.ts";
 import { Failure } from "../errors.ts";
+import { ApiKeys } from "./auth.ts";
+import { CorsPolicy } from "./cors.ts";
 import { health, ready } from "./health.ts";
 import { checkHost, isLoopback, readJsonBody } from "./limits.ts";
+import { type LogFormat, logRequest } from "./log.ts";
+import { METRICS_CONTENT_TYPE } from "./metrics.ts";
 import type { ServerState } from "./state.ts";
 
-/** The methods of each path, for answering 405 where a path is right and the method is wrong. */
-const METHODS: [path: RegExp, methods: string][] = [
-  [/^\/health$/, "GET, HEAD"],
-  [/^\/ready$/, "GET, HEAD"],
-  [/^\/v1\/models(?:\/.+)?$/, "GET, HEAD"],
-  [/^\/v1\/chat\/completions$/, "POST"],
-];
+/** Answers a request with a JSON body. */
+type Handler = (exchange: Exchange, body: JsonObject) => Promise<Response>;
 
-/** The routes, not yet listening. */
-function createApp(state: ServerState, isLocal: boolean) {
-  return (
-    new Elysia()
-      // Before the routes: it only holds for what is registered after it.
-      .onError(({ code, error, request }) => {
-        const known = code === "NOT_FOUND" ? notFound(request) : toApiError(error);
-        return known.response();
-      })
-      .onRequest(({ request, set }) => {
-        set.headers["x-request-id"] = requestId(request);
-        if (isLocal) checkHost(request);
-      })
-      .get("/health", () => Response.json(health(state)))
-      .get("/ready", () => Response.json(ready(state)))
-      .get("/v1/models", () => Response.json(listModels(state)))
-      // A model's name may contain slashes, written plainly or as %2F.
-      .get("/v1/models/*", ({ params }) => Response.json(getModel(state, decodeName(params["*"]))))
-      .post(
-        "/v1/chat/completions",
-        async ({ request }) => {
-          // Before anything is awaited, so that no departure is missed.
-          const client = request.signal;
-          state.requireService();
-          return chatCompletion(state, await readJsonBody(request), client);
-        },
-        { parse: "none" },
-      )
-  );
+/** What POST means, by path. */
+const POST_ROUTES: Record<string, Handler> = {
+  "/v1/chat/completions": chatCompletion,
+  "/v1/completions": completion,
+  "/completion": llamaCompletion,
+  "/generate": generateText,
+  "/tokenize": tokenize,
+  "/detokenize": detokenize,
+  "/apply-template": applyTemplate,
+};
+
+/** What GET means, by path; the models are apart, since a model's name may hold slashes. */
+const GET_ROUTES: Record<string, (state: ServerState) => Response> = {
+  "/health": (state) => Response.json(health(state)),
+  "/ready": (state) => Response.json(ready(state)),
+  "/v1/models": (state) => Response.json(listModels(state)),
+  "/openapi.json": () => Response.json(openApiDocument()),
+  "/metrics": (state) =>
+    new Response(state.metrics.expose(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
+};
+
+/** How a server is to be run. */
+export interface ListenOptions {
+  hostname: string;
+  /** 0: any that is free. */
+  port: number;
+  /** Keys, one of which a request has to have; none: anybody may ask. */
+  apiKeys: readonly string[];
+  /** Origins of web pages that may use the API. */
+  corsOrigins: readonly string[];
+  log: LogFormat;
+}
+
+/** The routes. Elysia hands a handler the request that it was given itself, by which its exchange is found. */
+function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
+  // The error handler comes before the routes: it only holds for what is registered after it.
+  const app = new Elysia().onError(({ code, error, request }) => {
+    const known = code === "NOT_FOUND" ? notFound(request) : toApiError(error);
+    return known.response();
+  });
+  for (const [path, handler] of Object.entries(GET_ROUTES)) app.get(path, () => handler(state));
+  // A model's name may contain slashes, written plainly or as %2F.
+  app.get("/v1/models/*", ({ params }) => Response.json(getModel(state, decodeName(params["*"]))));
+  for (const [path, handler] of Object.entries(POST_ROUTES)) {
+    app.post(
+      path,
+      async ({ request }) => {
+        state.requireService();
+        return handler(exchanges.get(request) as Exchange, await readJsonBody(request));
+      },
+      { parse: "none" },
+    );
+  }
+  return app;
 }
 
 /** A server that listens. */
@@ -65,15 +97,15 @@ export interface Listening {
 /**
  * Starts to listen.
  *
- * @param port 0: any that is free.
  * @throws Failure when the address can't be had.
  */
-export function listen(state: ServerState, hostname: string, port: number): Listening {
-  const app = createApp(state, isLoopback(hostname));
+export function listen(state: ServerState, options: ListenOptions): Listening {
+  const { hostname, port } = options;
   try {
-    app.listen({
+    const server = Bun.serve({
       hostname,
       port,
+      fetch: createResponder(state, options),
       // A second server on the same port would silently get half of the requests.
       reusePort: false,
       // Bun closes connections that are silent for this many seconds, answers that are being computed included. 0: never.
@@ -84,6 +116,8 @@ export function listen(state: ServerState, hostname: string, port: number): List
       development: false,
       error: (error: Error) => toApiError(error).response(),
     });
+    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+    return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const where = `${hostname}:${port}`;
@@ -92,16 +126,80 @@ export function listen(state: ServerState, hostname: string, port: number): List
     if (code === "EACCES") throw new Failure(`no permission to listen on ${where}; choose a --port over 1023`);
     throw new Failure(`can't listen on ${where}: ${message.split("\n")[0]}`);
   }
-  const server = app.server;
-  if (server === null) throw new Failure(`can't listen on ${hostname}:${port}`);
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
+}
+
+/** What happens to every request, whatever its path. */
+function createResponder(state: ServerState, options: ListenOptions): (request: Request) => Promise<Response> {
+  const exchanges = new WeakMap<Request, Exchange>();
+  const app = createApp(state, exchanges);
+  const keys = new ApiKeys(options.apiKeys);
+  const cors = new CorsPolicy(options.corsOrigins);
+  const isLocal = isLoopback(options.hostname);
+
+  async function respond(request: Request, exchange: Exchange, path: string): Promise<Response> {
+    try {
+      if (isLocal) checkHost(request);
+      const preflight = cors.preflight(request);
+      if (preflight !== undefined) return preflight;
+      exchange.key = keys.check(request, path);
+      return await app.fetch(request);
+    } catch (error) {
+      return toApiError(error).response();
+    }
+  }
+
+  return async (request) => {
+    const started = performance.now();
+    // Before anything is awaited, so that no departure is missed.
+    const exchange = new Exchange(state, request.signal);
+    exchanges.set(request, exchange);
+    const path = pathOf(request);
+    const id = requestId(request);
+    const response = await respond(request, exchange, path);
+    const { status, headers } = response;
+    headers.set("x-request-id", id);
+    cors.mark(request, headers);
+    const finish = () => {
+      state.metrics.requested(knownMethod(request.method), knownRoute(path), status);
+      const milliseconds = performance.now() - started;
+      const { key, counts, client } = exchange;
+      logRequest(options.log, {
+        id,
+        method: request.method,
+        path,
+        status,
+        milliseconds,
+        key,
+        counts,
+        hasLeft: client.aborted,
+      });
+    };
+    if (exchange.isStreamed) exchange.onStreamEnd = finish;
+    else finish();
+    return response;
+  };
+}
+
+/** The path that is asked for; that of the server itself for a URL that is none. */
+function pathOf(request: Request): string {
+  return URL.parse(request.url)?.pathname ?? "/";
+}
+
+/** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */
+function knownRoute(path: string): string {
+  if (/^\/v1\/models\/./.test(path)) return "/v1/models/{model}";
+  return path in POST_ROUTES || path in GET_ROUTES ? path : "other";
+}
+
+function knownMethod(method: string): string {
+  return ["GET", "HEAD", "POST", "OPTIONS"].includes(method) ? method : "other";
 }
 
 /** Unknown path, or a known one with the wrong method. */
 function notFound(request: Request): ApiError {
-  const path = new URL(request.url).pathname;
-  const methods = METHODS.find(([pattern]) => pattern.test(path))?.[1];
+  const path = pathOf(request);
+  const route = knownRoute(path);
+  const methods = route === "other" ? undefined : route in POST_ROUTES ? "POST" : "GET, HEAD";
   if (methods === undefined) return new ApiError(404, `Unknown request URL: ${request.method} ${path}.`);
   return new ApiError(405, `Not allowed to ${request.method} on ${path}; allowed: ${methods}.`, {
     headers: { allow: methods },

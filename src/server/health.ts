@@ -4,6 +4,7 @@
 
 import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
+import type { Service } from "./service.ts";
 import type { ServerState } from "./state.ts";
 
 /** Liveness: answered as long as the process can serve, while it loads and while it drains too. */
@@ -18,7 +19,27 @@ export function health(state: ServerState): object {
     threads: service?.threads ?? null,
     context: service?.context ?? null,
     parallel: service?.parallel ?? null,
-    requests: { running: state.jobs.running, waiting: state.jobs.waiting },
+    requests: {
+      running: state.jobs.running,
+      waiting: state.jobs.waiting,
+      waiting_prompt_tokens: state.jobs.waitingTokens,
+    },
+    engine: service === undefined ? null : engineHealth(service),
+  };
+}
+
+/** What the engine is doing, and what it did since the start. */
+function engineHealth({ engine }: Service): object {
+  const stats = engine.stats();
+  return {
+    running: stats.running,
+    waiting: stats.waiting,
+    blocks: { used: stats.blocks_used, cached: stats.blocks_cached, total: stats.blocks },
+    prompt_tokens: stats.prompt_tokens,
+    cached_tokens: stats.cached_tokens,
+    generated_tokens: stats.generated_tokens,
+    steps: stats.steps,
+    pauses: stats.pauses,
   };
 }
 

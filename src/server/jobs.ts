@@ -1,9 +1,27 @@
 /**
- * Who is being served: counts the answers that wait for their first token and those that are being written, bounds their number,
- * and knows how to wait for all of them or to end them, which is what shutting down needs.
+ * Who is being served: counts the answers that wait for their first token and those that are being written, bounds their number
+ * and the prompts that wait with them, and knows how to wait for all of them or to end them, which is what shutting down needs.
+ *
+ * Places are taken before a prompt is tokenized, for the most tokens that its text can have, and corrected afterwards: what is
+ * checked is what is counted, however many requests arrive meanwhile. Nothing waits here. Who is admitted goes on to the engine,
+ * whose queue is first come, first served; who is not is told at once, and when to come back.
+ *
+ * An answer that the engine has finished is still under way until its reader has taken it, but keeps nobody else out: readers may
+ * take as long as they like.
  */
 
-import { ApiError } from "../api/errors.ts";
+import { ApiError, contextLengthExceeded, invalid } from "../api/errors.ts";
+
+/** Finished answers that wait for their readers at once; each holds its tokens in memory. */
+const UNREAD_MAX = 1024;
+
+/** How much may be under way. */
+export interface JobLimits {
+  /** Answers in the engine at once, waiting and being written. */
+  answers: number;
+  /** Tokens of the prompts whose answers have not begun. */
+  promptTokens: number;
+}
 
 /** One answer's place. */
 export interface Job {
@@ -15,51 +33,98 @@ export interface Job {
   start(): void;
   /** The answer is over. Further calls do nothing. */
   finish(): void;
+  /**
+   * How many tokens the prompt really has, before the answers go on to the engine. Said of one answer of a request it holds for
+   * all of them.
+   *
+   * @param param the request's parameter that holds the prompt.
+   * @throws ApiError 400 when that many are never admitted.
+   */
+  setPromptTokens(tokens: number, param: string): void;
 }
+
+/** The prompt that the answers to one request share. */
+interface SharedPrompt {
+  /** While it waits; 0 afterwards. */
+  tokens: number;
+  /** Answers that have neither begun nor ended. */
+  waiting: number;
+  /** Answers that have not gone on to the engine: all of them until the tokens are counted, then none. */
+  unsubmitted: number;
+}
+
+/** Retry-After stays within these, in seconds. */
+const RETRY_AFTER_MIN_S = 1;
+const RETRY_AFTER_MAX_S = 60;
 
 /** The answers of one server. */
 export class Jobs {
   /** Answers without a token yet. */
   waiting = 0;
-  /** Answers being written. */
+  /** Answers being written, or finished and not read to their end. */
   running = 0;
-  readonly #capacity: number;
-  readonly #controllers = new Set<AbortController>();
+  /** Tokens of the prompts whose answers have not begun, or the most that they can have where that is not known yet. */
+  waitingTokens = 0;
+  readonly #limits: JobLimits;
+  readonly #engineLoad: () => number;
+  /** Answers whose prompts are being tokenized. */
+  #unsubmitted = 0;
+  /** Ends an answer, and when it was admitted; the oldest first. */
+  readonly #underWay = new Map<AbortController, number>();
+  readonly #finishedAnswers = new Speed();
+  readonly #begunTokens = new Speed();
   #idleListeners: (() => void)[] = [];
 
-  /** @param capacity most answers at once, waiting and running. */
-  constructor(capacity: number) {
-    this.#capacity = capacity;
+  /** @param engineLoad the requests that the engine has, waiting ones included. */
+  constructor(limits: JobLimits, engineLoad: () => number) {
+    this.#limits = limits;
+    this.#engineLoad = engineLoad;
   }
 
   /**
    * Takes places for the answers to one request, all or none, and ends them when the client leaves.
    *
-   * @throws ApiError 429 when there are not enough places left.
+   * @param promptTokens the most tokens that the request's prompt can have.
+   * @throws ApiError 429 when there is not enough room left, 400 when there never is.
    */
-  admit(count: number, client: AbortSignal): Job[] {
-    if (this.waiting + this.running + count > this.#capacity) {
-      throw new ApiError(429, `The server is at its limit of ${this.#capacity} answers at once. Please try again.`, {
-        code: "rate_limit_exceeded",
-        headers: { "retry-after": "5" },
-      });
+  admit(count: number, client: AbortSignal, promptTokens = 0): Job[] {
+    const { answers: answersMax, promptTokens: tokensMax } = this.#limits;
+    if (count > answersMax) {
+      const message = `Invalid 'n': ${count} answers were asked for; this server takes ${answersMax} at once.`;
+      throw invalid("n", "integer_above_max_value", message);
     }
-    return Array.from({ length: count }, () => this.#take(client));
+    // The text may turn out to have far fewer tokens, so it is not refused for good before they are counted.
+    const tokens = Math.min(promptTokens, tokensMax);
+    const underWay = this.waiting + this.running;
+    // The others are finished, and their readers slow.
+    const unfinished = Math.min(underWay, this.#unsubmitted + this.#engineLoad());
+    const answersOver = count + Math.max(unfinished - answersMax, underWay - answersMax - UNREAD_MAX);
+    if (answersOver > 0) {
+      throw this.#full(`${answersMax} answers at once`, this.#finishedAnswers.secondsFor(answersOver));
+    }
+    const tokensOver = this.waitingTokens + tokens - tokensMax;
+    if (tokensOver > 0) {
+      throw this.#full(`${tokensMax} prompt tokens that wait`, this.#begunTokens.secondsFor(tokensOver));
+    }
+    const prompt = { tokens, waiting: count, unsubmitted: count };
+    this.waitingTokens += tokens;
+    this.#unsubmitted += count;
+    return Array.from({ length: count }, () => this.#take(client, prompt));
   }
 
   /** Ends all answers. */
   abortAll(): void {
-    for (const controller of this.#controllers) controller.abort();
+    for (const controller of this.#underWay.keys()) controller.abort();
   }
 
   /** Resolves as soon as there is no answer left. */
   async idle(): Promise<void> {
-    if (this.#controllers.size > 0) await new Promise<void>((resolve) => this.#idleListeners.push(resolve));
+    if (this.#underWay.size > 0) await new Promise<void>((resolve) => this.#idleListeners.push(resolve));
   }
 
-  #take(client: AbortSignal): Job {
+  #take(client: AbortSignal, prompt: SharedPrompt): Job {
     const controller = new AbortController();
-    this.#controllers.add(controller);
+    this.#underWay.set(controller, performance.now());
     this.waiting++;
     let state: "waiting" | "running" | "finished" = "waiting";
     const onLeave = () => controller.abort();
@@ -73,19 +138,90 @@ export class Jobs {
         state = "running";
         this.waiting--;
         this.running++;
+        prompt.waiting--;
+        // The first answer's first token says that the prompt is computed, for the others too.
+        this.#begunTokens.add(prompt.tokens);
+        this.#correct(prompt, 0);
       },
       finish: () => {
         if (state === "finished") return;
-        if (state === "waiting") this.waiting--;
-        else this.running--;
+        if (state === "waiting") {
+          this.waiting--;
+          if (--prompt.waiting === 0) this.#correct(prompt, 0);
+        } else {
+          this.running--;
+          this.#finishedAnswers.add(1);
+        }
         state = "finished";
+        if (prompt.unsubmitted > 0) this.#submit(prompt, 1);
         client.removeEventListener("abort", onLeave);
-        this.#controllers.delete(controller);
-        if (this.#controllers.size > 0) return;
+        this.#underWay.delete(controller);
+        if (this.#underWay.size > 0) return;
         const listeners = this.#idleListeners;
         this.#idleListeners = [];
         for (const listener of listeners) listener();
       },
+      setPromptTokens: (tokens, param) => {
+        const most = this.#limits.promptTokens;
+        if (tokens > most) throw contextLengthExceeded(param, most, tokens, true);
+        this.#correct(prompt, tokens);
+        this.#submit(prompt, prompt.unsubmitted);
+      },
     };
+  }
+
+  /** So many answers are the engine's now, or over. */
+  #submit(prompt: SharedPrompt, answers: number): void {
+    prompt.unsubmitted -= answers;
+    this.#unsubmitted -= answers;
+  }
+
+  #correct(prompt: SharedPrompt, tokens: number): void {
+    this.waitingTokens += tokens - prompt.tokens;
+    prompt.tokens = tokens;
+  }
+
+  /** @param seconds until there is room, from the speed so far; undefined when there is none yet. */
+  #full(limit: string, seconds: number | undefined): ApiError {
+    // What has been under way for so long without an end is good for as long again.
+    const oldest = this.#underWay.values().next().value ?? performance.now();
+    const wait = Math.ceil(seconds ?? (performance.now() - oldest) / 1000);
+    const retryAfter = Math.min(Math.max(wait, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S);
+    return new ApiError(429, `The server is at its limit of ${limit}. Please try again in ${retryAfter} s.`, {
+      code: "rate_limit_exceeded",
+      headers: { "retry-after": String(retryAfter) },
+    });
+  }
+}
+
+/** How long a measured speed looks back, in seconds. */
+const SPEED_WINDOW_S = 30;
+
+/** How fast something happens: an average over time that forgets exponentially. */
+class Speed {
+  #amount = 0;
+  #since: number | undefined;
+  #updated = 0;
+
+  add(amount: number): void {
+    this.#decay();
+    this.#since ??= this.#updated;
+    this.#amount += amount;
+  }
+
+  /** Seconds that `amount` takes; undefined when nothing has happened lately. */
+  secondsFor(amount: number): number | undefined {
+    this.#decay();
+    if (this.#since === undefined || this.#amount < 1e-6) return undefined;
+    // The window that has been filled so far; a second at least, so that the first event counts as no stampede.
+    const age = Math.max((this.#updated - this.#since) / 1000, 1);
+    const window = SPEED_WINDOW_S * (1 - Math.exp(-age / SPEED_WINDOW_S));
+    return (amount * window) / this.#amount;
+  }
+
+  #decay(): void {
+    const now = performance.now();
+    this.#amount *= Math.exp(-(now - this.#updated) / 1000 / SPEED_WINDOW_S);
+    this.#updated = now;
   }
 }

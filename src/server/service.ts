@@ -6,6 +6,7 @@
 import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
 import { Engine, KV_VALUE_BYTES, Model } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
+import { Failure } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { ChatTemplate } from "../text/chat_template.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
@@ -20,7 +21,17 @@ export interface ServiceOptions {
   context: number;
   /** Requests that decode together. */
   parallel: number;
+  /** Most prompt tokens that one step computes; 0: what the engine thinks best. */
+  batchTokens: number;
+  /** Bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need. */
+  memory: number;
 }
+
+/** Tokens in one block of the KV pool, as csrc/kv_cache.h has it. */
+export const KV_BLOCK_TOKENS = 32;
+
+/** The engine counts tokens in 32 bits. */
+const KV_TOKENS_MAX = 2 ** 31;
 
 /** A running model. */
 export class Service {
@@ -42,6 +53,8 @@ export class Service {
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
   readonly engine: Engine;
+  /** Blocks of the KV pool. */
+  readonly kvBlocks: number;
   readonly #model: Model;
 
   private constructor(resolved: Awaited<ReturnType<typeof resolveModel>>, isDemo: boolean, options: ServiceOptions) {
@@ -56,15 +69,17 @@ export class Service {
     this.threads = options.threads || options.cpus.length || cpuCores();
     this.parallel = options.parallel;
     this.context = Math.min(options.context || packed.config.context, packed.config.context);
+    const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
     this.#model = bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
     this.engine = Engine.create(this.#model, {
       threads: this.threads,
       maxSequences: this.parallel,
       context: this.context,
-      kvTokens: this.context * this.parallel,
-      batchTokens: 0,
+      kvTokens,
+      batchTokens: options.batchTokens,
       cpus: options.cpus,
     });
+    this.kvBlocks = this.engine.stats().blocks;
   }
 
   /**
@@ -77,10 +92,19 @@ export class Service {
     return new Service(await resolveModel(model), model === undefined, options);
   }
 
-  /** Memory of the KV cache in bytes when it is full. It is reserved at the start and taken as it fills. */
+  /** Tokens that the KV pool holds. */
+  get kvTokens(): number {
+    return this.kvBlocks * KV_BLOCK_TOKENS;
+  }
+
+  /** Memory of the KV pool in bytes when it is full. Addresses for it are set aside at the start, memory is taken as it fills. */
   get kvBytes(): number {
-    const { layers, kvHeads, headDim } = this.config;
-    return this.context * this.parallel * layers * kvHeads * headDim * 2 * KV_VALUE_BYTES;
+    return this.kvTokens * this.#kvTokenBytes;
+  }
+
+  /** The most tokens that a prompt can have, for admission: each stands for a byte of the text at least, and the context bounds them. */
+  promptTokensAtMost(text: string): number {
+    return Math.min(Buffer.byteLength(text), this.context);
   }
 
   /** Size in words: "a 4-million-parameter demo model". */
@@ -94,5 +118,26 @@ export class Service {
   async close(): Promise<void> {
     await this.engine.close();
     this.#model.close();
+  }
+
+  get #kvTokenBytes(): number {
+    const { layers, kvHeads, headDim } = this.config;
+    return layers * kvHeads * headDim * 2 * KV_VALUE_BYTES;
+  }
+
+  /**
+   * The tokens that a pool of this many bytes is asked to hold. The engine adds a block for every sequence, because each may leave
+   * its last one partly empty; these are within the bytes too.
+   *
+   * @throws Failure when that is less than one context.
+   */
+  #tokensIn(memory: number): number {
+    const blockBytes = KV_BLOCK_TOKENS * this.#kvTokenBytes;
+    const tokens = (Math.floor(memory / blockBytes) - this.parallel) * KV_BLOCK_TOKENS;
+    if (tokens >= this.context) return Math.min(tokens, KV_TOKENS_MAX);
+    const needed = (Math.ceil(this.context / KV_BLOCK_TOKENS) + this.parallel) * blockBytes;
+    throw new Failure(
+      `--memory is ${memory} bytes; one context of ${this.context} tokens and a block for each of ${this.parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
+    );
   }
 }

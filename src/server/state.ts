@@ -3,26 +3,32 @@
  */
 
 import { ApiError } from "../api/errors.ts";
-import { Jobs } from "./jobs.ts";
+import { Scopes } from "./auth.ts";
+import { type JobLimits, Jobs } from "./jobs.ts";
+import { Metrics } from "./metrics.ts";
 import type { Service } from "./service.ts";
-
-/** Answers that may wait or run at once. More than one request with the highest `n` fits. */
-const ANSWERS_MAX = 1024;
 
 /** Seconds after which a client may try again while the server is loading or shutting down. */
 const RETRY_AFTER_S = "5";
 
 /** One server's state. */
 export class ServerState {
-  readonly jobs = new Jobs(ANSWERS_MAX);
+  readonly jobs: Jobs;
+  readonly metrics = new Metrics();
+  /** Which requests may share what the prefix cache holds. */
+  readonly scopes = new Scopes();
   /** Used by requests that set neither a temperature nor another parameter of sampling. */
   readonly defaultTemperature: number;
   readonly #servedName: string | undefined;
   #service: Service | undefined;
   #isDraining = false;
 
-  /** @param servedName what clients call the model; undefined: the model's own name. */
-  constructor(defaultTemperature: number, servedName: string | undefined) {
+  /**
+   * @param servedName what clients call the model; undefined: the model's own name.
+   * @param limits what may be under way at once.
+   */
+  constructor(defaultTemperature: number, servedName: string | undefined, limits: JobLimits) {
+    this.jobs = new Jobs(limits, () => this.#engineLoad());
     this.defaultTemperature = defaultTemperature;
     this.#servedName = servedName;
   }
@@ -41,6 +47,11 @@ export class ServerState {
   /** What clients call the model. */
   get modelName(): string {
     return this.#servedName ?? this.#service?.name ?? "";
+  }
+
+  #engineLoad(): number {
+    const stats = this.#service?.engine.stats();
+    return stats === undefined ? 0 : stats.running + stats.waiting;
   }
 
   /** From now on requests are answered. */

@@ -17,6 +17,14 @@ export interface TemplateMessage {
   [field: string]: unknown;
 }
 
+/** What a prompt may be made of beside the messages. */
+export interface TemplateExtras {
+  /** Tools in OpenAI's shape, for templates that take them. */
+  tools?: readonly unknown[];
+  /** Further variables of the template; none may have a name of `RESERVED_VARIABLES`. */
+  variables?: Readonly<Record<string, unknown>>;
+}
+
 /** The messages can't be made into a prompt: the template said so, or it went over a limit. */
 export class TemplateError extends Error {
   override name = "TemplateError";
@@ -44,6 +52,8 @@ const RANGE_MAX = 100_000;
 export class ChatTemplate {
   readonly #template: Template;
   readonly #constants: Record<string, unknown>;
+  /** Whether the template puts tools and calls into words itself. */
+  readonly takesTools: boolean;
 
   /**
    * @param source the template; undefined for a model that has none.
@@ -55,9 +65,9 @@ export class ChatTemplate {
       bos_token: tokenizer.bosToken,
       eos_token: tokenizer.eosToken,
       end_of_turn: tokenizer.hasToken("<|eot_id|>") ? "<|eot_id|>" : tokenizer.eosToken,
-      tools: null,
       documents: null,
     };
+    this.takesTools = source !== undefined && /\btools\b/.test(source);
     try {
       this.#template = new Template(source ?? FALLBACK_TEMPLATE);
       this.render([{ role: "user", content: "Hello" }]);
@@ -85,23 +95,25 @@ export class ChatTemplate {
    *
    * @throws TemplateError with the template's own words when it refuses the messages.
    */
-  render(messages: readonly TemplateMessage[]): string {
+  render(messages: readonly TemplateMessage[], extras: TemplateExtras = {}): string {
     const last = messages.at(-1);
-    if (last?.role !== "assistant") return this.#run(messages, true);
+    if (last?.role !== "assistant") return this.#run(messages, extras, true);
     const marker = `continues${crypto.randomUUID().replaceAll("-", "")}`;
     const marked = [...messages.slice(0, -1), { ...last, content: last.content + marker }];
-    const rendered = this.#run(marked, false);
+    const rendered = this.#run(marked, extras, false);
     const end = rendered.indexOf(marker);
     if (end < 0) throw new TemplateError("the chat template leaves out the last message, so it can't be continued");
     return rendered.slice(0, end);
   }
 
-  #run(messages: readonly TemplateMessage[], addGenerationPrompt: boolean): string {
+  #run(messages: readonly TemplateMessage[], extras: TemplateExtras, addGenerationPrompt: boolean): string {
     const environment = new Environment();
-    for (const [name, value] of Object.entries({ ...GLOBALS, ...this.#constants })) environment.set(name, value);
+    const known = { ...GLOBALS, ...extras.variables, ...this.#constants, tools: extras.tools ?? null };
+    for (const [name, value] of Object.entries(known)) environment.set(name, value);
     environment.set("messages", messages);
     environment.set("add_generation_prompt", addGenerationPrompt);
-    const characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+    let characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+    if (extras.tools !== undefined) characters += JSON.stringify(extras.tools).length;
     const interpreter = new BoundedInterpreter(environment, CHARACTERS_MAX + 4 * characters);
     try {
       return String(interpreter.run(this.#template.parsed).value);
@@ -130,6 +142,18 @@ const GLOBALS = {
     return Array.from({ length }, (_, i) => start + i * step);
   },
 };
+
+/** Variables of every template, which nothing else may be called. */
+export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
+  ...Object.keys(GLOBALS),
+  "bos_token",
+  "eos_token",
+  "end_of_turn",
+  "tools",
+  "documents",
+  "messages",
+  "add_generation_prompt",
+]);
 
 /** Jinja's interpreter with a budget of steps and a longest string. */
 class BoundedInterpreter extends Interpreter {

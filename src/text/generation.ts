@@ -3,9 +3,10 @@
  * and leaving early stops the engine. Every endpoint and the terminal chat generate through here.
  */
 
-import type { Engine, FinishReason, Sampling } from "../engine/engine.ts";
+import type { Engine, FinishReason, Sampling, TokenLogprob } from "../engine/engine.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { StopStrings } from "./stop_strings.ts";
+import { TokenAlignment } from "./token_alignment.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What generates: a running engine and how its ids read. */
@@ -23,14 +24,32 @@ export interface Counts {
   cachedTokens: number;
   /** Tokens generated, the one that ended the answer included. */
   completionTokens: number;
+  /** Milliseconds from submitting until the engine took the request up. */
+  queueMs: number;
   /** Milliseconds from submitting to the first token; 0 when there was none. */
   firstTokenMs: number;
   /** Milliseconds from submitting to the end. */
   totalMs: number;
 }
 
-/** Text of the answer as it grows, never empty, and then how it ended. */
-export type GenerationEvent = { kind: "text"; text: string } | { kind: "end"; reason: FinishReason; counts: Counts };
+/** A token of the prompt or the answer; its log-probability and the likeliest tokens in its place if they were asked for. */
+export interface ScoredToken extends TokenLogprob {
+  top: TokenLogprob[];
+}
+
+/** What ended an answer with the reason "stop". */
+export type StoppedBy = { kind: "string"; text: string } | { kind: "token"; id: number };
+
+/**
+ * What happens to an answer, in this order: the prompt's computation goes on; its tokens are scored, from the second one on (once,
+ * if the request asks for that); the text grows, with the tokens that are now certain to belong to it whole (the text is only
+ * empty when there are tokens with log-probabilities that have none); it ends. `endToken` is the control token at the end.
+ */
+export type GenerationEvent =
+  | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
+  | { kind: "prompt"; tokens: ScoredToken[] }
+  | { kind: "text"; text: string; tokens: ScoredToken[] }
+  | { kind: "end"; reason: FinishReason; stoppedBy?: StoppedBy; endToken?: ScoredToken; counts: Counts };
 
 /** One answer to generate. */
 export interface GenerationRequest {
@@ -42,6 +61,8 @@ export interface GenerationRequest {
   signal: AbortSignal;
   /** Called when the first token arrives, before its text. */
   onStart?: () => void;
+  /** Called for every token after the first, with the milliseconds since the one before. */
+  onTokenGap?: (ms: number) => void;
 }
 
 /** Generates one answer. Leaving the loop early stops the engine. */
@@ -51,37 +72,115 @@ export async function* generate(
 ): AsyncGenerator<GenerationEvent, void> {
   const { sampling } = request;
   const endIds = new Set([...sampling.stopIds, ...(sampling.ignoreEos ? [] : generator.config.eosTokenIds)]);
-  const detokenizer = new Detokenizer(generator.tokenizer);
-  const stops = new StopStrings(request.stops);
+  const text = new AnswerText(generator.tokenizer, request.stops);
+  const isEvent = (piece: AnswerPiece) => piece.text !== "" || (sampling.logprobs && piece.tokens.length > 0);
   const counts: Counts = {
     promptTokens: request.prompt.length,
     cachedTokens: 0,
     completionTokens: 0,
+    queueMs: 0,
     firstTokenMs: 0,
     totalMs: 0,
   };
   let reason: FinishReason = "cancelled";
+  let isQueued = true;
+  let endToken: ScoredToken | undefined;
+  let promptScores: ScoredToken[] | undefined = sampling.promptLogprobs ? [] : undefined;
   for await (const event of generator.engine.generate(Uint32Array.from(request.prompt), sampling, request.signal)) {
-    counts.totalMs = event.elapsedMs;
-    if (event.kind === "done") {
-      reason = event.reason;
+    const { elapsedMs } = event;
+    if (event.kind === "progress") {
+      if (isQueued) counts.queueMs = elapsedMs;
+      isQueued = false;
+      counts.cachedTokens = event.cached;
+      yield event;
       continue;
     }
-    if (event.kind === "progress") counts.cachedTokens = event.cached;
-    if (event.kind !== "token") continue;
+    if (event.kind === "prompt") {
+      promptScores?.push(scored(event));
+      continue;
+    }
+    if (promptScores !== undefined) {
+      yield { kind: "prompt", tokens: promptScores };
+      promptScores = undefined;
+    }
+    if (event.kind === "done") {
+      reason = event.reason;
+      counts.totalMs = elapsedMs;
+      continue;
+    }
     if (counts.completionTokens++ === 0) {
-      counts.firstTokenMs = event.elapsedMs;
+      counts.firstTokenMs = elapsedMs;
       request.onStart?.();
+    } else {
+      request.onTokenGap?.(elapsedMs - counts.totalMs);
     }
-    if (endIds.has(event.token)) continue;
-    const text = stops.push(detokenizer.push(event.token));
-    if (text !== "") yield { kind: "text", text };
-    if (stops.found) {
-      reason = "stop";
-      break;
+    counts.totalMs = elapsedMs;
+    if (endIds.has(event.token)) {
+      endToken = scored(event);
+      continue;
     }
+    const piece = text.push(scored(event));
+    if (isEvent(piece)) yield { kind: "text", ...piece };
+    if (text.stop !== undefined) break;
   }
-  const rest = stops.found ? "" : stops.push(detokenizer.finish()) + stops.finish();
-  if (rest !== "") yield { kind: "text", text: rest };
-  yield { kind: "end", reason: stops.found ? "stop" : reason, counts };
+  const rest = text.finish();
+  if (isEvent(rest)) yield { kind: "text", ...rest };
+  if (text.stop !== undefined) {
+    yield { kind: "end", reason: "stop", stoppedBy: { kind: "string", text: text.stop }, counts };
+  } else if (endToken !== undefined) {
+    yield { kind: "end", reason, stoppedBy: { kind: "token", id: endToken.token }, endToken, counts };
+  } else {
+    yield { kind: "end", reason, counts };
+  }
+}
+
+/** A token has one log-probability in its place, whether it is read as the chosen one or as one of the likeliest. */
+function scored({ token, logprob, top }: ScoredToken): ScoredToken {
+  return { token, logprob: top.find((other) => other.token === token)?.logprob ?? logprob, top };
+}
+
+/** A piece of an answer's text, and the tokens that end within or before it. */
+interface AnswerPiece {
+  text: string;
+  tokens: ScoredToken[];
+}
+
+/** The text of one answer on its way out, and its tokens beside it. */
+class AnswerText {
+  readonly #detokenizer: Detokenizer;
+  readonly #stops: StopStrings;
+  readonly #alignment = new TokenAlignment<ScoredToken>();
+  /** UTF-16 code units that were decoded, and of those let out. */
+  #decoded = 0;
+  #released = 0;
+
+  constructor(tokenizer: Tokenizer, stops: readonly string[]) {
+    this.#detokenizer = new Detokenizer(tokenizer);
+    this.#stops = new StopStrings(stops);
+  }
+
+  /** The stop string that ended the text. */
+  get stop(): string | undefined {
+    return this.#stops.found;
+  }
+
+  push(token: ScoredToken): AnswerPiece {
+    const text = this.#detokenizer.push(token.token);
+    this.#decoded += text.length;
+    this.#alignment.push(token, this.#decoded, this.#detokenizer.isComplete);
+    return this.#release(this.#stops.push(text));
+  }
+
+  finish(): AnswerPiece {
+    if (this.stop !== undefined) return { text: "", tokens: [] };
+    const text = this.#detokenizer.finish();
+    this.#decoded += text.length;
+    this.#alignment.finish(this.#decoded);
+    return this.#release(this.#stops.push(text) + this.#stops.finish());
+  }
+
+  #release(text: string): AnswerPiece {
+    this.#released += text.length;
+    return { text, tokens: this.#alignment.release(this.#released) };
+  }
 }

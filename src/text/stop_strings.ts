@@ -40,8 +40,8 @@ class Automaton {
 
 /** The stop strings of one answer, at work on its text. One per answer; not to be shared. */
 export class StopStrings {
-  /** True when a stop string was found: the text is complete and nothing more may be pushed. */
-  found = false;
+  /** The stop string that was found: the text is complete and nothing more may be pushed. */
+  found: string | undefined;
 
   readonly #automata: Automaton[];
   /** Text that was not let out yet. */
@@ -50,6 +50,8 @@ export class StopStrings {
   #released = 0;
   /** Where in the whole text the earliest complete stop string begins. */
   #cut = Number.POSITIVE_INFINITY;
+  /** The stop string that begins there. */
+  #cutter: string | undefined;
 
   /** @param stops none of them empty. */
   constructor(stops: readonly string[]) {
@@ -67,8 +69,12 @@ export class StopStrings {
       const end = start + i + 1;
       let earliestOpen = end;
       for (const automaton of this.#automata) {
-        if (automaton.read(unit)) this.#cut = Math.min(this.#cut, end - automaton.pattern.length);
-        else earliestOpen = Math.min(earliestOpen, end - automaton.matched);
+        if (!automaton.read(unit)) {
+          earliestOpen = Math.min(earliestOpen, end - automaton.matched);
+        } else if (end - automaton.pattern.length < this.#cut) {
+          this.#cut = end - automaton.pattern.length;
+          this.#cutter = automaton.pattern;
+        }
       }
       // Nothing that begins before the complete one can become complete any more.
       if (this.#cut <= earliestOpen) return this.#finishAt(this.#cut);
@@ -79,14 +85,14 @@ export class StopStrings {
 
   /** Ends the text and returns what was held back of it, cut where a complete stop string begins. */
   finish(): string {
-    if (this.found) return "";
+    if (this.found !== undefined) return "";
     if (this.#cut !== Number.POSITIVE_INFINITY) return this.#finishAt(this.#cut);
     return this.#release(this.#released + this.#held.length);
   }
 
   #finishAt(position: number): string {
     const rest = this.#release(position);
-    this.found = true;
+    this.found = this.#cutter;
     this.#held = "";
     return rest;
   }

@@ -68,6 +68,8 @@ export class Tokenizer {
   readonly eosToken: string;
   /** Most bytes of text that one id stands for: a text of more than count × this many bytes has more than `count` ids. */
   readonly longestTokenBytes: number;
+  /** The ids that the tokenizer puts before every plain text, most often that of bosToken or none. */
+  readonly beginning: readonly number[];
 
   readonly #encoder: HuggingFaceTokenizer;
   readonly #bytes: (Uint8Array | undefined)[];
@@ -88,6 +90,7 @@ export class Tokenizer {
     this.#sliceable = isSliceable(description, added);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
+    this.beginning = this.#findBeginning();
   }
 
   /**
@@ -146,6 +149,14 @@ export class Tokenizer {
   /** Whether the text is exactly one token of the vocabulary. */
   hasToken(text: string): boolean {
     return this.#encoder.token_to_id(text) !== undefined;
+  }
+
+  /** What stands before a text that is encoded with special tokens and not before one that is encoded without. */
+  #findBeginning(): number[] {
+    const probe = "a";
+    const [first] = this.#encoder.encode(probe, { add_special_tokens: false }).ids;
+    const { ids } = this.#encoder.encode(probe, { add_special_tokens: true });
+    return ids.slice(0, Math.max(0, ids.indexOf(first as number)));
   }
 
   /** Cuts a text at places that change none of its ids, into parts of about SLICE_CHARACTERS where it has such places. */

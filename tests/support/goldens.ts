@@ -15,6 +15,12 @@ interface Goldens {
     greedy_text: string;
     finish_reason: "stop" | "length";
   }[];
+  logits: {
+    ids: number[];
+    /** Standard deviation of the logits: the unit in which differences are bounded. */
+    logit_std: number;
+    positions: { top_ids: number[]; top_logits: number[]; logsumexp: number; next_logprob: number | null }[];
+  }[];
   tokenizer: { text: string; ids: number[] }[];
 }
 

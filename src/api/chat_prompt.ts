@@ -1,0 +1,113 @@
+/**
+ * From messages and tools to the text that the model continues. Chat requests, /apply-template and /tokenize share it.
+ *
+ * Where the model's template takes tools it gets them, and the calls of earlier messages, as Hugging Face's templates expect them.
+ * Other models get the list of tools as the first line of the system message, "You can call tools. Tools: get_weather(city)", and
+ * calls in the text of the message that made them, as the model would have written them.
+ */
+
+import type { Service } from "../server/service.ts";
+import { RESERVED_VARIABLES, TemplateError, type TemplateMessage } from "../text/chat_template.ts";
+import { describeTools, writeCall } from "../text/tool_calls.ts";
+import type { Prompts } from "./answers.ts";
+import { contextLengthExceeded, invalid } from "./errors.ts";
+import { type Message, readMessages } from "./messages.ts";
+import { type JsonObject, optionalObject } from "./schema.ts";
+import { readTools } from "./tools.ts";
+
+/** Longest chat_template_kwargs, as JSON. */
+const KWARGS_CHARACTERS_MAX = 16 * 1024;
+
+/** A chat's prompt. */
+export interface ChatPrompt {
+  text: string;
+  /** Names of the tools that may be called. */
+  tools: ReadonlySet<string>;
+  /** Most calls in one answer. */
+  callsMax: number;
+}
+
+/** Reads the messages, the tools and the template's variables, and renders them. @throws ApiError 400. */
+export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
+  const { template, context } = service;
+  const messages = readMessages(body);
+  const { sent, tools, callsMax } = readTools(body);
+  const variables = readTemplateVariables(body);
+  // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
+  if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
+  const extras = template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables };
+  const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
+  if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
+  try {
+    const text = template.render(inWords, extras);
+    return { text, tools: new Set(tools.map(({ name }) => name)), callsMax };
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    throw invalid(
+      "messages",
+      "invalid_value",
+      `The model's chat template does not accept these messages: ${error.message}`,
+    );
+  }
+}
+
+/** The prompt of a chat, to be tokenized. */
+export function chatPrompts(service: Service, prompt: ChatPrompt): Prompts {
+  return {
+    count: 1,
+    tokensAtMost: service.promptTokensAtMost(prompt.text),
+    param: "messages",
+    async encode() {
+      // One token of the context is left for the answer.
+      const encoding = await service.tokenizer.encode(prompt.text, service.context - 1);
+      if ("ids" in encoding) return [encoding.ids];
+      throw contextLengthExceeded("messages", service.context, encoding.tooLong, encoding.isExact);
+    },
+  };
+}
+
+function withCallsAsFields({ calls, ...message }: Message): TemplateMessage {
+  if (calls === undefined) return message as TemplateMessage;
+  const called = calls.map(({ id, name, arguments: args }) => ({
+    ...(id === undefined ? {} : { id }),
+    type: "function",
+    function: { name, arguments: parsedOr(args) },
+  }));
+  return { ...message, tool_calls: called } as TemplateMessage;
+}
+
+function withCallsInText({ calls, ...message }: Message): TemplateMessage {
+  const parts = [message.content as string, ...(calls ?? []).map(writeCall)];
+  return { ...message, content: parts.filter((part) => part !== "").join("\n") } as TemplateMessage;
+}
+
+function addSystemLine(messages: TemplateMessage[], line: string): void {
+  const first = messages[0];
+  if (first?.role === "system") messages[0] = { ...first, content: `${line}\n${first.content}` };
+  else messages.unshift({ role: "system", content: line });
+}
+
+function parsedOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Reads chat_template_kwargs. They can't take the place of what the template gets from elsewhere. @throws ApiError 400. */
+function readTemplateVariables(body: JsonObject): JsonObject {
+  const param = "chat_template_kwargs";
+  const variables = optionalObject(body, param) ?? {};
+  if (JSON.stringify(variables).length > KWARGS_CHARACTERS_MAX) {
+    const message = `Invalid '${param}': too long. Expected at most ${KWARGS_CHARACTERS_MAX} characters of JSON.`;
+    throw invalid(param, "string_above_max_length", message);
+  }
+  for (const name of Object.keys(variables)) {
+    if (!/^[A-Za-z_]\w{0,63}$/.test(name) || name.startsWith("__") || RESERVED_VARIABLES.has(name)) {
+      const message = `Invalid key in '${param}': expected names of variables other than the template's own.`;
+      throw invalid(param, "invalid_value", message);
+    }
+  }
+  return variables;
+}

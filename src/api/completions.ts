@@ -1,0 +1,185 @@
+/**
+ * POST /v1/completions: OpenAI's older API, which continues texts, with `echo` and `logprobs` to score them.
+ */
+
+import type { Service } from "../server/service.ts";
+import { decodeAll } from "../text/detokenizer.ts";
+import type { Counts } from "../text/generation.ts";
+import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import type { Exchange } from "./exchange.ts";
+import { answerHeader } from "./header.ts";
+import { type CompletionLogprobs, CompletionScores, joinScores, TOP_LOGPROBS_MAX } from "./logprobs.ts";
+import { hiddenBeginning, readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { refuseForCompletion } from "./refusals.ts";
+import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
+import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
+import { timings, usage } from "./usage.ts";
+
+/** A request after all checks. */
+interface CompletionRequest extends StreamParameters {
+  service: Service;
+  /** What clients call the model. */
+  model: string;
+  prompts: SentPrompt[];
+  parameters: GenerationParameters;
+  echo: boolean;
+  hasLogprobs: boolean;
+}
+
+/** Answers a completion request. @throws ApiError for whatever is wrong before the answer begins. */
+export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
+  const service = exchange.state.requireService();
+  const request = readRequest(exchange, service, body);
+  const { parameters, prompts } = request;
+  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
+  return answer(exchange, service, parameters, textPrompts(service, prompts, "prompt", room), async (events, ids) => {
+    const choices = Array.from({ length: prompts.length * parameters.choices }, (_, index) => {
+      const prompt = Math.floor(index / parameters.choices);
+      return new Choice(request, prompts[prompt] as SentPrompt, ids[prompt] as number[]);
+    });
+    return request.isStreamed
+      ? exchange.stream(streamedAnswer(request, choices, events))
+      : Response.json(await wholeAnswer(request, choices, events));
+  });
+}
+
+function readRequest(exchange: Exchange, service: Service, body: JsonObject): CompletionRequest {
+  const { state } = exchange;
+  state.checkModel(optionalString(body, "model"));
+  const prompts = readPrompts(body, "prompt", service);
+  const parameters = readGenerationParameters(body, samplingContext(state, service), {
+    maxTokens: ["max_tokens", "max_completion_tokens"],
+    maxTokensLow: 0,
+    minTokens: "min_tokens",
+  });
+  refuseForCompletion(body, parameters.choices);
+  optionalString(body, "user");
+  const echo = optionalBoolean(body, "echo");
+  const topLogprobs = optionalInteger(body, "logprobs", { low: 0, high: TOP_LOGPROBS_MAX });
+  const hasLogprobs = topLogprobs !== undefined;
+  Object.assign(parameters.sampling, {
+    logprobs: hasLogprobs,
+    topLogprobs: topLogprobs ?? 0,
+    promptLogprobs: hasLogprobs && echo,
+    scope: readScope(body, exchange),
+  });
+  return { service, model: state.modelName, prompts, parameters, echo, hasLogprobs, ...readStreamParameters(body) };
+}
+
+/** One choice as it grows. */
+class Choice {
+  readonly #request: CompletionRequest;
+  readonly #prompt: SentPrompt;
+  readonly #ids: readonly number[];
+  readonly #scores: CompletionScores;
+
+  constructor(request: CompletionRequest, prompt: SentPrompt, ids: readonly number[]) {
+    this.#request = request;
+    this.#prompt = prompt;
+    this.#ids = ids;
+    this.#scores = new CompletionScores(request.service.tokenizer);
+  }
+
+  get promptTokens(): number {
+    return this.#ids.length;
+  }
+
+  /** The prompt's text, before anything is generated. */
+  get echoed(): string {
+    if (!this.#request.echo) return "";
+    return typeof this.#prompt === "string" ? this.#prompt : decodeAll(this.#request.service.tokenizer, this.#ids);
+  }
+
+  /** The scores that an event brings, if the request wants them. */
+  scores(event: ChoiceEvent): CompletionLogprobs | null {
+    if (!this.#request.hasLogprobs) return null;
+    const { service } = this.#request;
+    if (event.kind === "prompt") {
+      return this.#scores.prompt(this.#ids, hiddenBeginning(service, this.#prompt).length, event.tokens);
+    }
+    if (event.kind === "text") return this.#scores.answer(event.tokens);
+    if (event.kind === "end" && event.endToken !== undefined) return this.#scores.answer([event.endToken]);
+    return null;
+  }
+}
+
+async function wholeAnswer(
+  request: CompletionRequest,
+  choices: readonly Choice[],
+  events: ChoiceEvents,
+): Promise<object> {
+  const head = answerHeader("cmpl", "text_completion", request.model);
+  const texts = choices.map((choice) => choice.echoed);
+  const none: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
+  const scores = choices.map(() => [none]);
+  const reasons: string[] = [];
+  const counts: Counts[] = [];
+  for await (const event of events) {
+    const { choice: index } = event;
+    const more = (choices[index] as Choice).scores(event);
+    if (more !== null) scores[index]?.push(more);
+    if (event.kind === "text") {
+      texts[index] += event.text;
+    } else if (event.kind === "end") {
+      reasons[index] = event.reason;
+      counts[index] = event.counts;
+    }
+  }
+  return {
+    ...head,
+    choices: choices.map((_, index) => ({
+      text: texts[index],
+      index,
+      logprobs: request.hasLogprobs ? joinScores(scores[index] as CompletionLogprobs[]) : null,
+      finish_reason: reasons[index],
+    })),
+    usage: usage(counts, request.parameters.choices),
+    timings: timings(counts),
+  };
+}
+
+async function* streamedAnswer(
+  request: CompletionRequest,
+  choices: readonly Choice[],
+  events: ChoiceEvents,
+): AsyncGenerator<object, void> {
+  const head = answerHeader("cmpl", "text_completion", request.model);
+  const noUsageYet = request.includeUsage ? { usage: null } : {};
+  const chunk = (index: number, text: string, logprobs: object | null, reason: string | null) => ({
+    ...head,
+    choices: [{ text, index, logprobs, finish_reason: reason }],
+    ...noUsageYet,
+  });
+  const counts: Counts[] = [];
+  let ended = 0;
+  const coming = ahead(events);
+  try {
+    // The prompt's text comes at once, or with its scores.
+    if (request.echo && !request.hasLogprobs) {
+      for (const [index, choice] of choices.entries()) yield chunk(index, choice.echoed, null, null);
+    }
+    for await (const event of coming) {
+      const { choice: index } = event;
+      const choice = choices[index] as Choice;
+      if (event.kind === "progress") {
+        if (!request.returnsProgress) continue;
+        yield { ...chunk(index, "", null, null), prompt_progress: promptProgress(choice.promptTokens, event) };
+      } else if (event.kind === "prompt") {
+        yield chunk(index, choice.echoed, choice.scores(event), null);
+      } else if (event.kind === "text") {
+        yield chunk(index, event.text, choice.scores(event), null);
+      } else {
+        counts[index] = event.counts;
+        const last = chunk(index, "", choice.scores(event), event.reason);
+        const isLast = ++ended === choices.length && !request.includeUsage;
+        yield isLast ? { ...last, timings: timings(counts) } : last;
+      }
+    }
+  } finally {
+    await events.return();
+  }
+  if (request.includeUsage) {
+    yield { ...head, choices: [], usage: usage(counts, request.parameters.choices), timings: timings(counts) };
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * POST /generate: the shape of SGLang, which the first system for these models was built on. A stream's chunks hold all of the text
+ * so far.
+ */
+
+import type { Service } from "../server/service.ts";
+import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
+import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import { ApiError, invalid, unsupported } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { newId } from "./header.ts";
+import { finite, TOP_LOGPROBS_MAX } from "./logprobs.ts";
+import { readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { readScope } from "./request.ts";
+import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "./schema.ts";
+
+/** Tokens of an answer unless a request says otherwise, as in SGLang. */
+const NEW_TOKENS_DEFAULT = 128;
+
+/** A request after all checks. */
+interface GenerateRequest {
+  service: Service;
+  prompts: SentPrompt[];
+  /** The parameter that held the prompts. */
+  param: string;
+  /** Whether the answer is an array because several were asked for. */
+  isArray: boolean;
+  parameters: GenerationParameters;
+  /** First token of the prompt that is scored; undefined: none is. */
+  scoredFrom: number | undefined;
+  isStreamed: boolean;
+}
+
+/** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
+export async function generateText(exchange: Exchange, body: JsonObject): Promise<Response> {
+  const service = exchange.state.requireService();
+  const request = readRequest(exchange, service, body);
+  const { parameters, prompts, param } = request;
+  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
+  return answer(exchange, service, parameters, textPrompts(service, prompts, param, room), async (events, ids) => {
+    const choices = Array.from(
+      { length: prompts.length * parameters.choices },
+      (_, index) => new Choice(request, ids[Math.floor(index / parameters.choices)] as number[]),
+    );
+    if (request.isStreamed) return exchange.stream(streamedAnswer(choices[0] as Choice, events));
+    for await (const event of events) (choices[event.choice] as Choice).add(event);
+    const answers = choices.map((choice) => choice.state());
+    return Response.json(request.isArray ? answers : answers[0]);
+  });
+}
+
+function readRequest(exchange: Exchange, service: Service, body: JsonObject): GenerateRequest {
+  const isText = (body.text ?? undefined) !== undefined;
+  if (!isText && (body.input_ids ?? undefined) === undefined) throw missing("text");
+  const param = isText ? "text" : "input_ids";
+  const prompts = readPrompts(body, param, service);
+  const wanted = optionalObject(body, "sampling_params") ?? {};
+  for (const name of ["json_schema", "regex", "ebnf", "structural_tag"]) {
+    if ((wanted[name] ?? undefined) !== undefined) {
+      throw unsupported(`sampling_params.${name}`, "this server can't constrain answers yet");
+    }
+  }
+  const sampled = { max_new_tokens: NEW_TOKENS_DEFAULT, ...wanted };
+  sampled.max_new_tokens ??= NEW_TOKENS_DEFAULT;
+  const parameters = within("sampling_params", () =>
+    readGenerationParameters(sampled, samplingContext(exchange.state, service), {
+      maxTokens: ["max_new_tokens"],
+      maxTokensLow: 0,
+      minTokens: "min_new_tokens",
+    }),
+  );
+  const logprobs = optionalBoolean(body, "return_logprob");
+  const topLogprobs = optionalInteger(body, "top_logprobs_num", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
+  const from = optionalInteger(body, "logprob_start_len", { low: -1 }) ?? -1;
+  const scoredFrom = logprobs && from >= 0 ? from : undefined;
+  Object.assign(parameters.sampling, {
+    logprobs,
+    topLogprobs: logprobs ? topLogprobs : 0,
+    promptLogprobs: scoredFrom !== undefined,
+    scope: readScope(body, exchange),
+  });
+  const isStreamed = optionalBoolean(body, "stream");
+  const isArray = isSeveral(body[param]) || parameters.choices > 1;
+  if (isStreamed && isArray) {
+    throw invalid("stream", "invalid_value", "Invalid 'stream': only one answer to one prompt can be streamed here.");
+  }
+  return { service, prompts, param, isArray, parameters, scoredFrom, isStreamed };
+}
+
+/** Whether a prompt is an array of prompts. */
+function isSeveral(prompt: unknown): boolean {
+  return Array.isArray(prompt) && typeof prompt[0] !== "number";
+}
+
+/** Reads what lies inside of an object, which errors then name. */
+function within<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.details.param === undefined) throw error;
+    throw new ApiError(error.status, error.message, { ...error.details, param: `${path}.${error.details.param}` });
+  }
+}
+
+/** Log-probability, id, and a place for the text, which is only filled on a wish that nobody has. */
+type Scored = [number | null, number, null];
+
+function scoredAs({ token, logprob }: { token: number; logprob: number }): Scored {
+  return [finite(logprob), token, null];
+}
+
+/** One answer as it grows. */
+class Choice {
+  readonly #request: GenerateRequest;
+  readonly #ids: readonly number[];
+  readonly #id = newId();
+  readonly #started = performance.now();
+  #text = "";
+  readonly #tokens: ScoredToken[] = [];
+  #promptScores: readonly ScoredToken[] = [];
+  #finish: object | null = null;
+  #counts: Counts | undefined;
+
+  constructor(request: GenerateRequest, ids: readonly number[]) {
+    this.#request = request;
+    this.#ids = ids;
+  }
+
+  add(event: ChoiceEvent): void {
+    if (event.kind === "prompt") {
+      this.#promptScores = event.tokens;
+    } else if (event.kind === "text") {
+      this.#text += event.text;
+      for (const token of event.tokens) this.#tokens.push(token);
+    } else if (event.kind === "end") {
+      if (event.endToken !== undefined) this.#tokens.push(event.endToken);
+      this.#counts = event.counts;
+      this.#finish =
+        event.reason === "stop"
+          ? { type: "stop", matched: matchedBy(event.stoppedBy) }
+          : { type: "length", length: event.counts.completionTokens };
+    }
+  }
+
+  /** The answer so far. */
+  state(): object {
+    return {
+      text: this.#text,
+      output_ids: this.#tokens.map(({ token }) => token),
+      meta_info: {
+        id: this.#id,
+        finish_reason: this.#finish,
+        prompt_tokens: this.#ids.length,
+        completion_tokens: this.#counts?.completionTokens ?? this.#tokens.length,
+        cached_tokens: this.#counts?.cachedTokens ?? 0,
+        e2e_latency: Math.round(performance.now() - this.#started) / 1000,
+        ...this.#logprobs(),
+      },
+    };
+  }
+
+  #logprobs(): object {
+    const { parameters, scoredFrom } = this.#request;
+    if (!parameters.sampling.logprobs) return {};
+    const { topLogprobs } = parameters.sampling;
+    const top = (tokens: readonly ScoredToken[]) => tokens.map((token) => token.top.map(scoredAs));
+    const answered = {
+      output_token_logprobs: this.#tokens.map(scoredAs),
+      ...(topLogprobs > 0 ? { output_top_logprobs: top(this.#tokens) } : {}),
+    };
+    if (scoredFrom === undefined) return answered;
+    const first: Scored = [null, this.#ids[0] as number, null];
+    return {
+      input_token_logprobs: [first, ...this.#promptScores.map(scoredAs)].slice(scoredFrom),
+      ...(topLogprobs > 0 ? { input_top_logprobs: [null, ...top(this.#promptScores)].slice(scoredFrom) } : {}),
+      ...answered,
+    };
+  }
+}
+
+function matchedBy(stoppedBy: StoppedBy | undefined): string | number | null {
+  if (stoppedBy === undefined) return null;
+  return stoppedBy.kind === "string" ? stoppedBy.text : stoppedBy.id;
+}
+
+async function* streamedAnswer(choice: Choice, events: ChoiceEvents): AsyncGenerator<object, void> {
+  const coming = ahead(events);
+  try {
+    for await (const event of coming) {
+      choice.add(event);
+      if (event.kind === "text" || event.kind === "end") yield choice.state();
+    }
+  } finally {
+    await events.return();
+  }
+}

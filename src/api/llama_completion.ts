@@ -1,0 +1,221 @@
+/**
+ * POST /completion: llama.cpp's own way to continue a text, for its clients.
+ */
+
+import type { Service } from "../server/service.ts";
+import { decodeAll } from "../text/detokenizer.ts";
+import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
+import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import { unsupported } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { llamaProbabilities, TOP_LOGPROBS_MAX } from "./logprobs.ts";
+import { readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { refuseConstraints } from "./refusals.ts";
+import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
+import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { invalidType, type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
+import { timings } from "./usage.ts";
+
+/** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
+const ABSENT_SAMPLERS: Record<string, number> = {
+  mirostat: 0,
+  typical_p: 1,
+  dynatemp_range: 0,
+  dry_multiplier: 0,
+  xtc_probability: 0,
+  top_n_sigma: -1,
+};
+
+/** A request after all checks. */
+interface LlamaRequest extends StreamParameters {
+  service: Service;
+  model: string;
+  prompts: SentPrompt[];
+  /** Whether the answer is an array because several were asked for. */
+  isArray: boolean;
+  parameters: GenerationParameters;
+  returnsTokens: boolean;
+}
+
+/** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
+export async function llamaCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
+  const service = exchange.state.requireService();
+  const request = readRequest(exchange, service, body);
+  const { parameters, prompts } = request;
+  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
+  return answer(exchange, service, parameters, textPrompts(service, prompts, "prompt", room), async (events, ids) => {
+    const choices = Array.from(
+      { length: prompts.length * parameters.choices },
+      (_, index) => new Choice(request, index, ids[Math.floor(index / parameters.choices)] as number[]),
+    );
+    if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events), false);
+    for await (const event of events) (choices[event.choice] as Choice).add(event);
+    const answers = choices.map((choice) => choice.whole());
+    return Response.json(request.isArray ? answers : answers[0]);
+  });
+}
+
+function readRequest(exchange: Exchange, service: Service, body: JsonObject): LlamaRequest {
+  const { state } = exchange;
+  state.checkModel(optionalString(body, "model"));
+  const prompts = readPrompts(body, "prompt", service);
+  const adapted = { ...body, n_predict: positive(body.n_predict), seed: seedOf(body.seed), logit_bias: biasOf(body) };
+  const parameters = readGenerationParameters(adapted, samplingContext(state, service), {
+    maxTokens: ["n_predict", "max_tokens"],
+    maxTokensLow: 0,
+    minTokens: "min_tokens",
+  });
+  refuseConstraints(body);
+  for (const [name, neutral] of Object.entries(ABSENT_SAMPLERS)) {
+    if ((body[name] ?? neutral) !== neutral) throw unsupported(name, "this server has no such sampler");
+  }
+  const topLogprobs = optionalInteger(body, "n_probs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
+  Object.assign(parameters.sampling, { logprobs: topLogprobs > 0, topLogprobs, scope: readScope(body, exchange) });
+  return {
+    service,
+    model: state.modelName,
+    prompts,
+    isArray: prompts.length * parameters.choices > 1,
+    parameters,
+    returnsTokens: optionalBoolean(body, "return_tokens"),
+    ...readStreamParameters(body),
+  };
+}
+
+/** -1 stands for "as many as fit", which is what an absent number means here. */
+function positive(value: unknown): unknown {
+  return value === -1 ? undefined : value;
+}
+
+/** -1 stands for a random seed. */
+function seedOf(value: unknown): unknown {
+  return value === -1 ? undefined : value;
+}
+
+/** Pairs of an id and a bias, or of an id and false, which forbids it, as the object that OpenAI's API has. */
+function biasOf({ logit_bias: value }: JsonObject): unknown {
+  if (!Array.isArray(value)) return value;
+  const pairs = value.map((pair, i) => {
+    if (!Array.isArray(pair) || pair.length !== 2) throw invalidType(`logit_bias[${i}]`, "an array of two", pair);
+    return [String(pair[0]), pair[1] === false ? -100 : pair[1]];
+  });
+  return Object.fromEntries(pairs);
+}
+
+/** One answer as it grows. */
+class Choice {
+  readonly promptTokens: number;
+  readonly #request: LlamaRequest;
+  readonly #index: number;
+  readonly #ids: readonly number[];
+  #text = "";
+  readonly #tokens: ScoredToken[] = [];
+  #reason = "cancelled";
+  #stoppedBy: StoppedBy | undefined;
+  #counts: Counts | undefined;
+
+  constructor(request: LlamaRequest, index: number, ids: readonly number[]) {
+    this.#request = request;
+    this.#index = index;
+    this.#ids = ids;
+    this.promptTokens = ids.length;
+  }
+
+  add(event: ChoiceEvent): void {
+    if (event.kind === "text") {
+      this.#text += event.text;
+      for (const token of event.tokens) this.#tokens.push(token);
+    } else if (event.kind === "end") {
+      this.#reason = event.reason;
+      this.#stoppedBy = event.stoppedBy;
+      this.#counts = event.counts;
+    }
+  }
+
+  /** A piece of a stream. */
+  piece(text: string, tokens: readonly ScoredToken[]): object {
+    return {
+      index: this.#index,
+      content: text,
+      tokens: tokens.map(({ token }) => token),
+      stop: false,
+      id_slot: -1,
+      tokens_predicted: this.#tokens.length,
+      tokens_evaluated: this.promptTokens,
+      ...this.#probabilities(tokens),
+    };
+  }
+
+  /** The end of a stream. */
+  last(): object {
+    return { ...this.#end(), content: "", tokens: [] };
+  }
+
+  whole(): object {
+    const tokens = this.#request.returnsTokens ? this.#tokens.map(({ token }) => token) : [];
+    return { ...this.#end(), content: this.#text, tokens, ...this.#probabilities(this.#tokens) };
+  }
+
+  #end(): object {
+    const { service, model, parameters } = this.#request;
+    const { sampling, stops } = parameters;
+    const counts = this.#counts as Counts;
+    const word = this.#stoppedBy?.kind === "string" ? this.#stoppedBy.text : "";
+    return {
+      index: this.#index,
+      id_slot: -1,
+      stop: true,
+      model,
+      tokens_predicted: counts.completionTokens,
+      tokens_evaluated: this.promptTokens,
+      generation_settings: {
+        n_predict: sampling.maxTokens,
+        seed: Number(sampling.seed),
+        temperature: sampling.temperature,
+        top_k: sampling.topK,
+        top_p: sampling.topP,
+        min_p: sampling.minP,
+        repeat_penalty: sampling.repetitionPenalty,
+        presence_penalty: sampling.presencePenalty,
+        frequency_penalty: sampling.frequencyPenalty,
+        stop: stops,
+        ignore_eos: sampling.ignoreEos,
+        n_probs: sampling.topLogprobs,
+      },
+      prompt: decodeAll(service.tokenizer, this.#ids),
+      has_new_line: this.#text.includes("\n"),
+      truncated: false,
+      stop_type: word !== "" ? "word" : this.#reason === "stop" ? "eos" : "limit",
+      stopping_word: word,
+      tokens_cached: counts.cachedTokens,
+      timings: timings([counts]),
+    };
+  }
+
+  #probabilities(tokens: readonly ScoredToken[]): object {
+    const { service, parameters } = this.#request;
+    if (!parameters.sampling.logprobs) return {};
+    return { completion_probabilities: llamaProbabilities(service.tokenizer, tokens) };
+  }
+}
+
+async function* streamedAnswer(
+  request: LlamaRequest,
+  choices: readonly Choice[],
+  events: ChoiceEvents,
+): AsyncGenerator<object, void> {
+  const coming = ahead(events);
+  try {
+    for await (const event of coming) {
+      const choice = choices[event.choice] as Choice;
+      choice.add(event);
+      if (event.kind === "text") yield choice.piece(event.text, event.tokens);
+      else if (event.kind === "end") yield choice.last();
+      else if (event.kind === "progress" && request.returnsProgress) {
+        yield { ...choice.piece("", []), prompt_progress: promptProgress(choice.promptTokens, event) };
+      }
+    }
+  } finally {
+    await events.return();
+  }
+}

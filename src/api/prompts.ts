@@ -1,0 +1,82 @@
+/**
+ * Prompts that are plain texts or token ids, as the endpoints that continue texts take them.
+ */
+
+import type { Service } from "../server/service.ts";
+import { decodeAll } from "../text/detokenizer.ts";
+import type { Prompts } from "./answers.ts";
+import { contextLengthExceeded, invalid } from "./errors.ts";
+import { invalidType, type JsonObject, missing, readInteger } from "./schema.ts";
+
+/** Most prompts of a request. */
+const PROMPTS_MAX = 256;
+
+/** A prompt as it was sent: text or ids. */
+export type SentPrompt = string | number[];
+
+/** Reads a text, ids, or an array of either. @throws ApiError 400. */
+export function readPrompts(body: JsonObject, name: string, service: Service): SentPrompt[] {
+  const value = body[name];
+  if (value === undefined) throw missing(name);
+  if (typeof value === "string") return [value];
+  if (!Array.isArray(value)) throw invalidType(name, "a string or an array", value);
+  if (value.length === 0) throw invalid(name, "empty_array", `Invalid '${name}': empty array.`);
+  const readIds = (ids: unknown[], path: string) => {
+    if (ids.length === 0) throw invalid(path, "empty_array", `Invalid '${path}': empty array.`);
+    return ids.map((id, i) => readInteger(id, `${path}[${i}]`, { low: 0, high: service.config.vocabSize - 1 }));
+  };
+  if (typeof value[0] === "number") return [readIds(value, name)];
+  if (value.length > PROMPTS_MAX) {
+    const message = `Invalid '${name}': array too long. Expected an array with maximum length ${PROMPTS_MAX}.`;
+    throw invalid(name, "array_above_max_length", message);
+  }
+  return value.map((prompt, i) => {
+    const path = `${name}[${i}]`;
+    if (typeof prompt === "string") return prompt;
+    if (!Array.isArray(prompt)) throw invalidType(path, "a string or an array of token ids", prompt);
+    return readIds(prompt, path);
+  });
+}
+
+/**
+ * Prompts that are texts or ids, to be tokenized. A text gets the tokens that the tokenizer puts before every text, most often a
+ * beginning-of-text token, unless it spells that itself.
+ *
+ * @param room tokens of the context to leave for the answer.
+ */
+export function textPrompts(service: Service, prompts: readonly SentPrompt[], param: string, room: number): Prompts {
+  const { tokenizer, context } = service;
+  const most = (prompt: SentPrompt) =>
+    typeof prompt === "string" ? service.promptTokensAtMost(prompt) + 1 : prompt.length;
+  return {
+    count: prompts.length,
+    tokensAtMost: prompts.reduce((sum, prompt) => sum + most(prompt), 0),
+    param,
+    async encode() {
+      const all: number[][] = [];
+      for (const prompt of prompts) {
+        const ids = await encodeText(service, prompt, context - room);
+        if (!("ids" in ids)) throw contextLengthExceeded(param, context, ids.tooLong, ids.isExact);
+        if (ids.ids.length === 0) throw invalid(param, "invalid_value", `Invalid '${param}': it has no tokens.`);
+        all.push(ids.ids);
+      }
+      return all;
+    },
+  };
+
+  async function encodeText(service: Service, prompt: SentPrompt, limit: number) {
+    if (typeof prompt !== "string") {
+      return prompt.length > limit ? { tooLong: prompt.length, isExact: true } : { ids: prompt };
+    }
+    const hidden = hiddenBeginning(service, prompt);
+    const encoding = await tokenizer.encode(prompt, limit - hidden.length);
+    return "ids" in encoding ? { ids: [...hidden, ...encoding.ids] } : encoding;
+  }
+}
+
+/** The ids that are put before a text that doesn't spell them. */
+export function hiddenBeginning({ tokenizer }: Service, prompt: SentPrompt): readonly number[] {
+  if (typeof prompt !== "string") return [];
+  const spelled = decodeAll(tokenizer, tokenizer.beginning);
+  return spelled !== "" && prompt.startsWith(spelled) ? [] : tokenizer.beginning;
+}

@@ -1,0 +1,54 @@
+/**
+ * Parameters that would change the answer and that this server can't honour: refused by name rather than ignored.
+ */
+
+import { invalid, unsupported } from "./errors.ts";
+import { type JsonObject, optionalArray, optionalObject } from "./schema.ts";
+
+/** Refuses what would constrain an answer's form. @throws ApiError 400. */
+
+export function refuseConstraints(body: JsonObject): void {
+  const format = optionalObject(body, "response_format");
+  if (format !== undefined && format.type !== "text") {
+    throw unsupported("response_format", "this server can only answer with text yet");
+  }
+  for (const name of ["grammar", "json_schema", "structured_outputs", "guided_json", "guided_regex"]) {
+    if ((body[name] ?? undefined) !== undefined) throw unsupported(name, "this server can't constrain answers yet");
+  }
+}
+
+/** Refuses the parameters of OpenAI's chat API that this model can't follow. @throws ApiError 400. */
+export function refuseForChat(body: JsonObject): void {
+  refuseConstraints(body);
+  for (const name of ["functions", "function_call"]) {
+    const value = body[name] ?? undefined;
+    const isEmpty = value === undefined || value === "none" || (Array.isArray(value) && value.length === 0);
+    if (!isEmpty) throw unsupported(name, "it was replaced by 'tools', which this server knows");
+  }
+  const modalities = optionalArray(body, "modalities", 8) ?? [];
+  if (modalities.some((modality) => modality !== "text")) {
+    throw unsupported("modalities", "this model writes text only");
+  }
+  for (const name of ["audio", "web_search_options", "reasoning_effort", "verbosity"]) {
+    if ((body[name] ?? undefined) !== undefined) throw unsupported(name, "this model can't follow it");
+  }
+  if (body.store === true) throw unsupported("store", "this server stores nothing");
+}
+
+/** The parameters of OpenAI's older completions API that this server can't follow. @throws ApiError 400. */
+export function refuseForCompletion(body: JsonObject, choices: number): void {
+  refuseConstraints(body);
+  const suffix = body.suffix ?? "";
+  if (suffix !== "") throw unsupported("suffix", "this model only writes at the end of a text");
+  const bestOf = body.best_of ?? undefined;
+  if (bestOf !== undefined && bestOf !== choices) {
+    throw unsupported("best_of", "every choice is returned, so it can only be the same as 'n'");
+  }
+  const promptLogprobs = body.prompt_logprobs ?? undefined;
+  if (promptLogprobs !== undefined) throw unsupported("prompt_logprobs", "use 'echo' with 'logprobs'");
+}
+
+/** The error for a parameter that means nothing without another one. */
+export function onlyWith(name: string, other: string): Error {
+  return invalid(name, undefined, `The '${name}' parameter is only allowed when '${other}' is enabled.`);
+}

@@ -1,0 +1,58 @@
+/**
+ * Parameters that every endpoint which generates has beside those of sampling: whether the answer is streamed and what the stream
+ * carries, who asks, and with whom the prefix cache may be shared.
+ */
+
+import { invalid } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { onlyWith } from "./refusals.ts";
+import { type JsonObject, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
+
+/** Longest cache_salt and the like, in UTF-16 code units. */
+const NAME_LENGTH_MAX = 1024;
+
+/** What a stream carries. */
+export interface StreamParameters {
+  isStreamed: boolean;
+  /** One more chunk at the end, with the usage. */
+  includeUsage: boolean;
+  /** Chunks that say how far the prompt's computation is. */
+  returnsProgress: boolean;
+}
+
+/** Reads what is said about the stream. @throws ApiError 400. */
+export function readStreamParameters(body: JsonObject): StreamParameters {
+  const isStreamed = optionalBoolean(body, "stream");
+  const options = optionalObject(body, "stream_options");
+  if (options !== undefined && !isStreamed) throw onlyWith("stream_options", "stream");
+  const returnsProgress = optionalBoolean(body, "return_progress");
+  if (returnsProgress && !isStreamed) throw onlyWith("return_progress", "stream");
+  return { isStreamed, includeUsage: optionalBoolean(options ?? {}, "include_usage"), returnsProgress };
+}
+
+/**
+ * The scope of the prefix cache that a request belongs to: that of its API key, narrowed by its cache_salt.
+ *
+ * @throws ApiError 400.
+ */
+export function readScope(body: JsonObject, exchange: Exchange): bigint {
+  const salt = optionalString(body, "cache_salt");
+  if (salt !== undefined && salt.length > NAME_LENGTH_MAX) {
+    throw invalid(
+      "cache_salt",
+      "string_above_max_length",
+      `Invalid 'cache_salt': string too long. Expected a string with maximum length ${NAME_LENGTH_MAX}.`,
+    );
+  }
+  return exchange.state.scopes.of(exchange.key, salt);
+}
+
+/** How far a prompt's computation is, in llama.cpp's words. */
+export function promptProgress(total: number, event: { computed: number; cached: number; elapsedMs: number }) {
+  return {
+    total,
+    cache: event.cached,
+    processed: event.computed,
+    time_ms: Math.round(event.elapsedMs * 100) / 100,
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * API keys: who may ask, and whose prompts may share what was computed for them.
+ *
+ * Only hashes of the keys are kept. A given key is hashed and compared with every one of them, without stopping at a match, so that
+ * the time it takes tells nothing about any key.
+ */
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { ApiError } from "../api/errors.ts";
+import { Failure } from "../errors.ts";
+
+/** Paths that need no key: whoever watches over the process has none. */
+const PUBLIC_PATHS = new Set(["/health", "/ready"]);
+
+/** Pairs of key and salt that are remembered. */
+const SCOPES_MAX = 10_000;
+
+/** The keys of one server. */
+export class ApiKeys {
+  readonly #hashes: Buffer[];
+
+  /** @param keys none of them empty; no keys at all let everybody in. */
+  constructor(keys: readonly string[]) {
+    this.#hashes = [...new Set(keys)].map(hash);
+  }
+
+  /** Whether there are any. */
+  get isEmpty(): boolean {
+    return this.#hashes.length === 0;
+  }
+
+  /**
+   * Which key a request came with; -1 when it needs none.
+   *
+   * @throws ApiError 401 when there are keys and the request has none of them.
+   */
+  check(request: Request, path: string): number {
+    if (this.isEmpty || PUBLIC_PATHS.has(path)) return -1;
+    const given = [bearer(request), request.headers.get("x-api-key")].filter((key) => (key ?? "") !== "");
+    let found = -1;
+    for (const key of given) {
+      const givenHash = hash(key as string);
+      this.#hashes.forEach((known, index) => {
+        if (timingSafeEqual(known, givenHash)) found = index;
+      });
+    }
+    if (found >= 0) return found;
+    const message =
+      given.length === 0
+        ? "You didn't provide an API key. Send it in the header 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
+        : "Incorrect API key provided.";
+    throw new ApiError(401, message, { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } });
+  }
+}
+
+/**
+ * Reads keys from a file, one a line; empty lines and those that begin with # are none.
+ *
+ * @throws Failure when the file can't be read or has none.
+ */
+export function readKeyFile(path: string): string[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new Failure(`can't read the keys in ${path}: ${(error as Error).message.split("\n")[0]}`);
+  }
+  const lines = text.split("\n").map((line) => line.trim());
+  const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
+  if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
+  return keys;
+}
+
+/**
+ * Numbers for the prefix cache: requests with the same key and the same salt, and only they, get the same one. A pair that was long
+ * not seen is forgotten and gets a new number, so a number never means two pairs.
+ */
+export class Scopes {
+  readonly #known = new Map<string, bigint>();
+  #last = 0n;
+
+  /** The scope of a key (-1: none) and a salt. */
+  of(key: number, salt: string | undefined): bigint {
+    const pair = JSON.stringify([key, salt ?? null]);
+    const scope = this.#known.get(pair) ?? ++this.#last;
+    // Put at the end, so that the first one is the one that was not seen for longest.
+    this.#known.delete(pair);
+    this.#known.set(pair, scope);
+    if (this.#known.size > SCOPES_MAX) this.#known.delete(this.#known.keys().next().value as string);
+    return scope;
+  }
+}
+
+function hash(key: string): Buffer {
+  return createHash("sha256").update(key).digest();
+}
+
+function bearer(request: Request): string | undefined {
+  return /^Bearer +(.+)$/i.exec(request.headers.get("authorization") ?? "")?.[1]?.trim();
+}

@@ -1,0 +1,83 @@
+/**
+ * The access log: one line on stderr for each request, when its answer is over. It never holds a prompt, an answer or a key.
+ */
+
+import type { Counts } from "../text/generation.ts";
+
+/** How the log is written. */
+export type LogFormat = "text" | "json" | "off";
+
+/** All formats, for the command line. */
+export const LOG_FORMATS: readonly string[] = ["text", "json", "off"] satisfies LogFormat[];
+
+/** Longest path in the log. */
+const PATH_LENGTH_MAX = 128;
+
+/** A request whose answer is over. */
+export interface LogEntry {
+  id: string;
+  method: string;
+  path: string;
+  status: number;
+  /** From the request's arrival to the end of its answer. */
+  milliseconds: number;
+  /** Which API key, counted from 0; -1: none. */
+  key: number;
+  /** Of its generated answers; empty when there were none. */
+  counts: readonly Counts[];
+  /** Whether the client left before the end. */
+  hasLeft: boolean;
+}
+
+/** Writes a line about a request. */
+export function logRequest(format: LogFormat, entry: LogEntry): void {
+  if (format === "off") return;
+  process.stderr.write(`${format === "json" ? jsonLine(entry) : textLine(entry)}\n`);
+}
+
+function plain(path: string): string {
+  // What isn't plain comes from clients that try things out; it must not be able to look like another line.
+  return path.slice(0, PATH_LENGTH_MAX).replaceAll(/[^\x21-\x7e]/g, "?");
+}
+
+function tokens(counts: readonly Counts[]) {
+  const sum = (of: (count: Counts) => number) => counts.reduce((total, count) => total + of(count), 0);
+  return {
+    prompt: sum((count) => count.promptTokens),
+    cached: sum((count) => count.cachedTokens),
+    generated: sum((count) => count.completionTokens),
+  };
+}
+
+function textLine(entry: LogEntry): string {
+  const { prompt, cached, generated } = tokens(entry.counts);
+  const parts = [
+    new Date().toISOString(),
+    plain(entry.method),
+    plain(entry.path),
+    entry.status,
+    `${entry.milliseconds.toFixed(1)} ms`,
+  ];
+  if (entry.counts.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
+  if (entry.hasLeft) parts.push("client left");
+  if (entry.key >= 0) parts.push(`key ${entry.key}`);
+  parts.push(entry.id);
+  return parts.join(" ");
+}
+
+function jsonLine(entry: LogEntry): string {
+  const { prompt, cached, generated } = tokens(entry.counts);
+  return JSON.stringify({
+    time: new Date().toISOString(),
+    request_id: entry.id,
+    method: plain(entry.method),
+    path: plain(entry.path),
+    status: entry.status,
+    duration_ms: Math.round(entry.milliseconds * 10) / 10,
+    prompt_tokens: prompt,
+    cached_tokens: cached,
+    completion_tokens: generated,
+    client_left: entry.hasLeft,
+    key: entry.key < 0 ? null : entry.key,
+  });
+}

@@ -1,0 +1,333 @@
+/**
+ * Who may ask and what is told about it: API keys, origins of web pages, the access log, the metrics, and the scopes of the prefix
+ * cache.
+ */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import OpenAI from "openai";
+import { Scopes } from "../src/server/auth.ts";
+import { eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
+
+setDefaultTimeout(60_000);
+
+const CHAT = "/v1/chat/completions";
+const ask = (content: string, more: object = {}) => ({ messages: [{ role: "user", content }], max_tokens: 3, ...more });
+const JSON_TYPE = { "content-type": "application/json" };
+
+describe("API keys", () => {
+  const [first, second, third] = ["sk-first-secret", "sk-second-secret", "sk-third-secret"];
+  let server: TestServer;
+  let directory: string;
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), "wrinklefree-keys-"));
+    const file = join(directory, "keys");
+    writeFileSync(file, `# two keys\n${second}\n\n  ${third}\r\n`);
+    server = await startServer(["--host", "0.0.0.0", "--api-key", first, "--api-key-file", file]);
+  });
+  afterAll(async () => {
+    await server.stop();
+    rmSync(directory, { recursive: true });
+  });
+  const url = () => `http://127.0.0.1:${server.port}`;
+  const post = (headers: Record<string, string>) =>
+    fetch(url() + CHAT, { method: "POST", body: JSON.stringify(ask("x")), headers: { ...JSON_TYPE, ...headers } });
+
+  test.each<[string, Record<string, string>, number]>([
+    ["none", {}, 401],
+    ["an empty one", { authorization: "Bearer " }, 401],
+    ["a wrong one", { authorization: "Bearer sk-wrong" }, 401],
+    ["the beginning of one", { authorization: `Bearer ${first.slice(0, -1)}` }, 401],
+    ["one and more", { authorization: `Bearer ${first}x` }, 401],
+    ["another scheme", { authorization: `Basic ${first}` }, 401],
+    ["the file's comment", { authorization: "Bearer # two keys" }, 401],
+    ["the first one", { authorization: `Bearer ${first}` }, 200],
+    ["a small bearer", { authorization: `bearer ${first}` }, 200],
+    ["one of the file", { authorization: `Bearer ${second}` }, 200],
+    ["the file's last one", { "x-api-key": third }, 200],
+    ["one in X-Api-Key beside a placeholder", { authorization: "Bearer none", "x-api-key": first }, 200],
+    ["a wrong one in X-Api-Key", { "x-api-key": "sk-wrong" }, 401],
+  ])("%s", async (_, headers, status) => {
+    const response = await post(headers);
+    expect(response.status).toBe(status);
+    const text = await response.text();
+    if (status !== 401) return;
+    expect(JSON.parse(text)).toMatchObject({
+      error: { type: "invalid_request_error", param: null, code: "invalid_api_key" },
+    });
+    expect(response.headers.get("www-authenticate")).toBe("Bearer");
+    expect(response.headers.get("x-request-id")).toMatch(/^req_/);
+    expect(text).not.toContain("sk-");
+  });
+
+  test("everything needs one but health and readiness", async () => {
+    for (const path of ["/health", "/ready"]) expect((await fetch(url() + path)).status).toBe(200);
+    const others = ["/v1/models", "/metrics", "/nowhere", "/", "/health/", "/v1/../health/x", "/HEALTH"];
+    for (const path of others) expect((await fetch(url() + path)).status).toBe(401);
+    for (const path of ["/tokenize", "/v1/completions", "/health"]) {
+      const status = (await fetch(url() + path, { method: "POST", body: "{}", headers: JSON_TYPE })).status;
+      expect(status).toBe(path === "/health" ? 405 : 401);
+    }
+    expect((await fetch(`${url()}/metrics`, { headers: { "x-api-key": first } })).status).toBe(200);
+  });
+
+  test("the SDK sends it", async () => {
+    const models = async (apiKey: string) => {
+      const client = new OpenAI({ baseURL: `${url()}/v1`, apiKey, maxRetries: 0 });
+      return (await client.models.list()).data.length;
+    };
+    expect(await models(first)).toBe(1);
+    await expect(models("sk-wrong")).rejects.toThrow(OpenAI.AuthenticationError);
+  });
+
+  test("no key is ever logged", async () => {
+    await fetch(`${url()}/v1/models?api_key=${first}`, { headers: { authorization: `Bearer ${first}` } });
+    await eventually(() => server.log().includes("key 0"));
+    for (const key of [first, second, third, "sk-wrong"]) expect(server.log()).not.toContain(key);
+  });
+
+  test("one key's prompts are not found by another's, nor under another salt", async () => {
+    const cached = async (key: string, more: object = {}) => {
+      const body = JSON.stringify(ask(`A prompt of some length. ${"word ".repeat(60)}`, more));
+      const response = await fetch(url() + CHAT, { method: "POST", body, headers: { ...JSON_TYPE, "x-api-key": key } });
+      const { usage } = (await response.json()) as { usage: { prompt_tokens_details: { cached_tokens: number } } };
+      return usage.prompt_tokens_details.cached_tokens;
+    };
+    expect(await cached(first)).toBe(0);
+    expect(await cached(first)).toBeGreaterThan(31);
+    expect(await cached(second)).toBe(0);
+    expect(await cached(first, { cache_salt: "a" })).toBe(0);
+    expect(await cached(first, { cache_salt: "a" })).toBeGreaterThan(31);
+    expect(await cached(second, { cache_salt: "a" })).toBe(0);
+    expect(await cached(first, { cache_salt: "" })).toBe(0);
+  });
+
+  test.each<[string, string[], RegExp]>([
+    ["a key with a space", ["--api-key", "a b"], /^wrinklefree serve: --api-key takes/],
+    ["an empty key", ["--api-key", ""], /^wrinklefree serve: --api-key takes/],
+    [
+      "a file that is missing",
+      ["--api-key-file", "/nowhere/keys"],
+      /^wrinklefree: can't read the keys in \/nowhere\/keys/,
+    ],
+    ["a file without keys", ["--api-key-file", "/dev/null"], /^wrinklefree: \/dev\/null holds no key/],
+    ["an unknown log format", ["--log", "xml"], /^wrinklefree serve: --log takes text, json, off/],
+    ["an origin that is none", ["--cors-origin", "app.example"], /^wrinklefree serve: --cors-origin takes/],
+  ])("%s stops the start", async (_, args, wanted) => {
+    const { code, stderr } = await runProgram(["serve", "--port", "0", ...args]);
+    expect(code).toBeGreaterThan(0);
+    expect(stderr).toMatch(wanted);
+    expect(stderr).not.toContain("a b");
+  });
+});
+
+describe("scopes", () => {
+  test("the same pair has the same number, two pairs never do, and the number of pairs is bounded", () => {
+    const scopes = new Scopes();
+    const pairs: [number, string | undefined][] = [
+      [-1, undefined],
+      [0, undefined],
+      [0, ""],
+      [0, "null"],
+      [0, "1"],
+      [1, "1"],
+      [1, '"'],
+    ];
+    const numbers = pairs.map(([key, salt]) => scopes.of(key, salt));
+    expect(new Set(numbers).size).toBe(pairs.length);
+    expect(pairs.map(([key, salt]) => scopes.of(key, salt))).toEqual(numbers);
+    for (let i = 0; i < 20_000; i++) scopes.of(0, `salt ${i}`);
+    const again = scopes.of(1, "1");
+    expect(numbers).not.toContain(again);
+    expect(scopes.of(1, "1")).toBe(again);
+  });
+});
+
+describe("web pages", () => {
+  const origin = "https://app.example";
+  const preflight = (server: TestServer, from = origin) =>
+    fetch(server.url + CHAT, {
+      method: "OPTIONS",
+      headers: {
+        origin: from,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, content-type, x-stainless-os",
+      },
+    });
+
+  test("of other origins may not use the API by default", async () => {
+    const server = await startServer();
+    const asked = await preflight(server);
+    expect(asked.status).toBe(405);
+    expect(asked.headers.get("access-control-allow-origin")).toBeNull();
+    const got = await fetch(`${server.url}/v1/models`, { headers: { origin } });
+    expect(got.headers.get("access-control-allow-origin")).toBeNull();
+    await server.stop();
+  });
+
+  test("of an origin that was let in may, with a key", async () => {
+    const server = await startServer(["--cors-origin", origin, "--api-key", "sk-1"]);
+    const asked = await preflight(server);
+    expect(asked.status).toBe(204);
+    expect(asked.headers.get("access-control-allow-origin")).toBe(origin);
+    expect(asked.headers.get("access-control-allow-headers")).toContain("authorization");
+    expect(asked.headers.get("access-control-allow-methods")).toContain("POST");
+    const headers = { ...JSON_TYPE, origin, authorization: "Bearer sk-1" };
+    const streamed = await server.post(CHAT, ask("x", { stream: true }), { headers });
+    expect(streamed.headers.get("access-control-allow-origin")).toBe(origin);
+    expect(streamed.headers.get("access-control-expose-headers")).toContain("x-request-id");
+    await streamed.text();
+    const refused = await fetch(`${server.url}/v1/models`, { headers: { origin } });
+    expect([refused.status, refused.headers.get("access-control-allow-origin")]).toEqual([401, origin]);
+    const other = await preflight(server, "https://evil.example");
+    expect([other.status, other.headers.get("access-control-allow-origin")]).toEqual([401, null]);
+    await server.stop();
+  });
+
+  test("of any origin may with *", async () => {
+    const server = await startServer(["--cors-origin", "*"]);
+    expect((await preflight(server, "null")).headers.get("access-control-allow-origin")).toBe("null");
+    await server.stop();
+  });
+});
+
+describe("the log", () => {
+  const secret = "hunter2secret";
+
+  test("as text: one line for each request, without what was said", async () => {
+    const server = await startServer();
+    const requests = [
+      () => server.post(CHAT, ask(secret)),
+      () => server.post(CHAT, ask(secret, { stream: true })),
+      () => server.post(CHAT, { prompt: secret }),
+      () => fetch(`${server.url}/${"x".repeat(300)}%0a`),
+    ];
+    const answers: Response[] = [];
+    for (const request of requests) {
+      const answer = await request();
+      // A line is written when the answer is over, so each is read before the next one is asked for.
+      await answer.text();
+      answers.push(answer);
+    }
+    const lines = () =>
+      server
+        .log()
+        .split("\n")
+        .filter((line) => /^\d{4}-/.test(line));
+    await eventually(() => lines().length === 4);
+    expect(lines()[0]).toMatch(
+      /^\S+Z POST \/v1\/chat\/completions 200 [\d.]+ ms \d+ prompt \(\d+ cached\) \+ 3 tokens req_\w+$/,
+    );
+    expect(lines()[1]).toMatch(/ 200 .* \+ 3 tokens req_\w+$/);
+    expect(lines()[2]).toMatch(/ 400 [\d.]+ ms req_\w+$/);
+    expect(lines()[3]?.length).toBeLessThan(250);
+    expect(answers.map((answer) => answer.headers.get("x-request-id"))).toEqual(
+      lines().map((line) => line.split(" ").at(-1) as string),
+    );
+    expect(server.log()).not.toContain(secret);
+    await server.stop();
+  });
+
+  test("as JSON, when a client leaves in mid-stream too", async () => {
+    const server = await startServer(["--log", "json"]);
+    const leave = new AbortController();
+    const request = ask("Tell me a story.", { ignore_eos: true, max_tokens: 2000, stream: true });
+    await server.post(CHAT, request, { headers: JSON_TYPE, signal: leave.signal });
+    leave.abort();
+    await (await server.post(CHAT, ask("x"))).text();
+    const entries = () =>
+      server
+        .log()
+        .split("\n")
+        .filter((line) => line.startsWith("{"))
+        .map((line) => JSON.parse(line));
+    await eventually(() => entries().length === 2);
+    expect(entries().find((entry) => entry.client_left)).toMatchObject({ status: 200, method: "POST", path: CHAT });
+    expect(entries().find((entry) => !entry.client_left)).toMatchObject({
+      time: expect.any(String),
+      request_id: expect.stringMatching(/^req_/),
+      status: 200,
+      duration_ms: expect.any(Number),
+      prompt_tokens: expect.any(Number),
+      cached_tokens: 0,
+      completion_tokens: expect.any(Number),
+      key: null,
+    });
+    await server.stop();
+  });
+
+  test("off: nothing", async () => {
+    const server = await startServer(["--log", "off"]);
+    const before = server.log();
+    await (await server.post(CHAT, ask("x"))).text();
+    await Bun.sleep(50);
+    expect(server.log()).toBe(before);
+    await server.stop();
+  });
+});
+
+describe("metrics", () => {
+  /** The samples by name and labels; fails on what Prometheus would not read. */
+  function parse(text: string): Map<string, number> {
+    const samples = new Map<string, number>();
+    const types = new Map<string, string>();
+    for (const line of text.trimEnd().split("\n")) {
+      const type = /^# TYPE (\S+) (gauge|counter|histogram)$/.exec(line);
+      if (type !== null) types.set(type[1] as string, type[2] as string);
+      if (line.startsWith("#")) {
+        expect(line).toMatch(/^# (TYPE|HELP) wrinklefree_[a-z0-9_]+ \S/);
+        continue;
+      }
+      const [, name, labels, value] = /^([a-z0-9_]+)\{([^{}]*)\} (\S+)$/.exec(line) as RegExpExecArray;
+      expect(Number.isFinite(Number(value))).toBe(true);
+      const family = (name as string).replace(/_(bucket|sum|count)$/, "");
+      expect(types.has(name as string) || types.get(family) === "histogram").toBe(true);
+      if (types.get(name as string) === "counter") expect(name).toEndWith("_total");
+      expect(samples.has(`${name}{${labels}}`)).toBe(false);
+      samples.set(`${name}{${labels}}`, Number(value));
+    }
+    return samples;
+  }
+
+  test("count what was done", async () => {
+    const server = await startServer(["--log", "off", "--served-name", 'a "b"\\c']);
+    const model = 'model_name="a \\"b\\"\\\\c"';
+    const read = async () => {
+      const response = await fetch(`${server.url}/metrics`);
+      expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+      return parse(await response.text());
+    };
+    expect((await read()).get(`wrinklefree_time_to_first_token_seconds_count{${model}}`)).toBe(0);
+    await server.chat(ask("What is the capital of France?", { max_tokens: 50 }));
+    await server.stream(ask("Tell me a story.", { n: 2, max_tokens: 5 }));
+    await (await server.post(CHAT, {})).text();
+    await (await fetch(`${server.url}/somewhere/else`)).text();
+    const leave = new AbortController();
+    const long = ask("Tell me a story.", { ignore_eos: true, max_tokens: 2000, stream: true });
+    await server.post(CHAT, long, { headers: JSON_TYPE, signal: leave.signal });
+    leave.abort();
+    await eventually(async () => (await server.requests()).running === 0);
+    const samples = await read();
+    const sample = (name: string, labels = "") => samples.get(`wrinklefree_${name}{${model}${labels}}`);
+    expect(sample("request_success_total", ',finished_reason="stop"')).toBe(1);
+    expect(sample("request_success_total", ',finished_reason="length"')).toBe(2);
+    expect(sample("request_success_total", ',finished_reason="abort"')).toBe(1);
+    for (const name of ["time_to_first_token_seconds", "request_queue_time_seconds", "e2e_request_latency_seconds"]) {
+      expect(sample(`${name}_count`)).toBe(3);
+      expect(sample(`${name}_bucket`, ',le="+Inf"')).toBe(3);
+    }
+    expect(sample("inter_token_latency_seconds_count")).toBeGreaterThanOrEqual(8 + 4 + 4);
+    expect(sample("generation_tokens_total")).toBeGreaterThanOrEqual(9 + 10);
+    expect(sample("prompt_tokens_total")).toBeGreaterThanOrEqual(14 + 12);
+    expect(sample("prefix_cache_queries_total")).toBeGreaterThanOrEqual(sample("prefix_cache_hits_total") as number);
+    expect([sample("num_requests_running"), sample("num_requests_waiting")]).toEqual([0, 0]);
+    expect(sample("kv_cache_usage_perc")).toBe(0);
+    const requests = (labels: string) => samples.get(`wrinklefree_http_requests_total{${labels}}`);
+    expect(requests(`method="POST",path="${CHAT}",status="200"`)).toBe(3);
+    expect(requests(`method="POST",path="${CHAT}",status="400"`)).toBe(1);
+    expect(requests('method="GET",path="other",status="404"')).toBe(1);
+    await server.stop();
+  });
+});
