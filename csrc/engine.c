@@ -80,6 +80,10 @@ static void *run_engine(void *argument) {
         engine->stats.step_ms = wf_now_ms() - started_ms;
         engine->stats.busy_ms += engine->stats.step_ms;
         engine->stats.steps++;
+        const wf_zeros zeros = wf_forward_zeros(engine->forward);
+        engine->stats.ffn_inputs = zeros.inputs;
+        engine->stats.ffn_zeros = zeros.zeros;
+        engine->stats.skipped_bytes = zeros.skipped_bytes;
         wf_deliver_step(engine);
         ring_doorbell(engine);
     }
@@ -117,7 +121,9 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
         options->batch_tokens = DEFAULT_BATCH_TOKENS;
     if (options->batch_tokens > BATCH_TOKENS_MAX)
         return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
-    if (options->head > WF_HEAD_EXACT || options->reserved != 0)
+    if (options->zeros > WF_ZEROS_MULTIPLY)
+        return wf_fail(error, error_size, "%u is no way to treat zeros; use one of WF_ZEROS_…", options->zeros);
+    if (options->head > WF_HEAD_EXACT)
         return wf_fail(error, error_size, "%u is no kind of head; use one of WF_HEAD_…", options->head);
     if (options->kv_kind > WF_KV_KIND_Q8)
         return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
@@ -195,6 +201,8 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     if (engine->forward == NULL || open_doorbell(engine, error, error_size) != 0)
         goto failed;
     if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
+        goto failed;
+    if (options.zeros == WF_ZEROS_SKIP && wf_forward_skip_zeros(engine->forward, error, error_size) != 0)
         goto failed;
 
     sigset_t all, before;

@@ -8,11 +8,13 @@
 #include "forward.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "attention.h"
+#include "columns.h"
 #include "error.h"
 #include "sketch.h"
 
@@ -22,6 +24,19 @@
 #define SLICES_PER_THREAD 8U
 /* … and a multiple of this, so that kernels work in full groups of rows. */
 #define SLICE_ROWS_MULTIPLE 8U
+
+/* Single rows of the up projection are computed when at most so many eighths of them are needed: a processor reads all rows in a
+ * line about twice as fast as it reads rows here and there. */
+#define NEEDED_EIGHTHS_MAX 3U
+
+/* The down projection is computed column by column when the tokens of the batch together have at most so many eighths of its inputs
+ * that are not zero. */
+#define NONZERO_EIGHTHS_MAX 4U
+
+/* Rows of the up projection that are asked for ahead: the processor does not foresee where the next one is. */
+#define PREFETCHED_ROWS 16U
+
+#define CACHE_LINE 64U
 
 struct wf_forward {
     const wf_model *model;
@@ -47,6 +62,14 @@ struct wf_forward {
     wf_sketch sketch;          /* of the head; rows is NULL while the head is not screened */
     int8_t *sketched;          /* [max_logits][sketch.row_bytes], NULL as well */
     wf_sketched_state *states; /* [max_logits], NULL as well */
+
+    wf_columns columns;                       /* all zero while zeros are not skipped */
+    wf_nonzeros nonzeros[WF_SKIPPING_TOKENS]; /* inputs of the down projection; without memory as well */
+    uint32_t positive[WF_SKIPPING_TOKENS];    /* gates of each token that are positive, in the layer at hand */
+    uint64_t *needed_before;                  /* [layers] the sum of those in the step before; NULL as well */
+    uint32_t *needed; /* [intermediate] rows of the up projection, in each slice from its start on; NULL as well */
+    wf_zeros zeros;   /* but for the bytes of up projections: */
+    atomic_uint_least64_t skipped_up_bytes;
 
     wf_span *spans;     /* [rows] of the batch that runs */
     const wf_row *rows; /* the batch that runs; NULL between batches */
@@ -124,6 +147,13 @@ void wf_forward_destroy(wf_forward *forward) {
     if (forward == NULL)
         return;
     wf_sketch_destroy(&forward->sketch);
+    wf_columns_destroy(&forward->columns);
+    for (uint32_t i = 0; i < WF_SKIPPING_TOKENS; i++) {
+        free(forward->nonzeros[i].indices);
+        free(forward->nonzeros[i].values);
+    }
+    free(forward->needed);
+    free(forward->needed_before);
     free(forward->sketched);
     free(forward->states);
     free(forward->spans);
@@ -174,12 +204,12 @@ static void multiply_slice(void *context, uint32_t unit) {
     }
 }
 
-/* Runs up to three products of the quantised activations as one phase. */
-static void multiply(wf_forward *forward, const struct product *products, uint32_t count) {
-    struct product_job job = {.forward = forward};
+/* Prepares the products of a phase. Returns the slices of all of them. */
+static uint32_t plan(struct product_job *job, const struct product *products, uint32_t count) {
+    wf_forward *forward = job->forward;
     uint32_t units = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct product *product = &job.products[i];
+        struct product *product = &job->products[i];
         *product = products[i];
         product->factors = forward->factors + (size_t)i * forward->count;
         for (uint32_t row = 0; row < forward->count; row++)
@@ -191,7 +221,113 @@ static void multiply(wf_forward *forward, const struct product *products, uint32
         product->slices = (product->linear->outputs + product->slice - 1) / product->slice;
         units += product->slices;
     }
+    return units;
+}
+
+/* Runs up to three products of the quantised activations as one phase. */
+static void multiply(wf_forward *forward, const struct product *products, uint32_t count) {
+    struct product_job job = {.forward = forward};
+    const uint32_t units = plan(&job, products, count);
     wf_pool_run(forward->pool, multiply_slice, &job, units);
+}
+
+/* ---- Products that skip zeros ---- */
+
+/* One slice of the gate projection, then the rows of the up projection that a positive gate of some token needs; the others count as zero. */
+static void multiply_gated_slice(void *context, uint32_t unit) {
+    const struct product_job *job = context;
+    wf_forward *forward = job->forward;
+    const struct product *gate = &job->products[0], *up = &job->products[1];
+    const uint32_t width = up->linear->outputs, first = unit * up->slice;
+    const uint32_t rows = width - first < up->slice ? width - first : up->slice;
+    multiply_slice(context, unit);
+
+    uint32_t *needed = forward->needed + first, count = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        bool is_needed = false;
+        for (uint32_t row = 0; row < forward->count; row++)
+            is_needed |= gate->out[(size_t)row * width + first + i] > 0.0f;
+        needed[count] = first + i;
+        count += is_needed;
+    }
+    if (count * 8 > rows * NEEDED_EIGHTHS_MAX) {
+        multiply_slice(context, gate->slices + unit);
+        return;
+    }
+    for (uint32_t row = 0; row < forward->count; row++)
+        memset(up->out + (size_t)row * width + first, 0, rows * sizeof *up->out);
+    const size_t row_bytes = up->linear->row_bytes;
+    const wf_activations x = {forward->values, forward->padded, forward->sums, up->factors, forward->count};
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *next = up->linear->rows + needed[i + PREFETCHED_ROWS < count ? i + PREFETCHED_ROWS : i] * row_bytes;
+        for (size_t byte = 0; byte < row_bytes; byte += CACHE_LINE)
+            __builtin_prefetch(next + byte);
+        forward->kernels->ternary_matmul(up->linear->rows + needed[i] * row_bytes, row_bytes, 1, &x, up->out + needed[i], width);
+    }
+    atomic_fetch_add_explicit(&forward->skipped_up_bytes, (rows - count) * row_bytes, memory_order_relaxed);
+}
+
+static bool skips_zeros(const wf_forward *forward) {
+    return forward->columns.bytes != NULL && forward->count <= WF_SKIPPING_TOKENS;
+}
+
+/* The gate and up projections of a layer: the gate first, if the step before lets hope that few rows of the other are needed then. */
+static void multiply_gated(wf_forward *forward, const wf_layer *layer, uint32_t index) {
+    const struct product products[] = {{.linear = &layer->gate, .out = forward->gate}, {.linear = &layer->up, .out = forward->up}};
+    if (!skips_zeros(forward) || forward->needed_before[index] * 8 > (uint64_t)layer->up.outputs * NEEDED_EIGHTHS_MAX) {
+        multiply(forward, products, 2);
+        return;
+    }
+    struct product_job job = {.forward = forward};
+    plan(&job, products, 2);
+    wf_pool_run(forward->pool, multiply_gated_slice, &job, job.products[0].slices);
+}
+
+/* The down projection by its columns, if there are few enough that matter. Returns whether it was computed. */
+static bool multiply_columns(wf_forward *forward, const wf_layer *layer, uint32_t index) {
+    const wf_linear *down = &layer->down;
+    uint64_t nonzeros = 0;
+    forward->needed_before[index] = 0;
+    for (uint32_t row = 0; row < forward->count; row++) {
+        nonzeros += forward->nonzeros[row].count;
+        forward->needed_before[index] += forward->positive[row];
+    }
+    const uint64_t inputs = (uint64_t)down->inputs * forward->count;
+    forward->zeros.inputs += inputs;
+    forward->zeros.zeros += inputs - nonzeros;
+    if (nonzeros * 8 > (uint64_t)down->inputs * NONZERO_EIGHTHS_MAX)
+        return false;
+    for (uint32_t row = 0; row < forward->count; row++)
+        forward->factors[row] = down->scale * forward->inverse_scales[row];
+    wf_columns_multiply(&forward->columns, down, index, forward->kernels, forward->pool, forward->nonzeros, forward->count,
+                        forward->sums, forward->factors, forward->hidden);
+    const uint64_t all = (uint64_t)down->outputs * down->row_bytes, read = nonzeros * forward->columns.column_bytes;
+    forward->zeros.skipped_bytes += all > read ? all - read : 0;
+    return true;
+}
+
+int wf_forward_skip_zeros(wf_forward *forward, char *error, uint32_t error_size) {
+    const wf_config *config = &forward->model->config;
+    if (config->activation != WF_RELU_SQUARED)
+        return 0;
+    forward->needed = calloc(config->intermediate, sizeof *forward->needed);
+    forward->needed_before = calloc(config->layers, sizeof *forward->needed_before);
+    bool complete = forward->needed != NULL && forward->needed_before != NULL;
+    for (uint32_t i = 0; i < WF_SKIPPING_TOKENS; i++) {
+        wf_nonzeros *nonzeros = &forward->nonzeros[i];
+        nonzeros->indices = calloc(config->intermediate, sizeof *nonzeros->indices);
+        nonzeros->values = calloc(config->intermediate, sizeof *nonzeros->values);
+        complete = complete && nonzeros->indices != NULL && nonzeros->values != NULL;
+    }
+    if (!complete)
+        return wf_fail(error, error_size, "no memory to skip zeros");
+    return wf_columns_create(&forward->columns, forward->model, forward->pool, WF_SKIPPING_TOKENS, error, error_size);
+}
+
+wf_zeros wf_forward_zeros(const wf_forward *forward) {
+    wf_zeros zeros = forward->zeros;
+    zeros.skipped_bytes += atomic_load_explicit(&forward->skipped_up_bytes, memory_order_relaxed);
+    return zeros;
 }
 
 /* ---- Phases over the rows of the batch ---- */
@@ -274,11 +410,19 @@ static void prepare_down(void *context, uint32_t row) {
     wf_forward *forward = job->forward;
     const wf_config *config = &forward->model->config;
     float *gate = forward->gate + (size_t)row * config->intermediate, *up = forward->up + (size_t)row * config->intermediate;
+    if (skips_zeros(forward)) {
+        uint32_t positive = 0;
+        for (uint32_t i = 0; i < config->intermediate; i++)
+            positive += gate[i] > 0.0f;
+        forward->positive[row] = positive;
+    }
     if (config->activation == WF_RELU_SQUARED)
         forward->kernels->gate_relu_squared(gate, up, config->intermediate);
     else
         forward->kernels->gate_silu(gate, up, config->intermediate);
     normalise_and_quantise(forward, row, gate, job->layer->ffn_sub_norm, config->intermediate);
+    if (skips_zeros(forward))
+        wf_list_nonzeros(forward->values + (size_t)row * forward->padded, config->intermediate, &forward->nonzeros[row]);
 }
 
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
@@ -308,10 +452,10 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         multiply(forward, &(struct product){.linear = &layer->output, .out = forward->product, .residual = forward->hidden}, 1);
 
         wf_pool_run(pool, prepare_ffn, &job, count);
-        multiply(forward,
-                 (struct product[]){{.linear = &layer->gate, .out = forward->gate}, {.linear = &layer->up, .out = forward->up}}, 2);
+        multiply_gated(forward, layer, index);
         wf_pool_run(pool, prepare_down, &job, count);
-        multiply(forward, &(struct product){.linear = &layer->down, .out = forward->product, .residual = forward->hidden}, 1);
+        if (!skips_zeros(forward) || !multiply_columns(forward, layer, index))
+            multiply(forward, &(struct product){.linear = &layer->down, .out = forward->product, .residual = forward->hidden}, 1);
     }
     forward->rows = NULL;
 }

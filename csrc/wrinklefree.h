@@ -23,7 +23,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 2
+#define WF_ABI_VERSION 3
 
 /* How the source of wf_pack_rows stores its weights. */
 #define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
@@ -38,6 +38,10 @@ extern "C" {
 /* wf_engine_options.head */
 #define WF_HEAD_SCREENED 0 /* an 8-bit sketch finds the tokens that can matter, the bf16 weights decide; the same tokens, sooner */
 #define WF_HEAD_EXACT 1    /* the bf16 weights of all tokens, always; saves the sketch's memory, one byte a weight of the head */
+
+/* wf_engine_options.zeros: what becomes of the zeros that relu² leaves in the FFN of small batches */
+#define WF_ZEROS_SKIP 0     /* weights that only meet zeros are not read; the same tokens, sooner */
+#define WF_ZEROS_MULTIPLY 1 /* all weights are read; saves a second copy of the down projections, a fifth of the ternary weights */
 
 /* wf_event.kind */
 #define WF_EVENT_TOKEN 1       /* one token was generated */
@@ -63,7 +67,7 @@ typedef struct wf_engine_options {
     uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to 4096 (a quarter while others are answering); 0: 64 */
     uint32_t kv_kind;       /* WF_KV_KIND_… */
     uint32_t head;          /* WF_HEAD_… */
-    uint32_t reserved;      /* 0 */
+    uint32_t zeros;         /* WF_ZEROS_… */
 } wf_engine_options;
 
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, temperature,
@@ -110,9 +114,12 @@ typedef struct wf_engine_stats {
     uint64_t cached_tokens; /* of those, found in the prefix cache */
     uint64_t generated_tokens;
     uint64_t steps;
-    uint64_t pauses; /* requests put aside because the pool was full */
-    double step_ms;  /* the last step */
-    double busy_ms;  /* all steps */
+    uint64_t pauses;        /* requests put aside because the pool was full */
+    uint64_t ffn_inputs;    /* of down projections in steps that looked for zeros */
+    uint64_t ffn_zeros;     /* among those */
+    uint64_t skipped_bytes; /* of weights that zeros made needless */
+    double step_ms;         /* the last step */
+    double busy_ms;         /* all steps */
 } wf_engine_stats;
 
 /* A model, mapped read-only from a packed file. */

@@ -10,6 +10,7 @@
  */
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -142,8 +143,10 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
 ALWAYS_INLINE __m512i sums_of_tile(__m512i sums[TILE_ROWS][TILE_TOKENS]) {
     __m512i fours[TILE_TOKENS]; /* lanes of 128 bits: partial sums of rows 0 to 3 */
     for (uint32_t t = 0; t < TILE_TOKENS; t++) {
-        const __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0][t], sums[1][t]), _mm512_unpackhi_epi32(sums[0][t], sums[1][t]));
-        const __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2][t], sums[3][t]), _mm512_unpackhi_epi32(sums[2][t], sums[3][t]));
+        const __m512i low =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0][t], sums[1][t]), _mm512_unpackhi_epi32(sums[0][t], sums[1][t]));
+        const __m512i high =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2][t], sums[3][t]), _mm512_unpackhi_epi32(sums[2][t], sums[3][t]));
         fours[t] = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
     }
     const __m512i low =
@@ -236,6 +239,69 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     }
 }
 
+/* Adds sixteen sums to sixteen others. */
+static inline void add_sixteen(int32_t *sums, __m512i addends) {
+    _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), addends));
+}
+
+static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
+                            uint32_t count, int32_t *sums) {
+    for (uint32_t first = 0; first < count; first += WF_COLUMNS_TOGETHER) {
+        /* Absent columns are the first one, times zero. */
+        const uint8_t *at[WF_COLUMNS_TOGETHER], *next[WF_COLUMNS_TOGETHER];
+        int8_t value[WF_COLUMNS_TOGETHER];
+        for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
+            const uint32_t this = first + i, later = this + WF_COLUMNS_TOGETHER;
+            at[i] = columns + indices[this < count ? this : first] * column_bytes;
+            next[i] = columns + indices[later < count ? later : first] * column_bytes;
+            value[i] = this < count ? values[this] : 0;
+        }
+        __m512i factors[WF_COLUMNS_TOGETHER / 4];
+        for (uint32_t four = 0; four < WF_COLUMNS_TOGETHER / 4; four++) {
+            int32_t bytes;
+            memcpy(&bytes, value + 4 * four, sizeof bytes);
+            factors[four] = _mm512_set1_epi32(bytes);
+        }
+        for (size_t byte = 0; byte < column_bytes; byte += 2 * WF_BLOCK_BYTES) {
+            const bool is_whole = column_bytes - byte >= 2 * WF_BLOCK_BYTES;
+            const __mmask64 present = is_whole ? ~UINT64_C(0) : UINT32_MAX;
+            __m512i totals[4][4]; /* by quarter and by where in 16 neighbouring bytes */
+            for (uint32_t quarter = 0; quarter < 4; quarter++)
+                for (uint32_t part = 0; part < 4; part++)
+                    totals[quarter][part] = _mm512_setzero_si512();
+            for (uint32_t four = 0; four < WF_COLUMNS_TOGETHER / 4; four++) {
+                __m512i codes[4];
+                for (uint32_t i = 0; i < 4; i++) {
+                    codes[i] = _mm512_maskz_loadu_epi8(present, at[4 * four + i] + byte);
+                    _mm_prefetch((const char *)(next[4 * four + i] + byte), _MM_HINT_T0);
+                }
+                /* Four columns side by side, so that vpdpbusd adds their products. */
+                const __m512i low = _mm512_unpacklo_epi8(codes[0], codes[1]), high = _mm512_unpackhi_epi8(codes[0], codes[1]);
+                const __m512i low2 = _mm512_unpacklo_epi8(codes[2], codes[3]), high2 = _mm512_unpackhi_epi8(codes[2], codes[3]);
+                const __m512i parts[4] = {_mm512_unpacklo_epi16(low, low2), _mm512_unpackhi_epi16(low, low2),
+                                          _mm512_unpacklo_epi16(high, high2), _mm512_unpackhi_epi16(high, high2)};
+                for (uint32_t quarter = 0; quarter < 4; quarter++)
+                    for (uint32_t part = 0; part < 4; part++)
+                        totals[quarter][part] =
+                            _mm512_dpbusd_epi32(totals[quarter][part], quarter_of(parts[part], quarter), factors[four]);
+            }
+            for (uint32_t quarter = 0; quarter < 4; quarter++) {
+                /* Lane l of part p, 128 bits, is for bytes 16 l + 4 p … + 3: a transposition puts them in order. */
+                const __m512i *part = totals[quarter];
+                const __m512i a = _mm512_shuffle_i32x4(part[0], part[1], 0x44), b = _mm512_shuffle_i32x4(part[0], part[1], 0xee);
+                const __m512i c = _mm512_shuffle_i32x4(part[2], part[3], 0x44), d = _mm512_shuffle_i32x4(part[2], part[3], 0xee);
+                int32_t *out = sums + 4 * byte + WF_BLOCK_BYTES * quarter;
+                add_sixteen(out, _mm512_shuffle_i32x4(a, c, 0x88));
+                add_sixteen(out + 16, _mm512_shuffle_i32x4(a, c, 0xdd));
+                if (!is_whole)
+                    continue;
+                add_sixteen(out + WF_BLOCK_WEIGHTS, _mm512_shuffle_i32x4(b, d, 0x88));
+                add_sixteen(out + WF_BLOCK_WEIGHTS + 16, _mm512_shuffle_i32x4(b, d, 0xdd));
+            }
+        }
+    }
+}
+
 static inline __m512 load_bf16(const uint16_t *weights, __mmask16 mask) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, weights)), 16));
 }
@@ -280,27 +346,43 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-/* vpdpbusd wants one side unsigned: the weights plus 128, which adds 128 times the sum of the values. */
+/* One row by `count` tokens (a constant at each call; at most 4). vpdpbusd wants one side unsigned: the weights plus 128, which adds 128
+ * times the sum of the values. */
+ALWAYS_INLINE void byte_row(const int8_t *row, size_t row_bytes, float row_scale, const wf_activations *x, uint32_t token,
+                            uint32_t count, float *out, size_t out_stride) {
+    const __m512i offset = _mm512_set1_epi8((char)0x80);
+    const int8_t *values = x->values + token * x->stride;
+    __m512i even[4], odd[4];
+    for (uint32_t t = 0; t < count; t++)
+        even[t] = odd[t] = _mm512_setzero_si512();
+    size_t e = 0;
+    for (; e + 128 <= row_bytes; e += 128) {
+        const __m512i first = _mm512_xor_si512(_mm512_loadu_si512(row + e), offset);
+        const __m512i second = _mm512_xor_si512(_mm512_loadu_si512(row + e + 64), offset);
+        for (uint32_t t = 0; t < count; t++) {
+            even[t] = _mm512_dpbusd_epi32(even[t], first, _mm512_loadu_si512(values + t * x->stride + e));
+            odd[t] = _mm512_dpbusd_epi32(odd[t], second, _mm512_loadu_si512(values + t * x->stride + e + 64));
+        }
+    }
+    for (uint32_t t = 0; t < count; t++) {
+        if (e < row_bytes)
+            even[t] = _mm512_dpbusd_epi32(even[t], _mm512_xor_si512(_mm512_loadu_si512(row + e), offset),
+                                          _mm512_loadu_si512(values + t * x->stride + e));
+        const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128 * x->sums[token + t];
+        out[(token + t) * out_stride] = (float)sum * (row_scale * x->factors[token + t]);
+    }
+}
+
 static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
                         float *out, size_t out_stride) {
-    const __m512i offset = _mm512_set1_epi8((char)0x80);
-    for (uint32_t row = 0; row < row_count; row++)
-        for (uint32_t token = 0; token < x->tokens; token++) {
-            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
-            __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
-            size_t e = 0;
-            for (; e + 128 <= row_bytes; e += 128) {
-                even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(_mm512_loadu_si512(weights + e), offset),
-                                           _mm512_loadu_si512(values + e));
-                odd = _mm512_dpbusd_epi32(odd, _mm512_xor_si512(_mm512_loadu_si512(weights + e + 64), offset),
-                                          _mm512_loadu_si512(values + e + 64));
-            }
-            if (e < row_bytes)
-                even = _mm512_dpbusd_epi32(even, _mm512_xor_si512(_mm512_loadu_si512(weights + e), offset),
-                                           _mm512_loadu_si512(values + e));
-            const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd)) - 128 * x->sums[token];
-            out[token * out_stride + row] = (float)sum * (row_scales[row] * x->factors[token]);
-        }
+    for (uint32_t row = 0; row < row_count; row++) {
+        const int8_t *weights = rows + row * row_bytes;
+        uint32_t token = 0;
+        for (; token + 4 <= x->tokens; token += 4)
+            byte_row(weights, row_bytes, row_scales[row], x, token, 4, out + row, out_stride);
+        for (; token < x->tokens; token++)
+            byte_row(weights, row_bytes, row_scales[row], x, token, 1, out + row, out_stride);
+    }
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
@@ -501,6 +583,7 @@ const wf_kernels wf_kernels_avx512 = {
     .rms_norm = rms_norm,
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
+    .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
     .byte_matmul = byte_matmul,
     .exponentials = exponentials,

@@ -40,6 +40,9 @@ typedef struct wf_activations {
     uint32_t tokens;
 } wf_activations;
 
+/* Columns that ternary_columns works on together, in every tier but the scalar one: their sums stay in 16 bits, in registers. */
+#define WF_COLUMNS_TOGETHER 16U
+
 /* How the KV cache stores keys and values. */
 enum wf_kv_kind {
     WF_KV_F32, /* float */
@@ -88,6 +91,11 @@ typedef struct wf_kernels {
      * out's tokens are out_stride elements apart. Codes are 0 to 2; a 3, which only a damaged file holds, gives some number and no fault. */
     void (*ternary_matmul)(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
                            size_t out_stride);
+
+    /* sums[output] += Σ code · value over the `count` columns that indices[count] lists, for one token's values[count] of them; a column
+     * is column_bytes bytes of packed codes (whole blocks, as a row is), one for each of the column_bytes * 4 outputs. */
+    void (*ternary_columns)(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
+                            uint32_t count, int32_t *sums);
 
     /* out[token][row] = row · x[token] for `row_count` rows of bf16 weights [count]. x's tokens are x_stride elements apart. */
     void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,

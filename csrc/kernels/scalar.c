@@ -81,6 +81,16 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     }
 }
 
+static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
+                            uint32_t count, int32_t *sums) {
+    for (uint32_t i = 0; i < count; i++)
+        for (size_t output = 0; output < column_bytes * 4; output++) {
+            const size_t block = output / WF_BLOCK_WEIGHTS, quarter = output % WF_BLOCK_WEIGHTS / WF_BLOCK_BYTES;
+            const uint8_t byte = columns[indices[i] * column_bytes + block * WF_BLOCK_BYTES + output % WF_BLOCK_BYTES];
+            sums[output] += (byte >> 2 * quarter & 3) * values[i];
+        }
+}
+
 static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
                         float *out, size_t out_stride) {
     for (uint32_t token = 0; token < tokens; token++) {
@@ -205,6 +215,7 @@ const wf_kernels wf_kernels_scalar = {
     .rms_norm = rms_norm,
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
+    .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
     .byte_matmul = byte_matmul,
     .exponentials = exponentials,

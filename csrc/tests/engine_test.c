@@ -1009,7 +1009,7 @@ static void test_refusals(void) {
     const uint32_t vocabulary = model->config.vocabulary;
     const wf_engine_options fine = {.threads = 1, .max_sequences = 2};
     static const struct {
-        uint32_t threads, sequences, context, kv_tokens, batch, kv_kind, head, reserved;
+        uint32_t threads, sequences, context, kv_tokens, batch, kv_kind, head, zeros;
     } bad[] = {
         {0, 1, 0, 0, 0, 0, 0, 0},          {257, 1, 0, 0, 0, 0, 0, 0},
         {UINT32_MAX, 1, 0, 0, 0, 0, 0, 0}, {1, 0, 0, 0, 0, 0, 0, 0},
@@ -1019,14 +1019,14 @@ static void test_refusals(void) {
         {1, 1, 64, 63, 0, 0, 0, 0},        {1, 1, 0, 1, 0, 0, 0, 0},
         {1, 1, 0, 0, 4097, 0, 0, 0},       {1, 1, 0, 0, UINT32_MAX, 0, 0, 0},
         {1, 1, 0, 0, 0, 2, 0, 0},          {1, 1, 0, 0, 0, 0, 2, 0},
-        {1, 1, 0, 0, 0, 0, 0, 1},
+        {1, 1, 0, 0, 0, 0, 0, 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char what[32];
         snprintf(what, sizeof what, "options %zu", i);
         refuse_options(model,
                        (wf_engine_options){bad[i].threads, bad[i].sequences, bad[i].context, bad[i].kv_tokens, bad[i].batch,
-                                           bad[i].kv_kind, bad[i].head, bad[i].reserved},
+                                           bad[i].kv_kind, bad[i].head, bad[i].zeros},
                        what);
     }
 

@@ -148,6 +148,32 @@ static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_
     free(expected);
 }
 
+/* Columns and values at random, all listed columns alike at the extremes, more than an accumulator of 16 bits could take. */
+static void test_ternary_columns(const wf_kernels *tier, uint32_t blocks, uint32_t count, int extreme) {
+    enum { COLUMNS = 7 };
+    const size_t column_bytes = blocks * WF_BLOCK_BYTES, bytes = column_bytes * 4 * sizeof(int32_t);
+    uint8_t *columns = guard(COLUMNS * column_bytes, 32);
+    uint32_t *indices = guard(count * sizeof *indices, 4);
+    int8_t *values = guard(count, 1);
+    for (size_t i = 0; i < COLUMNS * column_bytes; i++) {
+        columns[i] = 0;
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            columns[i] |= (uint8_t)((extreme ? 2 : check_below(&source, 3)) << 2 * quarter);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        indices[i] = (uint32_t)check_below(&source, COLUMNS);
+        values[i] = (int8_t)(extreme == 1 ? -128 : extreme == 2 ? 127 : (int)check_below(&source, 256) - 128);
+    }
+    int32_t *expected = calloc(1, bytes), *out = (int32_t *)output(bytes);
+    for (size_t i = 0; i < bytes / sizeof *out; i++)
+        expected[i] = out[i] = (int32_t)check_below(&source, 1000) - 500;
+    wf_kernels_scalar.ternary_columns(columns, column_bytes, indices, values, count, expected);
+    tier->ternary_columns(columns, column_bytes, indices, values, count, out);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s ternary_columns %u blocks %u columns extreme %d",
+          tier->name, blocks, count, extreme);
+    free(expected);
+}
+
 static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t rows, uint32_t tokens) {
     const size_t x_stride = count, out_stride = rows + 2;
     uint16_t *weights = guard((size_t)rows * count * sizeof *weights, 2);
@@ -335,6 +361,12 @@ int main(void) {
                 test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
                 free_guarded();
             }
+        for (uint32_t blocks = 1; blocks <= 9; blocks++)
+            for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
+                for (int extreme = 0; extreme < 3; extreme++) {
+                    test_ternary_columns(tier, blocks, count, extreme);
+                    free_guarded();
+                }
         for (uint32_t blocks = 1; blocks <= 20; blocks++) {
             for (int extreme = 0; extreme < 3; extreme++)
                 test_byte_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 4, extreme);

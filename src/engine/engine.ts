@@ -20,6 +20,8 @@ import {
   REASON_CANCELLED,
   REASON_LENGTH,
   REASON_STOP,
+  ZEROS_MULTIPLY,
+  ZEROS_SKIP,
 } from "./symbols.ts";
 
 /** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
@@ -173,6 +175,8 @@ export type KvKind = "f32" | "q8";
 
 export type HeadKind = "screened" | "exact";
 
+export type ZerosKind = "skip" | "multiply";
+
 /** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
 export interface EngineOptions {
   threads: number;
@@ -184,6 +188,8 @@ export interface EngineOptions {
   kvKind?: KvKind;
   /** Whether a sketch of the head finds the tokens that can matter, or all are computed. Absent: "screened". */
   head?: HeadKind;
+  /** Whether weights that only meet zeros of relu² are left out where that is sooner, or all are read. Absent: "skip". */
+  zeros?: ZerosKind;
   /** Cores to pin the threads to; empty: none. */
   cpus: number[];
 }
@@ -267,7 +273,7 @@ export class Engine {
       batch_tokens: options.batchTokens,
       kv_kind: options.kvKind === "q8" ? KV_KIND_Q8 : KV_KIND_F32,
       head: options.head === "exact" ? HEAD_EXACT : HEAD_SCREENED,
-      reserved: 0,
+      zeros: options.zeros === "multiply" ? ZEROS_MULTIPLY : ZEROS_SKIP,
     });
     const cpus = Uint32Array.from(options.cpus);
     return new Engine(

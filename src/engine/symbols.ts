@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
@@ -9,6 +9,8 @@ export const KV_KIND_F32 = 0;
 export const KV_KIND_Q8 = 1;
 export const HEAD_SCREENED = 0;
 export const HEAD_EXACT = 1;
+export const ZEROS_SKIP = 0;
+export const ZEROS_MULTIPLY = 1;
 export const EVENT_TOKEN = 1;
 export const EVENT_DONE = 2;
 export const EVENT_PROGRESS = 3;
@@ -58,7 +60,7 @@ export const layouts = {
       batch_tokens: { offset: 16, type: "u32" },
       kv_kind: { offset: 20, type: "u32" },
       head: { offset: 24, type: "u32" },
-      reserved: { offset: 28, type: "u32" },
+      zeros: { offset: 28, type: "u32" },
     },
   },
   wf_sampling: {
@@ -95,7 +97,7 @@ export const layouts = {
     },
   },
   wf_engine_stats: {
-    size: 80,
+    size: 104,
     fields: {
       running: { offset: 0, type: "u32" },
       waiting: { offset: 4, type: "u32" },
@@ -108,8 +110,11 @@ export const layouts = {
       generated_tokens: { offset: 40, type: "u64" },
       steps: { offset: 48, type: "u64" },
       pauses: { offset: 56, type: "u64" },
-      step_ms: { offset: 64, type: "f64" },
-      busy_ms: { offset: 72, type: "f64" },
+      ffn_inputs: { offset: 64, type: "u64" },
+      ffn_zeros: { offset: 72, type: "u64" },
+      skipped_bytes: { offset: 80, type: "u64" },
+      step_ms: { offset: 88, type: "f64" },
+      busy_ms: { offset: 96, type: "f64" },
     },
   },
 } as const;
