@@ -589,6 +589,9 @@ static int take_layer(struct opening *opening, uint32_t number, wf_layer *layer)
         take_linear(opening, prefix, "mlp.down_proj", config->intermediate, hidden, &layer->down) != 0) {
         return -1;
     }
+    if (opening->random != NULL) {
+        wf_random_silence(opening->random, (uint8_t *)(uintptr_t)layer->gate.rows, layer->gate.outputs, layer->gate.row_bytes);
+    }
     if (config->sub_norms &&
         (take_norm(opening, prefix, "self_attn.attn_sub_norm.weight", heads, &layer->attention_sub_norm) != 0 ||
          take_norm(opening, prefix, "mlp.ffn_sub_norm.weight", config->intermediate, &layer->ffn_sub_norm) != 0)) {
@@ -790,10 +793,14 @@ wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *n
     return open_mapping(mapping, size, name, NULL, error, error_size);
 }
 
-wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name, char *error,
-                               uint32_t error_size) {
+wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, double zeros, const char *name,
+                               char *error, uint32_t error_size) {
     if (header == NULL || name == NULL || header_size > size) {
         wf_fail(error, error_size, "%s: is no packed model's header", name == NULL ? "a model in memory" : name);
+        return NULL;
+    }
+    if (!(zeros >= 0 && zeros <= 1)) {
+        wf_fail(error, error_size, "%s: its share of zeros is %g; 0 to 1 can be had", name, zeros);
         return NULL;
     }
     /* Systems promise more memory than there is, and end the program that takes them at their word. */
@@ -811,7 +818,7 @@ wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint
     (void)madvise(mapping, (size_t)size, MADV_HUGEPAGE); /* advice: without it the filling takes longer */
 #endif
     memcpy(mapping, header, (size_t)header_size);
-    wf_random_weights *random = wf_random_create();
+    wf_random_weights *random = wf_random_create(zeros);
     if (random == NULL) {
         munmap(mapping, (size_t)size);
         wf_fail(error, error_size, "%s: no memory left to make its weights", name);

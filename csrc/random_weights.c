@@ -25,8 +25,12 @@
 #define DEVIATION_OF_SUM 37837.2f
 #define MEAN_OF_SUM 131070.0f
 
+/* A byte of four codes for a weight of 0. */
+#define NO_WEIGHTS 0x55
+
 struct wf_random_weights {
     uint64_t state;
+    double silent; /* share of gate rows without weights */
     uint8_t codes[BLOCK_BYTES];
     uint16_t normals[BLOCK_BYTES / 2];
 };
@@ -39,11 +43,13 @@ static uint64_t next(wf_random_weights *random) {
     return mixed ^ mixed >> 31;
 }
 
-wf_random_weights *wf_random_create(void) {
+wf_random_weights *wf_random_create(double zeros) {
     wf_random_weights *random = malloc(sizeof *random);
     if (random == NULL)
         return NULL;
     random->state = 0;
+    /* Of the other gates, half are negative. */
+    random->silent = zeros > 0.5 ? 2 * zeros - 1 : 0;
 
     uint8_t bytes[81]; /* every byte of four codes */
     for (uint32_t i = 0; i < 81; i++)
@@ -78,6 +84,12 @@ float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outpu
     fill(random, random->codes, rows, outputs * wf_packed_row_bytes(inputs));
     /* Two in three weights are not zero: a product is a sum of inputs · 2/3 activations with random signs. */
     return sqrtf(1.5f / (float)inputs);
+}
+
+void wf_random_silence(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint64_t row_bytes) {
+    for (uint64_t row = 0; random->silent > 0 && row < outputs; row++)
+        if ((double)(next(random) >> 11) * 0x1p-53 < random->silent)
+            memset(rows + row * row_bytes, NO_WEIGHTS, row_bytes);
 }
 
 void wf_random_bf16(wf_random_weights *random, uint16_t *values, uint64_t count) {

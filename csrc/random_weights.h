@@ -12,8 +12,9 @@
 
 typedef struct wf_random_weights wf_random_weights;
 
-/* A source of weights at the beginning of its sequence. NULL when memory is lacking. */
-wf_random_weights *wf_random_create(void);
+/* A source of weights at the beginning of its sequence. `zeros` is the share of gates that are not to be positive; half of them are not
+ * anyhow. NULL when memory is lacking. */
+wf_random_weights *wf_random_create(double zeros);
 
 /* NULL is allowed. */
 void wf_random_destroy(wf_random_weights *random);
@@ -21,6 +22,9 @@ void wf_random_destroy(wf_random_weights *random);
 /* Fills rows[outputs][wf_packed_row_bytes(inputs)] with codes 0, 1 and 2 in equal parts; those past the inputs too,
  * which no kernel's result depends on. Returns the weight scale at which activations near 1 give products near 1. */
 float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs);
+
+/* Takes all weights from as many of rows[outputs][row_bytes] of a gate projection as the source's share of zeros demands. */
+void wf_random_silence(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint64_t row_bytes);
 
 /* Fills values[count] with bf16 numbers around 0, bell-shaped, of a standard deviation of 0.02. */
 void wf_random_bf16(wf_random_weights *random, uint16_t *values, uint64_t count);

@@ -146,10 +146,11 @@ WF_API wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const 
 
 /* Makes a model that was never trained, to measure with: header[header_size] are the first bytes of a packed file, up
  * to its tensors, and `size` is how many the whole file would have. Its weights are made up in memory: evenly
- * distributed ternary codes, norms of 1, and scales at which activations stay near 1; the same for the same header. It
- * goes through the checks of a file. NULL on failure. */
-WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, const char *name, char *error,
-                                      uint32_t error_size);
+ * distributed ternary codes, norms of 1, and scales at which activations stay near 1; the same for the same arguments. It
+ * goes through the checks of a file. About half of the gates of its FFN are not positive, and `zeros`, a share from 0 to 1 of
+ * all of them, when that is more. NULL on failure. */
+WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, double zeros, const char *name,
+                                      char *error, uint32_t error_size);
 
 /* Unmaps a model that no engine uses any more. NULL is allowed. */
 WF_API void wf_model_close(wf_model *model);

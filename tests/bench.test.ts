@@ -26,6 +26,7 @@ const runKeys = [
   "tok_s",
   "tok_s_min",
   "tok_s_max",
+  "zeros",
   "bytes_per_step",
   "share_of_read",
   "share_of_multiply_add",
@@ -38,9 +39,9 @@ const runKeys = [
 
 /** The keys that have figures in a run of each kind; the others are null. */
 const measured: Record<string, string[]> = {
-  prefill: runKeys.slice(6, 15),
-  decode: runKeys.slice(6, 12),
-  latency: runKeys.slice(12),
+  prefill: runKeys.slice(6, 16).filter((key) => key !== "zeros"),
+  decode: runKeys.slice(6, 13),
+  latency: runKeys.slice(13),
 };
 
 describe("a shape without a file", () => {
@@ -110,6 +111,16 @@ describe("a shape without a file", () => {
   });
 });
 
+test("more zeros are found where more are asked for, and fewer bytes read", () => {
+  const args = ["--prompt=0", "--decode=3", "--latency=0", "--threads=1", "--parallel=1", "--repetitions=1", "--json"];
+  const { exitCode, stdout } = runCommandLine(["bench", "--shape=tiny", "--zeros=0.5,0.9", ...args]);
+  expect(exitCode).toBe(0);
+  const [half, most] = JSON.parse(stdout).runs;
+  expect(half.zeros).toBeWithin(0.5, 0.8);
+  expect(most.zeros).toBeWithin(0.85, 1);
+  expect(most.bytes_per_step).toBeLessThan(half.bytes_per_step);
+});
+
 test("a model from a directory of a checkpoint, decoding only", () => {
   const tiny = join(fixtures, "tiny");
   const cache = { WRINKLEFREE_CACHE: mkdtempSync(join(tmpdir(), "wrinklefree-bench-")) };
@@ -139,6 +150,8 @@ test.each([
   [["--shape", "tiny", "--ctx-at", "2048"], "needs a context of"],
   [["--shape", "tiny", "--prompt", "2048"], "needs a context of 2049 tokens; tiny has 2048"],
   [["--json", "--csv"], "--json and --csv"],
+  [["--zeros", "0.4"], "--zeros takes a number from 0.5 to 1"],
+  [["--zeros", "0.5", "some.wf"], "--zeros is for random weights"],
   [["--zero"], "--zero"],
 ])("%p is a usage error", (args, message) => {
   const { exitCode, stdout, stderr } = runCommandLine(["bench", ...args]);
@@ -168,7 +181,7 @@ test("every shape is a valid configuration", () => {
 
 test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", (name) => {
   const subject = randomSubject(name, shapes[name] as (typeof shapes)[string]);
-  const model = subject.open();
+  const model = subject.open(0.5);
   const logits = model.logits(Uint32Array.of(1, 2, 3, 4), 2, subject.config.vocabSize);
   model.close();
   expect(logits.every(Number.isFinite)).toBe(true);

@@ -50,8 +50,8 @@ static void check_linear(const wf_linear *linear, const char *name) {
 static void test_random_model(const struct recipe *recipe) {
     struct image *image = image_build(recipe);
     const uint64_t header_size = image->size - image->data_size;
-    wf_model *model = wf_model_open_random(image->bytes, header_size, image->size, "random", error, ERROR_BYTES);
-    wf_model *again = wf_model_open_random(image->bytes, header_size, image->size, "random", error, ERROR_BYTES);
+    wf_model *model = wf_model_open_random(image->bytes, header_size, image->size, 0.5, "random", error, ERROR_BYTES);
+    wf_model *again = wf_model_open_random(image->bytes, header_size, image->size, 0.5, "random", error, ERROR_BYTES);
     CHECK(model != NULL && again != NULL, "%s", error);
     if (model != NULL && again != NULL) {
         const wf_config *config = &model->config;
@@ -79,14 +79,17 @@ static void test_random_model(const struct recipe *recipe) {
     /* It is checked like a file. */
     const uint64_t sizes[] = {header_size, image->size - 64, image->size + 64, UINT64_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        CHECK(wf_model_open_random(image->bytes, header_size, sizes[i], "random", error, ERROR_BYTES) == NULL &&
+        CHECK(wf_model_open_random(image->bytes, header_size, sizes[i], 0.5, "random", error, ERROR_BYTES) == NULL &&
                   check_is_line(error, ERROR_BYTES),
               "size %zu", i);
-    CHECK(wf_model_open_random(image->bytes, 100, image->size, "random", error, ERROR_BYTES) == NULL, "a header cut short");
-    CHECK(wf_model_open_random(image->bytes, image->size, 100, "random", error, ERROR_BYTES) == NULL, "longer than the model");
-    CHECK(wf_model_open_random(image->bytes, header_size, 0, "random", error, ERROR_BYTES) == NULL, "no bytes");
-    CHECK(wf_model_open_random(NULL, 0, image->size, "random", error, ERROR_BYTES) == NULL, "no header");
-    CHECK(wf_model_open_random(image->bytes, header_size, image->size, NULL, error, ERROR_BYTES) == NULL, "no name");
+    CHECK(wf_model_open_random(image->bytes, 100, image->size, 0.5, "random", error, ERROR_BYTES) == NULL, "a header cut short");
+    CHECK(wf_model_open_random(image->bytes, header_size, image->size, 1.5, "random", error, ERROR_BYTES) == NULL &&
+              wf_model_open_random(image->bytes, header_size, image->size, NAN, "random", error, ERROR_BYTES) == NULL,
+          "more zeros than there is room for");
+    CHECK(wf_model_open_random(image->bytes, image->size, 100, 0.5, "random", error, ERROR_BYTES) == NULL, "longer than the model");
+    CHECK(wf_model_open_random(image->bytes, header_size, 0, 0.5, "random", error, ERROR_BYTES) == NULL, "no bytes");
+    CHECK(wf_model_open_random(NULL, 0, image->size, 0.5, "random", error, ERROR_BYTES) == NULL, "no header");
+    CHECK(wf_model_open_random(image->bytes, header_size, image->size, 0.5, NULL, error, ERROR_BYTES) == NULL, "no name");
     image_drop(image);
 }
 

@@ -29,6 +29,7 @@ function runFields(run: Run, report: Report) {
     tok_s: rounded(throughput?.tokensPerSecond.median),
     tok_s_min: rounded(throughput?.tokensPerSecond.least),
     tok_s_max: rounded(throughput?.tokensPerSecond.most),
+    zeros: rounded(throughput?.zerosFound ?? undefined),
     bytes_per_step: throughput === null ? null : Math.round(throughput.bytesPerStep),
     share_of_read: rounded(shares?.read),
     share_of_multiply_add: rounded(shares?.multiplyAdd),
@@ -109,7 +110,7 @@ export function toText(report: Report): string {
   ];
   const throughputs = runs.filter(({ throughput }) => throughput !== null);
   if (throughputs.length > 0) {
-    const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "bytes/step"];
+    const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "zeros", "bytes/step"];
     const rows = throughputs.map((run) => throughputCells(run, report));
     sections.push(table([[...headings, "of reads", "of multiply-adds"], ...rows]));
   }
@@ -131,6 +132,7 @@ function throughputCells(run: Run, report: Report): string[] {
     String(run.tokens),
     figure(fields.tok_s),
     `${figure(fields.tok_s_min)}-${figure(fields.tok_s_max)}`,
+    percent(fields.zeros),
     formatBytes(fields.bytes_per_step ?? 0),
     percent(fields.share_of_read),
     percent(fields.share_of_multiply_add),

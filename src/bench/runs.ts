@@ -42,6 +42,8 @@ export interface Plan {
   tokens: number;
   /** Decode: tokens of each sequence's prompt, which is not timed. Latency: tokens of the long prompt. */
   context: number;
+  /** Share of the FFN's gates that are not to be positive in random weights. */
+  zeros: number;
   /** How often it is measured. */
   repetitions: number;
 }
@@ -61,6 +63,8 @@ export interface Throughput {
   bytesPerStep: number;
   /** Steps a second at the median. */
   stepsPerSecond: number;
+  /** Share of the down projections' inputs that were zero, where a step looked for them; null where none did. */
+  zerosFound: number | null;
 }
 
 /** What a measurement gave; what its kind doesn't measure is null. */
@@ -139,6 +143,7 @@ async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, p
       tokensPerSecond,
       bytesPerStep: bytes / steps,
       stepsPerSecond: (tokensPerSecond.median / plan.tokens) * steps,
+      zerosFound: null,
     },
     firstTokenMs: summary(times),
     secondTurn: null,
@@ -157,6 +162,7 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   await tokenTimes(engine.generate(draw(1), sampling(1)));
 
   const leaving = new AbortController();
+  const before = engine.stats();
   let isTimed = true;
   let endedEarly = false;
   const follow = async (events: AsyncIterable<EngineEvent>) => {
@@ -181,13 +187,18 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
     rates.push(((plan.parallel * plan.tokens) / milliseconds) * 1000);
   }
   const tokensPerSecond = summary(rates);
+  const after = engine.stats();
+  const inputs = after.ffn_inputs - before.ffn_inputs;
+  // Those of the prompts are among them: one step, as a rule, of very many.
+  const skippedBytes = (after.skipped_bytes - before.skipped_bytes) / (after.steps - before.steps);
   const visible = promptTokens(plan) + WARM_UP_STEPS + (plan.tokens * plan.repetitions + 1) / 2;
   return {
     ...plan,
     throughput: {
       tokensPerSecond,
-      bytesPerStep: costs.ternaryBytes + costs.headBytes + plan.parallel * visible * costs.positionBytes,
+      bytesPerStep: costs.ternaryBytes - skippedBytes + costs.headBytes + plan.parallel * visible * costs.positionBytes,
       stepsPerSecond: tokensPerSecond.median / plan.parallel,
+      zerosFound: inputs === 0 ? null : (after.ffn_zeros - before.ffn_zeros) / inputs,
     },
     firstTokenMs: null,
     secondTurn: null,

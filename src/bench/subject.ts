@@ -13,8 +13,13 @@ export interface Subject {
   config: ModelConfig;
   /** Whether its weights are random. */
   isRandom: boolean;
-  /** Maps the weights, or makes them. @throws Failure. */
-  open(): Model;
+  /**
+   * Maps the weights, or makes them.
+   *
+   * @param zeros share of the FFN's gates that are not to be positive in random weights.
+   * @throws Failure.
+   */
+  open(zeros: number): Model;
 }
 
 /** A model of this shape that was never trained. */
@@ -24,7 +29,7 @@ export function randomSubject(name: string, shape: Shape): Subject {
     name,
     config,
     isRandom: true,
-    open() {
+    open(zeros) {
       const metadata = {
         format: "wrinklefree",
         version: String(FORMAT_VERSION),
@@ -33,7 +38,7 @@ export function randomSubject(name: string, shape: Shape): Subject {
         config: encodeModelConfig(config),
       };
       const { bytes, tensors } = encodeSafetensorsHeader(metadata, packedLayout(config, new Map()), ALIGNMENT);
-      return Model.random(bytes, tensors.at(-1)?.end ?? bytes.length, name);
+      return Model.random(bytes, tensors.at(-1)?.end ?? bytes.length, zeros, name);
     },
   };
 }

@@ -11,13 +11,16 @@ import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { cpuCores } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
-import { parseOptions, wholeNumber } from "./options.ts";
+import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
 
 /** Tokens of a latency run's long prompt unless --latency says otherwise, and of the short one that arrives meanwhile. */
 const LATENCY_PROMPT = 2000;
 const SHORT_PROMPT = 32;
+
+/** Half of the gates of random weights are negative, whatever is asked for. */
+const ZEROS_MIN = 0.5;
 
 export const command: Command = {
   name: "bench",
@@ -38,6 +41,8 @@ instructions can do. "of reads" and "of multiply-adds" are the shares of these t
   --parallel LIST    sequences that decode together; their tokens are counted together (default: 1,4)
   --threads LIST     threads that compute (default: 1 and all cores)
   --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
+  --zeros LIST       shares of the gates in the FFN of random weights that are not positive, from 0.5: what relu² makes
+                     zeros of, whose weights a decode run need not read (default: 0.5); "zeros" is what was found
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of a table
   --help             show this text
@@ -58,6 +63,7 @@ async function bench(args: string[]): Promise<number> {
       parallel: { type: "string", default: "1,4" },
       threads: { type: "string" },
       "ctx-at": { type: "string", default: "0" },
+      zeros: { type: "string" },
       repetitions: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
       csv: { type: "boolean", default: false },
@@ -74,8 +80,12 @@ async function bench(args: string[]): Promise<number> {
     parallel: wholeNumbers(values.parallel, "parallel", 1, 256),
     threads: threadCounts,
     contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
+    zeros: decimalNumbers(values.zeros ?? String(ZEROS_MIN), "zeros", ZEROS_MIN, 1),
     repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
   };
+  if (positionals.length > 0 && values.zeros !== undefined) {
+    throw new UsageError("--zeros is for random weights; a MODEL has the zeros that it has");
+  }
   const subject = await findSubject(positionals[0], values.shape);
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
@@ -89,6 +99,11 @@ function wholeNumbers(text: string, option: string, low: number, high: number): 
   return [...new Set(text.split(",").map((part) => wholeNumber(part.trim(), option, low, high)))];
 }
 
+/** Reads an option's value as a list of different decimals. @throws UsageError. */
+function decimalNumbers(text: string, option: string, low: number, high: number): number[] {
+  return [...new Set(text.split(",").map((part) => decimalNumber(part.trim(), option, low, high)))];
+}
+
 interface Wishes {
   prompt: number;
   decode: number;
@@ -97,20 +112,30 @@ interface Wishes {
   parallel: number[];
   threads: number[];
   contexts: number[];
+  zeros: number[];
   repetitions: number;
 }
 
 /** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
 function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
   const { prompt, decode, parallel, threads, contexts, repetitions } = wishes;
+  const zeros = wishes.zeros[0] as number;
   const latency = wishes.latency ?? Math.min(LATENCY_PROMPT, config.context - 1);
   const plans: Plan[] = [];
   for (const count of threads) {
     if (prompt > 0)
-      plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, repetitions });
+      plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, zeros, repetitions });
     for (const context of decode > 0 ? contexts : []) {
       for (const sequences of parallel) {
-        plans.push({ kind: "decode", threads: count, parallel: sequences, tokens: decode, context, repetitions });
+        plans.push({
+          kind: "decode",
+          threads: count,
+          parallel: sequences,
+          tokens: decode,
+          context,
+          zeros,
+          repetitions,
+        });
       }
     }
     if (latency > 0)
@@ -120,9 +145,12 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
         parallel: 2,
         tokens: SHORT_PROMPT,
         context: latency,
+        zeros,
         repetitions,
       });
   }
+  const decodes = plans.filter(({ kind }) => kind === "decode");
+  for (const more of wishes.zeros.slice(1)) plans.push(...decodes.map((plan) => ({ ...plan, zeros: more })));
   if (plans.length === 0) {
     throw new UsageError("with --prompt 0, --decode 0 and --latency 0 there is nothing to measure");
   }
@@ -162,14 +190,16 @@ async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[
     );
     const costs = modelCosts(subject.config);
     const report: Report = { machine, subject, costs, runs: [] };
-    const model = subject.open();
-    try {
-      for (const plan of plans) {
-        progress.begin(describe(plan));
-        report.runs.push(await measure(model, subject.config, costs, plan));
+    for (const zeros of new Set(plans.map((plan) => plan.zeros))) {
+      const model = subject.open(zeros);
+      try {
+        for (const plan of plans.filter((one) => one.zeros === zeros)) {
+          progress.begin(describe(plan));
+          report.runs.push(await measure(model, subject.config, costs, plan));
+        }
+      } finally {
+        model.close();
       }
-    } finally {
-      model.close();
     }
     return report;
   } finally {

@@ -137,14 +137,15 @@ export class Model {
    *
    * @param header The first bytes of a packed file, up to its tensors.
    * @param size Bytes that the whole file would have.
+   * @param zeros Share of the FFN's gates that are not positive, 0 to 1; half of them are not anyhow.
    * @param name Stands for the path in messages.
    * @throws Failure when the header is no packed model's or memory is lacking.
    */
-  static random(header: Uint8Array, size: number, name: string): Model {
+  static random(header: Uint8Array, size: number, zeros: number, name: string): Model {
     return new Model(
       checked(
         (error, errorSize) =>
-          library().wf_model_open_random(header, header.length, size, cString(name), error, errorSize),
+          library().wf_model_open_random(header, header.length, size, zeros, cString(name), error, errorSize),
         (result) => result === null,
       ) as Pointer,
     );

@@ -28,7 +28,7 @@ export const symbols = {
   wf_cpu_cores: { args: [], returns: "u32" },
   wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },
-  wf_model_open_random: { args: ["buffer", "u64", "u64", "buffer", "buffer", "u32"], returns: "ptr" },
+  wf_model_open_random: { args: ["buffer", "u64", "u64", "f64", "buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_close: { args: ["ptr"], returns: "void" },
   wf_model_logits: { args: ["ptr", "u32", "buffer", "u32", "buffer", "buffer", "u32"], returns: "i32" },
   wf_engine_create: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
