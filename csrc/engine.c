@@ -125,7 +125,7 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
         return wf_fail(error, error_size, "%u is no way to treat zeros; use one of WF_ZEROS_…", options->zeros);
     if (options->head > WF_HEAD_EXACT)
         return wf_fail(error, error_size, "%u is no kind of head; use one of WF_HEAD_…", options->head);
-    if (options->kv_kind > WF_KV_KIND_Q8)
+    if (options->kv_kind > WF_KV_KIND_F16)
         return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
     const uint64_t all = (uint64_t)options->context * options->max_sequences;
     if (options->kv_tokens == 0)
@@ -191,10 +191,11 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
         goto failed;
     }
     /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
+    static const enum wf_kv_kind kv_kinds[] = {
+        [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
     const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
     engine->stats.blocks = blocks;
-    if (wf_kv_create(&engine->cache, &model->config, options.kv_kind == WF_KV_KIND_Q8 ? WF_KV_Q8 : WF_KV_F32, blocks, error,
-                     error_size) != 0)
+    if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
         goto failed;
     engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
                                         options.context, error, error_size);

@@ -54,8 +54,8 @@ typedef struct wf_kv_cache {
 
 /* One KV head of one layer in one block. */
 typedef struct wf_kv_view {
-    void *keys;          /* [head_dim][WF_KV_BLOCK] of float or int8_t */
-    void *values;        /* [WF_KV_BLOCK][value_stride] of float or int8_t */
+    void *keys;          /* [head_dim][WF_KV_BLOCK] of float, uint16_t or int8_t */
+    void *values;        /* [WF_KV_BLOCK][value_stride] of the same */
     float *key_scales;   /* [WF_KV_BLOCK]; meaningful for WF_KV_Q8 */
     float *value_scales; /* [WF_KV_BLOCK]; meaningful for WF_KV_Q8 */
 } wf_kv_view;

@@ -8,6 +8,7 @@
  * first.
  */
 #include "error.h"
+#include "half.h"
 #include "model.h"
 
 #include <inttypes.h>
@@ -16,7 +17,6 @@
 
 /* Bits of the exponent; all of them set: an infinity or a NaN. */
 #define F32_EXPONENT 0x7F800000U
-#define F16_EXPONENT 0x7C00U
 
 /* Accumulators of wf_sum_of_magnitudes: independent, so that the additions overlap; a fixed number, so that the sum of
  * a tensor is the same on every machine. */
@@ -37,33 +37,6 @@ static uint64_t source_width(uint32_t source) {
     }
 }
 
-static inline float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline uint32_t bits_of_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* An IEEE half as float, exactly: subnormals, infinities and NaN included. Branch-free so that a loop over it
- * vectorises. */
-static inline float float_of_half(uint32_t half) {
-    const uint32_t sign = (half & 0x8000U) << 16;
-    const uint32_t exponent = half & F16_EXPONENT;
-    const uint32_t magnitude = (half & 0x7FFFU) << 13;
-    /* The exponents' biases differ by 112, for infinities by twice that. */
-    const uint32_t normal = magnitude + (exponent == F16_EXPONENT ? 224U << 23 : 112U << 23);
-    /* A subnormal m is m * 2^-24: put m below a leading one at 2^-14, then take that one off (exact, and no float
-     * subnormals). */
-    const uint32_t smallest = 113U << 23;
-    const uint32_t subnormal = bits_of_float(float_of_bits(smallest | magnitude) - float_of_bits(smallest));
-    return float_of_bits(sign | (exponent == 0 ? subnormal : normal));
-}
-
 /* Copies `count` (at most 128) master weights from `weights` into block[128] as float; the rest of the block becomes 0.
  * */
 static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
@@ -81,11 +54,11 @@ static void load_block(const uint8_t *weights, uint32_t source, size_t count, fl
     memcpy(halves, weights, count * sizeof halves[0]);
     if (source == WF_SOURCE_F16) {
         for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
-            block[i] = float_of_half(halves[i]);
+            block[i] = wf_float_of_half(halves[i]);
         }
     } else {
         for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
-            block[i] = float_of_bits((uint32_t)halves[i] << 16);
+            block[i] = wf_float_of_bits((uint32_t)halves[i] << 16);
         }
     }
 }
@@ -94,7 +67,7 @@ static void load_block(const uint8_t *weights, uint32_t source, size_t count, fl
 static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
     uint32_t faults = 0;
     for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
-        faults |= (bits_of_float(block[i]) & F32_EXPONENT) == F32_EXPONENT ? 1U : 0U;
+        faults |= (wf_bits_of_float(block[i]) & F32_EXPONENT) == F32_EXPONENT ? 1U : 0U;
     }
     return faults == 0;
 }

@@ -33,6 +33,7 @@ extern "C" {
 
 /* wf_engine_options.kv_kind */
 #define WF_KV_KIND_F32 0 /* exact */
+#define WF_KV_KIND_F16 2 /* half precision: half the memory, slightly other logits */
 #define WF_KV_KIND_Q8 1 /* 8-bit integers with a scale for each head and position: a quarter of the memory, slightly other logits */
 
 /* wf_engine_options.head */

@@ -1,5 +1,5 @@
 /*
- * avx2.c: kernels for x86-64 processors with AVX2 and FMA (2013 and later).
+ * avx2.c: kernels for x86-64 processors with AVX2, FMA and F16C (2013 and later).
  *
  * Ternary products. A load of 32 bytes brings 128 codes; a shift and a mask give 32 of them as unsigned bytes, and vpmaddubsw
  * multiplies them by 32 signed activations and adds neighbours: |pair| ≤ 2 · 2 · 128 = 512 in 16 bits. A block adds four of those to
@@ -392,6 +392,8 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
 static inline __attribute__((always_inline)) __m256 load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
     if (kind == WF_KV_F32)
         return _mm256_loadu_ps((const float *)elements + index);
+    if (kind == WF_KV_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)elements + index)));
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)elements + index))));
 }
 
@@ -515,6 +517,8 @@ static inline __attribute__((always_inline)) void attend_kind(const wf_attention
 static void attend(const wf_attention *input, float *out) {
     if (input->kind == WF_KV_F32)
         attend_kind(input, WF_KV_F32, out);
+    else if (input->kind == WF_KV_F16)
+        attend_kind(input, WF_KV_F16, out);
     else
         attend_kind(input, WF_KV_Q8, out);
 }

@@ -448,6 +448,8 @@ static inline void update_softmax(running *state, __m512 first, __m512 second, c
 ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
     if (kind == WF_KV_F32)
         return _mm512_loadu_ps((const float *)elements + index);
+    if (kind == WF_KV_F16)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)elements + index)));
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)elements + index))));
 }
 
@@ -539,6 +541,8 @@ ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, 
 static void attend(const wf_attention *input, float *out) {
     if (input->kind == WF_KV_F32)
         attend_kind(input, WF_KV_F32, out);
+    else if (input->kind == WF_KV_F16)
+        attend_kind(input, WF_KV_F16, out);
     else
         attend_kind(input, WF_KV_Q8, out);
 }

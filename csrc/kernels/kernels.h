@@ -46,6 +46,7 @@ typedef struct wf_activations {
 /* How the KV cache stores keys and values. */
 enum wf_kv_kind {
     WF_KV_F32, /* float */
+    WF_KV_F16, /* IEEE half, as uint16_t */
     WF_KV_Q8,  /* int8 with one scale for each head and position: value = integer * scale */
 };
 
@@ -58,8 +59,8 @@ typedef struct wf_attention {
     const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
     size_t row_stride;
     uint32_t rows;             /* query tokens, 1 to WF_ATTENTION_ROWS */
-    const void *keys;          /* [head_dim][WF_KV_BLOCK] of float or int8_t */
-    const void *values;        /* [WF_KV_BLOCK][value_stride] of float or int8_t */
+    const void *keys;          /* [head_dim][WF_KV_BLOCK] of float, uint16_t or int8_t */
+    const void *values;        /* [WF_KV_BLOCK][value_stride] of the same */
     const float *key_scales;   /* [WF_KV_BLOCK]; WF_KV_Q8 only */
     const float *value_scales; /* [WF_KV_BLOCK]; WF_KV_Q8 only */
     size_t block_bytes;        /* from one block to the next */

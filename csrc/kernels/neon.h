@@ -308,6 +308,8 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
 ALWAYS_INLINE float32x4_t load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
     if (kind == WF_KV_F32)
         return vld1q_f32((const float *)elements + index);
+    if (kind == WF_KV_F16)
+        return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)elements + index)));
     int32_t four;
     memcpy(&four, (const int8_t *)elements + index, sizeof four);
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
@@ -390,6 +392,8 @@ static void attend(const wf_attention *input, float *out) {
     for (uint32_t head = 0; head < input->group; head++) {
         if (input->kind == WF_KV_F32)
             attend_head(input, WF_KV_F32, head, out);
+        else if (input->kind == WF_KV_F16)
+            attend_head(input, WF_KV_F16, head, out);
         else
             attend_head(input, WF_KV_Q8, head, out);
     }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../half.h"
 #include "kernels.h"
 
 /* Adds the lanes in halves: 32, 16, 8, 4, 2, 1. */
@@ -137,7 +138,14 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
 
 /* A key or value as it is stored. */
 static float element(const void *elements, enum wf_kv_kind kind, size_t index) {
-    return kind == WF_KV_Q8 ? (float)((const int8_t *)elements)[index] : ((const float *)elements)[index];
+    switch (kind) {
+    case WF_KV_F16:
+        return wf_float_of_half(((const uint16_t *)elements)[index]);
+    case WF_KV_Q8:
+        return (float)((const int8_t *)elements)[index];
+    default:
+        return ((const float *)elements)[index];
+    }
 }
 
 static void attend_row(const wf_attention *input, uint32_t row, float *out) {

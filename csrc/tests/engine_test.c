@@ -720,14 +720,13 @@ static void test_logprobs(void) {
     wf_model_close(model);
 }
 
-/* With the 8-bit cache a request's tokens may be others, but they are the same alone and in a crowd. */
-static void test_q8(void) {
+/* With fewer bits in the cache a request's tokens may be others, but they are the same alone and in a crowd. */
+static void test_kv_kind(uint32_t kind) {
     enum { REQUESTS = 12 };
     wf_model *model = open_model(&recipes[2], WF_NO_TOKEN);
     static struct request requests[REQUESTS];
     char error[ERROR_BYTES] = "";
-    struct run alone =
-        start(model, &(wf_engine_options){.threads = 1, .max_sequences = 1, .batch_tokens = 1, .kv_kind = WF_KV_KIND_Q8});
+    struct run alone = start(model, &(wf_engine_options){.threads = 1, .max_sequences = 1, .batch_tokens = 1, .kv_kind = kind});
     for (uint32_t i = 0; i < REQUESTS; i++) {
         requests[i] = plain_request(model, 1 + below(120));
         requests[i].sampling.max_tokens = 1 + below(60);
@@ -749,7 +748,7 @@ static void test_q8(void) {
     }
     stop(&alone);
     struct run crowd =
-        start(model, &(wf_engine_options){.threads = 3, .max_sequences = 5, .kv_tokens = MODEL_CONTEXT, .kv_kind = WF_KV_KIND_Q8});
+        start(model, &(wf_engine_options){.threads = 3, .max_sequences = 5, .kv_tokens = MODEL_CONTEXT, .kv_kind = kind});
     for (uint32_t round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < REQUESTS; i++) {
             requests[i].sampling.scope = 0;
@@ -760,6 +759,10 @@ static void test_q8(void) {
     stop(&crowd);
     wf_model_close(model);
 }
+
+static void test_q8(void) { test_kv_kind(WF_KV_KIND_Q8); }
+
+static void test_f16(void) { test_kv_kind(WF_KV_KIND_F16); }
 
 /* A cancelled request ends soon, not when it is complete; the place goes to the next. */
 static void test_cancel(void) {
@@ -1018,7 +1021,7 @@ static void test_refusals(void) {
         {1, 1, UINT32_MAX, 0, 0, 0, 0, 0}, {1, 1, 0, MODEL_CONTEXT - 1, 0, 0, 0, 0},
         {1, 1, 64, 63, 0, 0, 0, 0},        {1, 1, 0, 1, 0, 0, 0, 0},
         {1, 1, 0, 0, 4097, 0, 0, 0},       {1, 1, 0, 0, UINT32_MAX, 0, 0, 0},
-        {1, 1, 0, 0, 0, 2, 0, 0},          {1, 1, 0, 0, 0, 0, 2, 0},
+        {1, 1, 0, 0, 0, 3, 0, 0},          {1, 1, 0, 0, 0, 0, 2, 0},
         {1, 1, 0, 0, 0, 0, 0, 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -1294,6 +1297,7 @@ int main(void) {
     timed("prefixes", test_prefixes);
     timed("log-probabilities", test_logprobs);
     timed("8-bit cache", test_q8);
+    timed("half precision cache", test_f16);
     timed("cancel at a full ring", test_cancel_at_a_full_ring);
     timed("doorbell", test_doorbell);
     timed("refusals", test_refusals);

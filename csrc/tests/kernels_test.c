@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "cpu.h"
+#include "half.h"
 
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
 
@@ -264,7 +265,7 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
     const size_t row_stride = (size_t)group * head_dim + 3;
     const uint32_t value_stride = (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
     const uint32_t used = (positions + WF_KV_BLOCK - 1) / WF_KV_BLOCK, blocks = used + 1;
-    const size_t element = kind == WF_KV_Q8 ? 1 : sizeof(float);
+    const size_t element = kind == WF_KV_Q8 ? 1 : kind == WF_KV_F16 ? 2 : sizeof(float);
     const size_t keys = WF_KV_BLOCK * head_dim * element, values = WF_KV_BLOCK * value_stride * element;
     const size_t scales = 2 * WF_KV_BLOCK * sizeof(float), block_bytes = keys + values + scales;
     uint8_t *memory = guard(blocks * block_bytes, 4);
@@ -276,6 +277,8 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
         for (size_t i = 0; i < (keys + values) / element; i++) {
             if (kind == WF_KV_Q8)
                 start[i] = (uint8_t)check_next(&source);
+            else if (kind == WF_KV_F16)
+                ((uint16_t *)(void *)start)[i] = wf_half_of_float(ldexpf(random_unit(), 2 - (int)check_below(&source, 26)));
             else
                 ((float *)(void *)start)[i] = 6.0f * random_unit();
         }
@@ -290,6 +293,10 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
         const float odd = t % 2 == 0 ? INFINITY : NAN;
         ((float *)(void *)(last + keys + values))[t] = odd;
         ((float *)(void *)(last + keys + values))[WF_KV_BLOCK + t] = odd;
+        for (uint32_t d = 0; d < head_dim && kind == WF_KV_F16; d++)
+            ((uint16_t *)(void *)last)[d * WF_KV_BLOCK + t] = t % 2 == 0 ? WF_HALF_EXPONENT : WF_HALF_EXPONENT + 1;
+        for (uint32_t d = 0; d < value_stride && kind == WF_KV_F16; d++)
+            ((uint16_t *)(void *)(last + keys))[(size_t)t * value_stride + d] = WF_HALF_EXPONENT;
         for (uint32_t d = 0; d < head_dim && kind == WF_KV_F32; d++)
             ((float *)(void *)last)[d * WF_KV_BLOCK + t] = odd;
         for (uint32_t d = 0; d < value_stride && kind == WF_KV_F32; d++)
@@ -336,6 +343,18 @@ static void test_specification(void) {
     for (int i = 0; i < COUNT; i++)
         worst = fmax(worst, fabs((double)y[i] / exp((double)x[i]) - 1));
     CHECK(worst < 2e-7, "exponential is off by %g", worst);
+    /* Every finite half is the nearest to itself and to what rounds to it. */
+    uint32_t wrong = 0;
+    for (uint32_t half = 0; half < WF_HALF_EXPONENT; half++) {
+        const double value = (double)wf_float_of_half(half), next = (double)wf_float_of_half(half + 1);
+        const float middle = (float)((value + next) / 2), above = nextafterf(middle, 1e9f), below = nextafterf(middle, 0);
+        wrong += wf_half_of_float((float)value) != half || wf_half_of_float((float)-value) != (half | 0x8000);
+        if (half + 1 < WF_HALF_EXPONENT)
+            wrong += wf_half_of_float(below) != half || wf_half_of_float(above) != half + 1 ||
+                     wf_half_of_float(middle) != half + half % 2;
+    }
+    CHECK(wrong == 0 && wf_half_of_float(1e30f) == WF_HALF_EXPONENT - 1 && wf_half_of_float(NAN) == 0x7e00, "%u halves are wrong",
+          wrong);
     float one = 1.0f;
     wf_kernels_scalar.exponentials(&one, 1, 1.0f, 1.0f, y);
     CHECK(y[0] == 1.0f, "exp(0) is %.9g", (double)y[0]);
@@ -380,6 +399,7 @@ int main(void) {
         for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
             for (uint32_t positions = 1; positions <= 140; positions += 1 + (uint32_t)check_below(&source, 9)) {
                 test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
+                test_attend(tier, WF_KV_F16, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
                 test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
                 free_guarded();
             }
