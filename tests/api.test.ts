@@ -385,6 +385,9 @@ describe("errors", () => {
   const messages = (value: unknown) => ({ messages: value });
   const first = (message: unknown) => messages([message]);
   const withParameter = (more: object) => ({ messages: [user], ...more });
+  const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
+  const withTools = (parameters: string) =>
+    `{"messages":[{"role":"user","content":"x"}],"max_tokens":1,"tools":[{"type":"function","function":{"name":"f","parameters":{"x":${parameters}}}}]}`;
 
   test.each<[string, unknown, number, string | null, string | null]>([
     ["messages missing", {}, 400, "messages", "missing_required_parameter"],
@@ -603,6 +606,13 @@ describe("errors", () => {
       "invalid_value",
     ],
     [
+      "chat_template_kwargs that shadow a function",
+      withParameter({ chat_template_kwargs: { namespace: 1 } }),
+      400,
+      "chat_template_kwargs",
+      "invalid_value",
+    ],
+    [
       "large chat_template_kwargs",
       withParameter({ chat_template_kwargs: { a: "x".repeat(20_000) } }),
       400,
@@ -614,6 +624,14 @@ describe("errors", () => {
     ["a body that is an array", "[]", 400, null, null],
     ["a body that is a number", "5", 400, null, null],
     ["JSON that is nested without end", "[".repeat(200_000), 400, null, null],
+    ["tools nested deeper than the stack", withTools(nested(200_000)), 400, null, null],
+    [
+      "chat_template_kwargs nested deeper than the stack",
+      `{"messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"a":${nested(200_000)}}}`,
+      400,
+      null,
+      null,
+    ],
   ])("%s", async (_, body, status, param, code) => {
     const response = await server.post(CHAT, body);
     expect(response.status).toBe(status);
@@ -636,6 +654,12 @@ describe("errors", () => {
     ];
     for (const more of harmless)
       expect((await server.post(CHAT, ask(FRANCE, { ...more, max_tokens: 1 }))).status).toBe(200);
+  });
+
+  test("brackets in a text are no nesting, nor are the levels of honest tools", async () => {
+    const brackets = `${'["\\'.repeat(150)}${"[".repeat(500)}`;
+    expect((await server.post(CHAT, ask(brackets, { max_tokens: 1 }))).status).toBe(200);
+    expect((await server.post(CHAT, withTools(nested(200)))).status).toBe(200);
   });
 
   test("a prompt that is too long", async () => {

@@ -9,6 +9,12 @@ import { isObject, type JsonObject } from "../api/schema.ts";
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
 /**
+ * Deepest nesting of objects and arrays in a body. What walks through one calls itself for every level, JSON.stringify above all,
+ * and the stack ends somewhere; tools and schemas of people have some ten levels.
+ */
+const BODY_DEPTH_MAX = 256;
+
+/**
  * Reads a request's body as a JSON object.
  *
  * The size is checked here, while reading, and not by Bun.serve, which would answer without our error shape.
@@ -21,6 +27,9 @@ export async function readJsonBody(request: Request): Promise<JsonObject> {
     throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
   }
   const text = await readBody(request);
+  if (isDeeperThan(text, BODY_DEPTH_MAX)) {
+    throw new ApiError(400, `The body of your request is nested more than ${BODY_DEPTH_MAX} levels deep.`);
+  }
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -48,6 +57,23 @@ async function readBody(request: Request): Promise<string> {
     throw new ApiError(400, "The connection ended before the body of your request did.");
   }
   return new TextDecoder().decode(Buffer.concat(parts));
+}
+
+/** Whether objects and arrays of a JSON text lie within each other more than `levels` times. */
+function isDeeperThan(text: string, levels: number): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === "{" || character === "[") {
+      if (++depth > levels) return true;
+    } else if (character === "}" || character === "]") {
+      depth--;
+    } else if (character === '"') {
+      // To the end of the string; a backslash takes the character after it along.
+      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === "\\") i++;
+    }
+  }
+  return false;
 }
 
 /** Whether an address or host name, without a port, means this machine only. */

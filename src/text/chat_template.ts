@@ -151,6 +151,7 @@ export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
   "end_of_turn",
   "tools",
   "documents",
+  "namespace",
   "messages",
   "add_generation_prompt",
 ]);
