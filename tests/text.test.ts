@@ -271,6 +271,16 @@ describe("stop strings", () => {
     expect(matcher.found).toBe("bc");
   });
 
+  test("long stop strings that the text repeats, and ones far longer than the text", () => {
+    const long = `${"ab".repeat(5000)}c`;
+    const matcher = new StopStrings([long, "x".repeat(8_000_000)]);
+    const text = `${"ab".repeat(7000)}c!`;
+    let out = "";
+    for (let i = 0; i < text.length && matcher.found === undefined; i += 7) out += matcher.push(text.slice(i, i + 7));
+    expect(out).toBe("ab".repeat(2000));
+    expect(matcher.found).toBe(long);
+  });
+
   test("half a character never stops an answer", () => {
     const matcher = new StopStrings(["\ud83d"]);
     expect(matcher.push("🚀") + matcher.finish()).toBe("🚀");
