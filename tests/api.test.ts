@@ -350,6 +350,33 @@ describe("parameters", () => {
     expect(new Set(alone).size).toBeGreaterThan(1);
   });
 
+  test("what says nothing about tokens changes none", async () => {
+    const request = ask("Tell me a story.", { temperature: 1.5, seed: 11, max_tokens: 40 });
+    const plain = await text(request);
+    const silent = [
+      { logprobs: true, top_logprobs: 20 },
+      { n: 2 },
+      { user: "somebody", metadata: { a: "b" }, service_tier: "auto", unknown_field: [1] },
+      { cache_salt: "x" },
+      { stop: ["never there"], stop_token_ids: [] },
+      { logit_bias: {} },
+      { min_tokens: 1 },
+      { top_p: 1, top_k: 0, min_p: 0 },
+      { top_k: -1 },
+      { chat_template_kwargs: { unknown: true } },
+      { parallel_tool_calls: false, tool_choice: "none" },
+    ];
+    for (const more of silent) expect([more, await text({ ...request, ...more })]).toEqual([more, plain]);
+    for (const more of [{ stream_options: { include_usage: true } }, { return_progress: true }]) {
+      expect(streamedText(await server.stream({ ...request, ...more }))).toBe(plain);
+    }
+  });
+
+  test("without a temperature or a sampler the seed changes nothing", async () => {
+    const story = await text(ask("Tell me a story."));
+    for (const seed of [1, 2 ** 60]) expect(await text(ask("Tell me a story.", { seed }))).toBe(story);
+  });
+
   test("null is as good as absent", async () => {
     const names = [
       "temperature",
