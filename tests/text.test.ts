@@ -8,7 +8,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { Failure } from "../src/errors.ts";
-import { ChatTemplate, TemplateError } from "../src/text/chat_template.ts";
+import { TemplateError } from "../src/text/bounded_interpreter.ts";
+import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Detokenizer } from "../src/text/detokenizer.ts";
 import { StopStrings } from "../src/text/stop_strings.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
@@ -345,23 +346,68 @@ describe("chat template", () => {
   });
 
   const user = [{ role: "user", content: "a" }];
+  /** `x.s` becomes so many a's. */
+  const letters = (doublings: number) =>
+    `{% set x = namespace(s='a') %}{% for i in range(${doublings}) %}{% set x.s = x.s + x.s %}{% endfor %}`;
+  const nested = "{% set x = namespace(s=[1]) %}{% for i in range(60) %}{% set x.s = [x.s, x.s] %}{% endfor %}";
   test.each([
     ["a long loop", "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}", "steps"],
+    ["loops over nothing", "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}", "steps"],
+    ["long lists, again and again", "{% for i in range(90000) %}{% set x = range(90000) %}{% endfor %}", "steps"],
+    [
+      "searching long lists",
+      "{% set x = range(90000) %}{% for i in range(90000) %}{% if -1 in x %}{% endif %}{% endfor %}",
+      "steps",
+    ],
+    [
+      "long texts, again and again",
+      `${letters(19)}{% for i in range(90000) %}{% set y = x.s | upper %}{% endfor %}`,
+      "steps",
+    ],
     ["a long list", "{{ range(1000000000) | length }}", "range()"],
     ["an endless list", "{{ range(0, 10, 0) | length }}", "range()"],
     [
-      "doubling",
-      `{% set x = namespace(s='aaaaaaaaaa') %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}{{ x.s }}`,
-      "characters",
+      "doubling lists",
+      "{% set x = namespace(s=[1]) %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}",
+      "elements",
     ],
+    ["doubling", letters(60), "characters"],
+    ["replacing each letter by many", `${letters(16)}{{ x.s | replace('a', x.s) }}`, "on the way"],
+    ["the same as a method", `${letters(16)}{{ x.s.replace('a', x.s) }}`, "on the way"],
+    ["a long separator", `${letters(16)}{{ range(90000) | join(x.s) }}`, "on the way"],
+    ["a wide indent", "{{ messages[0].content | indent(1000000000, first=true) }}", "on the way"],
+    ["a wide indent in JSON", "{{ range(1000) | tojson(indent=1000000) }}", "on the way"],
+    ["lists of lists as JSON", `${nested}{{ x.s | tojson }}`, "on the way"],
+    ["lists of lists as text", `${nested}{{ x.s }}`, "on the way"],
+    ["lists of lists with a text", `${nested}{% set y = 'a' + x.s %}`, "on the way"],
+    ["a list within itself", "{% set x = namespace() %}{% set x.a = [x, x] %}{{ x.a }}", ""],
     ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", ""],
-  ])("%s ends soon", (_, source, word) => {
-    const started = performance.now();
+  ])("%s ends with an error", (_, source, word) => {
     // It behaves for the check at the start and misbehaves with a second message.
     const sly = new ChatTemplate(`{% if messages | length > 1 %}${source}{% endif %}`, tokenizer, "m");
     expect(() => sly.render([...user, ...user])).toThrow(TemplateError);
     expect(() => sly.render([...user, ...user])).toThrow(word);
-    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test("long conversations, long messages and many tools are within the bounds", () => {
+    const source =
+      "{% if tools %}{% for tool in tools %}{{ tool | tojson(indent=2) }}{% endfor %}{% endif %}" +
+      "{% for m in messages[::-1] %}{% set index = messages | length - 1 - loop.index0 %}{% endfor %}" +
+      "{% for m in messages %}{% if loop.first or messages[loop.index0 - 1].role != m.role %}{{ m.role + ': ' }}{% endif %}" +
+      "{{ m.content.split('</think>')[-1] | trim | replace('<image>', '<|image_start|><|image|><|image_end|>') }}{% endfor %}";
+    const usual = new ChatTemplate(source, tokenizer, "m");
+    const parameters = { type: "object", properties: { city: { type: "string", description: "x".repeat(2000) } } };
+    const tools = Array.from({ length: 100 }, (_, i) => ({
+      type: "function",
+      function: { name: `f${i}`, parameters },
+    }));
+    for (const [count, length] of [
+      [2000, 100],
+      [2, 1_000_000],
+    ] as const) {
+      const messages = Array.from({ length: count }, () => ({ role: "user", content: "a".repeat(length) }));
+      expect(usual.render(messages, { tools }).length).toBeGreaterThan(count * length);
+    }
   });
 
   test.each(["constructor", "__proto__", "prototype", "toString", "process", "Bun", "globalThis"])(
