@@ -7,10 +7,12 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
+import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
 import { Failure } from "../src/errors.ts";
 import { TemplateError } from "../src/text/bounded_interpreter.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Detokenizer } from "../src/text/detokenizer.ts";
+import { generate } from "../src/text/generation.ts";
 import { StopStrings } from "../src/text/stop_strings.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { goldens, readAssets, tinyDirectory } from "./support/goldens.ts";
@@ -291,6 +293,64 @@ describe("stop strings", () => {
     const places = [0, ...cuts.filter((place) => place < text.length).sort((a, b) => a - b), text.length];
     return places.slice(1).map((place, i) => text.slice(places[i], place));
   }
+});
+
+describe("an answer", () => {
+  /** An engine that writes these tokens, and counts those that were taken. */
+  function scripted(ids: readonly number[]) {
+    const engine = {
+      taken: 0,
+      async *generate(): AsyncGenerator<EngineEvent> {
+        for (const token of ids) {
+          engine.taken++;
+          yield { kind: "token", token, logprob: -1, top: [], elapsedMs: engine.taken };
+        }
+        yield { kind: "done", reason: "length", elapsedMs: ids.length };
+      },
+    };
+    return engine;
+  }
+
+  /** Tokens of the vocabulary, of which many are single bytes, and parts of characters with them. */
+  const anyIds = fc.array(fc.nat(2047), { maxLength: 30 });
+  /** Where in the text stop strings are taken from, and how long they are. */
+  const places = fc.array(fc.tuple(fc.nat(60), fc.integer({ min: 1, max: 8 })), { maxLength: 3 });
+
+  test("whatever the tokens and the stop strings, its text is all tokens' text, cut; tokens never run ahead", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(anyIds, anyText), places, async (from, taken) => {
+        const ids = typeof from === "string" ? await encode(from) : from;
+        const whole = decode(ids);
+        const stops = taken.map(([at, length]) => whole.slice(at, at + length).toWellFormed());
+        const useful = stops.filter((stop) => stop !== "");
+        const found = useful.map((stop) => whole.indexOf(stop)).filter((place) => place >= 0);
+        const wanted = found.length === 0 ? whole : whole.slice(0, Math.min(...found));
+        const engine = scripted(ids);
+        const request = {
+          prompt: [1],
+          sampling: { ...defaultSampling(100), logprobs: true, ignoreEos: true },
+          stops: useful,
+          signal: new AbortController().signal,
+        };
+        let text = "";
+        const tokens: number[] = [];
+        let reason = "";
+        for await (const event of generate({ engine, tokenizer, config: { eosTokenIds: [] } }, request)) {
+          if (event.kind === "end") reason = event.reason;
+          if (event.kind !== "text") continue;
+          expect(event.text.isWellFormed()).toBe(true);
+          text += event.text;
+          tokens.push(...event.tokens.map(({ token }) => token));
+          expect(wanted).toStartWith(text);
+        }
+        expect([text, reason]).toEqual([wanted, found.length === 0 ? "length" : "stop"]);
+        expect(ids.slice(0, tokens.length)).toEqual(tokens);
+        expect(wanted).toStartWith(decode(tokens).replace(/\ufffd+$/, ""));
+        if (found.length === 0) expect([tokens.length, engine.taken]).toEqual([ids.length, ids.length]);
+      }),
+      { numRuns: 2000 },
+    );
+  });
 });
 
 describe("chat template", () => {
