@@ -4,6 +4,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { listen } from "../src/server/app.ts";
+import { readJsonBody } from "../src/server/limits.ts";
 import { ServerState } from "../src/server/state.ts";
 import {
   type Connection,
@@ -175,6 +176,21 @@ describe("bodies", () => {
     connection.write(bytes);
     expect(JSON.parse((await connection.read()).body).prompt).toContain("a\ufffd\ufffdb");
   });
+});
+
+test("a body that never ends is given up, wherever it stops", async () => {
+  for (const beginning of ["", '{"messages":']) {
+    const body = new ReadableStream({ start: (controller) => controller.enqueue(Buffer.from(beginning)) });
+    const request = new Request("http://localhost", {
+      method: "POST",
+      body,
+      headers: { "content-type": "application/json" },
+    });
+    expect(await readJsonBody(request, 30).catch((error) => error)).toMatchObject({
+      status: 408,
+      body: { error: { type: "invalid_request_error", param: null, code: null } },
+    });
+  }
 });
 
 describe("answers", () => {
