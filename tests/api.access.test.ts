@@ -104,6 +104,36 @@ describe("API keys", () => {
     expect(await cached(first, { cache_salt: "" })).toBe(0);
   });
 
+  test.each([
+    ["a space", "sk-good\nsk with space\n", 2],
+    ["another script", "# keys\r\n\r\nsk-ключ\r\n", 3],
+  ])(
+    "a file with a key that nobody could send stops the start, and the key is not shown: %s",
+    async (_, text, line) => {
+      const file = join(directory, "wrong");
+      writeFileSync(file, text);
+      const { code, stderr } = await runProgram(["serve", "--port", "0", "--api-key-file", file]);
+      expect([code, stderr.startsWith(`wrinklefree: ${file}: line ${line} is no key`)]).toEqual([1, true]);
+      expect(stderr).not.toContain("sk");
+    },
+  );
+
+  test("keys in a file may have any line ends and a byte-order mark, and any visible characters", async () => {
+    const file = join(directory, "strange");
+    const keys = ["first", `!"$%&'()*+,-./:;<=>?@[\\]^_\`{|}~`, "last"];
+    writeFileSync(file, `\ufeff${keys[0]}\r${keys[1]}\r\n${keys[2]}`);
+    const other = await startServer(["--api-key-file", file, "--log", "off"]);
+    for (const key of keys) {
+      for (const [name, value] of [
+        ["authorization", `Bearer ${key}`],
+        ["x-api-key", key],
+      ] as const) {
+        expect((await fetch(`${other.url}/v1/models`, { headers: { [name]: value } })).status).toBe(200);
+      }
+    }
+    await other.stop();
+  });
+
   test.each<[string, string[], RegExp]>([
     ["a key with a space", ["--api-key", "a b"], /^wrinklefree serve: --api-key takes/],
     ["an empty key", ["--api-key", ""], /^wrinklefree serve: --api-key takes/],

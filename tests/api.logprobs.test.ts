@@ -305,6 +305,39 @@ describe("chat", () => {
     expect(streamed).toEqual(tokens);
   });
 
+  test.each(goldens.logits.map((golden, i) => [i, golden] as const))("those of golden %d", async (i, golden) => {
+    const { messages, prompt_ids } = goldens.chat[i] as (typeof goldens.chat)[number];
+    expect(golden.ids.slice(0, prompt_ids.length)).toEqual(prompt_ids);
+    const positions = golden.positions.slice(prompt_ids.length - 1, -1);
+    const answer = await client.chat.completions.create({
+      model: "tiny",
+      messages: messages as OpenAI.Chat.ChatCompletionMessageParam[],
+      logprobs: true,
+      top_logprobs: 1,
+      max_tokens: positions.length,
+    });
+    const tokens = answer.choices[0]?.logprobs?.content as Logprob[];
+    // The token that ends the text is none of its content.
+    expect(positions.length - tokens.length).toBeWithin(0, 2);
+    const differencesOf = (got: (token: Logprob) => number, wanted: (position: (typeof positions)[number]) => number) =>
+      tokens.map((token, place) => {
+        const position = positions[place] as (typeof positions)[number];
+        return Math.abs(got(token) - wanted(position)) / golden.logit_std;
+      });
+    expectWithinBound(
+      differencesOf(
+        ({ logprob }) => logprob,
+        ({ next_logprob }) => next_logprob as number,
+      ),
+    );
+    expectWithinBound(
+      differencesOf(
+        ({ top_logprobs }) => top_logprobs[0]?.logprob as number,
+        ({ top_logits, logsumexp }) => (top_logits[0] as number) - logsumexp,
+      ),
+    );
+  });
+
   test("log-probabilities are those of the model, whatever the sampling makes of them", async () => {
     const request = ask("Tell me a story.", { max_tokens: 1, top_logprobs: 20 });
     const plain = (await server.chat(request)).choices[0] as unknown as { logprobs: { content: Logprob[] } };

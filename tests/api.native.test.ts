@@ -162,6 +162,14 @@ describe("/completion", () => {
     expect(events.at(-1)).toMatchObject({ content: "", stop_type: "eos", tokens_predicted: FRANCE.greedy_ids.length });
   });
 
+  test("a seed that the server chose is told exactly: sent back, it gives the same text", async () => {
+    const request = { prompt: STORY.prompt, n_predict: 40, temperature: 2 };
+    const chosen = await send("/completion", request);
+    const { seed } = chosen.generation_settings;
+    expect(Number.isSafeInteger(seed)).toBe(true);
+    expect((await send("/completion", { ...request, seed })).content).toBe(chosen.content);
+  });
+
   test("how it ended", async () => {
     const word = await send("/completion", { prompt: STORY.prompt, stop: ["zebra", " a"] });
     expect(word).toMatchObject({ stop_type: "word", stopping_word: " a", content: STORY.greedy_text.split(" a")[0] });

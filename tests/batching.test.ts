@@ -214,6 +214,9 @@ describe("a full queue", () => {
     expect(response.status).toBe(400);
     expect(await errorOf(response)).toMatchObject({ code: "integer_above_max_value", param: "n" });
     expect((await server.chat({ ...FRANCE, n: 3 })).choices).toHaveLength(3);
+    const prompts = await server.post("/v1/completions", { prompt: ["a", "b"], n: 2, max_tokens: 1 });
+    expect(prompts.status).toBe(400);
+    expect(await errorOf(prompts)).toMatchObject({ code: "array_above_max_length", param: "prompt" });
     await server.stop();
   });
 

@@ -3,7 +3,7 @@
  */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { goldens, tinyDirectory } from "./support/goldens.ts";
@@ -106,6 +106,22 @@ describe("serve", () => {
       max_model_len: 256,
     });
     expect((await server.post("/v1/chat/completions", { ...FRANCE, model: "my-model" })).status).toBe(404);
+    await server.stop();
+  });
+
+  test("a model with a chat template that never ends refuses the messages that start it, and serves on", async () => {
+    const directory = join(scratch, "sly-model");
+    cpSync(tinyDirectory, directory, { recursive: true });
+    const bomb = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}";
+    const { chat_template } = JSON.parse(readFileSync(join(directory, "tokenizer_config.json"), "utf8"));
+    const template = `{% if messages | length > 1 %}${bomb}{% endif %}${chat_template}`;
+    writeFileSync(join(directory, "chat_template.jinja"), template);
+    const server = await startServer([directory], { env: { PATH, WRINKLEFREE_CACHE: join(scratch, "cache") } });
+    const [question] = FRANCE.messages;
+    const refused = await server.post("/v1/chat/completions", { messages: [question, question] });
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ error: { param: "messages", code: "invalid_value" } });
+    expect((await server.chat(FRANCE)).choices[0]?.message.content).toBe(PARIS);
     await server.stop();
   });
 

@@ -7,9 +7,12 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
+import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
 import { Failure } from "../src/errors.ts";
-import { ChatTemplate, TemplateError } from "../src/text/chat_template.ts";
+import { TemplateError } from "../src/text/bounded_interpreter.ts";
+import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Detokenizer } from "../src/text/detokenizer.ts";
+import { generate } from "../src/text/generation.ts";
 import { StopStrings } from "../src/text/stop_strings.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { goldens, readAssets, tinyDirectory } from "./support/goldens.ts";
@@ -271,6 +274,16 @@ describe("stop strings", () => {
     expect(matcher.found).toBe("bc");
   });
 
+  test("long stop strings that the text repeats, and ones far longer than the text", () => {
+    const long = `${"ab".repeat(5000)}c`;
+    const matcher = new StopStrings([long, "x".repeat(8_000_000)]);
+    const text = `${"ab".repeat(7000)}c!`;
+    let out = "";
+    for (let i = 0; i < text.length && matcher.found === undefined; i += 7) out += matcher.push(text.slice(i, i + 7));
+    expect(out).toBe("ab".repeat(2000));
+    expect(matcher.found).toBe(long);
+  });
+
   test("half a character never stops an answer", () => {
     const matcher = new StopStrings(["\ud83d"]);
     expect(matcher.push("🚀") + matcher.finish()).toBe("🚀");
@@ -280,6 +293,64 @@ describe("stop strings", () => {
     const places = [0, ...cuts.filter((place) => place < text.length).sort((a, b) => a - b), text.length];
     return places.slice(1).map((place, i) => text.slice(places[i], place));
   }
+});
+
+describe("an answer", () => {
+  /** An engine that writes these tokens, and counts those that were taken. */
+  function scripted(ids: readonly number[]) {
+    const engine = {
+      taken: 0,
+      async *generate(): AsyncGenerator<EngineEvent> {
+        for (const token of ids) {
+          engine.taken++;
+          yield { kind: "token", token, logprob: -1, top: [], elapsedMs: engine.taken };
+        }
+        yield { kind: "done", reason: "length", elapsedMs: ids.length };
+      },
+    };
+    return engine;
+  }
+
+  /** Tokens of the vocabulary, of which many are single bytes, and parts of characters with them. */
+  const anyIds = fc.array(fc.nat(2047), { maxLength: 30 });
+  /** Where in the text stop strings are taken from, and how long they are. */
+  const places = fc.array(fc.tuple(fc.nat(60), fc.integer({ min: 1, max: 8 })), { maxLength: 3 });
+
+  test("whatever the tokens and the stop strings, its text is all tokens' text, cut; tokens never run ahead", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(anyIds, anyText), places, async (from, taken) => {
+        const ids = typeof from === "string" ? await encode(from) : from;
+        const whole = decode(ids);
+        const stops = taken.map(([at, length]) => whole.slice(at, at + length).toWellFormed());
+        const useful = stops.filter((stop) => stop !== "");
+        const found = useful.map((stop) => whole.indexOf(stop)).filter((place) => place >= 0);
+        const wanted = found.length === 0 ? whole : whole.slice(0, Math.min(...found));
+        const engine = scripted(ids);
+        const request = {
+          prompt: [1],
+          sampling: { ...defaultSampling(100), logprobs: true, ignoreEos: true },
+          stops: useful,
+          signal: new AbortController().signal,
+        };
+        let text = "";
+        const tokens: number[] = [];
+        let reason = "";
+        for await (const event of generate({ engine, tokenizer, config: { eosTokenIds: [] } }, request)) {
+          if (event.kind === "end") reason = event.reason;
+          if (event.kind !== "text") continue;
+          expect(event.text.isWellFormed()).toBe(true);
+          text += event.text;
+          tokens.push(...event.tokens.map(({ token }) => token));
+          expect(wanted).toStartWith(text);
+        }
+        expect([text, reason]).toEqual([wanted, found.length === 0 ? "length" : "stop"]);
+        expect(ids.slice(0, tokens.length)).toEqual(tokens);
+        expect(wanted).toStartWith(decode(tokens).replace(/\ufffd+$/, ""));
+        if (found.length === 0) expect([tokens.length, engine.taken]).toEqual([ids.length, ids.length]);
+      }),
+      { numRuns: 2000 },
+    );
+  });
 });
 
 describe("chat template", () => {
@@ -335,23 +406,68 @@ describe("chat template", () => {
   });
 
   const user = [{ role: "user", content: "a" }];
+  /** `x.s` becomes so many a's. */
+  const letters = (doublings: number) =>
+    `{% set x = namespace(s='a') %}{% for i in range(${doublings}) %}{% set x.s = x.s + x.s %}{% endfor %}`;
+  const nested = "{% set x = namespace(s=[1]) %}{% for i in range(60) %}{% set x.s = [x.s, x.s] %}{% endfor %}";
   test.each([
     ["a long loop", "{% for i in range(100000) %}{% for j in range(100000) %}{{ i }}{% endfor %}{% endfor %}", "steps"],
+    ["loops over nothing", "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}", "steps"],
+    ["long lists, again and again", "{% for i in range(90000) %}{% set x = range(90000) %}{% endfor %}", "steps"],
+    [
+      "searching long lists",
+      "{% set x = range(90000) %}{% for i in range(90000) %}{% if -1 in x %}{% endif %}{% endfor %}",
+      "steps",
+    ],
+    [
+      "long texts, again and again",
+      `${letters(19)}{% for i in range(90000) %}{% set y = x.s | upper %}{% endfor %}`,
+      "steps",
+    ],
     ["a long list", "{{ range(1000000000) | length }}", "range()"],
     ["an endless list", "{{ range(0, 10, 0) | length }}", "range()"],
     [
-      "doubling",
-      `{% set x = namespace(s='aaaaaaaaaa') %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}{{ x.s }}`,
-      "characters",
+      "doubling lists",
+      "{% set x = namespace(s=[1]) %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}",
+      "elements",
     ],
+    ["doubling", letters(60), "characters"],
+    ["replacing each letter by many", `${letters(16)}{{ x.s | replace('a', x.s) }}`, "on the way"],
+    ["the same as a method", `${letters(16)}{{ x.s.replace('a', x.s) }}`, "on the way"],
+    ["a long separator", `${letters(16)}{{ range(90000) | join(x.s) }}`, "on the way"],
+    ["a wide indent", "{{ messages[0].content | indent(1000000000, first=true) }}", "on the way"],
+    ["a wide indent in JSON", "{{ range(1000) | tojson(indent=1000000) }}", "on the way"],
+    ["lists of lists as JSON", `${nested}{{ x.s | tojson }}`, "on the way"],
+    ["lists of lists as text", `${nested}{{ x.s }}`, "on the way"],
+    ["lists of lists with a text", `${nested}{% set y = 'a' + x.s %}`, "on the way"],
+    ["a list within itself", "{% set x = namespace() %}{% set x.a = [x, x] %}{{ x.a }}", ""],
     ["endless recursion", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", ""],
-  ])("%s ends soon", (_, source, word) => {
-    const started = performance.now();
+  ])("%s ends with an error", (_, source, word) => {
     // It behaves for the check at the start and misbehaves with a second message.
     const sly = new ChatTemplate(`{% if messages | length > 1 %}${source}{% endif %}`, tokenizer, "m");
     expect(() => sly.render([...user, ...user])).toThrow(TemplateError);
     expect(() => sly.render([...user, ...user])).toThrow(word);
-    expect(performance.now() - started).toBeLessThan(10_000);
+  });
+
+  test("long conversations, long messages and many tools are within the bounds", () => {
+    const source =
+      "{% if tools %}{% for tool in tools %}{{ tool | tojson(indent=2) }}{% endfor %}{% endif %}" +
+      "{% for m in messages[::-1] %}{% set index = messages | length - 1 - loop.index0 %}{% endfor %}" +
+      "{% for m in messages %}{% if loop.first or messages[loop.index0 - 1].role != m.role %}{{ m.role + ': ' }}{% endif %}" +
+      "{{ m.content.split('</think>')[-1] | trim | replace('<image>', '<|image_start|><|image|><|image_end|>') }}{% endfor %}";
+    const usual = new ChatTemplate(source, tokenizer, "m");
+    const parameters = { type: "object", properties: { city: { type: "string", description: "x".repeat(2000) } } };
+    const tools = Array.from({ length: 100 }, (_, i) => ({
+      type: "function",
+      function: { name: `f${i}`, parameters },
+    }));
+    for (const [count, length] of [
+      [2000, 100],
+      [2, 1_000_000],
+    ] as const) {
+      const messages = Array.from({ length: count }, () => ({ role: "user", content: "a".repeat(length) }));
+      expect(usual.render(messages, { tools }).length).toBeGreaterThan(count * length);
+    }
   });
 
   test.each(["constructor", "__proto__", "prototype", "toString", "process", "Bun", "globalThis"])(

@@ -41,7 +41,8 @@ export async function answer(
   respond: (events: ChoiceEvents, ids: number[][]) => Response | Promise<Response>,
 ): Promise<Response> {
   const count = prompts.count * parameters.choices;
-  const jobs = exchange.state.jobs.admit(count, exchange.client, prompts.tokensAtMost);
+  const param = prompts.count > 1 ? prompts.param : "n";
+  const jobs = exchange.state.jobs.admit(count, exchange.client, prompts.tokensAtMost, param);
   try {
     const ids = await prompts.encode();
     jobs[0]?.setPromptTokens(

@@ -7,7 +7,8 @@
  */
 
 import type { Service } from "../server/service.ts";
-import { RESERVED_VARIABLES, TemplateError, type TemplateMessage } from "../text/chat_template.ts";
+import { TemplateError } from "../text/bounded_interpreter.ts";
+import { RESERVED_VARIABLES, type TemplateMessage } from "../text/chat_template.ts";
 import { describeTools, writeCall } from "../text/tool_calls.ts";
 import type { Prompts } from "./answers.ts";
 import { contextLengthExceeded, invalid } from "./errors.ts";

@@ -465,6 +465,7 @@ const failures = {
   "401": { description: "No API key, or a wrong one.", content: json(ref("Error")) },
   "403": { description: "A host name that is not this machine's.", content: json(ref("Error")) },
   "404": { description: "Another model's name.", content: json(ref("Error")) },
+  "408": { description: "The body did not arrive in time.", content: json(ref("Error")) },
   "413": { description: "The body is too large.", content: json(ref("Error")) },
   "429": { description: "Too much is under way.", headers: retryAfter, content: json(ref("Error")) },
   "500": { description: "A fault of the server.", content: json(ref("Error")) },

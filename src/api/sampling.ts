@@ -123,10 +123,10 @@ function readRepetitionPenalty(body: JsonObject): number {
   return optionalDecimal(body, name, { low: 0.001, high: 1000 }) ?? 1;
 }
 
-/** Any integer, taken modulo 2^64. A request without a seed gets a random one. */
+/** Any integer, taken modulo 2^64. A request without a seed gets a random one, small enough for JSON to name it exactly. */
 function readSeed(body: JsonObject): bigint {
   const value = body.seed ?? undefined;
-  if (value === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
+  if (value === undefined) return BigInt.asUintN(53, crypto.getRandomValues(new BigUint64Array(1))[0] as bigint);
   if (typeof value !== "number" || !Number.isInteger(value)) throw invalidType("seed", "an integer", value);
   return BigInt.asUintN(64, BigInt(value));
 }

@@ -8,7 +8,7 @@ import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { type Listening, listen } from "../server/app.ts";
-import { readKeyFile } from "../server/auth.ts";
+import { isSendable, readKeyFile } from "../server/auth.ts";
 import { isLoopback } from "../server/limits.ts";
 import { LOG_FORMATS, type LogFormat } from "../server/log.ts";
 import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
@@ -108,8 +108,7 @@ async function serve(args: string[]): Promise<number> {
 }
 
 function readKey(key: string): string {
-  // Headers can't hold anything else, and nobody could ever send it.
-  if (!/^[\x21-\x7e]+$/.test(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
+  if (!isSendable(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
   return key;
 }
 

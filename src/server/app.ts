@@ -188,7 +188,9 @@ function pathOf(request: Request): string {
 /** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */
 function knownRoute(path: string): string {
   if (/^\/v1\/models\/./.test(path)) return "/v1/models/{model}";
-  return path in POST_ROUTES || path in GET_ROUTES ? path : "other";
+  // A slash at the end changes nothing, as Elysia has it.
+  const plain = path.replace(/\/$/, "");
+  return Object.hasOwn(POST_ROUTES, plain) || Object.hasOwn(GET_ROUTES, plain) ? plain : "other";
 }
 
 function knownMethod(method: string): string {

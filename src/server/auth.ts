@@ -54,10 +54,15 @@ export class ApiKeys {
   }
 }
 
+/** Whether a key can be sent: headers hold nothing but visible ASCII characters faithfully. */
+export function isSendable(key: string): boolean {
+  return /^[\x21-\x7e]+$/.test(key);
+}
+
 /**
  * Reads keys from a file, one a line; empty lines and those that begin with # are none.
  *
- * @throws Failure when the file can't be read or has none.
+ * @throws Failure when the file can't be read, has none, or has one that nobody could send.
  */
 export function readKeyFile(path: string): string[] {
   let text: string;
@@ -66,7 +71,13 @@ export function readKeyFile(path: string): string[] {
   } catch (error) {
     throw new Failure(`can't read the keys in ${path}: ${(error as Error).message.split("\n")[0]}`);
   }
-  const lines = text.split("\n").map((line) => line.trim());
+  const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim());
+  const wrong = lines.findIndex((line) => !line.startsWith("#") && line !== "" && !isSendable(line));
+  if (wrong >= 0) {
+    throw new Failure(
+      `${path}: line ${wrong + 1} is no key; write visible ASCII characters without spaces, one key a line`,
+    );
+  }
   const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
   if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
   return keys;

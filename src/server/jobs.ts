@@ -85,13 +85,14 @@ export class Jobs {
    * Takes places for the answers to one request, all or none, and ends them when the client leaves.
    *
    * @param promptTokens the most tokens that the request's prompt can have.
+   * @param param the request's parameter that asks for so many answers.
    * @throws ApiError 429 when there is not enough room left, 400 when there never is.
    */
-  admit(count: number, client: AbortSignal, promptTokens = 0): Job[] {
+  admit(count: number, client: AbortSignal, promptTokens = 0, param = "n"): Job[] {
     const { answers: answersMax, promptTokens: tokensMax } = this.#limits;
     if (count > answersMax) {
-      const message = `Invalid 'n': ${count} answers were asked for; this server takes ${answersMax} at once.`;
-      throw invalid("n", "integer_above_max_value", message);
+      const message = `Invalid '${param}': ${count} answers were asked for; this server takes ${answersMax} at once.`;
+      throw invalid(param, param === "n" ? "integer_above_max_value" : "array_above_max_length", message);
     }
     // The text may turn out to have far fewer tokens, so it is not refused for good before they are counted.
     const tokens = Math.min(promptTokens, tokensMax);

@@ -8,19 +8,32 @@ import { isObject, type JsonObject } from "../api/schema.ts";
 /** Largest body of a request, in bytes. A prompt that fills a context of 100,000 tokens has about a tenth of it. */
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
+/** How long a body may take to arrive. Connections have no time limit of their own: answers may be silent for long. */
+const BODY_MS_MAX = 60_000;
+
+/**
+ * Deepest nesting of objects and arrays in a body. What walks through one calls itself for every level, JSON.stringify above all,
+ * and the stack ends somewhere; tools and schemas of people have some ten levels.
+ */
+const BODY_DEPTH_MAX = 256;
+
 /**
  * Reads a request's body as a JSON object.
  *
  * The size is checked here, while reading, and not by Bun.serve, which would answer without our error shape.
  *
- * @throws ApiError 400 or 413.
+ * @param bodyMsMax milliseconds that it may take to arrive.
+ * @throws ApiError 400, 408 or 413.
  */
-export async function readJsonBody(request: Request): Promise<JsonObject> {
+export async function readJsonBody(request: Request, bodyMsMax = BODY_MS_MAX): Promise<JsonObject> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type)) {
     throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
   }
-  const text = await readBody(request);
+  const text = await readBody(request, bodyMsMax);
+  if (isDeeperThan(text, BODY_DEPTH_MAX)) {
+    throw new ApiError(400, `The body of your request is nested more than ${BODY_DEPTH_MAX} levels deep.`);
+  }
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -31,23 +44,53 @@ export async function readJsonBody(request: Request): Promise<JsonObject> {
   return body;
 }
 
-async function readBody(request: Request): Promise<string> {
+async function readBody(request: Request, bodyMsMax: number): Promise<string> {
   const tooLarge = () => new ApiError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
   if (Number(request.headers.get("content-length") ?? 0) > BODY_BYTES_MAX) throw tooLarge();
+  const reader = request.body?.getReader();
+  if (reader === undefined) return "";
+  let isLate = false;
+  const deadline = setTimeout(() => {
+    isLate = true;
+    // Ends the read that waits.
+    reader.cancel().catch(() => undefined);
+  }, bodyMsMax);
   const parts: Uint8Array[] = [];
   let size = 0;
   try {
-    for await (const part of request.body ?? []) {
-      size += part.length;
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      size += next.value.length;
       if (size > BODY_BYTES_MAX) throw tooLarge();
-      parts.push(part);
+      parts.push(next.value);
     }
   } catch (error) {
     if (error instanceof ApiError) throw error;
     // Nobody will read it: the client left in the middle of its own request.
     throw new ApiError(400, "The connection ended before the body of your request did.");
+  } finally {
+    clearTimeout(deadline);
+    // What was not read must not be kept for us.
+    if (!isLate) reader.cancel().catch(() => undefined);
   }
+  if (isLate) throw new ApiError(408, `The body of your request did not arrive within ${bodyMsMax / 1000} s.`);
   return new TextDecoder().decode(Buffer.concat(parts));
+}
+
+/** Whether objects and arrays of a JSON text lie within each other more than `levels` times. */
+function isDeeperThan(text: string, levels: number): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === "{" || character === "[") {
+      if (++depth > levels) return true;
+    } else if (character === "}" || character === "]") {
+      depth--;
+    } else if (character === '"') {
+      // To the end of the string; a backslash takes the character after it along.
+      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === "\\") i++;
+    }
+  }
+  return false;
 }
 
 /** Whether an address or host name, without a port, means this machine only. */

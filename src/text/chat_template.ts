@@ -2,12 +2,13 @@
  * Messages to the one string that a chat model was trained to continue, by the model's own Jinja template.
  *
  * Templates come with models, so they are programs of strangers: they see copies of the messages and a handful of functions,
- * nothing of the host, and their steps and their output are bounded. The current date is not among what they see (those that
+ * nothing of the host, and their time and memory are bounded (bounded_interpreter.ts). The current date is not among what they see (those that
  * ask for it have a fixed date to fall back on), so that the same messages always give the same prompt.
  */
 
-import { Environment, Interpreter, Template } from "@huggingface/jinja";
+import { Environment, Template } from "@huggingface/jinja";
 import { Failure } from "../errors.ts";
+import { BoundedInterpreter, LIST_LENGTH_MAX, TemplateError } from "./bounded_interpreter.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** A message as templates know it. */
@@ -25,11 +26,6 @@ export interface TemplateExtras {
   variables?: Readonly<Record<string, unknown>>;
 }
 
-/** The messages can't be made into a prompt: the template said so, or it went over a limit. */
-export class TemplateError extends Error {
-  override name = "TemplateError";
-}
-
 /**
  * For models without a template, the format of BitNet-b1.58-2B-4T: "Role: content" and the end-of-turn token for each message,
  * beginning of text first, "Assistant: " where the answer begins.
@@ -39,14 +35,8 @@ const FALLBACK_TEMPLATE =
   "{{ message['role'] | capitalize + ': ' + message['content'] | trim + end_of_turn }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
 
-/** Nodes of the template's syntax tree that one rendering may evaluate: enough for thousands of messages, about a second. */
-const STEPS_MAX = 300_000;
-
 /** Longest string, in UTF-16 code units, that a template may make beyond four times what the messages hold. */
 const CHARACTERS_MAX = 1_000_000;
-
-/** Longest list that a template's range() may make. */
-const RANGE_MAX = 100_000;
 
 /** A model's chat template, parsed. Immutable; any number of requests may use it. */
 export class ChatTemplate {
@@ -138,7 +128,7 @@ const GLOBALS = {
     const [start, stop, step] =
       bounds.length < 2 ? [0, bounds[0] ?? 0, 1] : [bounds[0] ?? 0, bounds[1] ?? 0, bounds[2] ?? 1];
     const length = Math.max(0, Math.ceil((stop - start) / step));
-    if (!(length <= RANGE_MAX)) throw new TemplateError(`range() of more than ${RANGE_MAX} numbers`);
+    if (!(length <= LIST_LENGTH_MAX)) throw new TemplateError(`range() of more than ${LIST_LENGTH_MAX} numbers`);
     return Array.from({ length }, (_, i) => start + i * step);
   },
 };
@@ -151,29 +141,10 @@ export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
   "end_of_turn",
   "tools",
   "documents",
+  "namespace",
   "messages",
   "add_generation_prompt",
 ]);
-
-/** Jinja's interpreter with a budget of steps and a longest string. */
-class BoundedInterpreter extends Interpreter {
-  #steps = 0;
-  readonly #charactersMax: number;
-
-  constructor(environment: Environment, charactersMax: number) {
-    super(environment);
-    this.#charactersMax = charactersMax;
-  }
-
-  override evaluate(...args: Parameters<Interpreter["evaluate"]>): ReturnType<Interpreter["evaluate"]> {
-    if (++this.#steps > STEPS_MAX) throw new TemplateError(`the chat template takes more than ${STEPS_MAX} steps`);
-    const result = super.evaluate(...args);
-    if (typeof result.value === "string" && result.value.length > this.#charactersMax) {
-      throw new TemplateError(`the chat template makes more than ${this.#charactersMax} characters`);
-    }
-    return result;
-  }
-}
 
 /** tokenizer_config.json holds one template or several with names, of which "default" is for chats. */
 function chooseTemplate(value: unknown): string | undefined {

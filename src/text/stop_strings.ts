@@ -14,27 +14,32 @@ class Automaton {
   readonly pattern: string;
   /** Code units of the pattern that the text's end matches. */
   matched = 0;
-  readonly #borders: Uint32Array;
+  /**
+   * borders[i]: length of the longest proper prefix of the pattern that also ends pattern[0..i]. Only as long as the longest match
+   * so far: a stop string may be megabytes long, a request may want many answers, and few texts ever match much of it.
+   */
+  readonly #borders = [0];
 
   constructor(pattern: string) {
     this.pattern = pattern;
-    // borders[i]: length of the longest proper prefix of the pattern that also ends pattern[0..i].
-    this.#borders = new Uint32Array(pattern.length);
-    let length = 0;
-    for (let i = 1; i < pattern.length; i++) {
-      while (length > 0 && pattern[i] !== pattern[length]) length = this.#borders[length - 1] as number;
-      if (pattern[i] === pattern[length]) length++;
-      this.#borders[i] = length;
-    }
   }
 
   /** Reads one code unit; true when it completes the pattern. */
   read(unit: string): boolean {
     if (this.matched === this.pattern.length) this.matched = this.#borders[this.matched - 1] as number;
-    while (this.matched > 0 && unit !== this.pattern[this.matched])
-      this.matched = this.#borders[this.matched - 1] as number;
-    if (unit === this.pattern[this.matched]) this.matched++;
+    this.matched = this.#extend(this.matched, unit);
+    if (this.matched > this.#borders.length) {
+      const border = this.#borders[this.matched - 2] as number;
+      this.#borders.push(this.#extend(border, this.pattern[this.matched - 1] as string));
+    }
     return this.matched === this.pattern.length;
+  }
+
+  /** How much of the pattern is matched when `unit` comes after `length` code units of it. */
+  #extend(length: number, unit: string): number {
+    let matched = length;
+    while (matched > 0 && unit !== this.pattern[matched]) matched = this.#borders[matched - 1] as number;
+    return unit === this.pattern[matched] ? matched + 1 : matched;
   }
 }
 

@@ -176,6 +176,83 @@ export function rawExchange(port: number, request: string, quietMs = 500): Promi
   });
 }
 
+/** An answer as it came over a socket. */
+export interface RawAnswer {
+  status: number;
+  /** By names in small letters. */
+  headers: Map<string, string>;
+  body: string;
+}
+
+/** One connection, over which requests go one after the other. */
+export interface Connection {
+  /** Sends bytes as they are. */
+  write(bytes: string | Uint8Array): void;
+  /** The next answer, whose length its headers say; 100 Continue is one without a body. @throws when the server closes. */
+  read(): Promise<RawAnswer>;
+  /** Sends a request, with a body of JSON or of a text as it is, and reads the answer. */
+  ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<RawAnswer>;
+  close(): void;
+}
+
+/** Opens a connection. */
+export function openConnection(port: number): Connection {
+  const socket = connect(port, "127.0.0.1");
+  let received: Buffer = Buffer.alloc(0);
+  let isClosed = false;
+  let wake: (() => void) | undefined;
+  socket.on("data", (part) => {
+    received = Buffer.concat([received, Buffer.from(part)]);
+    wake?.();
+  });
+  socket.on("error", () => undefined);
+  socket.on("close", () => {
+    isClosed = true;
+    wake?.();
+  });
+
+  async function take(length: () => number): Promise<string> {
+    while (length() < 0 || received.length < length()) {
+      if (isClosed) throw new Error(`the server closed the connection after: ${received.toString().slice(0, 200)}`);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    const end = length();
+    const taken = received.subarray(0, end).toString();
+    received = received.subarray(end);
+    return taken;
+  }
+
+  async function read(): Promise<RawAnswer> {
+    const mark = "\r\n\r\n";
+    const head = await take(() => (received.includes(mark) ? received.indexOf(mark) + mark.length : -1));
+    const [first, ...lines] = head.trim().split("\r\n");
+    const fields = lines.map((line) => line.split(/: ?(.*)/s));
+    const headers = new Map(fields.map(([name, value]) => [(name as string).toLowerCase(), value as string]));
+    const length = Number(headers.get("content-length") ?? 0);
+    return { status: Number(first?.split(" ")[1]), headers, body: await take(() => length) };
+  }
+
+  return {
+    write: (bytes) => socket.write(bytes),
+    read,
+    ask(method, path, body, headers = {}) {
+      const text = typeof body === "string" ? body : body === undefined ? "" : JSON.stringify(body);
+      const all = {
+        host: "localhost",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        "content-length": String(Buffer.byteLength(text)),
+        ...headers,
+      };
+      const head = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.write(`${method} ${path} HTTP/1.1\r\n${head.join("")}\r\n${text}`);
+      return read();
+    },
+    close: () => socket.destroy(),
+  };
+}
+
 /** Waits until a condition holds. */
 export async function eventually(condition: () => Promise<boolean> | boolean, withinMs = 5_000): Promise<void> {
   const deadline = performance.now() + withinMs;
