@@ -175,7 +175,7 @@ test("every shape is a valid configuration", () => {
   for (const shape of Object.values(shapes)) {
     const config = { ...shape, bosTokenId: null, eosTokenIds: [] };
     expect(decodeModelConfig(encodeModelConfig(config))).toEqual(config);
-    expect(modelCosts(config).multiplyAdds).toBeGreaterThan(0);
+    expect(modelCosts(config, "f32").multiplyAdds).toBeGreaterThan(0);
   }
 });
 

@@ -109,6 +109,41 @@ describe("serve", () => {
     await server.stop();
   });
 
+  test.each([
+    ["--head", "exact"],
+    ["--zeros", "multiply"],
+    ["--batch-tokens", "5"],
+  ])("%s %s computes the same answers in another way", async (...options) => {
+    const server = await startServer(options);
+    for (const { messages, greedy_ids, greedy_text } of goldens.chat) {
+      const answer = await server.chat({ messages, max_tokens: greedy_ids.length });
+      expect(answer.choices[0]?.message.content).toBe(greedy_text);
+    }
+    await server.stop();
+  });
+
+  test("--kv f16 and q8 take half and a quarter of the memory for keys and values", async () => {
+    const bytes: number[] = [];
+    for (const kind of ["f32", "f16", "q8"]) {
+      const server = await startServer(["--kv", kind]);
+      bytes.push(Number(/KV cache up to ([\d.]+) MB/.exec(server.log())?.[1]));
+      expect((await server.chat(FRANCE)).choices[0]?.message.content).toBe(PARIS);
+      await server.stop();
+    }
+    const [f32, f16, q8] = bytes as [number, number, number];
+    expect(f16 / f32).toBeWithin(0.5, 0.53);
+    expect(q8 / f32).toBeWithin(0.25, 0.3);
+  });
+
+  test.each(["--kv", "--head", "--zeros", "--log"])(
+    "%s with a word that it doesn't know is a usage error",
+    async (option) => {
+      const { code, stderr } = await runProgram(["serve", option, "maybe"]);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(new RegExp(`^wrinklefree: ${option} takes .*, not 'maybe'`));
+    },
+  );
+
   test("a model with a chat template that never ends refuses the messages that start it, and serves on", async () => {
     const directory = join(scratch, "sly-model");
     cpSync(tinyDirectory, directory, { recursive: true });

@@ -3,7 +3,7 @@
 import { packedLayout } from "../../convert/layout.ts";
 import type { ModelConfig } from "../../convert/model_config.ts";
 import { tensorBytes } from "../../convert/safetensors.ts";
-import { KV_VALUE_BYTES } from "../engine/engine.ts";
+import { type KvKind, kvTokenBytes } from "../engine/engine.ts";
 
 /** Weights in one byte of a ternary row. */
 const WEIGHTS_PER_BYTE = 4;
@@ -25,7 +25,7 @@ export interface Costs {
 }
 
 /** Counts them. */
-export function modelCosts(config: ModelConfig): Costs {
+export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
   const ternaryBytes = packedLayout(config, new Map())
     .filter(({ kind }) => kind === "ternary")
     .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
@@ -33,7 +33,7 @@ export function modelCosts(config: ModelConfig): Costs {
   return {
     ternaryBytes,
     headBytes: config.vocabSize * (sketchRowBytes + SKETCH_ROW_FLOATS_BYTES),
-    positionBytes: config.layers * config.kvHeads * config.headDim * 2 * KV_VALUE_BYTES,
+    positionBytes: kvTokenBytes(config, kvKind),
     multiplyAdds: ternaryBytes * WEIGHTS_PER_BYTE,
   };
 }

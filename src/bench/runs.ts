@@ -4,7 +4,14 @@
  */
 
 import type { ModelConfig } from "../../convert/model_config.ts";
-import { defaultSampling, Engine, type EngineEvent, type EngineOptions, type Model } from "../engine/engine.ts";
+import {
+  defaultSampling,
+  Engine,
+  type EngineEvent,
+  type EngineOptions,
+  type KvKind,
+  type Model,
+} from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
 import type { Costs } from "./costs.ts";
 
@@ -44,6 +51,7 @@ export interface Plan {
   context: number;
   /** Share of the FFN's gates that are not to be positive in random weights. */
   zeros: number;
+  kvKind: KvKind;
   /** How often it is measured. */
   repetitions: number;
 }
@@ -116,6 +124,7 @@ function engineOptions(config: ModelConfig, plan: Plan): EngineOptions {
     kvTokens: 0,
     batchTokens: isLatency ? 0 : BATCH_TOKENS,
     cpus: [],
+    kvKind: plan.kvKind,
   };
 }
 

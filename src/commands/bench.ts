@@ -8,10 +8,11 @@ import { BenchProgress } from "../bench/progress.ts";
 import { type Report, toCsv, toJson, toText } from "../bench/report.ts";
 import { contextOf, measure, type Plan } from "../bench/runs.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
+import { KV_KINDS, type KvKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
-import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
+import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
 
@@ -43,6 +44,7 @@ instructions can do. "of reads" and "of multiply-adds" are the shares of these t
   --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
   --zeros LIST       shares of the gates in the FFN of random weights that are not positive, from 0.5: what relu² makes
                      zeros of, whose weights a decode run need not read (default: 0.5); "zeros" is what was found
+  --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of a table
   --help             show this text
@@ -64,6 +66,7 @@ async function bench(args: string[]): Promise<number> {
       threads: { type: "string" },
       "ctx-at": { type: "string", default: "0" },
       zeros: { type: "string" },
+      kv: { type: "string", default: "f32" },
       repetitions: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
       csv: { type: "boolean", default: false },
@@ -81,6 +84,7 @@ async function bench(args: string[]): Promise<number> {
     threads: threadCounts,
     contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
     zeros: decimalNumbers(values.zeros ?? String(ZEROS_MIN), "zeros", ZEROS_MIN, 1),
+    kvKind: oneOf(values.kv, "kv", KV_KINDS),
     repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
   };
   if (positionals.length > 0 && values.zeros !== undefined) {
@@ -89,7 +93,7 @@ async function bench(args: string[]): Promise<number> {
   const subject = await findSubject(positionals[0], values.shape);
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
-  const report = await measureAll(subject, threadCounts, plans);
+  const report = await measureAll(subject, threadCounts, plans, wishes.kvKind);
   process.stdout.write(values.json ? toJson(report) : values.csv ? toCsv(report) : toText(report));
   return 0;
 }
@@ -113,18 +117,18 @@ interface Wishes {
   threads: number[];
   contexts: number[];
   zeros: number[];
+  kvKind: KvKind;
   repetitions: number;
 }
 
 /** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
 function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
-  const { prompt, decode, parallel, threads, contexts, repetitions } = wishes;
-  const zeros = wishes.zeros[0] as number;
+  const { prompt, decode, parallel, threads, contexts } = wishes;
+  const common = { zeros: wishes.zeros[0] as number, kvKind: wishes.kvKind, repetitions: wishes.repetitions };
   const latency = wishes.latency ?? Math.min(LATENCY_PROMPT, config.context - 1);
   const plans: Plan[] = [];
   for (const count of threads) {
-    if (prompt > 0)
-      plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, zeros, repetitions });
+    if (prompt > 0) plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, ...common });
     for (const context of decode > 0 ? contexts : []) {
       for (const sequences of parallel) {
         plans.push({
@@ -133,8 +137,7 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
           parallel: sequences,
           tokens: decode,
           context,
-          zeros,
-          repetitions,
+          ...common,
         });
       }
     }
@@ -145,8 +148,7 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
         parallel: 2,
         tokens: SHORT_PROMPT,
         context: latency,
-        zeros,
-        repetitions,
+        ...common,
       });
   }
   const decodes = plans.filter(({ kind }) => kind === "decode");
@@ -182,13 +184,13 @@ function checkContexts(plans: Plan[], { name, config }: Subject): void {
   }
 }
 
-async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[]): Promise<Report> {
+async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[], kvKind: KvKind): Promise<Report> {
   const progress = new BenchProgress(threadCounts.length + plans.length);
   try {
     const machine = measureMachine(threadCounts, (threads) =>
       progress.begin(`the machine, ${plural(threads, "thread")}`),
     );
-    const costs = modelCosts(subject.config);
+    const costs = modelCosts(subject.config, kvKind);
     const report: Report = { machine, subject, costs, runs: [] };
     for (const zeros of new Set(plans.map((plan) => plan.zeros))) {
       const model = subject.open(zeros);

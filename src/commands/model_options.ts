@@ -3,9 +3,10 @@
  */
 
 import { readFileSync } from "node:fs";
+import { HEAD_KINDS, KV_KINDS, ZEROS_KINDS } from "../engine/engine.ts";
 import { UsageError } from "../errors.ts";
 import type { ServiceOptions } from "../server/service.ts";
-import { wholeNumber } from "./options.ts";
+import { oneOf, wholeNumber } from "./options.ts";
 
 /** For parseOptions. */
 export const modelOptions = {
@@ -14,6 +15,9 @@ export const modelOptions = {
   ctx: { type: "string" },
   memory: { type: "string" },
   "batch-tokens": { type: "string" },
+  kv: { type: "string" },
+  head: { type: "string" },
+  zeros: { type: "string" },
 } as const;
 
 /** Their lines of a --help text. */
@@ -22,11 +26,17 @@ export const modelOptionsUsage = `  --threads N        threads that compute (def
   --ctx N            tokens that one request may hold, prompt and answer (default: the model's)
   --memory SIZE      bytes for keys and values, as in 2G or 512M; one context at least (default: what all requests
                      that are answered together can need)
-  --batch-tokens N   prompt tokens that one step computes at most (default: 64)`;
+  --batch-tokens N   prompt tokens that one step computes at most (default: 64)
+  --kv KIND          how keys and values are kept: f32; f16 and q8 take half and a quarter of the memory and change
+                     answers slightly (default: f32)
+  --head KIND        screened: a sketch finds the tokens that can matter; exact: all are computed, which takes less
+                     memory and more time for the same answers (default: screened)
+  --zeros KIND       skip: weights that only meet zeros are not read; multiply: all are, which takes less memory and
+                     more time for the same answers (default: skip)`;
 
 /** Reads them. @throws UsageError. */
 export function readModelOptions(
-  values: { threads?: string; cpus?: string; ctx?: string; memory?: string; "batch-tokens"?: string },
+  values: { [Name in keyof typeof modelOptions]?: string },
   parallel: number,
 ): ServiceOptions {
   return {
@@ -37,6 +47,9 @@ export function readModelOptions(
     batchTokens:
       values["batch-tokens"] === undefined ? 0 : wholeNumber(values["batch-tokens"], "batch-tokens", 1, 4096),
     memory: values.memory === undefined ? 0 : readSize(values.memory, "memory"),
+    kvKind: oneOf(values.kv ?? "f32", "kv", KV_KINDS),
+    head: oneOf(values.head ?? "screened", "head", HEAD_KINDS),
+    zeros: oneOf(values.zeros ?? "skip", "zeros", ZEROS_KINDS),
   };
 }
 

@@ -49,3 +49,14 @@ export function decimalNumber(text: string, option: string, low: number, high: n
   }
   return value;
 }
+
+/**
+ * Reads an option's value as one of several words.
+ *
+ * @throws UsageError naming the option and the words.
+ */
+export function oneOf<Word extends string>(text: string, option: string, words: readonly Word[]): Word {
+  const word = words.find((one) => one === text);
+  if (word === undefined) throw new UsageError(`--${option} takes ${words.join(", ")}, not '${text}'`);
+  return word;
+}

@@ -10,13 +10,13 @@ import { Failure, UsageError } from "../errors.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isSendable, readKeyFile } from "../server/auth.ts";
 import { isLoopback } from "../server/limits.ts";
-import { LOG_FORMATS, type LogFormat } from "../server/log.ts";
+import { LOG_FORMATS } from "../server/log.ts";
 import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
 import { untilStopped } from "../server/shutdown.ts";
 import { ServerState } from "../server/state.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
-import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
+import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
 
 /** Answers under way at once, those in the batch and those that wait, unless --queue says otherwise. */
 const ANSWERS_MAX = 1024;
@@ -79,7 +79,7 @@ async function serve(args: string[]): Promise<number> {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
     promptTokens: wholeNumber(values["queue-tokens"], "queue-tokens", 1, 2 ** 31),
   };
-  const log = readLogFormat(values.log);
+  const log = oneOf(values.log, "log", LOG_FORMATS);
   const corsOrigins = values["cors-origin"].map(readOrigin);
   const apiKeys = [...values["api-key"].map(readKey), ...values["api-key-file"].flatMap(readKeyFile)];
   if (!isLoopback(values.host) && apiKeys.length === 0 && !values.insecure) {
@@ -110,11 +110,6 @@ async function serve(args: string[]): Promise<number> {
 function readKey(key: string): string {
   if (!isSendable(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
   return key;
-}
-
-function readLogFormat(text: string): LogFormat {
-  if (!LOG_FORMATS.includes(text)) throw new UsageError(`--log takes ${LOG_FORMATS.join(", ")}, not '${text}'`);
-  return text as LogFormat;
 }
 
 function readOrigin(text: string): string {

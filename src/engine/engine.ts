@@ -14,6 +14,7 @@ import {
   EVENT_PROMPT,
   HEAD_EXACT,
   HEAD_SCREENED,
+  KV_KIND_F16,
   KV_KIND_F32,
   KV_KIND_Q8,
   layouts,
@@ -75,8 +76,29 @@ export function defaultSampling(maxTokens: number): Sampling {
   };
 }
 
-/** Bytes of one value of the KV cache: fp32, as csrc/kv_cache.h has it. */
-export const KV_VALUE_BYTES = 4;
+/** How keys and values are stored: exactly, or in half or a quarter of the memory with slightly other logits. */
+export const KV_KINDS = ["f32", "f16", "q8"] as const;
+export type KvKind = (typeof KV_KINDS)[number];
+
+/** What finds the next token: a sketch of the head and the rows that can matter, or the whole head. The same tokens. */
+export const HEAD_KINDS = ["screened", "exact"] as const;
+export type HeadKind = (typeof HEAD_KINDS)[number];
+
+/** Whether weights that only meet zeros of relu² are left out where that is sooner, or all are read. The same tokens. */
+export const ZEROS_KINDS = ["skip", "multiply"] as const;
+export type ZerosKind = (typeof ZEROS_KINDS)[number];
+
+const kvKindNumbers: Record<KvKind, number> = { f32: KV_KIND_F32, f16: KV_KIND_F16, q8: KV_KIND_Q8 };
+const kvElementBytes: Record<KvKind, number> = { f32: 4, f16: 2, q8: 1 };
+
+/** Value rows of the KV cache are padded to a multiple of this many elements; csrc/kernels/kernels.h. */
+const KV_VALUE_ALIGN = 16;
+
+/** Bytes of the KV cache for one token: keys, values and a scale for each of both in every head; see csrc/kv_cache.c. */
+export function kvTokenBytes(config: { layers: number; kvHeads: number; headDim: number }, kind: KvKind): number {
+  const values = Math.ceil(config.headDim / KV_VALUE_ALIGN) * KV_VALUE_ALIGN;
+  return config.layers * config.kvHeads * ((config.headDim + values) * kvElementBytes[kind] + 2 * 4);
+}
 
 export type FinishReason = "stop" | "length" | "cancelled";
 
@@ -172,12 +194,6 @@ export class Model {
   }
 }
 
-export type KvKind = "f32" | "q8";
-
-export type HeadKind = "screened" | "exact";
-
-export type ZerosKind = "skip" | "multiply";
-
 /** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
 export interface EngineOptions {
   threads: number;
@@ -185,11 +201,11 @@ export interface EngineOptions {
   context: number;
   kvTokens: number;
   batchTokens: number;
-  /** How keys and values are stored: exactly, or in a quarter of the memory with slightly other logits. Absent: "f32". */
+  /** Absent: "f32". */
   kvKind?: KvKind;
-  /** Whether a sketch of the head finds the tokens that can matter, or all are computed. Absent: "screened". */
+  /** Absent: "screened". */
   head?: HeadKind;
-  /** Whether weights that only meet zeros of relu² are left out where that is sooner, or all are read. Absent: "skip". */
+  /** Absent: "skip". */
   zeros?: ZerosKind;
   /** Cores to pin the threads to; empty: none. */
   cpus: number[];
@@ -272,7 +288,7 @@ export class Engine {
       context: options.context,
       kv_tokens: options.kvTokens,
       batch_tokens: options.batchTokens,
-      kv_kind: options.kvKind === "q8" ? KV_KIND_Q8 : KV_KIND_F32,
+      kv_kind: kvKindNumbers[options.kvKind ?? "f32"],
       head: options.head === "exact" ? HEAD_EXACT : HEAD_SCREENED,
       zeros: options.zeros === "multiply" ? ZEROS_MULTIPLY : ZEROS_SKIP,
     });

@@ -6,6 +6,7 @@ export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
 export const SOURCE_CODES = 3;
 export const KV_KIND_F32 = 0;
+export const KV_KIND_F16 = 2;
 export const KV_KIND_Q8 = 1;
 export const HEAD_SCREENED = 0;
 export const HEAD_EXACT = 1;

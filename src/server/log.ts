@@ -5,10 +5,8 @@
 import type { Counts } from "../text/generation.ts";
 
 /** How the log is written. */
-export type LogFormat = "text" | "json" | "off";
-
-/** All formats, for the command line. */
-export const LOG_FORMATS: readonly string[] = ["text", "json", "off"] satisfies LogFormat[];
+export const LOG_FORMATS = ["text", "json", "off"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** Longest path in the log. */
 const PATH_LENGTH_MAX = 128;

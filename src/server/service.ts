@@ -4,7 +4,7 @@
  */
 
 import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
-import { Engine, KV_VALUE_BYTES, Model } from "../engine/engine.ts";
+import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
@@ -25,6 +25,9 @@ export interface ServiceOptions {
   batchTokens: number;
   /** Bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need. */
   memory: number;
+  kvKind: KvKind;
+  head: HeadKind;
+  zeros: ZerosKind;
 }
 
 /** Tokens in one block of the KV pool, as csrc/kv_cache.h has it. */
@@ -55,6 +58,8 @@ export class Service {
   readonly engine: Engine;
   /** Blocks of the KV pool. */
   readonly kvBlocks: number;
+  /** Of the KV pool, for one token. */
+  readonly #kvTokenBytes: number;
   readonly #model: Model;
 
   private constructor(resolved: Awaited<ReturnType<typeof resolveModel>>, isDemo: boolean, options: ServiceOptions) {
@@ -68,6 +73,7 @@ export class Service {
     this.template = ChatTemplate.fromAssets(packed.assets, this.tokenizer, name);
     this.threads = options.threads || options.cpus.length || cpuCores();
     this.parallel = options.parallel;
+    this.#kvTokenBytes = kvTokenBytes(packed.config, options.kvKind);
     this.context = Math.min(options.context || packed.config.context, packed.config.context);
     const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
     this.#model = bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
@@ -78,6 +84,9 @@ export class Service {
       kvTokens,
       batchTokens: options.batchTokens,
       cpus: options.cpus,
+      kvKind: options.kvKind,
+      head: options.head,
+      zeros: options.zeros,
     });
     this.kvBlocks = this.engine.stats().blocks;
   }
@@ -118,11 +127,6 @@ export class Service {
   async close(): Promise<void> {
     await this.engine.close();
     this.#model.close();
-  }
-
-  get #kvTokenBytes(): number {
-    const { layers, kvHeads, headDim } = this.config;
-    return layers * kvHeads * headDim * 2 * KV_VALUE_BYTES;
   }
 
   /**
