@@ -140,7 +140,7 @@ describe("serve", () => {
     async (option) => {
       const { code, stderr } = await runProgram(["serve", option, "maybe"]);
       expect(code).toBe(2);
-      expect(stderr).toMatch(new RegExp(`^wrinklefree: ${option} takes .*, not 'maybe'`));
+      expect(stderr).toMatch(new RegExp(`^wrinklefree serve: ${option} takes .*, not 'maybe'`));
     },
   );
 
