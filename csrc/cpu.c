@@ -13,7 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -21,7 +23,7 @@
 #include "wrinklefree.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static const wf_kernels *supported[4];
+static const wf_kernels *supported[5];
 static uint32_t supported_count;
 static const wf_kernels *active;
 
@@ -35,13 +37,26 @@ static bool has_dot_products(void) {
 }
 #endif
 
+#if defined(WF_HAS_AVX_VNNI)
+/* Asked of the processor itself, since compilers that know the instructions may not know the name. The system's part is AVX2's. */
+static bool has_avx_vnni(void) {
+    uint32_t a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1U << 4) != 0;
+}
+#endif
+
 static void choose(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         supported[supported_count++] = &wf_kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#if defined(WF_HAS_AVX_VNNI)
+    if (has_avx2 && has_avx_vnni())
+        supported[supported_count++] = &wf_kernels_avx2_vnni;
+#endif
+    if (has_avx2)
         supported[supported_count++] = &wf_kernels_avx2;
 #elif defined(__aarch64__)
     if (has_dot_products())

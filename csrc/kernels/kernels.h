@@ -128,6 +128,9 @@ typedef struct wf_kernels {
 extern const wf_kernels wf_kernels_scalar;
 #if defined(__x86_64__)
 extern const wf_kernels wf_kernels_avx2;
+#if defined(WF_HAS_AVX_VNNI)
+extern const wf_kernels wf_kernels_avx2_vnni;
+#endif
 extern const wf_kernels wf_kernels_avx512;
 #elif defined(__aarch64__)
 extern const wf_kernels wf_kernels_neon;

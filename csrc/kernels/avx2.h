@@ -1,0 +1,601 @@
+/*
+ * avx2.h: kernels for x86-64 processors with AVX2, FMA and F16C (2013 and later), written once and compiled twice: for all of them
+ * (avx2.c), and for those with AVX-VNNI (avx2_vnni.c). The file that includes this defines WF_TIER, the table's name, and WF_TIER_NAME;
+ * the compiler's __AVXVNNI__ says which instructions there are.
+ *
+ * Ternary products. A load of 32 bytes brings 128 codes; a shift and a mask give 32 of them as unsigned bytes. vpdpbusd multiplies them
+ * by 32 signed activations and adds fours into 32-bit lanes. Without it vpmaddubsw multiplies and adds neighbours: |pair| ≤ 2 · 2 · 128 = 512
+ * in 16 bits. A block adds at most four of those to an accumulator, so it may take 15 blocks before it is widened (15 · 4 · 512 < 2^15).
+ *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream. (Four rows at a time
+ *     would load the activations once for the four, but as four streams they reached half the bandwidth.)
+ *   - Several tokens (prefill, batches) are bound by the products: two rows by four tokens keep eight accumulators in registers, and
+ *     unpacking two rows serves four tokens. Four tokens' activations stay in the first-level cache while the caller's rows, a
+ *     quarter of their size, stream from the second.
+ * Rows of the bf16 head are bound by memory too: widening is a zero-extension and a shift.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#define CACHE_LINE 64
+
+/* A tile asks for rows so many further on: as two streams side by side, rows are not foreseen well by the
+ * processor. The first tokens bring them into the cache for the others. */
+#define PREFETCH_ROWS 8
+
+/* Adds 8 lanes in halves: the last three steps of every row sum. */
+static inline float sum_of_eight(__m256 lanes) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
+/* Adds WF_LANES lanes in halves. */
+static inline float sum_of_lanes(const __m256 lanes[4]) {
+    return sum_of_eight(_mm256_add_ps(_mm256_add_ps(lanes[0], lanes[2]), _mm256_add_ps(lanes[1], lanes[3])));
+}
+
+static inline int32_t sum_of_integers(__m256i lanes) {
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
+/* scalar.c's exponential, eight at a time. */
+static inline __m256 exponential(__m256 x) {
+    x = _mm256_max_ps(_mm256_set1_ps(WF_EXP_LOW), x);
+    x = _mm256_min_ps(_mm256_set1_ps(WF_EXP_HIGH), x);
+    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(WF_EXP_LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-WF_EXP_LN2_HIGH), x);
+    r = _mm256_fmadd_ps(n, _mm256_set1_ps(-WF_EXP_LN2_LOW), r);
+    __m256 p = _mm256_set1_ps(WF_EXP_P0);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(WF_EXP_P1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(WF_EXP_P2));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(WF_EXP_P3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(WF_EXP_P4));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(WF_EXP_P5));
+    p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
+    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(power));
+}
+
+/* A mask whose first `count` (at most 8) lanes are on, for maskload and maskstore. */
+static inline __m256i lanes_below(uint32_t count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+    __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    uint32_t e = 0;
+    for (; e + WF_LANES <= count; e += WF_LANES)
+        for (uint32_t part = 0; part < 4; part++) {
+            const __m256 value = _mm256_loadu_ps(x + e + 8 * part);
+            lanes[part] = _mm256_fmadd_ps(value, value, lanes[part]);
+        }
+    for (uint32_t part = 0; e < count; e += 8, part++) {
+        const __m256 value = _mm256_maskload_ps(x + e, lanes_below(count - e));
+        lanes[part] = _mm256_fmadd_ps(value, value, lanes[part]);
+    }
+    const float mean = sum_of_lanes(lanes) / (float)count;
+    const float inverse = 1.0f / sqrtf(mean + epsilon);
+    const __m256 factor = _mm256_set1_ps(inverse);
+    for (e = 0; e + 8 <= count; e += 8)
+        _mm256_storeu_ps(out + e, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + e), factor), _mm256_loadu_ps(weight + e)));
+    for (; e < count; e++)
+        out[e] = x[e] * inverse * weight[e];
+}
+
+static inline float largest_of_eight(__m256 lanes) {
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+
+/* max(floor, |x[0]|, …, |x[count − 1]|) */
+static inline float largest_magnitude(const float *x, uint32_t count, float floor) {
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 most = _mm256_set1_ps(floor);
+    for (uint32_t e = 0; e < count; e += 8) {
+        const __m256 value = _mm256_maskload_ps(x + e, lanes_below(count - e < 8 ? count - e : 8));
+        most = _mm256_max_ps(_mm256_and_ps(value, magnitude), most);
+    }
+    return largest_of_eight(most);
+}
+
+static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *values, float *inverse_scale, int32_t *sum) {
+    const float largest = largest_magnitude(x, count, 1e-5f);
+    const float scale = 127.0f / largest;
+    const __m256 factor = _mm256_set1_ps(scale);
+    __m256i total = _mm256_setzero_si256();
+    uint32_t e = 0;
+    for (; e + 16 <= count; e += 16) {
+        /* vcvtps2dq rounds half to even; the saturating packs are the clamp. */
+        const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + e), factor));
+        const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + e + 8), factor));
+        const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+        const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_storeu_si128((__m128i *)(values + e), bytes);
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+    }
+    int32_t rest = 0;
+    for (; e < count; e++) {
+        values[e] = (int8_t)_mm_cvtss_si32(_mm_set_ss(x[e] * scale));
+        rest += values[e];
+    }
+    memset(values + count, 0, padded - count);
+    *inverse_scale = largest / 127.0f;
+    *sum = sum_of_integers(total) + rest;
+}
+
+/* Keeps an accumulator in its register at this point: left alone, gcc regroups the additions of a whole block, and the sums that this
+ * needs at once spill to the stack. */
+#define PIN(accumulator) __asm__("" : "+x"(accumulator))
+
+#if defined(__AVXVNNI__)
+
+/* Blocks of which a lane of sums can take the products. */
+#define BLOCKS_BEFORE_WIDENING ((size_t)SIZE_MAX)
+
+/* Adds the products of unsigned and signed bytes to a sum, in lanes of 32 bits. */
+static inline __m256i add_products(__m256i sum, __m256i codes, __m256i values) {
+    return _mm256_dpbusd_avx_epi32(sum, codes, values);
+}
+
+static inline __m256i widen(__m256i sums) { return sums; }
+
+static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) { return add_products(sum, a, b); }
+
+#else
+
+#define BLOCKS_BEFORE_WIDENING ((size_t)15)
+
+/* The same in lanes of 16 bits. */
+static inline __m256i add_products(__m256i sum, __m256i codes, __m256i values) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, values));
+}
+
+static inline __m256i widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
+
+/* In lanes of 32 bits, for products that are too large for more than one addition in 16. */
+static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) {
+    return _mm256_add_epi32(sum, widen(_mm256_maddubs_epi16(a, b)));
+}
+
+#endif
+
+/* One row by one token. Four sums, because one would wait for itself. */
+static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_t *values, int32_t sum, float factor) {
+    const __m256i mask = _mm256_set1_epi8(3);
+    __m256i wide = _mm256_setzero_si256();
+    const size_t blocks = row_bytes / WF_BLOCK_BYTES;
+    for (size_t block = 0; block < blocks;) {
+        const size_t end = blocks - block > BLOCKS_BEFORE_WIDENING ? block + BLOCKS_BEFORE_WIDENING : blocks;
+        __m256i narrow[4];
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            narrow[quarter] = _mm256_setzero_si256();
+        for (; block < end; block++) {
+            const __m256i *x = (const __m256i *)(values + block * WF_BLOCK_WEIGHTS);
+            const __m256i codes = _mm256_load_si256((const __m256i *)(row + block * WF_BLOCK_BYTES));
+            for (uint32_t quarter = 0; quarter < 4; quarter++)
+                narrow[quarter] =
+                    add_products(narrow[quarter], _mm256_and_si256(_mm256_srli_epi16(codes, (int)(2 * quarter)), mask),
+                                 _mm256_load_si256(x + quarter));
+        }
+        for (uint32_t quarter = 0; quarter < 4; quarter++)
+            wide = _mm256_add_epi32(wide, widen(narrow[quarter]));
+    }
+    return (float)(sum_of_integers(wide) - sum) * factor;
+}
+
+/* `row_count` rows by `count` tokens (both constants at each call; at most 2 by 4). */
+static inline __attribute__((always_inline)) void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
+                                                             const wf_activations *x, uint32_t token, uint32_t count, float *out,
+                                                             size_t out_stride) {
+    const __m256i mask = _mm256_set1_epi8(3);
+    const int8_t *values = x->values + token * x->stride;
+    __m256i wide[2][4];
+    for (uint32_t row = 0; row < row_count; row++)
+        for (uint32_t t = 0; t < count; t++)
+            wide[row][t] = _mm256_setzero_si256();
+
+    const size_t blocks = row_bytes / WF_BLOCK_BYTES;
+    for (size_t block = 0; block < blocks;) {
+        const size_t end = blocks - block > BLOCKS_BEFORE_WIDENING ? block + BLOCKS_BEFORE_WIDENING : blocks;
+        __m256i narrow[2][4];
+        for (uint32_t row = 0; row < row_count; row++)
+            for (uint32_t t = 0; t < count; t++)
+                narrow[row][t] = _mm256_setzero_si256();
+        for (; block < end; block++) {
+            __m256i codes[2];
+            for (uint32_t row = 0; row < row_count; row++) {
+                codes[row] = _mm256_load_si256((const __m256i *)(rows + row * row_bytes + block * WF_BLOCK_BYTES));
+                if (token == 0)
+                    _mm_prefetch((const char *)(rows + (row + PREFETCH_ROWS) * row_bytes + block * WF_BLOCK_BYTES), _MM_HINT_T0);
+            }
+            for (uint32_t quarter = 0; quarter < 4; quarter++) {
+                __m256i weights[2];
+                for (uint32_t row = 0; row < row_count; row++)
+                    weights[row] = _mm256_and_si256(_mm256_srli_epi16(codes[row], (int)(2 * quarter)), mask);
+                for (uint32_t t = 0; t < count; t++) {
+                    const __m256i value = _mm256_load_si256(
+                        (const __m256i *)(values + t * x->stride + block * WF_BLOCK_WEIGHTS + quarter * WF_BLOCK_BYTES));
+                    for (uint32_t row = 0; row < row_count; row++) {
+                        narrow[row][t] = add_products(narrow[row][t], weights[row], value);
+                        PIN(narrow[row][t]);
+                    }
+                }
+            }
+        }
+        for (uint32_t row = 0; row < row_count; row++)
+            for (uint32_t t = 0; t < count; t++)
+                wide[row][t] = _mm256_add_epi32(wide[row][t], widen(narrow[row][t]));
+    }
+    for (uint32_t t = 0; t < count; t++)
+        for (uint32_t row = 0; row < row_count; row++)
+            out[(token + t) * out_stride + row] =
+                (float)(sum_of_integers(wide[row][t]) - x->sums[token + t]) * x->factors[token + t];
+}
+
+static inline __attribute__((always_inline)) void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
+                                                             const wf_activations *x, uint32_t token, uint32_t count, float *out,
+                                                             size_t out_stride) {
+    uint32_t row = 0;
+    for (; row + 2 <= row_count; row += 2)
+        batch_tile(rows + row * row_bytes, row_bytes, 2, x, token, count, out + row, out_stride);
+    if (row < row_count)
+        batch_tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
+}
+
+static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
+                           size_t out_stride) {
+    uint32_t token = 0;
+    for (; token + 4 <= x->tokens; token += 4)
+        batch_rows(rows, row_bytes, row_count, x, token, 4, out, out_stride);
+    switch (x->tokens - token) {
+    case 3:
+        batch_rows(rows, row_bytes, row_count, x, token, 3, out, out_stride);
+        break;
+    case 2:
+        batch_rows(rows, row_bytes, row_count, x, token, 2, out, out_stride);
+        break;
+    case 1:
+        for (uint32_t row = 0; row < row_count; row++)
+            out[token * out_stride + row] =
+                decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Adds eight 16-bit sums to eight of 32 bits. */
+static inline void add_eight(int32_t *sums, __m128i addends) {
+    const __m256i old = _mm256_loadu_si256((const __m256i *)sums);
+    _mm256_storeu_si256((__m256i *)sums, _mm256_add_epi32(old, _mm256_cvtepi16_epi32(addends)));
+}
+
+static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
+                            uint32_t count, int32_t *sums) {
+    for (uint32_t first = 0; first < count; first += WF_COLUMNS_TOGETHER) {
+        /* Absent columns are the first one, times zero. */
+        const uint8_t *at[WF_COLUMNS_TOGETHER], *next[WF_COLUMNS_TOGETHER];
+        int8_t value[WF_COLUMNS_TOGETHER];
+        for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
+            const uint32_t this = first + i, later = this + WF_COLUMNS_TOGETHER;
+            at[i] = columns + indices[this < count ? this : first] * column_bytes;
+            next[i] = columns + indices[later < count ? later : first] * column_bytes;
+            value[i] = this < count ? values[this] : 0;
+        }
+        __m256i factors[WF_COLUMNS_TOGETHER / 2];
+        for (uint32_t pair = 0; pair < WF_COLUMNS_TOGETHER / 2; pair++)
+            factors[pair] = _mm256_set1_epi16((int16_t)((uint8_t)value[2 * pair] | value[2 * pair + 1] * 256));
+        for (size_t byte = 0; byte < column_bytes; byte += WF_BLOCK_BYTES) {
+            const __m256i mask = _mm256_set1_epi8(3);
+            __m256i low[4], high[4];
+            for (uint32_t quarter = 0; quarter < 4; quarter++)
+                low[quarter] = high[quarter] = _mm256_setzero_si256();
+            for (uint32_t pair = 0; pair < WF_COLUMNS_TOGETHER / 2; pair++) {
+                const __m256i one = _mm256_load_si256((const __m256i *)(at[2 * pair] + byte));
+                const __m256i other = _mm256_load_si256((const __m256i *)(at[2 * pair + 1] + byte));
+                if (byte % CACHE_LINE == 0) {
+                    _mm_prefetch((const char *)(next[2 * pair] + byte), _MM_HINT_T0);
+                    _mm_prefetch((const char *)(next[2 * pair + 1] + byte), _MM_HINT_T0);
+                }
+                /* Side by side, so that vpmaddubsw adds the two columns' products. */
+                const __m256i lows = _mm256_unpacklo_epi8(one, other), highs = _mm256_unpackhi_epi8(one, other);
+                for (uint32_t quarter = 0; quarter < 4; quarter++) {
+                    const __m256i a = _mm256_and_si256(_mm256_srli_epi16(lows, (int)(2 * quarter)), mask);
+                    const __m256i b = _mm256_and_si256(_mm256_srli_epi16(highs, (int)(2 * quarter)), mask);
+                    low[quarter] = _mm256_add_epi16(low[quarter], _mm256_maddubs_epi16(a, factors[pair]));
+                    high[quarter] = _mm256_add_epi16(high[quarter], _mm256_maddubs_epi16(b, factors[pair]));
+                }
+            }
+            for (uint32_t quarter = 0; quarter < 4; quarter++) {
+                int32_t *out = sums + 4 * byte + WF_BLOCK_BYTES * quarter;
+                add_eight(out, _mm256_castsi256_si128(low[quarter]));
+                add_eight(out + 8, _mm256_castsi256_si128(high[quarter]));
+                add_eight(out + 16, _mm256_extracti128_si256(low[quarter], 1));
+                add_eight(out + 24, _mm256_extracti128_si256(high[quarter], 1));
+            }
+        }
+    }
+}
+
+static inline __m256 load_bf16(const uint16_t *weights) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)weights)), 16));
+}
+
+/* One row by `count` tokens (a constant at each call; at most 2). */
+static inline __attribute__((always_inline)) void bf16_row(const uint16_t *row, uint32_t inputs, const float *x, size_t x_stride,
+                                                           uint32_t count, float *out, size_t out_stride) {
+    __m256 lanes[2][4];
+    for (uint32_t t = 0; t < count; t++)
+        for (uint32_t part = 0; part < 4; part++)
+            lanes[t][part] = _mm256_setzero_ps();
+    uint32_t e = 0;
+    for (; e + WF_LANES <= inputs; e += WF_LANES)
+        for (uint32_t part = 0; part < 4; part++) {
+            const __m256 weights = load_bf16(row + e + 8 * part);
+            for (uint32_t t = 0; t < count; t++)
+                lanes[t][part] = _mm256_fmadd_ps(weights, _mm256_loadu_ps(x + t * x_stride + e + 8 * part), lanes[t][part]);
+        }
+    for (uint32_t t = 0; t < count; t++) {
+        if (e < inputs) {
+            float tail[WF_LANES];
+            for (uint32_t part = 0; part < 4; part++)
+                _mm256_storeu_ps(tail + 8 * part, lanes[t][part]);
+            for (uint32_t rest = e; rest < inputs; rest++) {
+                const uint32_t bits = (uint32_t)row[rest] << 16;
+                float weight;
+                memcpy(&weight, &bits, sizeof weight);
+                tail[rest - e] = fmaf(weight, x[t * x_stride + rest], tail[rest - e]);
+            }
+            for (uint32_t part = 0; part < 4; part++)
+                lanes[t][part] = _mm256_loadu_ps(tail + 8 * part);
+        }
+        out[t * out_stride] = sum_of_lanes(lanes[t]);
+    }
+}
+
+static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
+                        float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++) {
+        const uint16_t *weights = rows + (size_t)row * count;
+        uint32_t token = 0;
+        for (; token + 2 <= tokens; token += 2)
+            bf16_row(weights, count, x + token * x_stride, x_stride, 2, out + token * out_stride + row, out_stride);
+        if (token < tokens)
+            bf16_row(weights, count, x + token * x_stride, x_stride, 1, out + token * out_stride + row, out_stride);
+    }
+}
+
+/* One side has to be unsigned: |value| times the weight with the value's sign. In 16 bits |pair| ≤ 2 · 127 · 127 < 2^15. */
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
+                        float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++)
+        for (uint32_t token = 0; token < x->tokens; token++) {
+            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
+            __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+            for (size_t e = 0; e < row_bytes; e += 64) {
+                const __m256i x0 = _mm256_loadu_si256((const __m256i *)(values + e));
+                const __m256i x1 = _mm256_loadu_si256((const __m256i *)(values + e + 32));
+                const __m256i w0 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e)), x0);
+                const __m256i w1 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e + 32)), x1);
+                low = add_wide_products(low, _mm256_abs_epi8(x0), w0);
+                high = add_wide_products(high, _mm256_abs_epi8(x1), w1);
+            }
+            out[token * out_stride + row] =
+                (float)sum_of_integers(_mm256_add_epi32(low, high)) * (row_scales[row] * x->factors[token]);
+        }
+}
+
+static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
+    const __m256 offsets = _mm256_set1_ps(offset), scales = _mm256_set1_ps(scale);
+    for (uint32_t e = 0; e < count; e += 8) {
+        const __m256i mask = lanes_below(count - e < 8 ? count - e : 8);
+        const __m256 value = _mm256_maskload_ps(x + e, mask);
+        _mm256_maskstore_ps(out + e, mask, exponential(_mm256_mul_ps(_mm256_sub_ps(value, offsets), scales)));
+    }
+}
+
+static void gate_relu_squared(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e += 8) {
+        const __m256i mask = lanes_below(count - e < 8 ? count - e : 8);
+        const __m256 positive = _mm256_max_ps(_mm256_maskload_ps(gate + e, mask), _mm256_setzero_ps());
+        const __m256 square = _mm256_mul_ps(positive, positive);
+        _mm256_maskstore_ps(gate + e, mask, _mm256_mul_ps(square, _mm256_maskload_ps(up + e, mask)));
+    }
+}
+
+static void gate_silu(float *gate, const float *up, uint32_t count) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    for (uint32_t e = 0; e < count; e += 8) {
+        const __m256i mask = lanes_below(count - e < 8 ? count - e : 8);
+        const __m256 value = _mm256_maskload_ps(gate + e, mask);
+        const __m256 divisor = _mm256_add_ps(one, exponential(_mm256_xor_ps(value, sign)));
+        _mm256_maskstore_ps(gate + e, mask, _mm256_mul_ps(_mm256_div_ps(value, divisor), _mm256_maskload_ps(up + e, mask)));
+    }
+}
+
+/* Eight keys or values as they are stored; `kind` is a constant at each call. */
+static inline __attribute__((always_inline)) __m256 load_elements(const void *elements, enum wf_kv_kind kind, size_t index) {
+    if (kind == WF_KV_F32)
+        return _mm256_loadu_ps((const float *)elements + index);
+    if (kind == WF_KV_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)elements + index)));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)elements + index))));
+}
+
+/* One KV block for `count` query heads (a constant at each call; at most 2): scores[head][position], 32 positions in four vectors. */
+static inline __attribute__((always_inline)) void block_scores(const wf_attention *input, const float *query, uint32_t count,
+                                                               enum wf_kv_kind kind, uint32_t start, __m256 scores[2][4]) {
+    const void *keys = wf_in_block(input, input->keys, start);
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t part = 0; part < 4; part++)
+            scores[head][part] = _mm256_setzero_ps();
+    for (uint32_t d = 0; d < input->head_dim; d++)
+        for (uint32_t part = 0; part < 4; part++) {
+            const __m256 key = load_elements(keys, kind, d * WF_KV_BLOCK + 8 * part);
+            for (uint32_t head = 0; head < count; head++)
+                scores[head][part] =
+                    _mm256_fmadd_ps(_mm256_broadcast_ss(query + (size_t)head * input->head_dim + d), key, scores[head][part]);
+        }
+    for (uint32_t part = 0; part < 4; part++) {
+        __m256 scale = _mm256_set1_ps(input->scale);
+        if (kind == WF_KV_Q8) {
+            const float *key_scales = wf_in_block(input, input->key_scales, start);
+            scale = _mm256_mul_ps(_mm256_loadu_ps(key_scales + 8 * part), scale);
+        }
+        for (uint32_t head = 0; head < count; head++)
+            scores[head][part] = _mm256_mul_ps(scores[head][part], scale);
+    }
+}
+
+/* One query head's running softmax over the blocks. */
+typedef struct running {
+    float largest, total, rescale;
+    float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, times the value's scale where there is one */
+} running;
+
+/* `value_scales` may be NULL. */
+static inline void update_softmax(running *state, const __m256 scores[4], const float *value_scales, uint32_t visible, int first) {
+    __m256 masked[4], maximum = _mm256_set1_ps(state->largest);
+    for (uint32_t part = 0; part < 4; part++) {
+        const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
+        const __m256 mask = _mm256_castsi256_ps(lanes_below(left < 8 ? left : 8));
+        masked[part] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), scores[part], mask);
+        maximum = _mm256_max_ps(masked[part], maximum);
+    }
+    const float largest = largest_of_eight(maximum);
+    const __m256 offset = _mm256_set1_ps(largest);
+    state->rescale = first ? 0.0f : _mm256_cvtss_f32(exponential(_mm256_set1_ps(state->largest - largest)));
+    for (uint32_t part = 0; part < 4; part++) {
+        const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
+        const __m256 mask = _mm256_castsi256_ps(lanes_below(left < 8 ? left : 8));
+        masked[part] = _mm256_and_ps(exponential(_mm256_sub_ps(scores[part], offset)), mask);
+        const __m256 scaled =
+            value_scales == NULL ? masked[part] : _mm256_mul_ps(masked[part], _mm256_loadu_ps(value_scales + 8 * part));
+        _mm256_storeu_ps(state->weights + 8 * part, scaled);
+    }
+    state->total = fmaf(state->total, state->rescale, sum_of_lanes(masked));
+    state->largest = largest;
+}
+
+/* Adds one block's weighted values to `count` heads' sums[head][value_stride]. */
+static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const void *values,
+                                                             enum wf_kv_kind kind, uint32_t value_stride, uint32_t visible,
+                                                             float sums[][WF_HEAD_DIM_MAX]) {
+    for (uint32_t d = 0; d < value_stride; d += 16) {
+        __m256 sum[2][2];
+        for (uint32_t head = 0; head < count; head++)
+            for (uint32_t part = 0; part < 2; part++)
+                sum[head][part] = _mm256_mul_ps(_mm256_load_ps(&sums[head][d + 8 * part]), _mm256_set1_ps(states[head].rescale));
+        for (uint32_t t = 0; t < visible; t++)
+            for (uint32_t part = 0; part < 2; part++) {
+                const __m256 value = load_elements(values, kind, (size_t)t * value_stride + d + 8 * part);
+                for (uint32_t head = 0; head < count; head++)
+                    sum[head][part] = _mm256_fmadd_ps(_mm256_broadcast_ss(&states[head].weights[t]), value, sum[head][part]);
+            }
+        for (uint32_t head = 0; head < count; head++)
+            for (uint32_t part = 0; part < 2; part++)
+                _mm256_store_ps(&sums[head][d + 8 * part], sum[head][part]);
+    }
+}
+
+/* `count` query heads from `first_head` on (a constant at each call, as `kind` is; at most 2), so that one load of keys and values serves
+ * both; and one block after the other for all tokens, so that it comes from the first-level cache for all but the first. */
+static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head,
+                                                               uint32_t count, float *out) {
+    _Alignas(32) float sums[WF_ATTENTION_ROWS][2][WF_HEAD_DIM_MAX];
+    running states[WF_ATTENTION_ROWS][2];
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++) {
+            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
+            memset(sums[row][head], 0, input->value_stride * sizeof(float));
+        }
+    const size_t offset = (size_t)first_head * input->head_dim;
+    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK) {
+        const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
+        for (uint32_t row = 0; row < input->rows; row++) {
+            if (start >= input->positions + row)
+                continue;
+            const uint32_t left = input->positions + row - start;
+            const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
+            __m256 scores[2][4];
+            block_scores(input, input->query + row * input->row_stride + offset, count, kind, start, scores);
+            for (uint32_t head = 0; head < count; head++)
+                update_softmax(&states[row][head], scores[head], value_scales, visible, start == 0);
+            add_values(states[row], count, wf_in_block(input, input->values, start), kind, input->value_stride, visible, sums[row]);
+        }
+    }
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < count; head++)
+            for (uint32_t d = 0; d < input->head_dim; d++)
+                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
+                    sums[row][head][d] / states[row][head].total;
+}
+
+static inline __attribute__((always_inline)) void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
+    uint32_t head = 0;
+    for (; head + 2 <= input->group; head += 2)
+        attend_heads(input, kind, head, 2, out);
+    if (head < input->group)
+        attend_heads(input, kind, head, 1, out);
+}
+
+static void attend(const wf_attention *input, float *out) {
+    if (input->kind == WF_KV_F32)
+        attend_kind(input, WF_KV_F32, out);
+    else if (input->kind == WF_KV_F16)
+        attend_kind(input, WF_KV_F16, out);
+    else
+        attend_kind(input, WF_KV_Q8, out);
+}
+
+/* One step of an accumulator in multiply_add_peak. */
+#define MULTIPLY_ADD(sum, weight, value)                                                                                           \
+    do {                                                                                                                           \
+        sum = add_products(sum, weight, value);                                                                                    \
+        PIN(sum);                                                                                                                  \
+    } while (0)
+
+static uint64_t multiply_add_peak(uint64_t rounds) {
+    /* The shape of batch_tile without its loads: two weights by four activations, eight independent chains of
+     * additions. */
+    __m256i weight0 = _mm256_set1_epi8(1), weight1 = _mm256_set1_epi8(2);
+    const __m256i value0 = _mm256_set1_epi8(3), value1 = _mm256_set1_epi8(-3);
+    const __m256i value2 = _mm256_set1_epi8(5), value3 = _mm256_set1_epi8(-5);
+    __m256i sum0 = weight0, sum1 = weight0, sum2 = weight0, sum3 = weight0;
+    __m256i sum4 = weight0, sum5 = weight0, sum6 = weight0, sum7 = weight0;
+    for (uint64_t round = 0; round < rounds; round++) {
+        PIN(weight0); /* as far as the compiler knows, others in every round */
+        PIN(weight1);
+        MULTIPLY_ADD(sum0, weight0, value0);
+        MULTIPLY_ADD(sum1, weight1, value0);
+        MULTIPLY_ADD(sum2, weight0, value1);
+        MULTIPLY_ADD(sum3, weight1, value1);
+        MULTIPLY_ADD(sum4, weight0, value2);
+        MULTIPLY_ADD(sum5, weight1, value2);
+        MULTIPLY_ADD(sum6, weight0, value3);
+        MULTIPLY_ADD(sum7, weight1, value3);
+    }
+    __asm__ volatile("" : : "x"(sum0), "x"(sum1), "x"(sum2), "x"(sum3), "x"(sum4), "x"(sum5), "x"(sum6), "x"(sum7));
+    return rounds * 8 * 32;
+}
+
+const wf_kernels WF_TIER = {
+    .name = WF_TIER_NAME,
+    .rms_norm = rms_norm,
+    .quantize = quantize,
+    .ternary_matmul = ternary_matmul,
+    .ternary_columns = ternary_columns,
+    .bf16_matmul = bf16_matmul,
+    .byte_matmul = byte_matmul,
+    .exponentials = exponentials,
+    .gate_relu_squared = gate_relu_squared,
+    .gate_silu = gate_silu,
+    .attend = attend,
+    .multiply_add_peak = multiply_add_peak,
+};
