@@ -257,7 +257,8 @@ static struct run start(const wf_model *model, const wf_engine_options *options)
 
 static uint32_t submit_to(wf_engine *engine, const struct request *request, char *error, uint32_t error_size) {
     return wf_engine_submit(engine, request->prompt, request->prompt_count, &request->sampling, request->stop_ids,
-                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count, error, error_size);
+                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count, NULL, 0, error,
+                            error_size);
 }
 
 static void submit(struct run *run, const struct request *request) {
@@ -1073,17 +1074,18 @@ static void test_refusals(void) {
     uint32_t *short_list = need(calloc(4, sizeof *short_list));
     float *short_values = need(calloc(4, sizeof *short_values));
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, short_list, UINT32_MAX, NULL, NULL, 0, NULL,
-                           0) == 0,
+                           0, NULL, 0) == 0,
           "a huge count of stop ids");
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, short_list, short_values,
-                           vocabulary + 1, NULL, 0) == 0,
+                           vocabulary + 1, NULL, 0, NULL, 0) == 0,
           "more biases than tokens");
     free(short_list);
     free(short_values);
     /* None of them has left a trace. */
     submit(&run, &good);
     settle(&run, 512, 4096);
-    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0) != 0,
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0) !=
+              0,
           "no stop ids and biases at all");
     stop(&run);
     wf_engine_destroy(NULL);
@@ -1198,7 +1200,7 @@ static void test_ends(void) {
     for (uint32_t i = 0; i < vocabulary; i++)
         all[i] = i;
     const uint32_t id = wf_engine_submit(run.engine, before.prompt, before.prompt_count, &before.sampling, all, vocabulary, all,
-                                         zeros, vocabulary, NULL, 0);
+                                         zeros, vocabulary, NULL, 0, NULL, 0);
     CHECK(id != 0, "as many stop ids as tokens");
     wf_event events[16] = {{0}};
     uint32_t count = 0;

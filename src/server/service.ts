@@ -79,6 +79,7 @@ export class Service {
       batchTokens: options.batchTokens,
       cpus: options.cpus,
     });
+    this.engine.setVocabulary(this.#readableTokens());
     this.kvBlocks = this.engine.stats().blocks;
   }
 
@@ -118,6 +119,15 @@ export class Service {
   async close(): Promise<void> {
     await this.engine.close();
     this.#model.close();
+  }
+
+  /** The bytes of each id that an answer with a form may be written with: control tokens and those that end answers have none. */
+  #readableTokens(): Uint8Array[] {
+    const { vocabSize, eosTokenIds } = this.config;
+    const ends = new Set(eosTokenIds);
+    return Array.from({ length: vocabSize }, (_, id) =>
+      ends.has(id) || this.tokenizer.isSpecial(id) ? new Uint8Array(0) : this.tokenizer.bytes(id),
+    );
   }
 
   get #kvTokenBytes(): number {
