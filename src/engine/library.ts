@@ -8,7 +8,17 @@ import { accessSync, constants } from "node:fs";
 import { tmpdir } from "node:os";
 import libraryPath from "../../build/native/libwrinklefree.so" with { type: "file" };
 import { Failure } from "../errors.ts";
-import { ABI_VERSION, type layouts, MACHINE_MULTIPLY_ADDS, MACHINE_READ_BANDWIDTH, SOURCE_BF16, SOURCE_CODES, SOURCE_F16, SOURCE_F32, symbols } from "./symbols.ts";
+import {
+  ABI_VERSION,
+  type layouts,
+  MACHINE_MULTIPLY_ADDS,
+  MACHINE_READ_BANDWIDTH,
+  SOURCE_BF16,
+  SOURCE_CODES,
+  SOURCE_F16,
+  SOURCE_F32,
+  symbols,
+} from "./symbols.ts";
 
 export type { Pointer } from "bun:ffi";
 
