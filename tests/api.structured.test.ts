@@ -115,7 +115,7 @@ describe("answers are valid by their schema", () => {
     ["no properties", closed({})],
     [
       "names that need escapes",
-      closed({ 'a"b': { const: 1 }, "\n": { const: 2 }, é: { const: 3 }, __proto__: { const: 4 } }),
+      closed({ 'a"b': { const: 1 }, "\n": { const: 2 }, é: { const: 3 }, constructor: { const: 4 } }),
     ],
     ["other properties", { type: "object", maxProperties: 3, additionalProperties: { type: "boolean" } }],
     ["some property", { type: "object", minProperties: 1, maxProperties: 2, additionalProperties: { const: 1 } }],
@@ -125,7 +125,7 @@ describe("answers are valid by their schema", () => {
     ],
     ["patterns", { type: "string", pattern: "^[A-Z]{2}-\\d{3,5}(?:/[^\\W\\d_])?$" }],
     ["patterns with quotes and line ends", { type: "string", pattern: '^("|\\\\|\\n|\\u{1F680}|[\\x00-\\x1f]){4}$' }],
-    ["patterns with alternatives", { type: "string", pattern: "^(a+b?|(?:cd){2}|e.?)$|^f{2,3}$", maxLength: 400_000 }],
+    ["patterns with alternatives", { type: "string", pattern: "^(a+b?|(?:cd){2}|e.?)$|^f{2,3}$", minLength: 1 }],
     ["a date", { type: "string", format: "date" }],
     ["a time", { type: "string", format: "time" }],
     ["a date and time", { type: "string", format: "date-time" }],
@@ -194,7 +194,7 @@ describe("answers are valid by their schema", () => {
       seen.add(choice?.message.content as string);
     }
     // The grammar does not say more than the schema, as far as can be seen.
-    if ("pattern" in schema || schema.type === "integer") expect(seen.size).toBeGreaterThan(1);
+    if ("pattern" in schema || "format" in schema) expect(seen.size).toBeGreaterThan(1);
   });
 
   const name = fc.constantFrom("a", "b", "long name", "é", 'q"', "city");
@@ -634,7 +634,6 @@ describe("calls that have to be made", () => {
       get_weather: weather.function.parameters as Schema,
       rate: rate.function.parameters as Schema,
     };
-    let several = 0;
     for (let seed = 0; seed < 24; seed++) {
       const isParallel = seed % 2 === 0;
       const answer = await client.chat.completions.create({
@@ -654,13 +653,33 @@ describe("calls that have to be made", () => {
       expect(choice?.message.content).toBeNull();
       expect(calls.length).toBeGreaterThan(0);
       if (!isParallel) expect(calls.length).toBe(1);
-      several += Number(calls.length > 1);
       for (const call of calls) {
         if (call.type !== "function") throw new Error("no function");
         expectValid(schemas[call.function.name] as Schema, call.function.arguments);
       }
     }
-    expect(several).toBeGreaterThan(0);
+  });
+
+  test("several calls, where the model does not end after the first", async () => {
+    const request = {
+      model: "tiny",
+      messages: hello,
+      tools: [rate],
+      tool_choice: "required" as const,
+      // Before so many tokens nothing may end the answer, but what can't go on.
+      min_tokens: 100,
+      max_tokens: 400,
+    };
+    const answer = await client.chat.completions.create(request);
+    const calls = answer.choices[0]?.message.tool_calls ?? [];
+    expect(calls.length).toBeGreaterThan(2);
+    expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
+    const single = await client.chat.completions.create({ ...request, parallel_tool_calls: false });
+    expect(single.choices[0]).toMatchObject({ finish_reason: "tool_calls", message: { content: null } });
+    expect(single.choices[0]?.message.tool_calls?.length).toBe(1);
+    const final = await client.chat.completions.stream(request).finalChatCompletion();
+    const functionsOf = (made: readonly object[]) => made.map((call) => (call as { function: object }).function);
+    expect(functionsOf(final.choices[0]?.message.tool_calls ?? [])).toMatchObject(functionsOf(calls));
   });
 
   test("a named function, streamed and not", async () => {
