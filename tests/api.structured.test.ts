@@ -532,9 +532,9 @@ describe("schemas from strangers", () => {
     return schema;
   };
   const doubling = Object.fromEntries(
-    Array.from({ length: 30 }, (_, i) => [
+    Array.from({ length: 16 }, (_, i) => [
       `s${i}`,
-      i === 29
+      i === 15
         ? { type: "null" }
         : {
             anyOf: ["x", "y"].map((last) => ({
@@ -576,6 +576,18 @@ describe("schemas from strangers", () => {
       },
     ],
     ["allOf in a circle", { $ref: "#/$defs/a", $defs: { a: { allOf: [{ $ref: "#/$defs/a" }] } } }],
+    [
+      "allOf that doubles",
+      {
+        $ref: "#/$defs/s0",
+        $defs: Object.fromEntries(
+          Array.from({ length: 60 }, (_, i) => [
+            `s${i}`,
+            i === 59 ? { type: "null" } : { allOf: [{ $ref: `#/$defs/s${i + 1}` }, { $ref: `#/$defs/s${i + 1}` }] },
+          ]),
+        ),
+      },
+    ],
     ["huge counts", { type: "array", items: { type: "string", minLength: 999_999 }, minItems: 999_999 }],
     ["strange names", { type: "object", properties: { ["x".repeat(5000)]: {}, "\ud800": {}, constructor: {} } }],
     ["a reference to a prototype", { $ref: "#/constructor" }],

@@ -32,7 +32,7 @@ const EMPTY = 1;
 const CALL = 2;
 
 /** Larger grammars take more than some tenths of a second to make. */
-const EDGES_MAX = 300_000;
+const EDGES_MAX = 200_000;
 
 interface Edge {
   kind: number;
@@ -46,8 +46,6 @@ interface Edge {
   least: number;
   most: number;
 }
-
-const NOTHING = { low: 0, high: 0, rule: 0, least: 0, most: 0 };
 
 /** One grammar in the making. */
 export class GrammarBuilder {
@@ -64,12 +62,12 @@ export class GrammarBuilder {
 
   /** Reads one byte of a range. */
   bytes(from: Node, low: number, high: number, to: Node): void {
-    this.#add({ ...NOTHING, kind: BYTES, from, to, low, high });
+    this.#add({ kind: BYTES, from, to, low, high, rule: 0, least: 0, most: 0 });
   }
 
   /** Reads nothing. */
   empty(from: Node, to: Node): void {
-    this.#add({ ...NOTHING, kind: EMPTY, from, to });
+    this.#add({ kind: EMPTY, from, to, low: 0, high: 0, rule: 0, least: 0, most: 0 });
   }
 
   /** A rule to be defined later. */
@@ -96,7 +94,7 @@ export class GrammarBuilder {
       if (most === 0) this.empty(from, to);
       else {
         const bounded = most === Number.POSITIVE_INFINITY ? NO_END : most;
-        this.#add({ ...NOTHING, kind: CALL, from, to, rule, least, most: bounded });
+        this.#add({ kind: CALL, from, to, low: 0, high: 0, rule, least, most: bounded });
       }
       return to;
     };
@@ -134,28 +132,33 @@ export class GrammarBuilder {
 
   /** Exactly this text. */
   text(text: string): Part {
-    return this.texts([text]);
+    const bytes = Buffer.from(text);
+    return (from) => {
+      let at = from;
+      for (const byte of bytes) {
+        const next = this.node();
+        this.bytes(at, byte, byte, next);
+        at = next;
+      }
+      return at;
+    };
   }
 
   /** One of these texts. What they begin with alike is read once. */
   texts(texts: readonly string[]): Part {
-    const encoder = new TextEncoder();
-    const distinct = [...new Set(texts)].map((text) => encoder.encode(text));
+    const distinct = [...new Set(texts)].map((text) => Buffer.from(text));
     return (from) => {
       const to = this.node();
-      const children: Map<number, Node>[] = [new Map()];
-      const nodes: Node[] = [from];
-      const ids = new Map<Node, number>([[from, 0]]);
+      /** Where a byte leads from a node, by both. */
+      const known = new Map<number, Node>();
       for (const bytes of distinct) {
         let at = from;
         for (const byte of bytes) {
-          const known = children[ids.get(at) as number] as Map<number, Node>;
-          let next = known.get(byte);
+          const key = at * 256 + byte;
+          let next = known.get(key);
           if (next === undefined) {
             next = this.node();
-            known.set(byte, next);
-            ids.set(next, nodes.push(next) - 1);
-            children.push(new Map());
+            known.set(key, next);
             this.bytes(at, byte, byte, next);
           }
           at = next;
@@ -182,12 +185,8 @@ export class GrammarBuilder {
       if (edge.kind !== CALL || canEnd(edge.rule)) kept.push(edge);
       else if (edge.least === 0) kept.push({ ...edge, kind: EMPTY });
     }
-    const leaving = new Map<Node, Edge[]>();
-    for (const edge of kept) {
-      const others = leaving.get(edge.from);
-      if (others === undefined) leaving.set(edge.from, [edge]);
-      else others.push(edge);
-    }
+    const leaving: Edge[][] = Array.from({ length: this.#nodes }, () => []);
+    for (const edge of kept) leaving[edge.from]?.push(edge);
     this.#checkBeginnings(leaving);
     return this.#write(leaving);
   }
@@ -199,13 +198,8 @@ export class GrammarBuilder {
 
   /** The nodes from which a rule's end can be reached over edges that `counts` holds for and rules that can be got through themselves. */
   #reachBackwards(counts: (edge: Edge) => boolean): Set<Node> {
-    const arriving = new Map<Node, Edge[]>();
-    for (const edge of this.#edges) {
-      if (!counts(edge)) continue;
-      const others = arriving.get(edge.to);
-      if (others === undefined) arriving.set(edge.to, [edge]);
-      else others.push(edge);
-    }
+    const arriving: Edge[][] = Array.from({ length: this.#nodes }, () => []);
+    for (const edge of this.#edges) if (counts(edge)) arriving[edge.to]?.push(edge);
     const rulesOf = new Map(this.#rules.map((node, rule) => [node, rule]));
     const waiting = new Map<Rule, Edge[]>();
     const reached = new Set<Node>(this.#final);
@@ -216,7 +210,7 @@ export class GrammarBuilder {
       pending.push(node);
     };
     for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-      for (const edge of arriving.get(node) ?? []) {
+      for (const edge of arriving[node] as Edge[]) {
         if (edge.kind !== CALL || edge.least === 0 || reached.has(this.#rules[edge.rule] as Node)) reach(edge.from);
         else if (!waiting.get(edge.rule)?.push(edge)) waiting.set(edge.rule, [edge]);
       }
@@ -229,13 +223,13 @@ export class GrammarBuilder {
   }
 
   /** @throws EndlessGrammar when a rule calls itself before it has read anything. */
-  #checkBeginnings(leaving: ReadonlyMap<Node, readonly Edge[]>): void {
+  #checkBeginnings(leaving: readonly (readonly Edge[])[]): void {
     const passable = this.#reachBackwards((edge) => edge.kind !== BYTES);
     const callsAtOnce = (rule: Rule): Rule[] => {
       const seen = new Set<Node>([this.#rules[rule] as Node]);
       const called = new Set<Rule>();
       for (const node of seen) {
-        for (const edge of leaving.get(node) ?? []) {
+        for (const edge of leaving[node] as readonly Edge[]) {
           if (edge.kind === BYTES) continue;
           if (edge.kind === CALL) called.add(edge.rule);
           const isPassed = edge.kind === EMPTY || edge.least === 0 || passable.has(this.#rules[edge.rule] as Node);
@@ -266,7 +260,7 @@ export class GrammarBuilder {
     }
   }
 
-  #write(leaving: ReadonlyMap<Node, readonly Edge[]>): Uint8Array {
+  #write(leaving: readonly (readonly Edge[])[]): Uint8Array {
     // Rules and nodes that the answer can come to, in the order in which it does.
     const rules = new Map<Rule, number>([[0, 0]]);
     const nodes = new Map<Node, number>();
@@ -280,7 +274,7 @@ export class GrammarBuilder {
     for (const rule of rules.keys()) {
       visit(this.#rules[rule] as Node);
       for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-        for (const edge of leaving.get(node) ?? []) {
+        for (const edge of leaving[node] as readonly Edge[]) {
           edgeCount++;
           visit(edge.to);
           if (edge.kind === CALL && !rules.has(edge.rule)) rules.set(edge.rule, rules.size);
@@ -303,7 +297,7 @@ export class GrammarBuilder {
     const edgeWords: number[] = [];
     for (const node of nodes.keys()) {
       nodeWords.push(edgeWords.length / 2 + (this.#final.has(node) ? FINAL : 0));
-      for (const edge of leaving.get(node) ?? []) {
+      for (const edge of leaving[node] as readonly Edge[]) {
         const argument = edge.kind === BYTES ? edge.low + edge.high * 256 : edge.kind === CALL ? callOf(edge) : 0;
         edgeWords.push(edge.kind + argument * 256, nodes.get(edge.to) as number);
       }

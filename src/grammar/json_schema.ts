@@ -23,6 +23,9 @@ const DEPTH_MAX = 64;
 /** Characters of all the schemas within a schema together, each as JSON: references can make much of little. */
 const COMPARED_MAX = 16_000_000;
 
+/** Most schemas with an allOf that are put together: references can make much of little here too. */
+const MERGES_MAX = 1000;
+
 /** Most alternatives of a oneOf, which are compared with each other. */
 const ALTERNATIVES_MAX = 256;
 
@@ -84,6 +87,7 @@ export class SchemaCompiler {
   #depth = 0;
   #values = 0;
   #compared = 0;
+  #merges = 0;
 
   /**
    * The values that are valid by a schema.
@@ -399,26 +403,29 @@ export class SchemaCompiler {
 
   /** A schema without its allOf: everything in one. Only what can be put together without a doubt. */
   #merged(schema: Schema, path: string, depth: number): Schema {
-    if (depth > DEPTH_MAX) throw unsupportedSchema(path, `'allOf' lies in itself more than ${DEPTH_MAX} deep`);
+    if (depth > DEPTH_MAX || ++this.#merges > MERGES_MAX)
+      throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
     const { allOf, ...own } = schema;
     const members = nonEmptyArray(allOf, "allOf", path).map((member, i) =>
       this.#plain(member, `${path}/allOf/${i}`, depth),
     );
     const sum: Record<string, unknown> = {};
+    const properties = new Map<string, unknown>();
+    const required = new Set<string>();
     for (const [i, member] of [own, ...members].entries()) {
       const place = i === 0 ? path : `${path}/allOf/${i - 1}`;
       for (const [keyword, value] of Object.entries(member)) {
         if (ANNOTATIONS.has(keyword)) continue;
-        const before = sum[keyword];
-        if (before === undefined) sum[keyword] = value;
-        else if (keyword === "required") sum.required = [...new Set([...names(before, place), ...names(value, place)])];
-        else if (keyword === "properties" && isObject(before) && isObject(value))
-          sum.properties = together(before, value, place);
-        else if (JSON.stringify(before) !== JSON.stringify(value)) {
+        if (keyword === "properties" && isObject(value)) addProperties(properties, value, place);
+        else if (keyword === "required") for (const name of names(value, place)) required.add(name);
+        else if (sum[keyword] === undefined) sum[keyword] = value;
+        else if (JSON.stringify(sum[keyword]) !== JSON.stringify(value)) {
           throw unsupportedSchema(place, `'allOf' is not supported where '${printable(keyword)}' is said twice`);
         }
       }
     }
+    if (properties.size > 0) sum.properties = Object.fromEntries(properties);
+    if (required.size > 0) sum.required = [...required];
     const isClosed = sum.additionalProperties !== undefined && sum.additionalProperties !== true;
     if (isClosed && members.filter((member) => "properties" in member).length + ("properties" in own ? 1 : 0) > 1) {
       throw unsupportedSchema(path, "'additionalProperties' within 'allOf' is not supported");
@@ -430,7 +437,7 @@ export class SchemaCompiler {
   #plain(schema: unknown, path: string, depth: number): Schema {
     if (schema === true) return {};
     if (!isObject(schema)) throw unsupportedSchema(path, "'allOf' is only supported with objects");
-    if (depth > DEPTH_MAX) throw unsupportedSchema(path, `'allOf' lies in itself more than ${DEPTH_MAX} deep`);
+    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
     if (schema.$ref !== undefined) {
       const beside = Object.keys(schema).find((name) => name !== "$ref" && !ANNOTATIONS.has(name));
       if (beside !== undefined) throw unsupportedSchema(path, `'${printable(beside)}' beside '$ref' is not supported`);
@@ -559,18 +566,18 @@ function withType(option: unknown, type: unknown): unknown {
   return { allOf: [{ type }, option] };
 }
 
-function together(a: Schema, b: Schema, path: string): Schema {
-  const sum: Record<string, unknown> = { ...a };
-  for (const [name, value] of Object.entries(b)) {
-    if (Object.hasOwn(a, name) && JSON.stringify(a[name]) !== JSON.stringify(value)) {
+/** Adds the properties of another schema to those of an allOf. */
+function addProperties(properties: Map<string, unknown>, more: Schema, path: string): void {
+  for (const [name, value] of Object.entries(more)) {
+    const before = properties.get(name) ?? value;
+    if (before !== value && JSON.stringify(before) !== JSON.stringify(value)) {
       throw unsupportedSchema(
         path,
         `'allOf' is not supported where the property '${printable(name)}' is described twice`,
       );
     }
-    sum[name] = value;
+    properties.set(name, value);
   }
-  return sum;
 }
 
 function nonEmptyArray(value: unknown, keyword: string, path: string): unknown[] {
