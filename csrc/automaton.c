@@ -1,16 +1,17 @@
 /*
  * automaton.c: a grammar made deterministic as far as answers get in it.
  *
- * Grammars call rules from within rules, so where an answer is in its grammar is a node and the calls that are not finished: a thread,
- * with its frames as a list that other threads share. Since grammars leave choices open, an answer is at several such places at
- * once. A state is the set of them. Equal frames and equal states are made once and have numbers; where a byte leads from a state
+ * Grammars call rules from within rules, so where an answer is in its grammar is a node and the calls that are not finished: a place,
+ * with its frames as a list that other places share. Since grammars leave choices open, an answer is at several places at once. A
+ * state is the set of them. Equal frames and equal states are made once and have numbers; where a byte leads from a state
  * is found out when it is asked for the first time and then remembered. So is the set of tokens that may follow in a state: a walk
  * through the trie of the vocabulary, which costs a millisecond for a hundred thousand tokens when nearly all are allowed, and
  * nothing the second time.
  *
  * Everything is bounded. States, frames and transitions may take so much memory; when that is used up all is forgotten but the state of
- * the answer at hand, and every other answer finds its state again by reading its tokens from the first one on. Deeper nesting than DEPTH_MAX and more places at once than
- * VISITED_MAX are not followed, as if the grammar didn't allow them: an answer may come to nothing then, but it never leaves its grammar.
+ * the answer at hand, and every other answer finds its state again by reading its tokens from the first one on. Deeper nesting than
+ * DEPTH_MAX and more places at once than VISITED_MAX are not followed, as if the grammar didn't allow them: an answer may come to nothing
+ * then, but it never leaves its grammar.
  */
 #include "automaton.h"
 

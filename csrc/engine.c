@@ -25,8 +25,8 @@
 /* The ring holds at least so many events, and those of several steps. */
 #define EVENTS_MIN 16384U
 #define STEPS_OF_EVENTS 4U
-/* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and the
- * most of it that one grammar gets. */
+/* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and
+ * the most of it that one of them gets. */
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
@@ -293,7 +293,8 @@ static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uin
     }
     size_t memory = GRAMMAR_BYTES / (WF_GRAMMARS_KEPT + engine->max_sequences);
     memory = memory < GRAMMAR_BYTES_MIN ? GRAMMAR_BYTES_MIN : memory > GRAMMAR_BYTES_MAX ? GRAMMAR_BYTES_MAX : memory;
-    automaton = wf_automaton_create(vocabulary, grammar, size, memory, error, error_size);
+    /* Half of it for states, half for sets of tokens. */
+    automaton = wf_automaton_create(vocabulary, grammar, size, memory / 2, error, error_size);
     if (automaton == NULL)
         return NULL;
     /* Another thread may have made an equal one meanwhile: both work, one after the other leaves the cache. */
