@@ -25,6 +25,11 @@
 /* The ring holds at least so many events, and those of several steps. */
 #define EVENTS_MIN 16384U
 #define STEPS_OF_EVENTS 4U
+/* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and
+ * the most of it that one of them gets. */
+#define GRAMMAR_BYTES ((size_t)256 << 20)
+#define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
+#define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
 
 /* ---- Events; the lock is held ---- */
 
@@ -152,7 +157,9 @@ static bool allocate(wf_engine *engine) {
         engine->scratch[i].weights = calloc(vocabulary, sizeof(float));
         engine->scratch[i].original = calloc(vocabulary, sizeof(float));
         engine->scratch[i].candidates = calloc(vocabulary, sizeof(wf_candidate));
-        if (!engine->scratch[i].weights || !engine->scratch[i].original || !engine->scratch[i].candidates)
+        engine->scratch[i].allowed = calloc(wf_mask_words(vocabulary), sizeof(uint64_t));
+        if (!engine->scratch[i].weights || !engine->scratch[i].original || !engine->scratch[i].candidates ||
+            !engine->scratch[i].allowed)
             return false;
     }
     return true;
@@ -239,6 +246,8 @@ void wf_engine_destroy(wf_engine *engine) {
         wf_sequence_destroy(engine->waiting);
         engine->waiting = next;
     }
+    wf_grammar_cache_clear(&engine->grammars);
+    wf_vocabulary_destroy(engine->vocabulary);
     wf_forward_destroy(engine->forward);
     wf_kv_destroy(&engine->cache);
     wf_pool_destroy(engine->pool);
@@ -246,6 +255,7 @@ void wf_engine_destroy(wf_engine *engine) {
         free(engine->scratch[i].weights);
         free(engine->scratch[i].original);
         free(engine->scratch[i].candidates);
+        free(engine->scratch[i].allowed);
     }
     if (engine->bell >= 0)
         close(engine->bell);
@@ -262,17 +272,63 @@ void wf_engine_destroy(wf_engine *engine) {
 
 /* ---- Requests ---- */
 
+int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
+                                 uint32_t error_size) {
+    wf_vocabulary *vocabulary = wf_vocabulary_create(engine->model->config.vocabulary, bytes, offsets, count, error, error_size);
+    if (vocabulary == NULL)
+        return -1;
+    pthread_mutex_lock(&engine->lock);
+    const bool is_first = engine->vocabulary == NULL;
+    if (is_first)
+        engine->vocabulary = vocabulary;
+    pthread_mutex_unlock(&engine->lock);
+    if (is_first)
+        return 0;
+    wf_vocabulary_destroy(vocabulary);
+    return wf_fail(error, error_size, "the engine knows the bytes of its tokens already");
+}
+
+/* The automaton of a grammar, one that is at work already if there is one of equal bytes. NULL with `error`. */
+static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uint32_t size, char *error, uint32_t error_size) {
+    pthread_mutex_lock(&engine->lock);
+    const wf_vocabulary *vocabulary = engine->vocabulary;
+    wf_automaton *automaton = wf_grammar_cache_find(&engine->grammars, grammar, size);
+    pthread_mutex_unlock(&engine->lock);
+    if (automaton != NULL)
+        return automaton;
+    if (vocabulary == NULL) {
+        wf_fail(error, error_size, "the engine doesn't know the bytes of its tokens; call wf_engine_set_vocabulary first");
+        return NULL;
+    }
+    size_t memory = GRAMMAR_BYTES / (WF_GRAMMARS_KEPT + engine->max_sequences);
+    memory = memory < GRAMMAR_BYTES_MIN ? GRAMMAR_BYTES_MIN : memory > GRAMMAR_BYTES_MAX ? GRAMMAR_BYTES_MAX : memory;
+    /* Half of it for states, half for sets of tokens. */
+    automaton = wf_automaton_create(vocabulary, grammar, size, memory / 2, error, error_size);
+    if (automaton == NULL)
+        return NULL;
+    /* Another thread may have made an equal one meanwhile: both work, one after the other leaves the cache. */
+    pthread_mutex_lock(&engine->lock);
+    wf_grammar_cache_keep(&engine->grammars, automaton);
+    pthread_mutex_unlock(&engine->lock);
+    return automaton;
+}
+
 uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                           const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
-                          uint32_t bias_count, char *error, uint32_t error_size) {
+                          uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error, uint32_t error_size) {
     const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
     if (wf_check_request(&engine->model->config, engine->context, &request, error, error_size) != 0)
         return 0;
+    wf_automaton *automaton = NULL;
+    if (grammar_size > 0 && (automaton = automaton_of(engine, grammar, grammar_size, error, error_size)) == NULL)
+        return 0;
     wf_sequence *sequence = wf_sequence_create(&engine->model->config, engine->context, &request);
     if (sequence == NULL) {
+        wf_automaton_release(automaton);
         wf_fail(error, error_size, "no memory for another request");
         return 0;
     }
+    sequence->matcher.automaton = automaton; /* the sequence's from now on */
     pthread_mutex_lock(&engine->lock);
     if (engine->waiting_count >= WAITING_MAX) {
         pthread_mutex_unlock(&engine->lock);

@@ -12,11 +12,13 @@
 #include <stdbool.h>
 
 #include "forward.h"
+#include "grammar_cache.h"
 #include "kv_cache.h"
 #include "logprobs.h"
 #include "sampler.h"
 #include "sequence.h"
 #include "threads.h"
+#include "vocabulary.h"
 #include "wrinklefree.h"
 
 /* The most sequences of an engine. */
@@ -27,6 +29,7 @@ typedef struct wf_answer {
     wf_sequence *sequence;
     uint32_t row;                 /* in the batch */
     uint32_t token;               /* chosen; for a prompt's row the prompt's own next token */
+    bool has_no_token;            /* the sequence's grammar ends it here: nothing was chosen */
     float logprob;                /* of that token */
     wf_distribution distribution; /* when the request asked for log-probabilities */
 } wf_answer;
@@ -55,6 +58,8 @@ struct wf_engine {
     uint32_t event_capacity, events_first, events_count;
     bool bell_rung; /* since the last drain */
     wf_engine_stats stats;
+    wf_vocabulary *vocabulary; /* NULL until it is told */
+    wf_grammar_cache grammars;
 
     /* The engine thread's own: */
     wf_pool *pool;

@@ -522,6 +522,10 @@ static void keep_largest(float *heap, uint32_t count, float value) {
     heap[at] = value;
 }
 
+static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
+    return request->allowed == NULL || (request->allowed[token / 64] >> token % 64 & 1) != 0;
+}
+
 /* Replaces one row's sketched logits: by the head's where the token can be among the likeliest, else by −∞. */
 static void screen(void *context, uint32_t i) {
     const struct head_job *job = context;
@@ -537,6 +541,8 @@ static void screen(void *context, uint32_t i) {
     for (uint32_t k = 0; k < request->most; k++)
         largest[k] = -INFINITY;
     for (uint32_t token = 0; token < vocabulary; token++) {
+        if (!is_wanted(request, token))
+            continue;
         const float least = logits[token] - wf_sketch_bound(&forward->sketch, state, token);
         if (least > largest[0]) {
             keep_largest(largest, request->most, least);
@@ -547,7 +553,7 @@ static void screen(void *context, uint32_t i) {
     const float within = best - request->distance - 0x1p-20f * (fabsf(best) + request->distance);
     const float threshold = largest[0] < within ? largest[0] : within;
     for (uint32_t token = 0; token < vocabulary; token++) {
-        if (logits[token] + wf_sketch_bound(&forward->sketch, state, token) >= threshold)
+        if (is_wanted(request, token) && logits[token] + wf_sketch_bound(&forward->sketch, state, token) >= threshold)
             forward->kernels->bf16_matmul(forward->model->head + (size_t)token * hidden, 1, hidden,
                                           forward->normed + (size_t)i * hidden, hidden, 1, &logits[token], vocabulary);
         else

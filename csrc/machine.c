@@ -108,7 +108,7 @@ static size_t buffer_bytes(void) {
     return (bytes / PIECE_BYTES + 1) * PIECE_BYTES;
 }
 
-double wf_machine_read_bandwidth(uint32_t threads, char *error, uint32_t error_size) {
+static double measure_read_bandwidth(uint32_t threads, char *error, uint32_t error_size) {
     wf_pool *pool = create_pool(threads, error, error_size);
     if (pool == NULL)
         return 0;
@@ -144,7 +144,7 @@ static void multiply_piece(void *context, uint32_t piece) {
     atomic_fetch_add_explicit(&job->count, job->kernels->multiply_add_peak(job->rounds), memory_order_relaxed);
 }
 
-double wf_machine_multiply_adds(uint32_t threads, char *error, uint32_t error_size) {
+static double measure_multiply_adds(uint32_t threads, char *error, uint32_t error_size) {
     struct multiply_job job = {.kernels = wf_kernels_active(), .rounds = 1};
     if (job.kernels == NULL) {
         wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
@@ -163,4 +163,13 @@ double wf_machine_multiply_adds(uint32_t threads, char *error, uint32_t error_si
     const double seconds = median_seconds(pool, multiply_piece, &job, threads * PIECES_PER_THREAD);
     wf_pool_destroy(pool);
     return (double)atomic_load(&job.count) / PASSES / seconds * 1e-9;
+}
+
+double wf_machine_measure(uint32_t kind, uint32_t threads, char *error, uint32_t error_size) {
+    if (kind == WF_MACHINE_READ_BANDWIDTH)
+        return measure_read_bandwidth(threads, error, error_size);
+    if (kind == WF_MACHINE_MULTIPLY_ADDS)
+        return measure_multiply_adds(threads, error, error_size);
+    wf_fail(error, error_size, "%u is nothing that can be measured; use one of WF_MACHINE_…", kind);
+    return 0;
 }

@@ -63,10 +63,22 @@ static void apply_penalties(float *logits, const wf_sampler_input *input) {
         logits[input->banned_ids[i]] = -INFINITY;
 }
 
-/* The largest logit; of equals the lowest id. */
-static uint32_t likeliest(const float *logits, uint32_t vocabulary) {
-    uint32_t best = 0;
-    for (uint32_t token = 1; token < vocabulary; token++)
+/* Takes all other tokens out of consideration. Returns the lowest of those that are allowed. */
+static uint32_t apply_grammar(float *logits, uint32_t vocabulary, const uint64_t *allowed) {
+    uint32_t lowest = vocabulary;
+    for (uint32_t token = 0; token < vocabulary; token++) {
+        if ((allowed[token / 64] >> token % 64 & 1) == 0)
+            logits[token] = -INFINITY;
+        else if (lowest == vocabulary)
+            lowest = token;
+    }
+    return lowest;
+}
+
+/* The largest logit of the tokens from `first` on; of equals the lowest id. */
+static uint32_t likeliest(const float *logits, uint32_t vocabulary, uint32_t first) {
+    uint32_t best = first;
+    for (uint32_t token = first + 1; token < vocabulary; token++)
         if (logits[token] > logits[best])
             best = token;
     return best;
@@ -136,7 +148,9 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
                    wf_sampler_scratch *scratch) {
     const wf_sampling *sampling = input->sampling;
     apply_penalties(logits, input);
-    const uint32_t best = likeliest(logits, vocabulary);
+    /* Whatever the logits are, no token is chosen that the grammar doesn't allow: the search begins with one that it does. */
+    const uint32_t first = input->allowed == NULL ? 0 : apply_grammar(logits, vocabulary, input->allowed);
+    const uint32_t best = likeliest(logits, vocabulary, first);
     /* An infinite logit, which a bias and a penalty can add up to, leaves no chance to others. */
     if (sampling->temperature == 0.0f || sampling->top_k == 1 || !(fabsf(logits[best]) < INFINITY))
         return best;

@@ -21,6 +21,7 @@ typedef struct wf_sampler_scratch {
     float *weights;           /* [vocabulary] */
     float *original;          /* [vocabulary] logits as the model gave them */
     wf_candidate *candidates; /* [vocabulary] */
+    uint64_t *allowed;        /* [vocabulary / 64 rounded up] what a grammar allows */
 } wf_sampler_scratch;
 
 /* What one request brings to the choice of a token, beside its wf_sampling. */
@@ -34,7 +35,8 @@ typedef struct wf_sampler_input {
     uint32_t seen_count;
     const uint32_t *banned_ids; /* [banned_count] can't be chosen now */
     uint32_t banned_count;
-    uint32_t position; /* of the token to be chosen: keys the draw */
+    const uint64_t *allowed; /* bit t: token t may be chosen; at least one may. NULL: all */
+    uint32_t position;       /* of the token to be chosen: keys the draw */
 } wf_sampler_input;
 
 /* Chooses a token from logits[vocabulary], which it changes. */

@@ -280,11 +280,26 @@ struct logits_job {
     float *logits; /* [answers][vocabulary] */
 };
 
+/* Finds out what the grammar of one answer's sequence allows. */
+static void allow(void *context, uint32_t index) {
+    const wf_engine *engine = context;
+    wf_answer *answer = &engine->answers[index];
+    if (answer->sequence->matcher.automaton != NULL)
+        answer->has_no_token = !wf_sequence_allow(answer->sequence, engine->scratch[index].allowed);
+}
+
+/* The tokens that answer number `index` may be; NULL: any. */
+static const uint64_t *allowed_to(const wf_engine *engine, const wf_answer *answer, uint32_t index) {
+    return answer->sequence->matcher.automaton == NULL ? NULL : engine->scratch[index].allowed;
+}
+
 /* Chooses the token of one answer. */
 static void choose(void *context, uint32_t index) {
     const struct logits_job *job = context;
     wf_engine *engine = job->engine;
     wf_answer *answer = &job->answers[index];
+    if (answer->has_no_token)
+        return;
     const wf_sampling *sampling = &answer->sequence->sampling;
     const uint32_t vocabulary = engine->model->config.vocabulary;
     float *logits = job->logits + (size_t)index * vocabulary;
@@ -293,7 +308,7 @@ static void choose(void *context, uint32_t index) {
         wf_describe(engine->kernels, logits, vocabulary, sampling->top_logprobs, scratch->weights, &answer->distribution);
         memcpy(scratch->original, logits, vocabulary * sizeof *logits);
     }
-    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence);
+    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence, allowed_to(engine, answer, index));
     answer->token = wf_sample(engine->kernels, logits, vocabulary, &input, scratch);
     if (sampling->logprobs)
         answer->logprob = scratch->original[answer->token] - answer->distribution.offset;
@@ -313,13 +328,15 @@ static void score(void *context, uint32_t index) {
 
 /* What a sequence's sampling needs of the logits of its next token. Where only the likeliest tokens matter, before penalties and biases
  * as after, the others need not be known. */
-static wf_logits_request logits_needed(const wf_answer *answer) {
+static wf_logits_request logits_needed(const wf_answer *answer, const uint64_t *allowed) {
     const wf_sequence *sequence = answer->sequence;
     const wf_sampling *sampling = &sequence->sampling;
     const bool is_plain = !sampling->logprobs && sequence->bias_count == 0 && sequence->seen_bits == NULL &&
                           sequence->count - sequence->prompt_count >= sampling->min_tokens;
-    wf_logits_request request = {.row = answer->row};
-    if (!is_plain)
+    wf_logits_request request = {.row = answer->row, .allowed = allowed};
+    if (answer->has_no_token)
+        request = (wf_logits_request){.row = answer->row, .most = 1}; /* nobody will look at them */
+    if (answer->has_no_token || !is_plain)
         return request;
     if (sampling->temperature == 0.0f)
         request.most = 1;
@@ -339,7 +356,8 @@ static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, b
         wf_logits_request requests[WF_SEQUENCES_MAX];
         const uint32_t part = smaller(count - done, engine->max_sequences);
         for (uint32_t i = 0; i < part; i++)
-            requests[i] = are_prompts ? (wf_logits_request){.row = answers[done + i].row} : logits_needed(&answers[done + i]);
+            requests[i] = are_prompts ? (wf_logits_request){.row = answers[done + i].row}
+                                      : logits_needed(&answers[done + i], allowed_to(engine, &answers[done + i], i));
         struct logits_job job = {engine, answers + done, wf_forward_logits(engine->forward, requests, part)};
         wf_pool_run(engine->pool, work, &job, part);
     }
@@ -348,6 +366,7 @@ static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, b
 void wf_compute_step(wf_engine *engine) {
     wf_forward_run(engine->forward, engine->rows, engine->row_count);
     with_logits(engine, engine->scores, engine->score_count, true, score);
+    wf_pool_run(engine->pool, allow, engine, engine->answer_count);
     with_logits(engine, engine->answers, engine->answer_count, false, choose);
 }
 
@@ -384,10 +403,12 @@ void wf_deliver_step(wf_engine *engine) {
     }
     for (uint32_t i = 0; i < engine->answer_count; i++) {
         const wf_answer *answer = &engine->answers[i];
+        if (answer->has_no_token)
+            continue;
+        engine->stats.generated_tokens++;
         wf_sequence_append(answer->sequence, answer->token);
         report_token(engine, answer, WF_EVENT_TOKEN);
     }
-    engine->stats.generated_tokens += engine->answer_count;
     for (uint32_t i = 0; i < engine->running_count;) {
         wf_sequence *sequence = engine->running[i];
         /* A prompt that fills the limit ends without a token, once it is computed. */

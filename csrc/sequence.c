@@ -113,6 +113,7 @@ void wf_sequence_destroy(wf_sequence *sequence) {
     free(sequence->seen_bits);
     free(sequence->seen_ids);
     free(sequence->seen_counts);
+    wf_automaton_release(sequence->matcher.automaton);
     free(sequence);
 }
 
@@ -121,17 +122,52 @@ void wf_sequence_append(wf_sequence *sequence, uint32_t token) {
     note_seen(sequence, token, 1);
 }
 
-uint32_t wf_sequence_ending(const wf_sequence *sequence) {
+static bool is_too_early_to_stop(const wf_sequence *sequence) {
+    return sequence->count - sequence->prompt_count < sequence->sampling.min_tokens;
+}
+
+bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed) {
+    bool is_complete = false;
+    int32_t count = wf_matcher_allow(&sequence->matcher, sequence->tokens + sequence->prompt_count,
+                                     sequence->count - sequence->prompt_count, allowed, &is_complete);
+    if (count < 0) {
+        sequence->ended = WF_REASON_GRAMMAR;
+        return false;
+    }
+    /* Stop tokens end the answer, so they may come where it may end, and only there, whatever bytes they have. */
+    for (uint32_t i = 0; i < sequence->stop_count; i++) {
+        uint64_t *word = &allowed[sequence->stop_ids[i] / 64];
+        const uint64_t bit = (uint64_t)1 << sequence->stop_ids[i] % 64;
+        count -= (*word & bit) != 0;
+        *word &= ~bit;
+    }
+    if (count == 0) {
+        sequence->ended = is_complete ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+        return false;
+    }
+    for (uint32_t i = 0; is_complete && !is_too_early_to_stop(sequence) && i < sequence->stop_count; i++)
+        allowed[sequence->stop_ids[i] / 64] |= (uint64_t)1 << sequence->stop_ids[i] % 64;
+    return true;
+}
+
+uint32_t wf_sequence_ending(wf_sequence *sequence) {
     const uint32_t last = sequence->tokens[sequence->count - 1];
-    if (sequence->count > sequence->prompt_count)
+    if (sequence->ended != 0)
+        return sequence->ended;
+    if (sequence->count > sequence->prompt_count) {
         for (uint32_t i = 0; i < sequence->stop_count; i++)
             if (sequence->stop_ids[i] == last)
                 return WF_REASON_STOP;
+        /* What is complete and can't go on needs no end-of-text token, which would take a step. */
+        if (sequence->matcher.automaton != NULL &&
+            wf_matcher_is_finished(&sequence->matcher, sequence->tokens + sequence->prompt_count,
+                                   sequence->count - sequence->prompt_count))
+            return WF_REASON_STOP;
+    }
     return sequence->count == sequence->limit ? WF_REASON_LENGTH : 0;
 }
 
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence) {
-    const bool too_early = sequence->count - sequence->prompt_count < sequence->sampling.min_tokens;
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed) {
     return (wf_sampler_input){
         .sampling = &sequence->sampling,
         .bias_ids = sequence->bias_ids,
@@ -141,7 +177,8 @@ wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence) {
         .seen_counts = sequence->seen_counts,
         .seen_count = sequence->seen_count,
         .banned_ids = sequence->stop_ids,
-        .banned_count = too_early ? sequence->stop_count : 0,
+        .banned_count = allowed == NULL && is_too_early_to_stop(sequence) ? sequence->stop_count : 0,
+        .allowed = allowed,
         .position = sequence->count,
     };
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "automaton.h"
 #include "model.h"
 #include "sampler.h"
 #include "wrinklefree.h"
@@ -52,6 +53,9 @@ typedef struct wf_sequence {
     float *bias_values; /* [bias_count] */
     uint32_t bias_count;
 
+    wf_matcher matcher; /* where the answer is in its grammar, if it has one */
+    uint32_t ended;     /* WF_REASON_… when the grammar ended the answer, else 0 */
+
     /* Only when a penalty needs them: */
     uint8_t *seen_bits;    /* [vocabulary / 8] */
     uint32_t *seen_ids;    /* [limit] distinct ids of prompt and answer, seen_count of them */
@@ -71,11 +75,15 @@ void wf_sequence_destroy(wf_sequence *sequence);
 /* Appends a chosen token. */
 void wf_sequence_append(wf_sequence *sequence, uint32_t token);
 
-/* WF_REASON_STOP or _LENGTH when the last token ended the answer, else 0. */
-uint32_t wf_sequence_ending(const wf_sequence *sequence);
+/* The tokens that a sequence with a grammar may have next: allowed[wf_mask_words(vocabulary)]. False when there is none, because the answer is
+ * complete or can't be completed: `ended` says which. */
+bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed);
 
-/* What the sampler needs to choose the next token. */
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence);
+/* WF_REASON_… when the last token or the grammar ended the answer, else 0. */
+uint32_t wf_sequence_ending(wf_sequence *sequence);
+
+/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar. */
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed);
 
 /* A monotonic clock, in milliseconds. */
 double wf_now_ms(void);

@@ -55,9 +55,14 @@ extern "C" {
 #define WF_TOP_LOGPROBS_MAX 20
 
 /* wf_event.reason of a WF_EVENT_DONE */
-#define WF_REASON_STOP 1      /* an end-of-text or stop token was generated (it was delivered as a WF_EVENT_TOKEN) */
-#define WF_REASON_LENGTH 2    /* max_tokens or the end of the context was reached */
+#define WF_REASON_STOP 1   /* an end-of-text or stop token (which was delivered as a WF_EVENT_TOKEN), or the end of its grammar */
+#define WF_REASON_LENGTH 2 /* max_tokens or the end of the context was reached */
 #define WF_REASON_CANCELLED 3 /* wf_engine_cancel, or the engine is being destroyed */
+#define WF_REASON_GRAMMAR 4   /* the answer can't be continued within its grammar, or only at the cost of too much memory */
+
+/* What wf_machine_measure measures. */
+#define WF_MACHINE_READ_BANDWIDTH 0 /* reading memory in order, in GB/s (10^9 bytes), from a buffer much larger than the caches */
+#define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds of bytes, in 10^9 a second, by the kernel tier in use, all in registers */
 
 /* How an engine is laid out; fixed while it lives. */
 typedef struct wf_engine_options {
@@ -71,8 +76,9 @@ typedef struct wf_engine_options {
     uint32_t zeros;         /* WF_ZEROS_… */
 } wf_engine_options;
 
-/* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, temperature,
- * top_k, top_p, min_p, draw. The draw is keyed by (seed, position): the same request with the same seed gives the same tokens. */
+/* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, grammar,
+ * temperature, top_k, top_p, min_p, draw. The draw is keyed by (seed, position): the same request with the same seed gives the same
+ * tokens. */
 typedef struct wf_sampling {
     float temperature;        /* 0: the likeliest token; at most 100 */
     float top_p;              /* 0 to 1; 1: off. At least one token always stays */
@@ -82,7 +88,7 @@ typedef struct wf_sampling {
     float presence_penalty;   /* subtracted once for each id among the generated ones */
     uint32_t top_k;           /* 0: off */
     uint32_t max_tokens;      /* what does not fit into the context ends it with WF_REASON_LENGTH all the same; 0: prompt only */
-    uint32_t min_tokens;      /* end-of-text and stop tokens can't be chosen before this many */
+    uint32_t min_tokens;      /* no end-of-text or stop token before this many; a complete grammar ends the answer all the same */
     uint32_t ignore_eos;      /* 1: the model's end-of-text tokens are ordinary tokens (the request's stop ids still stop) */
     uint32_t logprobs;        /* 1: events carry log-probabilities of the model's own distribution, before penalties */
     uint32_t top_logprobs;    /* 0 to WF_TOP_LOGPROBS_MAX alternatives with each, the likeliest first */
@@ -170,11 +176,20 @@ WF_API wf_engine *wf_engine_create(const wf_model *model, const wf_engine_option
  * it and closes it. It is non-blocking. */
 WF_API int32_t wf_engine_doorbell(wf_engine *engine);
 
+/* Tells the engine the bytes of the model's tokens, which requests with a grammar need: token t is bytes[offsets[t]] …
+ * bytes[offsets[t + 1] − 1], with offsets[count + 1]. Tokens without bytes, and those from `count` on, are in no grammar. Once for an
+ * engine. Returns 0, or -1 with `error`. */
+WF_API int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count,
+                                        char *error, uint32_t error_size);
+
 /* Queues a request: `count` prompt ids, at least 1 and fewer than the context (as many, when max_tokens is 0). stop_ids end the answer beside the model's own
- * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. Returns the request's id, never 0; 0 on failure. */
+ * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. With a grammar (grammar_size over 0; its form is that of
+ * csrc/grammar.h) the answer's bytes are of it, unless it is cut off: it ends where it is complete, at an end-of-text or stop token that is
+ * chosen, or by itself where nothing else may follow. Returns the request's id, never 0; 0 on failure. */
 WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                                  const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
-                                 uint32_t bias_count, char *error, uint32_t error_size);
+                                 uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error,
+                                 uint32_t error_size);
 
 /* Ends a request at whatever stage it is; its WF_EVENT_DONE follows. Unknown and finished ids are ignored. */
 WF_API void wf_engine_cancel(wf_engine *engine, uint32_t request);
@@ -188,15 +203,9 @@ WF_API void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats);
 /* Cancels what runs, stops the threads and frees everything. NULL is allowed. */
 WF_API void wf_engine_destroy(wf_engine *engine);
 
-/* How fast `threads` threads (1 to 256) together read memory in order, in GB/s (10^9 bytes): the median of several
- * passes over a buffer much larger than the last-level cache. Takes about a second and up to a quarter of the memory. 0
- * with `error` on failure. */
-WF_API double wf_machine_read_bandwidth(uint32_t threads, char *error, uint32_t error_size);
-
-/* How many multiply-adds of 8-bit numbers `threads` threads (1 to 256) together do at most with the kernel tier in use
- * and all numbers in registers, in 10^9 a second: the median of several passes. Takes about half a second. 0 with
- * `error` on failure. */
-WF_API double wf_machine_multiply_adds(uint32_t threads, char *error, uint32_t error_size);
+/* What `threads` threads (1 to 256) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of several
+ * passes. Takes about a second, and for WF_MACHINE_READ_BANDWIDTH up to a quarter of the memory. 0 with `error` on failure. */
+WF_API double wf_machine_measure(uint32_t kind, uint32_t threads, char *error, uint32_t error_size);
 
 /* The bytes of one packed row of `columns` weights: blocks of 128 codes, 32 bytes each. */
 WF_API uint64_t wf_packed_row_bytes(uint64_t columns);

@@ -205,7 +205,8 @@ describe("/completion", () => {
     [{ prompt: "x", n_probs: 21 }, [400, "n_probs", "integer_above_max_value"]],
     [{ prompt: "x", mirostat: 2 }, [400, "mirostat", "unsupported_parameter"]],
     [{ prompt: "x", grammar: "root ::= x" }, [400, "grammar", "unsupported_parameter"]],
-    [{ prompt: "x", json_schema: {} }, [400, "json_schema", "unsupported_parameter"]],
+    [{ prompt: "x", json_schema: 5 }, [400, "json_schema", "invalid_type"]],
+    [{ prompt: "x", json_schema: { not: {} } }, [400, "json_schema", "unsupported_schema"]],
     [{ prompt: "x", logit_bias: [[1]] }, [400, "logit_bias[0]", "invalid_type"]],
     [{ prompt: "x", logit_bias: [["word", 1]] }, [400, "logit_bias", "invalid_value"]],
   ])("%j is refused", async (body, wanted) => {

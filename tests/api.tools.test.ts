@@ -239,6 +239,11 @@ describe("the parser of calls", () => {
       [{ name: "f", args: '{"id":12345678901234567890,"x":1.50}' }],
     ],
     ["marks in strings", call("f", '{"a": "<tool_call>"}'), [{ name: "f", args: '{"a":"<tool_call>"}' }]],
+    [
+      "end marks in strings",
+      call("f", '{"a": "\\"</tool_call>", "b": "</tool_call>"}'),
+      [{ name: "f", args: '{"a":"\\"</tool_call>","b":"</tool_call>"}' }],
+    ],
   ])("%s", (_, text, wanted) => {
     expect(parse(text)).toEqual(wanted as never);
   });
@@ -262,7 +267,6 @@ describe("the parser of calls", () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (values) => {
         const args = JSON.stringify(values);
-        if (args.includes("tool_call>")) return;
         expect(parse(writeCall({ name: "f", arguments: args }))).toEqual([{ name: "f", args }]);
       }),
     );

@@ -113,8 +113,8 @@ describe("serve", () => {
     ["--head", "exact"],
     ["--zeros", "multiply"],
     ["--batch-tokens", "5"],
-  ])("%s %s computes the same answers in another way", async (...options) => {
-    const server = await startServer(options);
+  ])("%s %s computes the same answers in another way", async (option, value) => {
+    const server = await startServer([option, value]);
     for (const { messages, greedy_ids, greedy_text } of goldens.chat) {
       const answer = await server.chat({ messages, max_tokens: greedy_ids.length });
       expect(answer.choices[0]?.message.content).toBe(greedy_text);

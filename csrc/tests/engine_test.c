@@ -20,6 +20,7 @@
 #include "check.h"
 #include "cpu.h"
 #include "forward.h"
+#include "grammar.h"
 #include "image.h"
 #include "kv_cache.h"
 #include "model.h"
@@ -96,6 +97,7 @@ struct request {
     uint32_t bias_ids[8];
     float bias_values[8];
     uint32_t bias_count;
+    uint32_t form; /* of the forms below; 0: any */
 
     uint32_t expected[MODEL_CONTEXT];
     uint32_t expected_count;
@@ -112,6 +114,73 @@ static bool is_stop(const wf_model *model, const struct request *request, uint32
         if (model->config.eos_token_ids[i] == token)
             return true;
     return false;
+}
+
+/* ---- Forms of answers: grammars, and the same again as a table ---- */
+
+/* Words of one to three of the letters a to m and one of n to z, any number of them, or exactly one of two letters and one. */
+static const uint32_t form_words[3][40] = {
+    {0},
+    {WF_GRAMMAR_MAGIC,
+     1,
+     4,
+     6,
+     0,
+     0, /* the rule */
+     WF_GRAMMAR_FINAL | 0,
+     1,
+     3,
+     5, /* the nodes' first edges */
+     0x6d6100,
+     1, /* 0: a … m */
+     0x6d6100,
+     2,
+     0x7a6e00,
+     0, /* 1: a … m, n … z */
+     0x6d6100,
+     3,
+     0x7a6e00,
+     0,
+     0x7a6e00,
+     0}, /* 2 and 3 */
+    {WF_GRAMMAR_MAGIC, 1, 4, 3, 0, 0, 0, 1, 2, WF_GRAMMAR_FINAL | 3, 0x6d6100, 1, 0x6d6100, 2, 0x7a6e00, 3},
+};
+static const uint32_t form_sizes[3] = {0, 22 * 4, 16 * 4};
+/* [form][state][whether the letter is one of the second half]: the state behind it, or 9. */
+static const uint8_t form_steps[3][4][2] = {{{0}}, {{1, 9}, {2, 0}, {3, 0}, {9, 0}}, {{1, 9}, {2, 9}, {9, 3}, {9, 9}}};
+
+/* The letters of a token; those of the first few, the end-of-text tokens among them, are none. */
+static uint32_t letters_of(uint32_t token, uint8_t letters[2]) {
+    letters[0] = (uint8_t)('a' + token * 7 % 26);
+    letters[1] = (uint8_t)('a' + token * 11 % 26);
+    return token < 4 ? 0 : token % 3 == 0 ? 2 : 1;
+}
+
+/* Where a token leads from a state of a form; 9: nowhere. */
+static uint8_t form_after(uint32_t form, uint8_t state, uint32_t token) {
+    uint8_t letters[2];
+    const uint32_t count = letters_of(token, letters);
+    for (uint32_t i = 0; i < count && state != 9; i++)
+        state = form_steps[form][state][letters[i] > 'm'];
+    return count == 0 ? 9 : state;
+}
+
+static bool form_is_complete(uint32_t form, uint8_t state) { return form == 1 ? state == 0 : state == 3; }
+
+static bool is_stop(const wf_model *model, const struct request *request, uint32_t token);
+
+/* The tokens that a request may have in a state of its form, stop tokens included. Returns how many others there are. */
+static uint32_t form_tokens(const wf_model *model, const struct request *request, uint8_t state, uint64_t *allowed) {
+    const bool may_stop = form_is_complete(request->form, state) && request->expected_count >= request->sampling.min_tokens;
+    uint32_t count = 0;
+    for (uint32_t token = 0; token < model->config.vocabulary; token++) {
+        const bool stops = is_stop(model, request, token);
+        const bool is_allowed = stops ? may_stop : form_after(request->form, state, token) != 9;
+        allowed[token / 64] &= ~((uint64_t)1 << token % 64);
+        allowed[token / 64] |= (uint64_t)is_allowed << token % 64;
+        count += is_allowed && !stops;
+    }
+    return count;
 }
 
 /* Fills expected, expected_count and reason: the model over one token at a time, in fresh memory. */
@@ -135,6 +204,8 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
 
     request->expected_count = 0;
     request->reason = 0;
+    uint8_t state = 0;
+    uint64_t allowed[32];
     for (uint32_t position = 0; request->reason == 0; position++) {
         wf_forward_run(forward, &(wf_row){tokens[position], position, table}, 1);
         if (position + 1 < count)
@@ -150,7 +221,12 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             }
             occurrences[at] += i >= request->prompt_count;
         }
-        for (uint32_t token = 0; request->expected_count < request->sampling.min_tokens && token < vocabulary; token++)
+        if (request->form != 0 && form_tokens(model, request, state, allowed) == 0) {
+            request->reason = form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+            break;
+        }
+        for (uint32_t token = 0; request->form == 0 && request->expected_count < request->sampling.min_tokens && token < vocabulary;
+             token++)
             if (is_stop(model, request, token))
                 banned[banned_count++] = token;
         const wf_sampler_input input = {
@@ -163,13 +239,15 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             .seen_count = seen_count,
             .banned_ids = banned,
             .banned_count = banned_count,
+            .allowed = request->form == 0 ? NULL : allowed,
             .position = count,
         };
         const uint32_t token =
             wf_sample(kernels, wf_forward_logits(forward, &(wf_logits_request){.row = 0}, 1), vocabulary, &input, &scratch);
         tokens[count++] = token;
         request->expected[request->expected_count++] = token;
-        if (is_stop(model, request, token))
+        state = request->form == 0 ? 0 : form_after(request->form, state, token);
+        if (is_stop(model, request, token) || (request->form == 2 && state == 3))
             request->reason = WF_REASON_STOP;
         else if (request->expected_count == request->sampling.max_tokens || count == context)
             request->reason = WF_REASON_LENGTH;
@@ -215,6 +293,8 @@ static void make_request(const wf_model *model, uint32_t context, uint32_t promp
             request->bias_ids[request->bias_count] = below(vocabulary);
             request->bias_values[request->bias_count++] = image_random_float(&source) * 5.0f;
         }
+    if (one_in(3))
+        request->form = 1 + below(2);
     foretell(model, context, request);
 }
 
@@ -252,12 +332,18 @@ static struct run start(const wf_model *model, const wf_engine_options *options)
         printf("an engine can't be made: %s\n", error);
         exit(1);
     }
+    static uint8_t letters[2 * 2048];
+    static uint32_t offsets[2049];
+    for (uint32_t token = 0; token < model->config.vocabulary; token++)
+        offsets[token + 1] = offsets[token] + letters_of(token, letters + offsets[token]);
+    CHECK(wf_engine_set_vocabulary(engine, letters, offsets, model->config.vocabulary, error, sizeof error) == 0, "%s", error);
     return (struct run){.engine = engine, .bell = wf_engine_doorbell(engine)};
 }
 
 static uint32_t submit_to(wf_engine *engine, const struct request *request, char *error, uint32_t error_size) {
     return wf_engine_submit(engine, request->prompt, request->prompt_count, &request->sampling, request->stop_ids,
-                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count, error, error_size);
+                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count,
+                            (const uint8_t *)form_words[request->form], form_sizes[request->form], error, error_size);
 }
 
 static void submit(struct run *run, const struct request *request) {
@@ -1072,21 +1158,37 @@ static void test_refusals(void) {
     REFUSE(request.sampling.frequency_penalty = INFINITY);
     REFUSE(request.sampling.presence_penalty = NAN);
     REFUSE(request.sampling.presence_penalty = -INFINITY);
+    /* Grammars that are none, and a second vocabulary. */
+    char line[ERROR_BYTES] = "";
+    const uint32_t offsets[] = {0, 0};
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0,
+                           (const uint8_t *)form_words[1], form_sizes[1] - 4, line, sizeof line) == 0 &&
+              check_is_line(line, sizeof line),
+          "half a grammar");
+    CHECK(wf_engine_set_vocabulary(run.engine, (const uint8_t *)"", offsets, 1, line, sizeof line) == -1, "a second vocabulary");
+    wf_engine *bare = wf_engine_create(model, &(wf_engine_options){.threads = 1, .max_sequences = 1}, NULL, 0, line, sizeof line);
+    close(wf_engine_doorbell(bare));
+    CHECK(wf_engine_submit(bare, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0,
+                           (const uint8_t *)form_words[1], form_sizes[1], line, sizeof line) == 0 &&
+              check_is_line(line, sizeof line),
+          "a grammar without a vocabulary");
+    wf_engine_destroy(bare);
     /* Counts that can't be right are refused before the lists are read. */
     uint32_t *short_list = need(calloc(4, sizeof *short_list));
     float *short_values = need(calloc(4, sizeof *short_values));
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, short_list, UINT32_MAX, NULL, NULL, 0, NULL,
-                           0) == 0,
+                           0, NULL, 0) == 0,
           "a huge count of stop ids");
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, short_list, short_values,
-                           vocabulary + 1, NULL, 0) == 0,
+                           vocabulary + 1, NULL, 0, NULL, 0) == 0,
           "more biases than tokens");
     free(short_list);
     free(short_values);
     /* None of them has left a trace. */
     submit(&run, &good);
     settle(&run, 512, 4096);
-    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0) != 0,
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0) !=
+              0,
           "no stop ids and biases at all");
     stop(&run);
     wf_engine_destroy(NULL);
@@ -1201,7 +1303,7 @@ static void test_ends(void) {
     for (uint32_t i = 0; i < vocabulary; i++)
         all[i] = i;
     const uint32_t id = wf_engine_submit(run.engine, before.prompt, before.prompt_count, &before.sampling, all, vocabulary, all,
-                                         zeros, vocabulary, NULL, 0);
+                                         zeros, vocabulary, NULL, 0, NULL, 0);
     CHECK(id != 0, "as many stop ids as tokens");
     wf_event events[16] = {{0}};
     uint32_t count = 0;

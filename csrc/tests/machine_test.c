@@ -104,15 +104,14 @@ static void test_limits(void) {
                   (unsigned long long)once);
         }
     }
-    CHECK(wf_machine_multiply_adds(2, error, ERROR_BYTES) > 0, "%s", error);
-    CHECK(wf_machine_read_bandwidth(2, error, ERROR_BYTES) > 0, "%s", error);
     const uint32_t wrong[] = {0, 257, UINT32_MAX};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        CHECK(wf_machine_multiply_adds(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
-              wrong[i]);
-        CHECK(wf_machine_read_bandwidth(wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
-              wrong[i]);
+    for (uint32_t kind = WF_MACHINE_READ_BANDWIDTH; kind <= WF_MACHINE_MULTIPLY_ADDS; kind++) {
+        CHECK(wf_machine_measure(kind, 2, error, ERROR_BYTES) > 0, "%s", error);
+        for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+            CHECK(wf_machine_measure(kind, wrong[i], error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
+                  wrong[i]);
     }
+    CHECK(wf_machine_measure(2, 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "an unknown kind");
 }
 
 int main(void) {

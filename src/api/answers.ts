@@ -7,6 +7,7 @@ import type { Job } from "../server/jobs.ts";
 import type { Service } from "../server/service.ts";
 import { endedByShutdown } from "../server/state.ts";
 import { type GenerationEvent, generate } from "../text/generation.ts";
+import { ApiError } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { choiceSampling, type GenerationParameters } from "./sampling.ts";
 
@@ -96,6 +97,7 @@ async function* allChoices(
         exchange.counts.push(event.counts);
         metrics.answered(event.reason, event.counts);
         open--;
+        if (event.reason === "grammar") throw formNotFollowed();
       }
       steps.set(choice, step(choice));
       yield { ...event, choice };
@@ -106,6 +108,14 @@ async function* allChoices(
     await Promise.allSettled(choices.map((choice) => choice.return()));
     for (const job of jobs) job.finish();
   }
+}
+
+/** The answer is within the form that was asked for so far, and no token leads on. */
+function formNotFollowed(): ApiError {
+  const message =
+    "The answer can't be continued in the form that was asked for: it nests too deeply, or has too many ways to go on. " +
+    "Please simplify the schema.";
+  return new ApiError(400, message, { code: "schema_too_complex" });
 }
 
 /**

@@ -6,6 +6,7 @@ import type { FinishReason } from "../engine/engine.ts";
 import type { Service } from "../server/service.ts";
 import type { Counts, ScoredToken } from "../text/generation.ts";
 import { type AnswerPart, CallParser, type WrittenCall } from "../text/tool_calls.ts";
+import { readAnswerGrammar } from "./answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "./answers.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import type { Exchange } from "./exchange.ts";
@@ -48,7 +49,9 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ch
   const topLogprobs = optionalInteger(body, "top_logprobs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   if (topLogprobs > 0 && !logprobs) throw onlyWith("top_logprobs", "logprobs");
   optionalString(body, "user");
-  Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange) });
+  const { calls, callsAreRequired } = prompt;
+  const grammar = readAnswerGrammar(body, calls, callsAreRequired);
+  Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
   return { service, model: state.modelName, prompt, parameters, ...readStreamParameters(body) };
 }
 

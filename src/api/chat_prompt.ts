@@ -6,6 +6,7 @@
  * calls in the text of the message that made them, as the model would have written them.
  */
 
+import type { CallsForm } from "../grammar/answer_forms.ts";
 import type { Service } from "../server/service.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../text/chat_template.ts";
@@ -26,13 +27,17 @@ export interface ChatPrompt {
   tools: ReadonlySet<string>;
   /** Most calls in one answer. */
   callsMax: number;
+  /** How calls are written, when tools may be called. */
+  calls: CallsForm | undefined;
+  /** Whether the answer has to consist of calls. */
+  callsAreRequired: boolean;
 }
 
 /** Reads the messages, the tools and the template's variables, and renders them. @throws ApiError 400. */
 export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
   const { template, context } = service;
   const messages = readMessages(body);
-  const { sent, tools, callsMax } = readTools(body);
+  const { sent, tools, callsMax, callable, callsAreRequired } = readTools(body);
   const variables = readTemplateVariables(body);
   // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
   if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
@@ -41,7 +46,8 @@ export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
   if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
   try {
     const text = template.render(inWords, extras);
-    return { text, tools: new Set(tools.map(({ name }) => name)), callsMax };
+    const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
+    return { text, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(

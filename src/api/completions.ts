@@ -5,6 +5,7 @@
 import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import type { Counts } from "../text/generation.ts";
+import { readAnswerGrammar } from "./answer_form.ts";
 import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import type { Exchange } from "./exchange.ts";
 import { answerHeader } from "./header.ts";
@@ -62,6 +63,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Co
     logprobs: hasLogprobs,
     topLogprobs: topLogprobs ?? 0,
     promptLogprobs: hasLogprobs && echo,
+    grammar: readAnswerGrammar(body),
     scope: readScope(body, exchange),
   });
   return { service, model: state.modelName, prompts, parameters, echo, hasLogprobs, ...readStreamParameters(body) };

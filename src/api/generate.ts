@@ -5,8 +5,9 @@
 
 import type { Service } from "../server/service.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
+import { readAnswerGrammar } from "./answer_form.ts";
 import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
-import { ApiError, invalid, unsupported } from "./errors.ts";
+import { ApiError, invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { newId } from "./header.ts";
 import { finite, TOP_LOGPROBS_MAX } from "./logprobs.ts";
@@ -56,11 +57,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ge
   const param = isText ? "text" : "input_ids";
   const prompts = readPrompts(body, param, service);
   const wanted = optionalObject(body, "sampling_params") ?? {};
-  for (const name of ["json_schema", "regex", "ebnf", "structural_tag"]) {
-    if ((wanted[name] ?? undefined) !== undefined) {
-      throw unsupported(`sampling_params.${name}`, "this server can't constrain answers yet");
-    }
-  }
+  const grammar = within("sampling_params", () => readAnswerGrammar(wanted));
   const sampled = { max_new_tokens: NEW_TOKENS_DEFAULT, ...wanted };
   sampled.max_new_tokens ??= NEW_TOKENS_DEFAULT;
   const parameters = within("sampling_params", () =>
@@ -79,6 +76,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ge
     topLogprobs: logprobs ? topLogprobs : 0,
     promptLogprobs: scoredFrom !== undefined,
     scope: readScope(body, exchange),
+    grammar,
   });
   const isStreamed = optionalBoolean(body, "stream");
   const isArray = isSeveral(body[param]) || parameters.choices > 1;

@@ -5,12 +5,12 @@
 import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
+import { readAnswerGrammar } from "./answer_form.ts";
 import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import { unsupported } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { llamaProbabilities, TOP_LOGPROBS_MAX } from "./logprobs.ts";
 import { readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
-import { refuseConstraints } from "./refusals.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
 import { invalidType, type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
@@ -65,12 +65,16 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ll
     maxTokensLow: 0,
     minTokens: "min_tokens",
   });
-  refuseConstraints(body);
   for (const [name, neutral] of Object.entries(ABSENT_SAMPLERS)) {
     if ((body[name] ?? neutral) !== neutral) throw unsupported(name, "this server has no such sampler");
   }
   const topLogprobs = optionalInteger(body, "n_probs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
-  Object.assign(parameters.sampling, { logprobs: topLogprobs > 0, topLogprobs, scope: readScope(body, exchange) });
+  Object.assign(parameters.sampling, {
+    logprobs: topLogprobs > 0,
+    topLogprobs,
+    scope: readScope(body, exchange),
+    grammar: readAnswerGrammar(body),
+  });
   return {
     service,
     model: state.modelName,

@@ -121,11 +121,49 @@ const streamParameters = {
   return_progress: orNull(said(boolean, "Only with stream: chunks with prompt_progress while the prompt is computed.")),
 };
 
+const jsonSchema = said(
+  { type: "object" },
+  "A JSON Schema that the answer is valid by. A keyword that can't be followed is a 400 that names it.",
+);
+
+/** The parameters that say which form an answer has. At most one of them may be set. */
+const formParameters = {
+  response_format: orNull({
+    anyOf: [
+      whole({ type: { ...string, enum: ["text"] } }),
+      said(whole({ type: { ...string, enum: ["json_object"] } }), "Any JSON object."),
+      whole({
+        type: { ...string, enum: ["json_schema"] },
+        json_schema: object(
+          { name: string, description: orNull(string), schema: jsonSchema, strict: orNull(boolean) },
+          ["name", "schema"],
+        ),
+      }),
+    ],
+  }),
+  json_schema: orNull(jsonSchema),
+  guided_json: orNull(jsonSchema),
+  structured_outputs: orNull(object({ json: orNull(jsonSchema) })),
+};
+
+const toolChoice = orNull(
+  said(
+    {
+      anyOf: [
+        { ...string, enum: ["none", "auto", "required"] },
+        whole({ type: { ...string, enum: ["function"] }, function: whole({ name: string }) }),
+      ],
+    },
+    "'required' and a function make the answer consist of calls whose arguments are valid by the tools' schemas.",
+  ),
+);
+
 const openAiParameters = {
   ...commonParameters,
   ...samplingParameters,
   ...logitBias,
   ...streamParameters,
+  ...formParameters,
   min_tokens: orNull({ ...integer, minimum: 0 }),
   user: orNull(string),
 };
@@ -203,9 +241,8 @@ const schemas: Record<string, Schema> = {
       logprobs: orNull(boolean),
       top_logprobs: orNull(said({ ...integer, ...within(0, 20) }, "Only with logprobs.")),
       tools: orNull(array(ref("Tool"), { maxItems: 128 })),
-      tool_choice: orNull({ ...string, enum: ["auto", "none"] }),
+      tool_choice: toolChoice,
       parallel_tool_calls: orNull(boolean),
-      response_format: orNull(object({ type: { ...string, enum: ["text"] } }, ["type"])),
       chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
     },
     ["messages"],
@@ -320,6 +357,7 @@ const schemas: Record<string, Schema> = {
       prompt: anyPrompt,
       ...commonParameters,
       ...samplingParameters,
+      ...formParameters,
       n_predict: orNull(said({ ...integer, minimum: -1 }, "-1: to the end of the context.")),
       n_probs: orNull({ ...integer, ...within(0, 20) }),
       logit_bias: orNull({
@@ -367,6 +405,7 @@ const schemas: Record<string, Schema> = {
       object({
         ...samplingParameters,
         ...logitBias,
+        json_schema: orNull(said(string, "A JSON Schema, as JSON, that the answer is valid by.")),
         max_new_tokens: orNull({ ...integer, minimum: 0, default: 128 }),
         min_new_tokens: orNull({ ...integer, minimum: 0 }),
       }),
@@ -425,7 +464,7 @@ const schemas: Record<string, Schema> = {
       messages: array(ref("Message"), { minItems: 1 }),
       model: orNull(string),
       tools: orNull(array(ref("Tool"), { maxItems: 128 })),
-      tool_choice: orNull({ ...string, enum: ["auto", "none"] }),
+      tool_choice: toolChoice,
       chat_template_kwargs: orNull({ type: "object" }),
     },
     ["messages"],

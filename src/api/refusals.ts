@@ -3,23 +3,10 @@
  */
 
 import { invalid, unsupported } from "./errors.ts";
-import { type JsonObject, optionalArray, optionalObject } from "./schema.ts";
-
-/** Refuses what would constrain an answer's form. @throws ApiError 400. */
-
-export function refuseConstraints(body: JsonObject): void {
-  const format = optionalObject(body, "response_format");
-  if (format !== undefined && format.type !== "text") {
-    throw unsupported("response_format", "this server can only answer with text yet");
-  }
-  for (const name of ["grammar", "json_schema", "structured_outputs", "guided_json", "guided_regex"]) {
-    if ((body[name] ?? undefined) !== undefined) throw unsupported(name, "this server can't constrain answers yet");
-  }
-}
+import { type JsonObject, optionalArray } from "./schema.ts";
 
 /** Refuses the parameters of OpenAI's chat API that this model can't follow. @throws ApiError 400. */
 export function refuseForChat(body: JsonObject): void {
-  refuseConstraints(body);
   for (const name of ["functions", "function_call"]) {
     const value = body[name] ?? undefined;
     const isEmpty = value === undefined || value === "none" || (Array.isArray(value) && value.length === 0);
@@ -37,7 +24,6 @@ export function refuseForChat(body: JsonObject): void {
 
 /** The parameters of OpenAI's older completions API that this server can't follow. @throws ApiError 400. */
 export function refuseForCompletion(body: JsonObject, choices: number): void {
-  refuseConstraints(body);
   const suffix = body.suffix ?? "";
   if (suffix !== "") throw unsupported("suffix", "this model only writes at the end of a text");
   const bestOf = body.best_of ?? undefined;

@@ -19,6 +19,7 @@ import {
   KV_KIND_Q8,
   layouts,
   REASON_CANCELLED,
+  REASON_GRAMMAR,
   REASON_LENGTH,
   REASON_STOP,
   ZEROS_MULTIPLY,
@@ -51,6 +52,8 @@ export interface Sampling {
   stopIds: number[];
   /** Added to the logits of these tokens. */
   logitBias: Map<number, number>;
+  /** What the answer has to be, as src/grammar/ writes it; undefined: anything. The engine must know its vocabulary. */
+  grammar: Uint8Array | undefined;
 }
 
 /** Greedy sampling with nothing else in its way. */
@@ -73,6 +76,7 @@ export function defaultSampling(maxTokens: number): Sampling {
     scope: 0n,
     stopIds: [],
     logitBias: new Map(),
+    grammar: undefined,
   };
 }
 
@@ -100,7 +104,8 @@ export function kvTokenBytes(config: { layers: number; kvHeads: number; headDim:
   return config.layers * config.kvHeads * ((config.headDim + values) * kvElementBytes[kind] + 2 * 4);
 }
 
-export type FinishReason = "stop" | "length" | "cancelled";
+/** "grammar": the answer could not be continued within its grammar. */
+export type FinishReason = "stop" | "length" | "cancelled" | "grammar";
 
 /** A token that could stand in a place, and its log-probability there. */
 export interface TokenLogprob {
@@ -258,7 +263,10 @@ const finishReasons: Record<number, FinishReason> = {
   [REASON_STOP]: "stop",
   [REASON_LENGTH]: "length",
   [REASON_CANCELLED]: "cancelled",
+  [REASON_GRAMMAR]: "grammar",
 };
+
+const NO_GRAMMAR = new Uint8Array(0);
 
 /** Events that one call copies out. */
 const DRAIN_CAPACITY = 1024;
@@ -302,6 +310,23 @@ export class Engine {
   }
 
   /**
+   * Tells the engine the bytes of its tokens, once: grammars are about bytes.
+   *
+   * @param tokens the bytes of each id, none for those that no grammar may use.
+   * @throws Failure when there are more than the model has, or they were told before.
+   */
+  setVocabulary(tokens: readonly Uint8Array[]): void {
+    const offsets = new Uint32Array(tokens.length + 1);
+    for (const [id, bytes] of tokens.entries()) offsets[id + 1] = (offsets[id] as number) + bytes.length;
+    const all = new Uint8Array(offsets[tokens.length] as number);
+    for (const [id, bytes] of tokens.entries()) all.set(bytes, offsets[id]);
+    checked(
+      (error, size) => library().wf_engine_set_vocabulary(this.handle, all, offsets, tokens.length, error, size),
+      (result) => result !== 0,
+    );
+  }
+
+  /**
    * Submits a request. It is queued when this returns; its events come as they happen and end after "done".
    *
    * Leaving the loop early, or aborting the signal, stops the generation; after an abort a "done" with the reason "cancelled"
@@ -331,6 +356,7 @@ export class Engine {
     const stopIds = Uint32Array.from(sampling.stopIds);
     const biasIds = Uint32Array.from(sampling.logitBias.keys());
     const biasValues = Float32Array.from(sampling.logitBias.values());
+    const grammar = sampling.grammar ?? NO_GRAMMAR;
     const request = checked(
       (error, size) =>
         library().wf_engine_submit(
@@ -343,6 +369,8 @@ export class Engine {
           biasIds,
           biasValues,
           biasIds.length,
+          grammar,
+          grammar.length,
           error,
           size,
         ),

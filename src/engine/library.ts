@@ -8,7 +8,17 @@ import { accessSync, constants } from "node:fs";
 import { tmpdir } from "node:os";
 import libraryPath from "../../build/native/libwrinklefree.so" with { type: "file" };
 import { Failure } from "../errors.ts";
-import { ABI_VERSION, type layouts, SOURCE_BF16, SOURCE_CODES, SOURCE_F16, SOURCE_F32, symbols } from "./symbols.ts";
+import {
+  ABI_VERSION,
+  type layouts,
+  MACHINE_MULTIPLY_ADDS,
+  MACHINE_READ_BANDWIDTH,
+  SOURCE_BF16,
+  SOURCE_CODES,
+  SOURCE_F16,
+  SOURCE_F32,
+  symbols,
+} from "./symbols.ts";
 
 export type { Pointer } from "bun:ffi";
 
@@ -146,26 +156,26 @@ export function cpuCores(): number {
 }
 
 /**
- * How fast this many threads together read memory, in GB/s; see wf_machine_read_bandwidth in wrinklefree.h.
+ * How fast this many threads together read memory, in GB/s; see wf_machine_measure in wrinklefree.h.
  *
  * @throws Failure when memory or threads are lacking.
  */
 export function machineReadBandwidth(threads: number): number {
   return checked(
-    (error, size) => library().wf_machine_read_bandwidth(threads, error, size),
+    (error, size) => library().wf_machine_measure(MACHINE_READ_BANDWIDTH, threads, error, size),
     (result) => result === 0,
   );
 }
 
 /**
- * How many 8-bit multiply-adds this many threads together do at most, in 10^9 a second; see wf_machine_multiply_adds in
+ * How many 8-bit multiply-adds this many threads together do at most, in 10^9 a second; see wf_machine_measure in
  * wrinklefree.h.
  *
  * @throws Failure when threads are lacking.
  */
 export function machineMultiplyAdds(threads: number): number {
   return checked(
-    (error, size) => library().wf_machine_multiply_adds(threads, error, size),
+    (error, size) => library().wf_machine_measure(MACHINE_MULTIPLY_ADDS, threads, error, size),
     (result) => result === 0,
   );
 }

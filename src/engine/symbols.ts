@@ -21,6 +21,9 @@ export const TOP_LOGPROBS_MAX = 20;
 export const REASON_STOP = 1;
 export const REASON_LENGTH = 2;
 export const REASON_CANCELLED = 3;
+export const REASON_GRAMMAR = 4;
+export const MACHINE_READ_BANDWIDTH = 0;
+export const MACHINE_MULTIPLY_ADDS = 1;
 
 /** Every exported function, as bun:ffi wants it. */
 export const symbols = {
@@ -34,16 +37,30 @@ export const symbols = {
   wf_model_logits: { args: ["ptr", "u32", "buffer", "u32", "buffer", "buffer", "u32"], returns: "i32" },
   wf_engine_create: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
   wf_engine_doorbell: { args: ["ptr"], returns: "i32" },
+  wf_engine_set_vocabulary: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "i32" },
   wf_engine_submit: {
-    args: ["ptr", "buffer", "u32", "buffer", "buffer", "u32", "buffer", "buffer", "u32", "buffer", "u32"],
+    args: [
+      "ptr",
+      "buffer",
+      "u32",
+      "buffer",
+      "buffer",
+      "u32",
+      "buffer",
+      "buffer",
+      "u32",
+      "buffer",
+      "u32",
+      "buffer",
+      "u32",
+    ],
     returns: "u32",
   },
   wf_engine_cancel: { args: ["ptr", "u32"], returns: "void" },
   wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
   wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
-  wf_machine_read_bandwidth: { args: ["u32", "buffer", "u32"], returns: "f64" },
-  wf_machine_multiply_adds: { args: ["u32", "buffer", "u32"], returns: "f64" },
+  wf_machine_measure: { args: ["u32", "u32", "buffer", "u32"], returns: "f64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
   wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },

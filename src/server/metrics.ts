@@ -42,7 +42,7 @@ class Histogram {
 }
 
 /** vLLM's words for how an answer ended. */
-const OUTCOMES: Record<FinishReason, string> = { stop: "stop", length: "length", cancelled: "abort" };
+const OUTCOMES: Record<FinishReason, string> = { stop: "stop", length: "length", cancelled: "abort", grammar: "error" };
 
 /** What was counted since the start. */
 export class Metrics {

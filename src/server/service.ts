@@ -88,6 +88,7 @@ export class Service {
       head: options.head,
       zeros: options.zeros,
     });
+    this.engine.setVocabulary(this.#readableTokens());
     this.kvBlocks = this.engine.stats().blocks;
   }
 
@@ -127,6 +128,15 @@ export class Service {
   async close(): Promise<void> {
     await this.engine.close();
     this.#model.close();
+  }
+
+  /** The bytes of each id that an answer with a form may be written with: control tokens and those that end answers have none. */
+  #readableTokens(): Uint8Array[] {
+    const { vocabSize, eosTokenIds } = this.config;
+    const ends = new Set(eosTokenIds);
+    return Array.from({ length: vocabSize }, (_, id) =>
+      ends.has(id) || this.tokenizer.isSpecial(id) ? new Uint8Array(0) : this.tokenizer.bytes(id),
+    );
   }
 
   /**

@@ -83,7 +83,7 @@ export class CallParser {
   #takeCall(parts: AnswerPart[]): boolean {
     const start = this.#held.indexOf(OPEN);
     if (start < 0) return false;
-    const end = this.#held.indexOf(CLOSE, start);
+    const end = endOfCall(this.#held, start + OPEN.length);
     const isTooLong = (end < 0 ? this.#held.length : end) - start > CALL_LENGTH_MAX;
     if (end < 0 && !isTooLong) return false;
     const after = end < 0 ? this.#held.length : end + CLOSE.length;
@@ -108,6 +108,20 @@ export class CallParser {
     this.#isAfterCall = true;
     parts.push({ kind: "call", call });
   }
+}
+
+/** Where a call that begins at `start` has its end mark; -1 when that isn't there yet. A mark within one of its strings is none. */
+function endOfCall(text: string, start: number): number {
+  let isInString = false;
+  let at = start;
+  for (let end = text.indexOf(CLOSE, start); end >= 0; end = text.indexOf(CLOSE, end + 1)) {
+    for (; at < end; at++) {
+      if (text[at] === '"') isInString = !isInString;
+      else if (isInString && text[at] === "\\") at++;
+    }
+    if (!isInString) return end;
+  }
+  return -1;
 }
 
 /** Length of the longest end of a text that could be the beginning of a call's mark. */

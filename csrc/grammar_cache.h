@@ -1,0 +1,30 @@
+/*
+ * grammar_cache.h: the grammars that were asked for last, at work. Clients send the same few schemas again and again, and what was
+ * found out about one for one request serves the next.
+ */
+#ifndef WF_GRAMMAR_CACHE_H
+#define WF_GRAMMAR_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "automaton.h"
+
+#define WF_GRAMMARS_KEPT 16U
+
+typedef struct wf_grammar_cache {
+    wf_automaton *kept[WF_GRAMMARS_KEPT]; /* [count] the last used first */
+    uint32_t count;
+} wf_grammar_cache;
+
+/* The kept automaton of exactly this grammar, with a reference for the caller; NULL when there is none. */
+wf_automaton *wf_grammar_cache_find(wf_grammar_cache *cache, const uint8_t *blob, uint32_t size);
+
+/* Keeps an automaton, of a grammar that isn't kept yet, with a reference of the cache's own; the one that was used least recently
+ * goes. */
+void wf_grammar_cache_keep(wf_grammar_cache *cache, wf_automaton *automaton);
+
+/* Gives up all references. */
+void wf_grammar_cache_clear(wf_grammar_cache *cache);
+
+#endif

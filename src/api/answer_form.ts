@@ -1,0 +1,131 @@
+/**
+ * What form a request wants its answer in, under all the names that clients have for it, as a grammar for the engine.
+ */
+
+import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
+import { SchemaError } from "../grammar/schema_error.ts";
+import { type ApiError, invalid, unsupported } from "./errors.ts";
+import {
+  invalidType,
+  invalidValue,
+  isObject,
+  type JsonObject,
+  missing,
+  optionalBoolean,
+  optionalObject,
+  optionalString,
+} from "./schema.ts";
+
+/** A form of JSON, and the parameter that asks for it. */
+interface WantedJson {
+  param: string;
+  json: NonNullable<AnswerForm["json"]>;
+}
+
+/** Parameters with grammars that aren't JSON's. */
+const OTHER_GRAMMARS = [
+  "grammar",
+  "guided_regex",
+  "guided_choice",
+  "guided_grammar",
+  "regex",
+  "ebnf",
+  "structural_tag",
+];
+
+/** Kinds of OpenAI's response_format. */
+const FORMATS = ["text", "json_object", "json_schema"];
+
+/**
+ * Reads what a request asks its answer to be: `response_format` (OpenAI), `json_schema` (llama.cpp, SGLang), `guided_json` or
+ * `structured_outputs.json` (vLLM).
+ *
+ * @param calls the calls that it may, or has to, consist of instead.
+ * @param callsAreRequired whether text and JSON won't do.
+ * @returns the grammar; undefined when any text will do.
+ * @throws ApiError 400.
+ */
+export function readAnswerGrammar(
+  body: JsonObject,
+  calls?: CallsForm,
+  callsAreRequired = false,
+): Uint8Array | undefined {
+  for (const name of OTHER_GRAMMARS) {
+    if ((body[name] ?? "") !== "") throw unsupported(name, "this server holds answers to JSON Schemas only");
+  }
+  const wanted = [
+    readResponseFormat(body),
+    readSchema(body, "json_schema"),
+    readSchema(body, "guided_json"),
+    readStructuredOutputs(body),
+  ].filter((json) => json !== undefined);
+  const [json, another] = wanted;
+  if (another !== undefined)
+    throw invalid(another.param, "invalid_value", `Only one of '${json?.param}' and '${another.param}' can be set.`);
+  if (callsAreRequired) return compiled({ calls }, "tools");
+  return json === undefined ? undefined : compiled({ json: json.json, calls }, json.param);
+}
+
+function readResponseFormat(body: JsonObject): WantedJson | undefined {
+  const param = "response_format";
+  const format = optionalObject(body, param);
+  if (format === undefined) return undefined;
+  const { type } = format;
+  if (type === undefined) throw missing(`${param}.type`);
+  if (typeof type !== "string") throw invalidType(`${param}.type`, "a string", type);
+  if (!FORMATS.includes(type)) throw invalidValue(`${param}.type`, "'text', 'json_object' or 'json_schema'");
+  if (type === "text") return undefined;
+  if (type === "json_object") {
+    // llama.cpp and others take a schema here.
+    const schema = format.schema ?? undefined;
+    return { param, json: schema === undefined ? "object" : { schema } };
+  }
+  const described = format.json_schema;
+  if (described === undefined) throw missing(`${param}.json_schema`);
+  if (!isObject(described)) throw invalidType(`${param}.json_schema`, "an object", described);
+  if (optionalString(described, "name") === undefined) throw missing(`${param}.json_schema.name`);
+  optionalBoolean(described, "strict");
+  const { schema } = described;
+  if (schema === undefined) throw missing(`${param}.json_schema.schema`);
+  if (!isObject(schema)) throw invalidType(`${param}.json_schema.schema`, "an object", schema);
+  return { param, json: { schema } };
+}
+
+/** A schema as an object or as its JSON. */
+function readSchema(body: JsonObject, name: string, param = name): WantedJson | undefined {
+  let schema = body[name] ?? undefined;
+  if (schema === undefined) return undefined;
+  if (typeof schema === "string") {
+    try {
+      schema = JSON.parse(schema);
+    } catch {
+      throw invalidValue(param, "a JSON Schema");
+    }
+  }
+  if (!isObject(schema)) throw invalidType(param, "a JSON Schema", schema);
+  return { param, json: { schema } };
+}
+
+function readStructuredOutputs(body: JsonObject): WantedJson | undefined {
+  const param = "structured_outputs";
+  const wanted = optionalObject(body, param);
+  if (wanted === undefined) return undefined;
+  const other = Object.keys(wanted).find((name) => name !== "json" && (wanted[name] ?? undefined) !== undefined);
+  if (other !== undefined) throw unsupported(param, "only its field 'json' is known");
+  return readSchema(wanted, "json", param);
+}
+
+function compiled(form: AnswerForm, param: string): Uint8Array {
+  try {
+    return answerGrammar(form);
+  } catch (error) {
+    if (error instanceof SchemaError) throw refusedSchema(error, param);
+    if (!(error instanceof ToolSchemaError) || !(error.cause instanceof SchemaError)) throw error;
+    throw refusedSchema(error.cause, error.tool.path);
+  }
+}
+
+function refusedSchema({ path, message, isUnsupported }: SchemaError, param: string): ApiError {
+  const code = isUnsupported ? "unsupported_schema" : "invalid_json_schema";
+  return invalid(param, code, `Invalid schema for '${param}': at ${path}: ${message}.`);
+}

@@ -1,0 +1,317 @@
+/**
+ * Schemas as grammars: that these hold exactly the texts that are meant, neither more nor, where nothing says otherwise, less. What is
+ * valid is said by ajv, RegExp and plain arithmetic.
+ */
+
+import { describe, expect, test } from "bun:test";
+import Ajv2020 from "ajv/dist/2020";
+import fc from "fast-check";
+import { answerGrammar } from "../src/grammar/answer_forms.ts";
+import { SchemaError } from "../src/grammar/schema_error.ts";
+import { GrammarMatcher } from "./support/grammar_matcher.ts";
+
+type Schema = Record<string, unknown>;
+
+function compile(schema: Schema): GrammarMatcher {
+  return new GrammarMatcher(answerGrammar({ json: { schema } }));
+}
+
+/** The grammar of a schema, or undefined when nothing is valid by it. */
+function compileOrNothing(schema: Schema): GrammarMatcher | undefined {
+  try {
+    return compile(schema);
+  } catch (error) {
+    if (error instanceof SchemaError && error.message.startsWith("nothing")) return undefined;
+    throw error;
+  }
+}
+
+function validator(schema: Schema) {
+  return new Ajv2020({ strict: false }).compile(schema);
+}
+
+describe("numbers", () => {
+  test("integers are those within the bounds, all of them", () => {
+    const bound = fc.option(fc.integer({ min: -130, max: 130 }), { nil: undefined });
+    const wish = fc.record(
+      {
+        minimum: bound,
+        maximum: bound,
+        exclusiveMinimum: bound,
+        exclusiveMaximum: bound,
+        multipleOf: fc.option(fc.integer({ min: 1, max: 12 }), { nil: undefined }),
+      },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(wish, (keywords) => {
+        const schema = JSON.parse(JSON.stringify({ type: "integer", ...keywords }));
+        const isValid = validator(schema);
+        const matcher = compileOrNothing(schema);
+        for (let value = -150; value <= 150; value++) {
+          expect([value, matcher?.matches(String(value)) ?? false]).toEqual([value, isValid(value)]);
+        }
+        for (const text of ["", "-", "-0", "00", "01", "-01", "1.0", "1e1", "+1"]) {
+          expect([text, matcher?.matches(text) ?? false]).toEqual([text, false]);
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test("decimals are those within the bounds", () => {
+    const bound = fc.oneof(
+      fc.integer({ min: -30, max: 30 }),
+      fc.integer({ min: -3000, max: 3000 }).map((value) => value / 100),
+      fc
+        .double({ min: -20, max: 20, noNaN: true, noDefaultInfinity: true })
+        .map((value) => Number(value.toPrecision(9))),
+    );
+    const bounds = fc.record(
+      { minimum: bound, maximum: bound, exclusiveMinimum: bound, exclusiveMaximum: bound },
+      { requiredKeys: [] },
+    );
+    const candidate = fc
+      .tuple(fc.boolean(), fc.nat({ max: 35 }), fc.option(fc.stringMatching(/^\d{1,9}$/), { nil: undefined }))
+      .map(
+        ([isNegative, whole, fraction]) =>
+          `${isNegative ? "-" : ""}${whole}${fraction === undefined ? "" : `.${fraction}`}`,
+      );
+    fc.assert(
+      fc.property(bounds, fc.array(candidate, { minLength: 40, maxLength: 40 }), (keywords, candidates) => {
+        fc.pre(Object.keys(keywords).length > 0);
+        const schema = { type: "number", ...keywords };
+        const isValid = validator(schema);
+        const matcher = compileOrNothing(schema);
+        // The bounds themselves, where they are written without exponent.
+        const own = Object.values(keywords)
+          .map(String)
+          .filter((text) => !text.includes("e"));
+        for (const text of [...candidates, ...own]) {
+          expect([text, matcher?.matches(text) ?? false]).toEqual([text, isValid(JSON.parse(text))]);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("any number that isn't bounded, with up to 16 digits", () => {
+    const matcher = compile({ type: "number" });
+    for (const text of ["0", "-0", "12", "1234567890123456", "0.5", "-1.25e10", "1E-7", "3e+99"]) {
+      expect([text, matcher.matches(text)]).toEqual([text, true]);
+    }
+    for (const text of ["", "-", "01", ".5", "1.", "1e", "1e100", "+1", "NaN", "12345678901234567"]) {
+      expect([text, matcher.matches(text)]).toEqual([text, false]);
+    }
+  });
+});
+
+describe("strings", () => {
+  const text = fc.string({
+    unit: fc.oneof(
+      fc.constantFrom("a", "b", '"', "\\", "\n", "\0", "é", "€", "🚀", "\u007f"),
+      fc.string({ unit: "binary", minLength: 1, maxLength: 1 }),
+    ),
+    maxLength: 8,
+  });
+
+  test("lengths are in code points, however a character is written", () => {
+    fc.assert(
+      fc.property(text, fc.nat({ max: 4 }), fc.nat({ max: 5 }), (value, minLength, more) => {
+        const length = [...value].length;
+        const matcher = compile({ type: "string", minLength, maxLength: minLength + more });
+        const isValid = length >= minLength && length <= minLength + more && value.isWellFormed();
+        const escaped = `"${value.replaceAll(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)}"`;
+        expect([matcher.matches(JSON.stringify(value)), matcher.matches(escaped)]).toEqual([isValid, isValid]);
+      }),
+    );
+  });
+
+  test("nothing that isn't JSON or not Unicode", () => {
+    const matcher = compile({ type: "string" });
+    const wrong = [
+      '"',
+      '"a',
+      'a"',
+      '"\n"',
+      '"\\x"',
+      '"\\u12"',
+      '"\\ud800"',
+      '"\\udc00"',
+      '"\\ud800\\ud800"',
+      '"\\ud83d\\u0041"',
+      '"a""',
+    ];
+    for (const value of wrong) expect([value, matcher.matches(value)]).toEqual([value, false]);
+    for (const value of ['""', '"\\/\\b"', '"\\uD83D\\uDE80"', '"\\ud7FF\\uE000"'])
+      expect([value, matcher.matches(value)]).toEqual([value, true]);
+  });
+
+  const atom = fc.constantFrom(
+    "a",
+    "b",
+    ".",
+    "[ab]",
+    "[^a]",
+    "\\d",
+    "\\w",
+    "\\S",
+    "é",
+    "[🚀-🚂]",
+    '"',
+    "\\n",
+    "\\u{1F680}",
+    "[\\]\\-x]",
+    "\\.",
+  );
+  const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
+    pattern: fc.oneof(
+      { maxDepth: 3 },
+      atom,
+      fc.tuple(tie("pattern"), tie("pattern")).map(([a, b]) => a + b),
+      fc.tuple(tie("pattern"), tie("pattern")).map(([a, b]) => `(?:${a}|${b})`),
+      fc
+        .tuple(tie("pattern"), fc.constantFrom("*", "+", "?", "{2}", "{0,2}", "{1,}", "??", "{0}"))
+        .map(([a, sign]) => `(${a})${sign}`),
+    ),
+  }));
+
+  test("patterns match what RegExp matches", () => {
+    const whole = fc
+      .tuple(fc.boolean(), pattern, fc.option(pattern, { nil: undefined }), fc.boolean())
+      .map(([begins, a, b, ends]) => `${begins ? "^" : ""}${a}${b === undefined ? "" : `|${b}`}${ends ? "$" : ""}`);
+    const sample = fc.string({
+      unit: fc.constantFrom("a", "b", "1", "é", "🚀", "🚂", '"', "\n", "x", "-", "."),
+      maxLength: 6,
+    });
+    let matched = 0;
+    fc.assert(
+      fc.property(whole, fc.array(sample, { minLength: 15, maxLength: 15 }), (source, samples) => {
+        const matcher = compile({ type: "string", pattern: source });
+        const expression = new RegExp(source, "u");
+        for (const value of samples) {
+          const isMatch = expression.test(value);
+          matched += Number(isMatch);
+          expect([source, value, matcher.matches(JSON.stringify(value))]).toEqual([source, value, isMatch]);
+        }
+      }),
+      { numRuns: 400 },
+    );
+    expect(matched).toBeGreaterThan(300);
+  });
+});
+
+describe("objects, arrays and all values", () => {
+  /** JSON with a space after some commas and colons. */
+  function spaced(value: unknown, choose: () => boolean): string {
+    const comma = () => (choose() ? ", " : ",");
+    const joined = (parts: string[]) => parts.reduce((sum, part) => (sum === "" ? part : sum + comma() + part), "");
+    if (Array.isArray(value)) return `[${joined(value.map((item) => spaced(item, choose)))}]`;
+    if (typeof value !== "object" || value === null) return JSON.stringify(value);
+    const members = Object.entries(value).map(
+      ([name, item]) => `${JSON.stringify(name)}:${choose() ? " " : ""}${spaced(item, choose)}`,
+    );
+    return `{${joined(members)}}`;
+  }
+
+  const value = fc.letrec((tie) => ({
+    any: fc.oneof(
+      { maxDepth: 3 },
+      fc.constantFrom(null, true, false),
+      fc.integer(),
+      fc.integer().map((number) => number / 64),
+      fc.string({ unit: "grapheme", maxLength: 5 }),
+      fc.array(tie("any"), { maxLength: 3 }),
+      fc.dictionary(fc.string({ unit: "grapheme", maxLength: 3 }), tie("any"), { maxKeys: 3 }),
+    ),
+  })).any;
+
+  test("every value is one, and a constant is only itself", () => {
+    const matcher = compile({});
+    fc.assert(
+      fc.property(value, value, fc.infiniteStream(fc.boolean()), (one, other, choices) => {
+        const choose = () => choices.next().value as boolean;
+        expect(matcher.matches(spaced(one, choose))).toBe(true);
+        const constant = compile({ const: one });
+        expect(constant.matches(spaced(one, choose))).toBe(true);
+        expect(constant.matches(spaced(other, choose))).toBe(JSON.stringify(one) === JSON.stringify(other));
+      }),
+    );
+    for (const text of ["", "{", "[1,]", "[1  ,2]", '{"a"}', '{"a":1,}', " 1", "1 ", "[ 1]", "nul", "{a:1}"]) {
+      expect([text, matcher.matches(text)]).toEqual([text, false]);
+    }
+  });
+
+  test("declared properties in their order, required ones always, others by their schema and under other names", () => {
+    const name = fc.constantFrom("a", "ab", "b", 'q"', "é", "ü\\", "c");
+    const wish = fc.record({
+      declared: fc.uniqueArray(name, { maxLength: 4 }),
+      required: fc.infiniteStream(fc.boolean()),
+      isOpen: fc.boolean(),
+    });
+    const members = fc.uniqueArray(fc.tuple(name, fc.constantFrom<unknown>(1, "x")), {
+      maxLength: 5,
+      selector: ([key]) => key,
+    });
+    fc.assert(
+      fc.property(
+        wish,
+        fc.array(members, { minLength: 12, maxLength: 12 }),
+        ({ declared, required, isOpen }, objects) => {
+          const schema = {
+            type: "object",
+            properties: Object.fromEntries(declared.map((key) => [key, { const: 1 }])),
+            required: declared.filter(() => required.next().value),
+            additionalProperties: isOpen ? { const: "x" } : false,
+          };
+          const isValid = validator(schema);
+          const matcher = compile(schema);
+          for (const entries of objects) {
+            const places = entries
+              .map(([key]) => declared.indexOf(key))
+              .map((place) => (place < 0 ? declared.length : place));
+            const isOrdered = places.every((place, i) => i === 0 || place >= (places[i - 1] as number));
+            const text = JSON.stringify(Object.fromEntries(entries));
+            expect([text, matcher.matches(text)]).toEqual([text, isOrdered && isValid(JSON.parse(text))]);
+          }
+          // No declared name under the cover of an escape, and none twice.
+          expect(matcher.matches('{"\\u0061":"x"}')).toBe(false);
+          if (declared.includes("a")) expect(matcher.matches('{"a":1,"a":1}')).toBe(false);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test("arrays have as many elements as they may", () => {
+    fc.assert(
+      fc.property(
+        fc.nat({ max: 3 }),
+        fc.nat({ max: 3 }),
+        fc.nat({ max: 3 }),
+        fc.boolean(),
+        (minItems, more, tuple, isOpen) => {
+          const prefixItems = Array.from({ length: tuple }, (_, i) => ({ const: i }));
+          const schema = {
+            type: "array",
+            ...(tuple > 0 ? { prefixItems } : {}),
+            items: isOpen || tuple === 0 ? { const: "x" } : false,
+            minItems,
+            maxItems: minItems + more,
+          };
+          const isValid = validator(schema);
+          const matcher = compileOrNothing(schema);
+          for (let length = 0; length < 8; length++) {
+            const items = Array.from({ length }, (_, i) => (i < tuple ? i : "x"));
+            // Of a tuple as much as there may be is written.
+            const isWhole = length >= Math.min(tuple, minItems + more);
+            expect([length, matcher?.matches(JSON.stringify(items)) ?? false]).toEqual([
+              length,
+              isWhole && isValid(items),
+            ]);
+          }
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,105 @@
+/** Whether a text is of a compiled grammar: read straight from its words (csrc/grammar.h), without an automaton. */
+
+interface Node {
+  isFinal: boolean;
+  edges: { kind: number; argument: number; next: number }[];
+}
+
+interface Call {
+  rule: number;
+  least: number;
+  most: number;
+}
+
+/** A grammar that texts can be held against. */
+export class GrammarMatcher {
+  readonly #rules: number[];
+  readonly #nodes: Node[];
+  readonly #calls: Call[];
+
+  constructor(blob: Uint8Array) {
+    const words = new Uint32Array(blob.buffer, blob.byteOffset, blob.length / 4);
+    const [, ruleCount = 0, nodeCount = 0, edgeCount = 0, callCount = 0] = words;
+    let at = 5;
+    const take = (count: number) => {
+      at += count;
+      return [...words.subarray(at - count, at)];
+    };
+    this.#rules = take(ruleCount);
+    const nodes = take(nodeCount);
+    const edges = take(edgeCount * 2);
+    const calls = take(callCount * 3);
+    const firstEdge = (node: number) => (node < nodeCount ? (nodes[node] as number) & 0x7fffffff : edgeCount);
+    this.#nodes = nodes.map((word, node) => ({
+      isFinal: word >= 0x80000000,
+      edges: Array.from({ length: firstEdge(node + 1) - firstEdge(node) }, (_, i) => {
+        const edge = firstEdge(node) + i;
+        const word = edges[edge * 2] as number;
+        return { kind: word & 0xff, argument: word >>> 8, next: edges[edge * 2 + 1] as number };
+      }),
+    }));
+    this.#calls = Array.from({ length: callCount }, (_, i) => {
+      const [rule = 0, least = 0, most = 0] = calls.slice(i * 3, i * 3 + 3);
+      return { rule, least, most: most === 0xffffffff ? Number.POSITIVE_INFINITY : most };
+    });
+  }
+
+  /** Whether the whole text is of the grammar. */
+  matches(text: string): boolean {
+    const bytes = Buffer.from(text);
+    const known = new Map<string, Set<number>>();
+    const endsOf = (rule: number, begin: number): Set<number> => {
+      const key = `${rule} ${begin}`;
+      const before = known.get(key);
+      if (before !== undefined) return before;
+      const ends = new Set<number>();
+      known.set(key, ends);
+      const seen = new Set<string>();
+      const pending: [number, number][] = [];
+      const visit = (node: number, position: number) => {
+        const place = `${node} ${position}`;
+        if (seen.has(place)) return;
+        seen.add(place);
+        pending.push([node, position]);
+      };
+      visit(this.#rules[rule] as number, begin);
+      for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+        const [index, position] = next;
+        const node = this.#nodes[index] as Node;
+        if (node.isFinal) ends.add(position);
+        for (const edge of node.edges) {
+          if (edge.kind === 1) visit(edge.next, position);
+          else if (edge.kind === 0) {
+            const byte = bytes[position];
+            if (byte === undefined || byte < (edge.argument & 0xff) || byte > edge.argument >> 8) continue;
+            visit(edge.next, position + 1);
+          } else this.#repeat(edge.argument, position, endsOf, (end) => visit(edge.next, end));
+        }
+      }
+      return ends;
+    };
+    return endsOf(0, 0).has(bytes.length);
+  }
+
+  #repeat(
+    call: number,
+    begin: number,
+    endsOf: (rule: number, begin: number) => Set<number>,
+    reach: (end: number) => void,
+  ): void {
+    const { rule, least, most } = this.#calls[call] as Call;
+    let positions = new Set([begin]);
+    const reached = new Set<number>();
+    for (let count = 0; positions.size > 0 && count <= most; count++) {
+      if (count >= least) {
+        const fresh = [...positions].filter((position) => !reached.has(position));
+        if (fresh.length === 0) return;
+        for (const position of fresh) {
+          reached.add(position);
+          reach(position);
+        }
+      }
+      positions = new Set([...positions].flatMap((position) => [...endsOf(rule, position)]));
+    }
+  }
+}
