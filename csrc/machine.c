@@ -6,6 +6,7 @@
  * size as they finish, so that a core that is slower or disturbed does less and holds nobody up.
  */
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -165,11 +166,98 @@ static double measure_multiply_adds(uint32_t threads, char *error, uint32_t erro
     return (double)atomic_load(&job.count) / PASSES / seconds * 1e-9;
 }
 
-double wf_machine_measure(uint32_t kind, uint32_t threads, char *error, uint32_t error_size) {
+/* ---- Products ---- */
+
+/* Weights in a row, as in the 2B. */
+#define ROW_WEIGHTS 2560U
+
+/* Bytes of rows in one unit of work, as in forward.c. */
+#define SLICE_BYTES ((size_t)128 << 10)
+
+/* With more tokens than this the time is the multiply-adds', and a part of the buffer will do. */
+#define TOKENS_FROM_MEMORY 8U
+#define BUFFER_PARTS 8U
+
+#define TOKENS_MAX 1024U
+
+struct product_job {
+    const wf_kernels *kernels;
+    bool is_ternary;
+    const uint8_t *rows;
+    size_t row_bytes;
+    uint32_t row_count;
+    uint32_t slice; /* rows in one unit */
+    wf_activations x;
+    float *scales; /* [slice] */
+    float *out;    /* [units][tokens][slice] */
+};
+
+static void multiply_rows(void *context, uint32_t unit) {
+    const struct product_job *job = context;
+    const uint32_t first = unit * job->slice;
+    const uint32_t count = job->row_count - first < job->slice ? job->row_count - first : job->slice;
+    const uint8_t *rows = job->rows + first * job->row_bytes;
+    float *out = job->out + (size_t)unit * job->x.tokens * job->slice;
+    if (job->is_ternary)
+        job->kernels->ternary_matmul(rows, job->row_bytes, count, &job->x, out, job->slice);
+    else
+        job->kernels->byte_matmul((const int8_t *)rows, job->row_bytes, count, job->scales, &job->x, out, job->slice);
+}
+
+static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size) {
+    struct product_job job = {.kernels = wf_kernels_active(), .is_ternary = is_ternary};
+    if (job.kernels == NULL || tokens < 1 || tokens > TOKENS_MAX) {
+        wf_fail(error, error_size,
+                job.kernels == NULL ? "WRINKLEFREE_CPU names no kernel tier that this processor can run"
+                                    : "a product of so many tokens can't be measured; use 1 to 1024");
+        return 0;
+    }
+    wf_pool *pool = create_pool(threads, error, error_size);
+    if (pool == NULL)
+        return 0;
+    const size_t bytes = buffer_bytes() / (tokens > TOKENS_FROM_MEMORY ? BUFFER_PARTS : 1) / PIECE_BYTES * PIECE_BYTES;
+    job.row_bytes = is_ternary ? (size_t)wf_packed_row_bytes(ROW_WEIGHTS) : ROW_WEIGHTS;
+    job.row_count = (uint32_t)(bytes / job.row_bytes);
+    job.slice = (uint32_t)(SLICE_BYTES / job.row_bytes / 8 * 8);
+    const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
+    uint8_t *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int8_t *values = aligned_alloc(64, (size_t)tokens * ROW_WEIGHTS);
+    int32_t *sums = calloc(tokens, sizeof *sums);
+    float *factors = calloc(tokens, sizeof *factors);
+    job.scales = calloc(job.slice, sizeof *job.scales);
+    job.out = calloc((size_t)units * tokens * job.slice, sizeof *job.out);
+    double result = 0;
+    if (rows == MAP_FAILED || values == NULL || sums == NULL || factors == NULL || job.scales == NULL || job.out == NULL) {
+        wf_fail(error, error_size, "no memory for the %zu MB that measuring products takes", bytes >> 20);
+    } else {
+#if defined(MADV_HUGEPAGE)
+        (void)madvise(rows, bytes, MADV_HUGEPAGE); /* advice */
+#endif
+        memset(rows, 0x15, bytes); /* four codes: 1, 1, 1, 0 */
+        memset(values, 3, (size_t)tokens * ROW_WEIGHTS);
+        job.rows = rows;
+        job.x = (wf_activations){values, ROW_WEIGHTS, sums, factors, tokens};
+        const double seconds = median_seconds(pool, multiply_rows, &job, units);
+        result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
+    }
+    if (rows != MAP_FAILED)
+        munmap(rows, bytes);
+    free(values);
+    free(sums);
+    free(factors);
+    free(job.scales);
+    free(job.out);
+    wf_pool_destroy(pool);
+    return result;
+}
+
+double wf_machine_measure(uint32_t kind, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size) {
     if (kind == WF_MACHINE_READ_BANDWIDTH)
         return measure_read_bandwidth(threads, error, error_size);
     if (kind == WF_MACHINE_MULTIPLY_ADDS)
         return measure_multiply_adds(threads, error, error_size);
+    if (kind == WF_MACHINE_TERNARY || kind == WF_MACHINE_BYTES)
+        return measure_product(kind == WF_MACHINE_TERNARY, threads, tokens, error, error_size);
     wf_fail(error, error_size, "%u is nothing that can be measured; use one of WF_MACHINE_…", kind);
     return 0;
 }

@@ -60,9 +60,11 @@ extern "C" {
 #define WF_REASON_CANCELLED 3 /* wf_engine_cancel, or the engine is being destroyed */
 #define WF_REASON_GRAMMAR 4   /* the answer can't be continued within its grammar, or only at the cost of too much memory */
 
-/* What wf_machine_measure measures. */
-#define WF_MACHINE_READ_BANDWIDTH 0 /* reading memory in order, in GB/s (10^9 bytes), from a buffer much larger than the caches */
-#define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds of bytes, in 10^9 a second, by the kernel tier in use, all in registers */
+/* What wf_machine_measure measures: GB/s (10^9 bytes), or multiply-adds of bytes in 10^9 a second by the kernel tier in use. */
+#define WF_MACHINE_READ_BANDWIDTH 0 /* reading in order from a buffer much larger than the caches */
+#define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds with all numbers in registers */
+#define WF_MACHINE_TERNARY 2        /* in the product of some tokens with rows of 2560 ternary weights that come from memory */
+#define WF_MACHINE_BYTES 3          /* in that with rows of 2560 bytes, as in the head's sketch */
 
 /* How an engine is laid out; fixed while it lives. */
 typedef struct wf_engine_options {
@@ -204,8 +206,9 @@ WF_API void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats);
 WF_API void wf_engine_destroy(wf_engine *engine);
 
 /* What `threads` threads (1 to 256) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of several
- * passes. Takes about a second, and for WF_MACHINE_READ_BANDWIDTH up to a quarter of the memory. 0 with `error` on failure. */
-WF_API double wf_machine_measure(uint32_t kind, uint32_t threads, char *error, uint32_t error_size);
+ * passes. `tokens` is 1 to 1024 for products, 0 for the others. Takes about a second, for many tokens several, and up to a quarter of the
+ * memory. 0 with `error` on failure. */
+WF_API double wf_machine_measure(uint32_t kind, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size);
 
 /* The bytes of one packed row of `columns` weights: blocks of 128 codes, 32 bytes each. */
 WF_API uint64_t wf_packed_row_bytes(uint64_t columns);

@@ -111,6 +111,18 @@ describe("a shape without a file", () => {
   });
 });
 
+test("the kernels by themselves", () => {
+  const { exitCode, stdout } = runCommandLine(["bench", "kernels", "--threads=2", "--json"]);
+  expect(exitCode).toBe(0);
+  const { machine, kernels } = JSON.parse(stdout);
+  expect(Object.keys(machine)).toEqual(machineKeys);
+  expect(kernels.map(({ kernel, tokens }: { kernel: string; tokens: number }) => [kernel, tokens])).toEqual(
+    ["ternary", "bytes"].flatMap((kernel) => [1, 2, 4, 8, 16, 64, 128, 512].map((tokens) => [kernel, tokens])),
+  );
+  for (const run of kernels)
+    for (const share of [run.share_of_read, run.share_of_multiply_add]) expect(share).toBeGreaterThan(0);
+});
+
 test("more zeros are found where more are asked for, and fewer bytes read", () => {
   const args = ["--prompt=0", "--decode=3", "--latency=0", "--threads=1", "--parallel=1", "--repetitions=1", "--json"];
   const { exitCode, stdout } = runCommandLine(["bench", "--shape=tiny", "--zeros=0.5,0.9", ...args]);

@@ -3,6 +3,7 @@
 import { parameterCount } from "../../convert/model_config.ts";
 import { formatBytes } from "../../convert/progress.ts";
 import type { Costs } from "./costs.ts";
+import type { KernelRun } from "./kernels.ts";
 import type { Machine } from "./machine.ts";
 import type { Run, Throughput } from "./runs.ts";
 import type { Subject } from "./subject.ts";
@@ -50,19 +51,24 @@ function limitShares(run: Run, throughput: Throughput, { machine, costs }: Repor
   };
 }
 
+/** The machine as JSON gives it. */
+function machineFields(machine: Machine) {
+  const byThreads = (values: Map<number, number>) =>
+    Object.fromEntries([...values].map(([threads, value]) => [threads, rounded(value)]));
+  return {
+    cpu: machine.cpu,
+    tier: machine.tier,
+    threads: machine.cores,
+    read_gb_s: byThreads(machine.readBandwidth),
+    multiply_add_g_s: byThreads(machine.multiplyAdds),
+  };
+}
+
 /** One JSON document. */
 export function toJson(report: Report): string {
   const { machine, subject, costs, runs } = report;
-  const byThreads = (values: Map<number, number>) =>
-    Object.fromEntries([...values].map(([threads, value]) => [threads, rounded(value)]));
   const document = {
-    machine: {
-      cpu: machine.cpu,
-      tier: machine.tier,
-      threads: machine.cores,
-      read_gb_s: byThreads(machine.readBandwidth),
-      multiply_add_g_s: byThreads(machine.multiplyAdds),
-    },
+    machine: machineFields(machine),
     model: {
       name: subject.name,
       random: subject.isRandom,
@@ -98,15 +104,10 @@ export function toText(report: Report): string {
   const count = parameterCount(subject.config);
   const parameters = count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
   const weights = subject.isRandom ? `${subject.name}, random weights` : subject.name;
-  const limits = [...machine.readBandwidth].map(([threads, bandwidth]) => [
-    String(threads),
-    bandwidth.toFixed(1),
-    (machine.multiplyAdds.get(threads) ?? 0).toFixed(1),
-  ]);
   const sections = [
-    `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels\n` +
+    `${machineLine(machine)}\n` +
       `model    ${weights}, ${parameters} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`,
-    table([["threads", "reads GB/s", "multiply-adds G/s"], ...limits]),
+    limitsTable(machine),
   ];
   const throughputs = runs.filter(({ throughput }) => throughput !== null);
   if (throughputs.length > 0) {
@@ -120,6 +121,46 @@ export function toText(report: Report): string {
     sections.push(table([headings, ...latencies.map((run) => latencyCells(run, report))]));
   }
   return `${sections.join("\n\n")}\n`;
+}
+
+function machineLine(machine: Machine): string {
+  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels`;
+}
+
+function limitsTable(machine: Machine): string {
+  const limits = [...machine.readBandwidth].map(([threads, bandwidth]) => [
+    String(threads),
+    bandwidth.toFixed(1),
+    (machine.multiplyAdds.get(threads) ?? 0).toFixed(1),
+  ]);
+  return table([["threads", "reads GB/s", "multiply-adds G/s"], ...limits]);
+}
+
+/** The kernels by themselves, in the form that was asked for. */
+export function kernelsReport(machine: Machine, runs: KernelRun[], form: "text" | "json" | "csv"): string {
+  const records = runs.map((run) => ({
+    ...run,
+    weights_gb_s: rounded(run.weights_gb_s),
+    multiply_add_g_s: rounded(run.multiply_add_g_s),
+    share_of_read: rounded(run.share_of_read),
+    share_of_multiply_add: rounded(run.share_of_multiply_add),
+  }));
+  if (form === "json") return `${JSON.stringify({ machine: machineFields(machine), kernels: records }, null, 1)}\n`;
+  if (form === "csv") {
+    const lines = [Object.keys(records[0] ?? {}), ...records.map((record) => Object.values(record).map(csvCell))];
+    return lines.map((line) => `${line.join(",")}\n`).join("");
+  }
+  const headings = ["kernel", "threads", "tokens", "weights GB/s", "multiply-adds G/s", "of reads", "of multiply-adds"];
+  const rows = runs.map((run) => [
+    run.kernel,
+    String(run.threads),
+    String(run.tokens),
+    run.weights_gb_s.toFixed(1),
+    run.multiply_add_g_s.toFixed(1),
+    percent(run.share_of_read),
+    percent(run.share_of_multiply_add),
+  ]);
+  return `${[machineLine(machine), limitsTable(machine), table([headings, ...rows])].join("\n\n")}\n`;
 }
 
 function throughputCells(run: Run, report: Report): string[] {

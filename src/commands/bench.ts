@@ -3,9 +3,10 @@
 import type { ModelConfig } from "../../convert/model_config.ts";
 import { shapes } from "../../convert/shapes.ts";
 import { modelCosts } from "../bench/costs.ts";
+import { KERNEL_TOKENS, measureKernels } from "../bench/kernels.ts";
 import { measureMachine } from "../bench/machine.ts";
 import { BenchProgress } from "../bench/progress.ts";
-import { type Report, toCsv, toJson, toText } from "../bench/report.ts";
+import { kernelsReport, type Report, toCsv, toJson, toText } from "../bench/report.ts";
 import { contextOf, measure, type Plan } from "../bench/runs.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
@@ -27,12 +28,13 @@ export const command: Command = {
   name: "bench",
   summary: "measure a model's speed and what the machine allows",
   usage: `usage: wrinklefree bench [MODEL | --shape NAME] [options]
+       wrinklefree bench kernels [--threads LIST] [--json | --csv]
 
 Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token
 that arrives while a long prompt is read (latency). MODEL is a packed file (.wf) or a Hugging Face
 directory. A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
 The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
-instructions can do. "of reads" and "of multiply-adds" are the shares of these that a run reached.
+instructions can do. "kernels" measures the products by themselves, for 1 to 512 tokens. "of reads" and "of multiply-adds" are the shares of these that a run reached.
 
   --shape NAME       ${Object.keys(shapes).join(", ")}
                      (default: ${DEFAULT_SHAPE})
@@ -76,6 +78,10 @@ async function bench(args: string[]): Promise<number> {
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
   const threadCounts =
     values.threads === undefined ? [...new Set([1, cpuCores()])] : wholeNumbers(values.threads, "threads", 1, 256);
+  if (positionals[0] === "kernels" && values.shape === undefined) {
+    process.stdout.write(benchKernels(threadCounts, values.json ? "json" : values.csv ? "csv" : "text"));
+    return 0;
+  }
   const wishes = {
     prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
     decode: wholeNumber(values.decode, "decode", 0, 1 << 24),
@@ -96,6 +102,22 @@ async function bench(args: string[]): Promise<number> {
   const report = await measureAll(subject, threadCounts, plans, wishes.kvKind);
   process.stdout.write(values.json ? toJson(report) : values.csv ? toCsv(report) : toText(report));
   return 0;
+}
+
+function benchKernels(threadCounts: number[], form: "text" | "json" | "csv"): string {
+  const progress = new BenchProgress(threadCounts.length * (1 + 2 * KERNEL_TOKENS.length));
+  try {
+    const machine = measureMachine(threadCounts, (threads) =>
+      progress.begin(`the machine, ${plural(threads, "thread")}`),
+    );
+    return kernelsReport(
+      machine,
+      measureKernels(machine, threadCounts, (what) => progress.begin(what)),
+      form,
+    );
+  } finally {
+    progress.finish();
+  }
 }
 
 /** Reads an option's value as a list of different whole numbers. @throws UsageError. */

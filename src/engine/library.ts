@@ -11,8 +11,10 @@ import { Failure } from "../errors.ts";
 import {
   ABI_VERSION,
   type layouts,
+  MACHINE_BYTES,
   MACHINE_MULTIPLY_ADDS,
   MACHINE_READ_BANDWIDTH,
+  MACHINE_TERNARY,
   SOURCE_BF16,
   SOURCE_CODES,
   SOURCE_F16,
@@ -162,7 +164,7 @@ export function cpuCores(): number {
  */
 export function machineReadBandwidth(threads: number): number {
   return checked(
-    (error, size) => library().wf_machine_measure(MACHINE_READ_BANDWIDTH, threads, error, size),
+    (error, size) => library().wf_machine_measure(MACHINE_READ_BANDWIDTH, threads, 0, error, size),
     (result) => result === 0,
   );
 }
@@ -175,7 +177,7 @@ export function machineReadBandwidth(threads: number): number {
  */
 export function machineMultiplyAdds(threads: number): number {
   return checked(
-    (error, size) => library().wf_machine_measure(MACHINE_MULTIPLY_ADDS, threads, error, size),
+    (error, size) => library().wf_machine_measure(MACHINE_MULTIPLY_ADDS, threads, 0, error, size),
     (result) => result === 0,
   );
 }
@@ -208,5 +210,23 @@ export function packRows(
   checked(
     (error, size) => library().wf_pack_rows(weights, sources[source], rows, columns, scale, out, error, size),
     (result) => result !== 0,
+  );
+}
+
+/** Products that can be measured by themselves: of ternary rows, and of rows of bytes as in the head's sketch. */
+export type MeasuredKernel = "ternary" | "bytes";
+
+/**
+ * How many multiply-adds a second, in 10^9, this many threads together reach in a product whose weights come from memory; see
+ * wf_machine_measure in wrinklefree.h.
+ *
+ * @param tokens 1 to 1024.
+ * @throws Failure when threads or memory are lacking.
+ */
+export function machineProduct(kernel: MeasuredKernel, threads: number, tokens: number): number {
+  const kind = kernel === "ternary" ? MACHINE_TERNARY : MACHINE_BYTES;
+  return checked(
+    (error, size) => library().wf_machine_measure(kind, threads, tokens, error, size),
+    (result) => result === 0,
   );
 }

@@ -24,6 +24,8 @@ export const REASON_CANCELLED = 3;
 export const REASON_GRAMMAR = 4;
 export const MACHINE_READ_BANDWIDTH = 0;
 export const MACHINE_MULTIPLY_ADDS = 1;
+export const MACHINE_TERNARY = 2;
+export const MACHINE_BYTES = 3;
 
 /** Every exported function, as bun:ffi wants it. */
 export const symbols = {
@@ -60,7 +62,7 @@ export const symbols = {
   wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
   wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
-  wf_machine_measure: { args: ["u32", "u32", "buffer", "u32"], returns: "f64" },
+  wf_machine_measure: { args: ["u32", "u32", "u32", "buffer", "u32"], returns: "f64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
   wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },

@@ -1,0 +1,48 @@
+/** The products by themselves: what share of the machine's limits each reaches, for every number of tokens. */
+
+import { type MeasuredKernel, machineProduct } from "../engine/library.ts";
+import type { Machine } from "./machine.ts";
+
+/** Weights in one byte of a row of each kind. */
+const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: 4, bytes: 1 };
+
+/** Tokens that a product is measured with: decode, small batches, pieces of prompts. */
+export const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];
+
+/** One measurement. */
+export interface KernelRun {
+  kernel: MeasuredKernel;
+  threads: number;
+  tokens: number;
+  /** GB/s of weights that the product takes in. */
+  weights_gb_s: number;
+  /** 10^9 multiply-adds a second. */
+  multiply_add_g_s: number;
+  /** Of the read bandwidth and of the multiply-adds that were measured in the same process. */
+  share_of_read: number;
+  share_of_multiply_add: number;
+}
+
+/** Measures every kernel with every number of threads and tokens. @param onStep called before each. @throws Failure. */
+export function measureKernels(machine: Machine, threadCounts: number[], onStep: (what: string) => void): KernelRun[] {
+  const runs: KernelRun[] = [];
+  for (const threads of threadCounts) {
+    for (const kernel of ["ternary", "bytes"] as const) {
+      for (const tokens of KERNEL_TOKENS) {
+        onStep(`${kernel}, ${threads} thread${threads === 1 ? "" : "s"}, ${tokens} tokens`);
+        const multiplyAdds = machineProduct(kernel, threads, tokens);
+        const bandwidth = multiplyAdds / tokens / WEIGHTS_PER_BYTE[kernel];
+        runs.push({
+          kernel,
+          threads,
+          tokens,
+          weights_gb_s: bandwidth,
+          multiply_add_g_s: multiplyAdds,
+          share_of_read: bandwidth / (machine.readBandwidth.get(threads) as number),
+          share_of_multiply_add: multiplyAdds / (machine.multiplyAdds.get(threads) as number),
+        });
+      }
+    }
+  }
+  return runs;
+}
