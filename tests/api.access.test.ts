@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import OpenAI from "openai";
 import { Scopes } from "../src/server/auth.ts";
+import { deepModel } from "./support/deep_model.ts";
 import { eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
@@ -261,7 +262,7 @@ describe("the log", () => {
   });
 
   test("as JSON, when a client leaves in mid-stream too", async () => {
-    const server = await startServer(["--log", "json"]);
+    const server = await startServer([await deepModel(), "--log", "json"]);
     const leave = new AbortController();
     const request = ask("Tell me a story.", { ignore_eos: true, max_tokens: 2000, stream: true });
     await server.post(CHAT, request, { headers: JSON_TYPE, signal: leave.signal });
