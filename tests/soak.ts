@@ -74,7 +74,7 @@ interface Case {
  * The server is small enough that requests wait, share blocks, take blocks from each other and are put aside. Its name, which is in
  * every chunk, is so long that slow readers fill their sockets.
  */
-const SERVER_ARGUMENTS = ["--parallel", "8", "--memory", "12M", "--served-name", "m".repeat(1000)];
+const SERVER_ARGUMENTS = ["--parallel", "8", "--ctx", "1440", "--memory", "9M", "--served-name", "m".repeat(1000)];
 
 /** Runs clients against a server of its own and reports. */
 export async function soak(options: SoakOptions): Promise<SoakReport> {
@@ -128,8 +128,8 @@ function bodies(): Case["body"][] {
 const FLOOD = {
   messages: [{ role: "user", content: "Tell me a story." }],
   n: 4,
-  min_tokens: 1500,
-  max_tokens: 1500,
+  min_tokens: 1200,
+  max_tokens: 1200,
   stream: true,
 };
 
