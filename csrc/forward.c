@@ -16,7 +16,7 @@
 #include "attention.h"
 #include "columns.h"
 #include "error.h"
-#include "sketch.h"
+#include "head.h"
 
 /* Rows of a weight matrix in one unit of work: at most what leaves half of a second-level cache to the activations … */
 #define SLICE_BYTES_MAX (128U << 10)
@@ -43,25 +43,21 @@ struct wf_forward {
     const wf_kernels *kernels;
     wf_pool *pool;
     wf_kv_cache *cache;
-    uint32_t max_logits;
     uint32_t padded; /* bytes of one token's activations: the widest layer's inputs rounded up to a block */
 
-    float *cosines, *sines;    /* [context][head_dim / 2] */
-    float *hidden;             /* x: [rows][hidden] */
-    float *query;              /* [rows][heads * head_dim] */
-    float *key, *value;        /* [rows][kv_heads * head_dim] */
-    float *attended;           /* [rows][heads * head_dim] */
-    float *gate, *up;          /* [rows][intermediate] */
-    float *product;            /* [rows][hidden], what a residual addition adds */
-    float *normed;             /* [rows][widest]; scratch of one phase */
-    int8_t *values;            /* [rows][padded], 64-byte aligned */
-    float *inverse_scales;     /* [rows] 1 / s */
-    int32_t *sums;             /* [rows] */
-    float *factors;            /* [3][rows] inverse_scales times the weight scale of each product of a phase */
-    float *logits;             /* [max_logits][vocabulary] */
-    wf_sketch sketch;          /* of the head; rows is NULL while the head is not screened */
-    int8_t *sketched;          /* [max_logits][sketch.row_bytes], NULL as well */
-    wf_sketched_state *states; /* [max_logits], NULL as well */
+    float *cosines, *sines; /* [context][head_dim / 2] */
+    float *hidden;          /* x: [rows][hidden] */
+    float *query;           /* [rows][heads * head_dim] */
+    float *key, *value;     /* [rows][kv_heads * head_dim] */
+    float *attended;        /* [rows][heads * head_dim] */
+    float *gate, *up;       /* [rows][intermediate] */
+    float *product;         /* [rows][hidden], what a residual addition adds */
+    float *normed;          /* [rows][widest]; scratch of one phase */
+    int8_t *values;         /* [rows][padded], 64-byte aligned */
+    float *inverse_scales;  /* [rows] 1 / s */
+    int32_t *sums;          /* [rows] */
+    float *factors;         /* [3][rows] inverse_scales times the weight scale of each product of a phase */
+    wf_head *head;
 
     wf_columns columns;                       /* all zero while zeros are not skipped */
     wf_nonzeros nonzeros[WF_SKIPPING_TOKENS]; /* inputs of the down projection; without memory as well */
@@ -98,7 +94,6 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
     forward->kernels = kernels;
     forward->pool = pool;
     forward->cache = cache;
-    forward->max_logits = max_logits;
     forward->padded = (uint32_t)((widest + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS * WF_BLOCK_WEIGHTS);
     const struct {
         void **buffer;
@@ -120,7 +115,6 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         {(void **)&forward->sums, rows, sizeof(int32_t)},
         {(void **)&forward->factors, 3 * rows, sizeof(float)},
         {(void **)&forward->spans, rows, sizeof(wf_span)},
-        {(void **)&forward->logits, (size_t)max_logits * config->vocabulary, sizeof(float)},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         *buffers[i].buffer = allocate(buffers[i].count, buffers[i].size);
@@ -129,6 +123,12 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
             wf_fail(error, error_size, "no memory for batches of %u tokens; lower the batch size", max_rows);
             return NULL;
         }
+    }
+
+    forward->head = wf_head_create(model, kernels, pool, max_logits, error, error_size);
+    if (forward->head == NULL) {
+        wf_forward_destroy(forward);
+        return NULL;
     }
 
     /* Angles in double precision: at position 4000 a float's rounding of the angle would be visible. */
@@ -146,7 +146,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
 void wf_forward_destroy(wf_forward *forward) {
     if (forward == NULL)
         return;
-    wf_sketch_destroy(&forward->sketch);
+    wf_head_destroy(forward->head);
     wf_columns_destroy(&forward->columns);
     for (uint32_t i = 0; i < WF_SKIPPING_TOKENS; i++) {
         free(forward->nonzeros[i].indices);
@@ -154,13 +154,10 @@ void wf_forward_destroy(wf_forward *forward) {
     }
     free(forward->needed);
     free(forward->needed_before);
-    free(forward->sketched);
-    free(forward->states);
     free(forward->spans);
     void *buffers[] = {forward->cosines, forward->sines,    forward->hidden,         forward->query, forward->key,
                        forward->value,   forward->attended, forward->gate,           forward->up,    forward->product,
-                       forward->normed,  forward->values,   forward->inverse_scales, forward->sums,  forward->factors,
-                       forward->logits};
+                       forward->normed,  forward->values,   forward->inverse_scales, forward->sums,  forward->factors};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(forward);
@@ -460,144 +457,10 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
     forward->rows = NULL;
 }
 
-/* ---- The head ---- */
-
-struct head_job {
-    wf_forward *forward;
-    const wf_logits_request *requests; /* [count] */
-    uint32_t count;
-    uint32_t slice; /* vocabulary rows in one unit */
-    const wf_activations *sketched;
-};
-
-static void normalise_for_head(void *context, uint32_t i) {
-    const struct head_job *job = context;
-    wf_forward *forward = job->forward;
-    const wf_config *config = &forward->model->config;
-    float *normed = forward->normed + (size_t)i * config->hidden;
-    forward->kernels->rms_norm(forward->hidden + (size_t)job->requests[i].row * config->hidden, forward->model->final_norm,
-                               config->hidden, config->rms_norm_eps, normed);
-    if (forward->states != NULL)
-        wf_sketch_state(forward->kernels, normed, config->hidden, forward->sketch.row_bytes, &forward->states[i]);
-}
-
-static uint32_t rows_of_slice(const struct head_job *job, uint32_t first) {
-    const uint32_t left = job->forward->model->config.vocabulary - first;
-    return left < job->slice ? left : job->slice;
-}
-
-static void multiply_head(void *context, uint32_t unit) {
-    const struct head_job *job = context;
-    wf_forward *forward = job->forward;
-    const wf_config *config = &forward->model->config;
-    const uint32_t first = unit * job->slice;
-    forward->kernels->bf16_matmul(forward->model->head + (size_t)first * config->hidden, rows_of_slice(job, first), config->hidden,
-                                  forward->normed, config->hidden, job->count, forward->logits + first, config->vocabulary);
-}
-
-static void multiply_sketch(void *context, uint32_t unit) {
-    const struct head_job *job = context;
-    wf_forward *forward = job->forward;
-    const wf_sketch *sketch = &forward->sketch;
-    const uint32_t first = unit * job->slice;
-    forward->kernels->byte_matmul(sketch->rows + first * sketch->row_bytes, sketch->row_bytes, rows_of_slice(job, first),
-                                  sketch->scales + first, job->sketched, forward->logits + first,
-                                  forward->model->config.vocabulary);
-}
-
-/* Keeps smallest-first the `count` largest of what it is given. */
-static void keep_largest(float *heap, uint32_t count, float value) {
-    uint32_t at = 0;
-    for (;;) {
-        uint32_t child = 2 * at + 1;
-        if (child >= count)
-            break;
-        if (child + 1 < count && heap[child + 1] < heap[child])
-            child++;
-        if (heap[child] >= value)
-            break;
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = value;
-}
-
-static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
-    return request->allowed == NULL || (request->allowed[token / 64] >> token % 64 & 1) != 0;
-}
-
-/* Replaces one row's sketched logits: by the head's where the token can be among the likeliest, else by −∞. */
-static void screen(void *context, uint32_t i) {
-    const struct head_job *job = context;
-    wf_forward *forward = job->forward;
-    const wf_logits_request *request = &job->requests[i];
-    const wf_sketched_state *state = &forward->states[i];
-    const uint32_t vocabulary = forward->model->config.vocabulary, hidden = forward->model->config.hidden;
-    float *logits = forward->logits + (size_t)i * vocabulary;
-
-    /* `most` tokens have at least these logits, so no token whose logit is surely lower than the least of them can be among the
-     * likeliest. */
-    float largest[WF_SCREENED_MOST], best = -INFINITY;
-    for (uint32_t k = 0; k < request->most; k++)
-        largest[k] = -INFINITY;
-    for (uint32_t token = 0; token < vocabulary; token++) {
-        if (!is_wanted(request, token))
-            continue;
-        const float least = logits[token] - wf_sketch_bound(&forward->sketch, state, token);
-        if (least > largest[0]) {
-            keep_largest(largest, request->most, least);
-            best = least > best ? least : best;
-        }
-    }
-    /* A difference of large logits is rounded; the last term is that and more. */
-    const float within = best - request->distance - 0x1p-20f * (fabsf(best) + request->distance);
-    const float threshold = largest[0] < within ? largest[0] : within;
-    for (uint32_t token = 0; token < vocabulary; token++) {
-        if (is_wanted(request, token) && logits[token] + wf_sketch_bound(&forward->sketch, state, token) >= threshold)
-            forward->kernels->bf16_matmul(forward->model->head + (size_t)token * hidden, 1, hidden,
-                                          forward->normed + (size_t)i * hidden, hidden, 1, &logits[token], vocabulary);
-        else
-            logits[token] = -INFINITY;
-    }
-}
-
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size) {
-    if (wf_sketch_create(&forward->sketch, forward->model, forward->kernels, forward->pool, error, error_size) != 0)
-        return -1;
-    forward->sketched = allocate(forward->max_logits, forward->sketch.row_bytes);
-    forward->states = calloc(forward->max_logits, sizeof *forward->states);
-    if (forward->sketched == NULL || forward->states == NULL)
-        return wf_fail(error, error_size, "no memory to screen the head");
-    for (uint32_t i = 0; i < forward->max_logits; i++)
-        forward->states[i].values = forward->sketched + i * forward->sketch.row_bytes;
-    return 0;
-}
-
-/* Whether the sketch serves all requests: the head's rows are read for all or for none. */
-static bool can_screen(const wf_forward *forward, const wf_logits_request *requests, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++)
-        if (requests[i].most == 0 || requests[i].most > WF_SCREENED_MOST || !isfinite(forward->states[i].norm))
-            return false;
-    return true;
+    return wf_head_screen(forward->head, error, error_size);
 }
 
 float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count) {
-    const uint32_t vocabulary = forward->model->config.vocabulary;
-    const uint32_t slice = SLICE_BYTES_MAX / (forward->model->config.hidden * (uint32_t)sizeof(uint16_t)) + 1;
-    const uint32_t units = (vocabulary + slice - 1) / slice;
-    struct head_job job = {.forward = forward, .requests = requests, .count = count, .slice = slice};
-    wf_pool_run(forward->pool, normalise_for_head, &job, count);
-    if (forward->states == NULL || !can_screen(forward, requests, count)) {
-        wf_pool_run(forward->pool, multiply_head, &job, units);
-        return forward->logits;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        forward->sums[i] = forward->states[i].sum;
-        forward->factors[i] = forward->states[i].inverse_scale;
-    }
-    const wf_activations sketched = {forward->sketched, forward->sketch.row_bytes, forward->sums, forward->factors, count};
-    job.sketched = &sketched;
-    wf_pool_run(forward->pool, multiply_sketch, &job, units);
-    wf_pool_run(forward->pool, screen, &job, count);
-    return forward->logits;
+    return wf_head_logits(forward->head, forward->hidden, requests, count);
 }

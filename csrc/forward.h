@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "head.h"
 #include "kernels/kernels.h"
 #include "kv_cache.h"
 #include "model.h"
@@ -47,17 +48,6 @@ typedef struct wf_zeros {
 } wf_zeros;
 
 wf_zeros wf_forward_zeros(const wf_forward *forward);
-
-/* What is needed of a row's logits. Where only the likeliest are, the head can be screened: the others' logits become −∞. */
-typedef struct wf_logits_request {
-    uint32_t row;            /* of the last batch */
-    uint32_t most;           /* the logits of the `most` likeliest tokens are needed; 0: all logits */
-    float distance;          /* and of all that are at most so far below the largest; at least 0 */
-    const uint64_t *allowed; /* of the tokens that this set holds, the only ones that are looked at; NULL: of all */
-} wf_logits_request;
-
-/* The most that a screened head looks for. */
-#define WF_SCREENED_MOST 64U
 
 /* Makes wf_forward_logits screen the head where it may. Returns 0, or -1 with `error`. */
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size);

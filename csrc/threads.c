@@ -75,8 +75,8 @@ static uint32_t share_start(const wf_pool *pool, uint32_t thread) {
     return (uint32_t)((uint64_t)pool->parcels * thread / pool->threads);
 }
 
-/* Claims one parcel of a thread's share, the first that is left or the last, and runs it. Returns false when none was left. */
-static bool run_parcel(wf_pool *pool, uint32_t thread, bool first) {
+/* Claims one parcel of a thread's share, the first that is left or the last, and runs it. Returns its units, 0 when none was left. */
+static uint32_t run_parcel(wf_pool *pool, uint32_t thread, bool first) {
     atomic_uint_least64_t *share = &pool->shares[thread].word;
     uint64_t word = atomic_load_explicit(share, memory_order_acquire);
     uint32_t begin, end;
@@ -84,25 +84,26 @@ static bool run_parcel(wf_pool *pool, uint32_t thread, bool first) {
         begin = word >> 16 & 0xffff;
         end = word & 0xffff;
         if (begin == end)
-            return false;
+            return 0;
     } while (!atomic_compare_exchange_weak_explicit(share, &word, first ? word + 0x10000 : word - 1, memory_order_acq_rel,
                                                     memory_order_acquire));
     const uint32_t from = (share_start(pool, thread) + (first ? begin : end - 1)) * pool->parcel;
     const uint32_t to = pool->units - from < pool->parcel ? pool->units : from + pool->parcel;
     for (uint32_t unit = from; unit < to; unit++)
         pool->work(pool->context, unit);
-    atomic_fetch_add_explicit(&pool->done, to - from, memory_order_release);
-    return true;
+    return to - from;
 }
 
-/* Runs a thread's own share, then what is left of the others'. */
+/* Runs a thread's own share, then what is left of the others'. What ran is reported at the end: all threads write to that counter. */
 static void run_units(wf_pool *pool, uint32_t thread) {
-    while (run_parcel(pool, thread, true)) {
+    uint32_t ran = 0;
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        uint32_t units;
+        while ((units = run_parcel(pool, (thread + i) % pool->threads, i == 0)) != 0)
+            ran += units;
     }
-    for (uint32_t i = 1; i < pool->threads; i++) {
-        while (run_parcel(pool, (thread + i) % pool->threads, false)) {
-        }
-    }
+    if (ran > 0)
+        atomic_fetch_add_explicit(&pool->done, ran, memory_order_release);
 }
 
 static void *worker(void *argument) {

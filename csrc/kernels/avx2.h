@@ -25,6 +25,10 @@
  * processor. The first tokens bring them into the cache for the others. */
 #define PREFETCH_ROWS 8
 
+/* One row after the other is what the processor foresees, but only to the end of a page, and not far enough for what is computed with it:
+ * asking the second-level cache for bytes so far ahead brought a quarter more on Zen 3. */
+#define PREFETCH_BYTES 8192
+
 /* Adds 8 lanes in halves: the last three steps of every row sum. */
 static inline float sum_of_eight(__m256 lanes) {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
@@ -149,7 +153,7 @@ static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) { ret
 
 #else
 
-#define BLOCKS_BEFORE_WIDENING ((size_t)15)
+#define BLOCKS_BEFORE_WIDENING ((size_t)14)
 
 /* The same in lanes of 16 bits. */
 static inline __m256i add_products(__m256i sum, __m256i codes, __m256i values) {
@@ -165,26 +169,42 @@ static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) {
 
 #endif
 
-/* One row by one token. Four sums, because one would wait for itself. */
+/* Adds the products of one block. Every other quarter of the codes stays where it is in its byte and counts four times: a mask is all
+ * that it needs, and its sums take 15 blocks all the same (15 · 4 · 512 < 2^15). */
+static inline __attribute__((always_inline)) void add_block(const uint8_t *row, const int8_t *values, __m256i sums[4]) {
+    const __m256i once = _mm256_set1_epi8(3), fourfold = _mm256_set1_epi8(3 << 2);
+    const __m256i *x = (const __m256i *)values;
+    const __m256i codes = _mm256_load_si256((const __m256i *)row), upper = _mm256_srli_epi16(codes, 4);
+    sums[0] = add_products(sums[0], _mm256_and_si256(codes, once), _mm256_load_si256(x));
+    sums[1] = add_products(sums[1], _mm256_and_si256(codes, fourfold), _mm256_load_si256(x + 1));
+    sums[2] = add_products(sums[2], _mm256_and_si256(upper, once), _mm256_load_si256(x + 2));
+    sums[3] = add_products(sums[3], _mm256_and_si256(upper, fourfold), _mm256_load_si256(x + 3));
+    for (uint32_t quarter = 0; quarter < 4; quarter++)
+        PIN(sums[quarter]);
+}
+
+/* One row by one token. Four sums, because one would wait for itself; two blocks at a time, a cache line. */
 static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_t *values, int32_t sum, float factor) {
-    const __m256i mask = _mm256_set1_epi8(3);
     __m256i wide = _mm256_setzero_si256();
     const size_t blocks = row_bytes / WF_BLOCK_BYTES;
     for (size_t block = 0; block < blocks;) {
         const size_t end = blocks - block > BLOCKS_BEFORE_WIDENING ? block + BLOCKS_BEFORE_WIDENING : blocks;
-        __m256i narrow[4];
+        __m256i sums[4];
         for (uint32_t quarter = 0; quarter < 4; quarter++)
-            narrow[quarter] = _mm256_setzero_si256();
-        for (; block < end; block++) {
-            const __m256i *x = (const __m256i *)(values + block * WF_BLOCK_WEIGHTS);
-            const __m256i codes = _mm256_load_si256((const __m256i *)(row + block * WF_BLOCK_BYTES));
-            for (uint32_t quarter = 0; quarter < 4; quarter++)
-                narrow[quarter] =
-                    add_products(narrow[quarter], _mm256_and_si256(_mm256_srli_epi16(codes, (int)(2 * quarter)), mask),
-                                 _mm256_load_si256(x + quarter));
+            sums[quarter] = _mm256_setzero_si256();
+        for (; block + 2 <= end; block += 2) {
+            const uint8_t *line = row + block * WF_BLOCK_BYTES;
+            _mm_prefetch((const char *)(line + PREFETCH_BYTES), _MM_HINT_T1);
+            add_block(line, values + block * WF_BLOCK_WEIGHTS, sums);
+            add_block(line + WF_BLOCK_BYTES, values + (block + 1) * WF_BLOCK_WEIGHTS, sums);
         }
-        for (uint32_t quarter = 0; quarter < 4; quarter++)
-            wide = _mm256_add_epi32(wide, widen(narrow[quarter]));
+        if (block < end) {
+            add_block(row + block * WF_BLOCK_BYTES, values + block * WF_BLOCK_WEIGHTS, sums);
+            block++;
+        }
+        const __m256i fourfold = _mm256_add_epi32(widen(sums[1]), widen(sums[3]));
+        wide = _mm256_add_epi32(wide, _mm256_add_epi32(widen(sums[0]), widen(sums[2])));
+        wide = _mm256_add_epi32(wide, _mm256_srai_epi32(fourfold, 2));
     }
     return (float)(sum_of_integers(wide) - sum) * factor;
 }

@@ -1,0 +1,238 @@
+/*
+ * head.c: the last norm, and the product with the head.
+ *
+ * A screened product goes through the vocabulary twice. First every slice of the head's sketch is multiplied, and for each request
+ * the slice's best lower bound and best upper bound of a logit are kept. The lower bounds give a threshold that the likeliest tokens surely
+ * reach. Then only slices whose upper bound reaches it are looked at again, and only tokens that can reach it are computed from the
+ * head's own rows.
+ */
+#include "head.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "error.h"
+#include "sketch.h"
+
+/* Tokens in one unit of work: enough that handing it out costs nothing, so few that a processor's second-level cache holds their rows
+ * for a batch, and that the bounds of slices tell much. */
+#define SLICE 32U
+
+/* The best bounds of a slice's logits for one request; −∞ where no token is wanted. */
+struct bounds {
+    float least; /* some token's logit is at least this */
+    float most;  /* no token's logit is more than this */
+};
+
+struct wf_head {
+    const wf_model *model;
+    const wf_kernels *kernels;
+    wf_pool *pool;
+    uint32_t max_logits;
+    float *normed; /* [max_logits][hidden] */
+    float *logits; /* [max_logits][vocabulary] */
+
+    /* NULL and all zero while the head is not screened: */
+    wf_sketch sketch;
+    int8_t *sketched;          /* [max_logits][sketch.row_bytes] */
+    wf_sketched_state *states; /* [max_logits] */
+    int32_t *sums;             /* [max_logits] of the states' values */
+    float *factors;            /* [max_logits] their scales */
+    struct bounds *bounds;     /* [max_logits][slices of the sketch] */
+    float *thresholds;         /* [max_logits] */
+};
+
+struct head_job {
+    wf_head *head;
+    const float *hidden;
+    const wf_logits_request *requests; /* [count] */
+    uint32_t count;
+    uint32_t slices;
+};
+
+static uint32_t slices_of(const wf_model *model) { return (model->config.vocabulary + SLICE - 1) / SLICE; }
+
+static uint32_t rows_of_slice(const struct head_job *job, uint32_t first) {
+    const uint32_t left = job->head->model->config.vocabulary - first;
+    return left < SLICE ? left : SLICE;
+}
+
+wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, uint32_t max_logits, char *error,
+                        uint32_t error_size) {
+    wf_head *head = calloc(1, sizeof *head);
+    if (head != NULL) {
+        *head = (wf_head){.model = model, .kernels = kernels, .pool = pool, .max_logits = max_logits};
+        head->normed = calloc((size_t)max_logits * model->config.hidden, sizeof *head->normed);
+        head->logits = calloc((size_t)max_logits * model->config.vocabulary, sizeof *head->logits);
+    }
+    if (head == NULL || head->normed == NULL || head->logits == NULL) {
+        wf_head_destroy(head);
+        wf_fail(error, error_size, "no memory for the logits of %u tokens", max_logits);
+        return NULL;
+    }
+    return head;
+}
+
+void wf_head_destroy(wf_head *head) {
+    if (head == NULL)
+        return;
+    wf_sketch_destroy(&head->sketch);
+    void *buffers[] = {head->normed, head->logits,  head->sketched, head->states,
+                       head->sums,   head->factors, head->bounds,   head->thresholds};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        free(buffers[i]);
+    free(head);
+}
+
+int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
+    if (wf_sketch_create(&head->sketch, head->model, head->kernels, head->pool, error, error_size) != 0)
+        return -1;
+    const size_t row_bytes = head->sketch.row_bytes, rows = head->max_logits;
+    head->sketched = aligned_alloc(64, rows * row_bytes);
+    head->states = calloc(rows, sizeof *head->states);
+    head->sums = calloc(rows, sizeof *head->sums);
+    head->factors = calloc(rows, sizeof *head->factors);
+    head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
+    head->thresholds = calloc(rows, sizeof *head->thresholds);
+    if (head->sketched == NULL || head->states == NULL || head->sums == NULL || head->factors == NULL || head->bounds == NULL ||
+        head->thresholds == NULL)
+        return wf_fail(error, error_size, "no memory to screen the head");
+    for (size_t i = 0; i < rows; i++)
+        head->states[i].values = head->sketched + i * row_bytes;
+    return 0;
+}
+
+static void normalise(void *context, uint32_t i) {
+    const struct head_job *job = context;
+    wf_head *head = job->head;
+    const wf_config *config = &head->model->config;
+    float *normed = head->normed + (size_t)i * config->hidden;
+    head->kernels->rms_norm(job->hidden + (size_t)job->requests[i].row * config->hidden, head->model->final_norm, config->hidden,
+                            config->rms_norm_eps, normed);
+    if (head->states == NULL)
+        return;
+    wf_sketch_state(head->kernels, normed, config->hidden, head->sketch.row_bytes, &head->states[i]);
+    head->sums[i] = head->states[i].sum;
+    head->factors[i] = head->states[i].inverse_scale;
+}
+
+static void multiply(void *context, uint32_t unit) {
+    const struct head_job *job = context;
+    wf_head *head = job->head;
+    const wf_config *config = &head->model->config;
+    const uint32_t first = unit * SLICE;
+    head->kernels->bf16_matmul(head->model->head + (size_t)first * config->hidden, rows_of_slice(job, first), config->hidden,
+                               head->normed, config->hidden, job->count, head->logits + first, config->vocabulary);
+}
+
+static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
+    return request->allowed == NULL || (request->allowed[token / 64] >> token % 64 & 1) != 0;
+}
+
+/* One slice of the sketch's logits and their bounds. */
+static void multiply_sketch(void *context, uint32_t unit) {
+    const struct head_job *job = context;
+    wf_head *head = job->head;
+    const wf_sketch *sketch = &head->sketch;
+    const uint32_t vocabulary = head->model->config.vocabulary, first = unit * SLICE, rows = rows_of_slice(job, first);
+    const wf_activations x = {head->sketched, sketch->row_bytes, head->sums, head->factors, job->count};
+    head->kernels->byte_matmul(sketch->rows + first * sketch->row_bytes, sketch->row_bytes, rows, sketch->scales + first, &x,
+                               head->logits + first, vocabulary);
+    for (uint32_t i = 0; i < job->count; i++) {
+        const float *logits = head->logits + (size_t)i * vocabulary + first;
+        float widths[SLICE];
+        for (uint32_t row = 0; row < rows; row++)
+            widths[row] = wf_sketch_bound(sketch, &head->states[i], first + row);
+        struct bounds best = {-INFINITY, -INFINITY};
+        for (uint32_t row = 0; row < rows; row++) {
+            if (!is_wanted(&job->requests[i], first + row))
+                continue;
+            const float least = logits[row] - widths[row], most = logits[row] + widths[row];
+            best.least = least > best.least ? least : best.least;
+            best.most = most > best.most ? most : best.most;
+        }
+        head->bounds[(size_t)i * job->slices + unit] = best;
+    }
+}
+
+/* Keeps smallest-first the `count` largest of what it is given. */
+static void keep_largest(float *heap, uint32_t count, float value) {
+    uint32_t at = 0;
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && heap[child + 1] < heap[child])
+            child++;
+        if (heap[child] >= value)
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = value;
+}
+
+/* `most` tokens, of as many slices, have logits of at least the least of those slices' lower bounds. So no token whose logit is surely lower
+ * can be among the likeliest. With fewer slices than that all tokens are candidates. */
+static void find_threshold(void *context, uint32_t i) {
+    const struct head_job *job = context;
+    const wf_logits_request *request = &job->requests[i];
+    const struct bounds *bounds = job->head->bounds + (size_t)i * job->slices;
+    float largest[WF_SCREENED_MOST], best = -INFINITY;
+    for (uint32_t k = 0; k < request->most; k++)
+        largest[k] = -INFINITY;
+    for (uint32_t slice = 0; slice < job->slices; slice++)
+        if (bounds[slice].least > largest[0]) {
+            keep_largest(largest, request->most, bounds[slice].least);
+            best = bounds[slice].least > best ? bounds[slice].least : best;
+        }
+    /* A difference of large logits is rounded; the last term is that and more. */
+    const float within = best - request->distance - 0x1p-20f * (fabsf(best) + request->distance);
+    job->head->thresholds[i] = largest[0] < within ? largest[0] : within;
+}
+
+/* Replaces a slice's sketched logits: by the head's where the token can be among the likeliest, else by −∞. */
+static void screen(void *context, uint32_t unit) {
+    const struct head_job *job = context;
+    wf_head *head = job->head;
+    const uint32_t vocabulary = head->model->config.vocabulary, hidden = head->model->config.hidden;
+    const uint32_t first = unit * SLICE, end = first + rows_of_slice(job, first);
+    for (uint32_t i = 0; i < job->count; i++) {
+        const wf_logits_request *request = &job->requests[i];
+        const float threshold = head->thresholds[i];
+        const bool has_candidates = head->bounds[(size_t)i * job->slices + unit].most >= threshold;
+        float *logits = head->logits + (size_t)i * vocabulary;
+        for (uint32_t token = first; token < end; token++) {
+            if (has_candidates && is_wanted(request, token) &&
+                logits[token] + wf_sketch_bound(&head->sketch, &head->states[i], token) >= threshold)
+                head->kernels->bf16_matmul(head->model->head + (size_t)token * hidden, 1, hidden, head->normed + (size_t)i * hidden,
+                                           hidden, 1, &logits[token], vocabulary);
+            else
+                logits[token] = -INFINITY;
+        }
+    }
+}
+
+/* Whether the sketch serves all requests: the head's rows are read for all or for none. */
+static bool can_screen(const wf_head *head, const wf_logits_request *requests, uint32_t count) {
+    if (head->states == NULL)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (requests[i].most == 0 || requests[i].most > WF_SCREENED_MOST || !isfinite(head->states[i].norm))
+            return false;
+    return true;
+}
+
+float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_request *requests, uint32_t count) {
+    struct head_job job = {.head = head, .hidden = hidden, .requests = requests, .count = count, .slices = slices_of(head->model)};
+    wf_pool_run(head->pool, normalise, &job, count);
+    if (!can_screen(head, requests, count)) {
+        wf_pool_run(head->pool, multiply, &job, job.slices);
+        return head->logits;
+    }
+    wf_pool_run(head->pool, multiply_sketch, &job, job.slices);
+    wf_pool_run(head->pool, find_threshold, &job, count);
+    wf_pool_run(head->pool, screen, &job, job.slices);
+    return head->logits;
+}

@@ -1,0 +1,39 @@
+/*
+ * head.h: from hidden states to logits: the last norm and the product with the head, all of it or only what a request needs.
+ */
+#ifndef WF_HEAD_H
+#define WF_HEAD_H
+
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "model.h"
+#include "threads.h"
+
+/* What is needed of a row's logits. Where only the likeliest are, the head can be screened: the others' logits become −∞. */
+typedef struct wf_logits_request {
+    uint32_t row;            /* of the last batch */
+    uint32_t most;           /* the logits of the `most` likeliest tokens are needed; 0: all logits */
+    float distance;          /* and of all that are at most so far below the largest; at least 0 */
+    const uint64_t *allowed; /* of the tokens that this set holds, the only ones that are looked at; NULL: of all */
+} wf_logits_request;
+
+/* The most that a screened head looks for. */
+#define WF_SCREENED_MOST 64U
+
+typedef struct wf_head wf_head;
+
+/* Buffers for the logits of up to `max_logits` rows. The model and pool must outlive it. NULL with `error` when memory is lacking. */
+wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, uint32_t max_logits, char *error,
+                        uint32_t error_size);
+
+void wf_head_destroy(wf_head *head);
+
+/* Makes wf_head_logits screen the head where it may. Returns 0, or -1 with `error`. */
+int wf_head_screen(wf_head *head, char *error, uint32_t error_size);
+
+/* The logits of the rows of hidden[…][hidden size] that `count` requests name: [count][vocabulary], the caller's to change until the
+ * next call. */
+float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_request *requests, uint32_t count);
+
+#endif
