@@ -124,12 +124,28 @@ void wf_columns_destroy(wf_columns *columns) {
     *columns = (wf_columns){0};
 }
 
+/* A bit for each of eight bytes that is not zero, the first one's lowest. */
+static uint64_t nonzero_bytes(const int8_t *bytes) {
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    /* The top bit of each byte says it; the multiplication moves bit 8i to bit 56 + i. */
+    const uint64_t top = (((word & low) + low) | word) & ~low;
+    return (top >> 7) * UINT64_C(0x0102040810204080) >> 56;
+}
+
 void wf_list_nonzeros(const int8_t *values, uint32_t count, wf_nonzeros *nonzeros) {
-    uint32_t listed = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        nonzeros->indices[listed] = i;
-        nonzeros->values[listed] = values[i];
-        listed += values[i] != 0;
+    uint32_t *indices = nonzeros->indices, listed = 0;
+    int8_t *listed_values = nonzeros->values;
+    for (uint32_t first = 0; first < count; first += 64) {
+        uint64_t bits = 0;
+        for (uint32_t i = 0; i < 64; i += 8)
+            bits |= nonzero_bytes(values + first + i) << i;
+        for (; bits != 0; bits &= bits - 1, listed++) {
+            const uint32_t index = first + (uint32_t)__builtin_ctzll(bits);
+            indices[listed] = index;
+            listed_values[listed] = values[index];
+        }
     }
     nonzeros->count = listed;
 }

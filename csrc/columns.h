@@ -37,7 +37,8 @@ int wf_columns_create(wf_columns *columns, const wf_model *model, wf_pool *pool,
 /* One that was never made is allowed, when it is all zero. */
 void wf_columns_destroy(wf_columns *columns);
 
-/* Lists what is not zero among values[count]; `nonzeros` has room for all of it. */
+/* Lists what is not zero among values[count], which are followed by zeros up to a multiple of WF_BLOCK_WEIGHTS; `nonzeros` has room for
+ * all of them. */
 void wf_list_nonzeros(const int8_t *values, uint32_t count, wf_nonzeros *nonzeros);
 
 /* residual[token][output] += the product of a layer's down projection with each token's activations, as ternary_matmul computes it.

@@ -61,11 +61,11 @@ struct wf_forward {
 
     wf_columns columns;                       /* all zero while zeros are not skipped */
     wf_nonzeros nonzeros[WF_SKIPPING_TOKENS]; /* inputs of the down projection; without memory as well */
-    uint32_t positive[WF_SKIPPING_TOKENS];    /* gates of each token that are positive, in the layer at hand */
-    uint64_t *needed_before;                  /* [layers] the sum of those in the step before; NULL as well */
+    uint64_t *positive_before;                /* [layers] gates that were positive in the step before; NULL as well */
     uint32_t *needed; /* [intermediate] rows of the up projection, in each slice from its start on; NULL as well */
     wf_zeros zeros;   /* but for the bytes of up projections: */
     atomic_uint_least64_t skipped_up_bytes;
+    atomic_uint_least32_t positive; /* gates of the layer at hand, of all tokens */
 
     wf_span *spans;     /* [rows] of the batch that runs */
     const wf_row *rows; /* the batch that runs; NULL between batches */
@@ -153,7 +153,7 @@ void wf_forward_destroy(wf_forward *forward) {
         free(forward->nonzeros[i].values);
     }
     free(forward->needed);
-    free(forward->needed_before);
+    free(forward->positive_before);
     free(forward->spans);
     void *buffers[] = {forward->cosines, forward->sines,    forward->hidden,         forward->query, forward->key,
                        forward->value,   forward->attended, forward->gate,           forward->up,    forward->product,
@@ -178,6 +178,7 @@ struct product {
 struct product_job {
     wf_forward *forward;
     struct product products[3];
+    bool gate_first; /* of a gate and an up projection: the gates may make rows of the other needless */
 };
 
 static void multiply_slice(void *context, uint32_t unit) {
@@ -230,15 +231,15 @@ static void multiply(wf_forward *forward, const struct product *products, uint32
 
 /* ---- Products that skip zeros ---- */
 
-/* One slice of the gate projection, then the rows of the up projection that a positive gate of some token needs; the others count as zero. */
-static void multiply_gated_slice(void *context, uint32_t unit) {
-    const struct product_job *job = context;
-    wf_forward *forward = job->forward;
-    const struct product *gate = &job->products[0], *up = &job->products[1];
-    const uint32_t width = up->linear->outputs, first = unit * up->slice;
-    const uint32_t rows = width - first < up->slice ? width - first : up->slice;
-    multiply_slice(context, unit);
+static bool skips_zeros(const wf_forward *forward) {
+    return forward->columns.bytes != NULL && forward->count <= WF_SKIPPING_TOKENS;
+}
 
+/* Computes those of an up projection's rows that a positive gate of some token needs; the others count as zero. Returns whether there
+ * were so few that it was done. */
+static bool multiply_needed(wf_forward *forward, const struct product *gate, const struct product *up, uint32_t first,
+                            uint32_t rows) {
+    const uint32_t width = up->linear->outputs;
     uint32_t *needed = forward->needed + first, count = 0;
     for (uint32_t i = 0; i < rows; i++) {
         bool is_needed = false;
@@ -247,10 +248,8 @@ static void multiply_gated_slice(void *context, uint32_t unit) {
         needed[count] = first + i;
         count += is_needed;
     }
-    if (count * 8 > rows * NEEDED_EIGHTHS_MAX) {
-        multiply_slice(context, gate->slices + unit);
-        return;
-    }
+    if (count * 8 > rows * NEEDED_EIGHTHS_MAX)
+        return false;
     for (uint32_t row = 0; row < forward->count; row++)
         memset(up->out + (size_t)row * width + first, 0, rows * sizeof *up->out);
     const size_t row_bytes = up->linear->row_bytes;
@@ -262,33 +261,57 @@ static void multiply_gated_slice(void *context, uint32_t unit) {
         forward->kernels->ternary_matmul(up->linear->rows + needed[i] * row_bytes, row_bytes, 1, &x, up->out + needed[i], width);
     }
     atomic_fetch_add_explicit(&forward->skipped_up_bytes, (rows - count) * row_bytes, memory_order_relaxed);
+    return true;
 }
 
-static bool skips_zeros(const wf_forward *forward) {
-    return forward->columns.bytes != NULL && forward->count <= WF_SKIPPING_TOKENS;
+/* One slice of the gate projection, the same of the up projection, and the activation of both. */
+static void multiply_gated_slice(void *context, uint32_t unit) {
+    const struct product_job *job = context;
+    wf_forward *forward = job->forward;
+    const struct product *gate = &job->products[0], *up = &job->products[1];
+    const uint32_t width = up->linear->outputs, first = unit * up->slice;
+    const uint32_t rows = width - first < up->slice ? width - first : up->slice;
+    multiply_slice(context, unit);
+    if (!job->gate_first || !multiply_needed(forward, gate, up, first, rows))
+        multiply_slice(context, gate->slices + unit);
+    for (uint32_t row = 0; row < forward->count; row++) {
+        float *gates = gate->out + (size_t)row * width + first;
+        const float *ups = up->out + (size_t)row * width + first;
+        if (forward->model->config.activation != WF_RELU_SQUARED) {
+            forward->kernels->gate_silu(gates, ups, rows);
+            continue;
+        }
+        if (skips_zeros(forward)) {
+            uint32_t positive = 0;
+            for (uint32_t i = 0; i < rows; i++)
+                positive += gates[i] > 0.0f;
+            atomic_fetch_add_explicit(&forward->positive, positive, memory_order_relaxed);
+        }
+        forward->kernels->gate_relu_squared(gates, ups, rows);
+    }
 }
 
-/* The gate and up projections of a layer: the gate first, if the step before lets hope that few rows of the other are needed then. */
+/* The gate and up projections of a layer and the activation; the gates first, if the step before lets hope that few rows of the other are
+ * needed then. */
 static void multiply_gated(wf_forward *forward, const wf_layer *layer, uint32_t index) {
     const struct product products[] = {{.linear = &layer->gate, .out = forward->gate}, {.linear = &layer->up, .out = forward->up}};
-    if (!skips_zeros(forward) || forward->needed_before[index] * 8 > (uint64_t)layer->up.outputs * NEEDED_EIGHTHS_MAX) {
-        multiply(forward, products, 2);
-        return;
-    }
     struct product_job job = {.forward = forward};
+    if (skips_zeros(forward)) {
+        job.gate_first = forward->positive_before[index] * 8 <= (uint64_t)layer->up.outputs * NEEDED_EIGHTHS_MAX;
+        atomic_store_explicit(&forward->positive, 0, memory_order_relaxed);
+    }
     plan(&job, products, 2);
     wf_pool_run(forward->pool, multiply_gated_slice, &job, job.products[0].slices);
+    if (skips_zeros(forward))
+        forward->positive_before[index] = atomic_load_explicit(&forward->positive, memory_order_relaxed);
 }
 
 /* The down projection by its columns, if there are few enough that matter. Returns whether it was computed. */
 static bool multiply_columns(wf_forward *forward, const wf_layer *layer, uint32_t index) {
     const wf_linear *down = &layer->down;
     uint64_t nonzeros = 0;
-    forward->needed_before[index] = 0;
-    for (uint32_t row = 0; row < forward->count; row++) {
+    for (uint32_t row = 0; row < forward->count; row++)
         nonzeros += forward->nonzeros[row].count;
-        forward->needed_before[index] += forward->positive[row];
-    }
     const uint64_t inputs = (uint64_t)down->inputs * forward->count;
     forward->zeros.inputs += inputs;
     forward->zeros.zeros += inputs - nonzeros;
@@ -308,8 +331,8 @@ int wf_forward_skip_zeros(wf_forward *forward, char *error, uint32_t error_size)
     if (config->activation != WF_RELU_SQUARED)
         return 0;
     forward->needed = calloc(config->intermediate, sizeof *forward->needed);
-    forward->needed_before = calloc(config->layers, sizeof *forward->needed_before);
-    bool complete = forward->needed != NULL && forward->needed_before != NULL;
+    forward->positive_before = calloc(config->layers, sizeof *forward->positive_before);
+    bool complete = forward->needed != NULL && forward->positive_before != NULL;
     for (uint32_t i = 0; i < WF_SKIPPING_TOKENS; i++) {
         wf_nonzeros *nonzeros = &forward->nonzeros[i];
         nonzeros->indices = calloc(config->intermediate, sizeof *nonzeros->indices);
@@ -377,17 +400,19 @@ static void rotate(float *heads, uint32_t count, uint32_t head_dim, const float 
     }
 }
 
-static void rotate_and_store(void *context, uint32_t row) {
+/* One KV head of one row, and the query heads that share it. */
+static void rotate_and_store(void *context, uint32_t unit) {
     const struct row_job *job = context;
     wf_forward *forward = job->forward;
     const wf_config *config = &forward->model->config;
+    const uint32_t row = unit / config->kv_heads, kv_head = unit % config->kv_heads, group = config->heads / config->kv_heads;
     const uint32_t position = forward->rows[row].position, half = config->head_dim / 2;
     const float *cosines = forward->cosines + (size_t)position * half, *sines = forward->sines + (size_t)position * half;
-    const size_t kv = (size_t)config->kv_heads * config->head_dim;
-    rotate(forward->query + (size_t)row * config->heads * config->head_dim, config->heads, config->head_dim, cosines, sines);
-    rotate(forward->key + row * kv, config->kv_heads, config->head_dim, cosines, sines);
-    wf_kv_store(forward->cache, forward->kernels, job->layer_index, forward->rows[row].table, position, forward->key + row * kv,
-                forward->value + row * kv);
+    const size_t kv = (size_t)unit * config->head_dim; /* [rows][kv_heads][head_dim] */
+    rotate(forward->query + kv * group, group, config->head_dim, cosines, sines);
+    rotate(forward->key + kv, 1, config->head_dim, cosines, sines);
+    wf_kv_store(forward->cache, forward->kernels, job->layer_index, forward->rows[row].table, position, kv_head, forward->key + kv,
+                forward->value + kv);
 }
 
 static void prepare_output(void *context, uint32_t row) {
@@ -405,21 +430,10 @@ static void prepare_ffn(void *context, uint32_t row) {
 static void prepare_down(void *context, uint32_t row) {
     const struct row_job *job = context;
     wf_forward *forward = job->forward;
-    const wf_config *config = &forward->model->config;
-    float *gate = forward->gate + (size_t)row * config->intermediate, *up = forward->up + (size_t)row * config->intermediate;
-    if (skips_zeros(forward)) {
-        uint32_t positive = 0;
-        for (uint32_t i = 0; i < config->intermediate; i++)
-            positive += gate[i] > 0.0f;
-        forward->positive[row] = positive;
-    }
-    if (config->activation == WF_RELU_SQUARED)
-        forward->kernels->gate_relu_squared(gate, up, config->intermediate);
-    else
-        forward->kernels->gate_silu(gate, up, config->intermediate);
-    normalise_and_quantise(forward, row, gate, job->layer->ffn_sub_norm, config->intermediate);
+    const uint32_t count = job->layer->down.inputs;
+    normalise_and_quantise(forward, row, forward->gate + (size_t)row * count, job->layer->ffn_sub_norm, count);
     if (skips_zeros(forward))
-        wf_list_nonzeros(forward->values + (size_t)row * forward->padded, config->intermediate, &forward->nonzeros[row]);
+        wf_list_nonzeros(forward->values + (size_t)row * forward->padded, count, &forward->nonzeros[row]);
 }
 
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
@@ -442,7 +456,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
                                     {.linear = &layer->key, .out = forward->key},
                                     {.linear = &layer->value, .out = forward->value}},
                  3);
-        wf_pool_run(pool, rotate_and_store, &job, count);
+        wf_pool_run(pool, rotate_and_store, &job, count * model->config.kv_heads);
         wf_attention_run(pool, forward->kernels, forward->cache, index, model->config.heads, rows, forward->spans, span_count,
                          forward->query, forward->attended);
         wf_pool_run(pool, prepare_output, &job, count);

@@ -224,20 +224,18 @@ static void store_q8(const wf_kv_cache *cache, const wf_kernels *kernels, wf_kv_
 }
 
 void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, uint32_t layer, const uint32_t *table, uint32_t position,
-                 const float *key, const float *value) {
+                 uint32_t kv_head, const float *key, const float *value) {
     const uint32_t slot = position % WF_KV_BLOCK;
-    for (uint32_t head = 0; head < cache->kv_heads; head++, key += cache->head_dim, value += cache->head_dim) {
-        const wf_kv_view view = wf_kv_at(cache, layer, table[position / WF_KV_BLOCK], head);
-        switch (cache->kind) {
-        case WF_KV_F32:
-            store_f32(cache, view, slot, key, value);
-            break;
-        case WF_KV_F16:
-            store_f16(cache, view, slot, key, value);
-            break;
-        case WF_KV_Q8:
-            store_q8(cache, kernels, view, slot, key, value);
-            break;
-        }
+    const wf_kv_view view = wf_kv_at(cache, layer, table[position / WF_KV_BLOCK], kv_head);
+    switch (cache->kind) {
+    case WF_KV_F32:
+        store_f32(cache, view, slot, key, value);
+        break;
+    case WF_KV_F16:
+        store_f16(cache, view, slot, key, value);
+        break;
+    case WF_KV_Q8:
+        store_q8(cache, kernels, view, slot, key, value);
+        break;
     }
 }
