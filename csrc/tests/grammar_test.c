@@ -416,9 +416,7 @@ static void test_hostile_blobs(void) {
         }
         /* In memory of its own, so that a read past the end is seen. */
         const uint32_t size = one_in(10) ? below(count * 4) : count * 4;
-        uint8_t *copy = malloc(size > 0 ? size : 1);
-        if (copy == NULL)
-            exit(1);
+        uint8_t *copy = need(malloc(size > 0 ? size : 1));
         memcpy(copy, blob, size);
         error[0] = '\0';
         wf_automaton *automaton = wf_automaton_create(vocabulary, copy, size, (size_t)64 << 10, error, ERROR_BYTES);
@@ -556,10 +554,8 @@ static double now_us(void) {
 /* 128 thousand tokens as a byte-level vocabulary has them: all bytes, and words that grow from one another. */
 static wf_vocabulary *large_vocabulary(void) {
     enum { COUNT = 128000, BYTES = 20 * COUNT };
-    uint8_t *bytes = malloc(BYTES);
-    uint32_t *offsets = calloc(COUNT + 1, sizeof *offsets);
-    if (bytes == NULL || offsets == NULL)
-        exit(1);
+    uint8_t *bytes = need(malloc(BYTES));
+    uint32_t *offsets = need(calloc(COUNT + 1, sizeof *offsets));
     for (uint32_t i = 0; i < COUNT; i++) {
         uint32_t length = 1;
         uint8_t *at = bytes + offsets[i];
