@@ -64,6 +64,7 @@ export function chatPrompts(service: Service, prompt: ChatPrompt): Prompts {
     count: 1,
     tokensAtMost: service.promptTokensAtMost(prompt.text),
     param: "messages",
+    choicesParam: "n",
     async encode() {
       // One token of the context is left for the answer.
       const encoding = await service.tokenizer.encode(prompt.text, service.context - 1);

@@ -57,8 +57,17 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Co
     grammar: readAnswerGrammar(body),
     scope: readScope(body, exchange),
   });
-  const stream = readStreamParameters(body);
-  return { service, model: state.modelName, prompts, param: "prompt", parameters, echo, hasLogprobs, ...stream };
+  return {
+    service,
+    model: state.modelName,
+    prompts,
+    param: "prompt",
+    choicesParam: "n",
+    parameters,
+    echo,
+    hasLogprobs,
+    ...readStreamParameters(body),
+  };
 }
 
 /** One choice as it grows. */

@@ -72,7 +72,8 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ge
   if (isStreamed && isArray) {
     throw invalid("stream", "invalid_value", "Invalid 'stream': only one answer to one prompt can be streamed here.");
   }
-  return { service, prompts, param, isArray, parameters, scoredFrom, isStreamed };
+  const choicesParam = "sampling_params.n";
+  return { service, prompts, param, choicesParam, isArray, parameters, scoredFrom, isStreamed };
 }
 
 /** Whether a prompt is an array of prompts. */

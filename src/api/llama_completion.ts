@@ -71,6 +71,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ll
     model: state.modelName,
     prompts,
     param: "prompt",
+    choicesParam: "n",
     isArray: prompts.length * parameters.choices > 1,
     parameters,
     returnsTokens: optionalBoolean(body, "return_tokens"),

@@ -46,6 +46,8 @@ export interface TextRequest {
   prompts: SentPrompt[];
   /** The parameter that held the prompts. */
   param: string;
+  /** The parameter that said how many answers each gets. */
+  choicesParam: string;
   parameters: GenerationParameters;
 }
 
@@ -75,7 +77,7 @@ export function answerTexts<Choice>(
  * Prompts that are texts or ids, to be tokenized. A text gets the tokens that the tokenizer puts before every text, most often a
  * beginning-of-text token, unless it spells that itself.
  */
-function textPrompts({ service, prompts, param, parameters }: TextRequest): Prompts {
+function textPrompts({ service, prompts, param, choicesParam, parameters }: TextRequest): Prompts {
   const { tokenizer, context } = service;
   // Of the context, for the answer.
   const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
@@ -85,6 +87,7 @@ function textPrompts({ service, prompts, param, parameters }: TextRequest): Prom
     count: prompts.length,
     tokensAtMost: prompts.reduce((sum, prompt) => sum + most(prompt), 0),
     param,
+    choicesParam,
     async encode() {
       const all: number[][] = [];
       for (const prompt of prompts) {
