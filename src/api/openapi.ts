@@ -219,8 +219,8 @@ const schemas: Record<string, Schema> = {
     {
       role: { ...string, enum: ["system", "developer", "user", "assistant", "tool"] },
       content: { anyOf: [string, array(textPart), { type: "null" }] },
-      name: string,
-      tool_call_id: string,
+      name: orNull(string),
+      tool_call_id: orNull(string),
       tool_calls: array(ref("ToolCall")),
     },
     ["role"],
