@@ -525,6 +525,12 @@ describe("what can't be followed is refused by name", () => {
   });
 });
 
+test("a schema as text that nests deeper than any stack can bear is refused", async () => {
+  const guided_json = `{"const":${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+  const error = await errorOf("/v1/chat/completions", { messages: ANN, guided_json });
+  expect(error).toMatchObject({ status: 400, param: "guided_json", code: "invalid_value" });
+});
+
 describe("schemas from strangers", () => {
   const nested = (depth: number, wrap: (inner: Schema) => Schema): Schema => {
     let schema: Schema = { type: "null" };
