@@ -29,7 +29,7 @@
 #define VISITED_MAX 8192U
 /* Slots of the table of visited places: a power of two. */
 #define VISITED_SLOTS (2 * VISITED_MAX)
-/* Places that may be visited to find one set of tokens, before it is given up: some tenths of a second. */
+/* Places and edges that may be looked at to find one set of tokens, before it is given up: some tenths of a second. */
 #define WORK_MAX (8U << 20)
 /* Token sets that are kept, at least. */
 #define MASKS_MIN 2U
@@ -111,7 +111,7 @@ struct wf_automaton {
     uint32_t found_count;
     bool found_end; /* the answer may end */
     bool is_too_wide;
-    bool is_full;
+    bool is_full; /* memory or work is used up */
     uint32_t work;
 };
 
@@ -373,6 +373,8 @@ static uint32_t finish_closure(wf_automaton *automaton) {
             return_from(automaton, at.frame);
         if (reads)
             automaton->found[automaton->found_count++] = at;
+        if (automaton->work > WORK_MAX)
+            automaton->is_full = true;
     }
     if (automaton->is_full)
         return FULL;
@@ -408,10 +410,10 @@ static bool begin(wf_automaton *automaton) {
 static uint32_t find_transition(wf_automaton *automaton, uint32_t from, uint32_t class) {
     const wf_grammar *grammar = &automaton->grammar;
     const state at = automaton->states[from];
-    if (automaton->work > WORK_MAX)
-        return FULL;
     begin_closure(automaton);
     for (uint32_t i = 0; i < at.count; i++) {
+        if (automaton->work > WORK_MAX)
+            return FULL;
         const place in = automaton->places[at.first + i];
         for (uint32_t e = grammar->first[in.node]; e < grammar->first[in.node + 1]; e++) {
             const wf_edge *edge = &grammar->edges[e];

@@ -318,36 +318,6 @@ static int parse_word(struct json_reader *reader, const char *word, enum json_ki
     return 0;
 }
 
-/* Reads an array, the reader standing on its bracket. `depth` is that of its elements. */
-static int parse_array(struct json_reader *reader, uint32_t depth) {
-    uint32_t index = 0;
-    if (add_node(reader, JSON_ARRAY, &index) != 0) {
-        return -1;
-    }
-    uint32_t length = 0;
-    reader->at++;
-    skip_spaces(reader);
-    if (peek(reader) != ']') {
-        for (;;) {
-            if (parse_value(reader, depth) != 0) {
-                return -1;
-            }
-            length++;
-            if (peek(reader) != ',') {
-                break;
-            }
-            reader->at++;
-        }
-        if (peek(reader) != ']') {
-            return fail(reader, "expected ',' or ']'");
-        }
-    }
-    reader->at++;
-    reader->document->nodes[index].length = length;
-    reader->document->nodes[index].next = reader->document->count;
-    return 0;
-}
-
 static int compare_strings(const struct json_node *left, const struct json_node *right) {
     const uint32_t shorter = left->length < right->length ? left->length : right->length;
     const int order = shorter == 0 ? 0 : memcmp(left->as.string, right->as.string, shorter);
@@ -387,30 +357,37 @@ static int check_keys(const struct json_reader *reader, uint32_t index) {
     return status;
 }
 
-/* Reads an object, the reader standing on its brace. `depth` is that of its values. */
-static int parse_object(struct json_reader *reader, uint32_t depth) {
+/* Reads a key and the colon after it. */
+static int parse_key(struct json_reader *reader) {
+    skip_spaces(reader);
+    if (peek(reader) != '"') {
+        return fail(reader, "expected a key in quotes");
+    }
+    if (parse_string(reader) != 0) {
+        return -1;
+    }
+    skip_spaces(reader);
+    if (peek(reader) != ':') {
+        return fail(reader, "expected ':'");
+    }
+    reader->at++;
+    return 0;
+}
+
+/* Reads an array or an object, the reader standing on its bracket. `depth` is that of the values in it. */
+static int parse_list(struct json_reader *reader, enum json_kind kind, uint32_t depth) {
+    const bool is_object = kind == JSON_OBJECT;
+    const int end = is_object ? '}' : ']';
     uint32_t index = 0;
-    if (add_node(reader, JSON_OBJECT, &index) != 0) {
+    if (add_node(reader, kind, &index) != 0) {
         return -1;
     }
     uint32_t length = 0;
     reader->at++;
     skip_spaces(reader);
-    if (peek(reader) != '}') {
+    if (peek(reader) != end) {
         for (;;) {
-            skip_spaces(reader);
-            if (peek(reader) != '"') {
-                return fail(reader, "expected a key in quotes");
-            }
-            if (parse_string(reader) != 0) {
-                return -1;
-            }
-            skip_spaces(reader);
-            if (peek(reader) != ':') {
-                return fail(reader, "expected ':'");
-            }
-            reader->at++;
-            if (parse_value(reader, depth) != 0) {
+            if ((is_object && parse_key(reader) != 0) || parse_value(reader, depth) != 0) {
                 return -1;
             }
             length++;
@@ -419,14 +396,14 @@ static int parse_object(struct json_reader *reader, uint32_t depth) {
             }
             reader->at++;
         }
-        if (peek(reader) != '}') {
-            return fail(reader, "expected ',' or '}'");
+        if (peek(reader) != end) {
+            return fail(reader, is_object ? "expected ',' or '}'" : "expected ',' or ']'");
         }
     }
     reader->at++;
     reader->document->nodes[index].length = length;
     reader->document->nodes[index].next = reader->document->count;
-    return check_keys(reader, index);
+    return is_object ? check_keys(reader, index) : 0;
 }
 
 /* Reads one value with the spaces around it. `depth` counts the arrays and objects that it is in. */
@@ -438,7 +415,7 @@ static int parse_value(struct json_reader *reader, uint32_t depth) {
         if (depth == JSON_MAX_DEPTH) {
             return fail(reader, "nested too deeply");
         }
-        status = byte == '{' ? parse_object(reader, depth + 1) : parse_array(reader, depth + 1);
+        status = parse_list(reader, byte == '{' ? JSON_OBJECT : JSON_ARRAY, depth + 1);
     } else if (byte == '"') {
         status = parse_string(reader);
     } else if (byte == '-' || (byte >= '0' && byte <= '9')) {

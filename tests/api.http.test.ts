@@ -3,12 +3,17 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
 import { listen } from "../src/server/app.ts";
 import { readJsonBody } from "../src/server/limits.ts";
 import { ServerState } from "../src/server/state.ts";
 import {
   type Connection,
   eventually,
+  executable,
   openConnection,
   parseEvents,
   rawExchange,
@@ -119,6 +124,36 @@ test("while the model loads: alive, not ready, and a time to come back", async (
   }
   one.close();
   await listening.stop(true);
+});
+
+/** Whether something listens on a port. */
+async function accepts(port: number): Promise<boolean> {
+  const socket = { open: (opened: { end(): void }) => opened.end(), data: () => undefined };
+  return Bun.connect({ hostname: "127.0.0.1", port, socket }).then(
+    () => true,
+    () => false,
+  );
+}
+
+test.each([
+  ["the demo model", []],
+  ["a model to convert", [join(import.meta.dir, "fixtures/tiny")]],
+])("a signal while %s is loaded ends the server with exit code 0", async (_, model) => {
+  const cache = mkdtempSync(join(tmpdir(), "wrinklefree-"));
+  const free = Bun.serve({ port: 0, fetch: () => new Response() });
+  const port = String(free.port);
+  await free.stop();
+  const child = Bun.spawn([executable, "serve", "--port", port, ...model], {
+    env: { WRINKLEFREE_CACHE: cache },
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  // It listens before it loads.
+  while (!(await accepts(Number(port)))) await Bun.sleep(1);
+  child.kill("SIGTERM");
+  expect([await child.exited, child.signalCode]).toEqual([0, null]);
+  expect(readdirSync(cache).filter((name) => name.endsWith(UNFINISHED_SUFFIX))).toEqual([]);
+  rmSync(cache, { recursive: true });
 });
 
 describe("probes", () => {

@@ -302,6 +302,18 @@ describe("/generate", () => {
   ])("%j is refused", async (body, wanted) => {
     expect(await errorOf("/generate", body)).toEqual(wanted);
   });
+
+  test("more answers than there is ever room for", async () => {
+    const small = await startServer(["--parallel", "1", "--queue", "1"]);
+    for (const [text, wanted] of [
+      ["x", { param: "sampling_params.n", code: "integer_above_max_value" }],
+      [["x", "y"], { param: "text", code: "array_above_max_length" }],
+    ] as const) {
+      const answer = await (await small.post("/generate", { text, sampling_params: { n: 3 } })).json();
+      expect(answer).toMatchObject({ error: wanted });
+    }
+    await small.stop();
+  });
 });
 
 test("the model's facts", async () => {

@@ -461,10 +461,17 @@ describe("what can't be followed is refused by name", () => {
     [{ type: "string", pattern: "\\p{L}" }, "pattern", "unsupported_schema"],
     [{ type: "string", pattern: "(" }, "pattern", "invalid_json_schema"],
     [{ type: "string", pattern: "^a*$", maxLength: 5 }, "maxLength", "unsupported_schema"],
+    [
+      { type: "string", pattern: `^${"(?:".repeat(63)}a${"{100000})".repeat(63)}{0}$`, minLength: 5 },
+      "minLength",
+      "unsupported_schema",
+    ],
     [{ type: "string", minLength: -1 }, "minLength", "invalid_json_schema"],
     [{ type: "string", maxLength: "5" }, "maxLength", "invalid_json_schema"],
     [{ type: "text" }, "type", "invalid_json_schema"],
     [{ type: [] }, "type", "invalid_json_schema"],
+    [{ type: ["null", "null"] }, "type", "invalid_json_schema"],
+    [{ type: ["null", "null"], anyOf: [{ const: null }] }, "type", "invalid_json_schema"],
     [{ anyOf: [] }, "anyOf", "invalid_json_schema"],
     [{ anyOf: [{}], minimum: 1 }, "minimum", "unsupported_schema"],
     [{ oneOf: [{ type: "integer" }, { type: "number" }] }, "oneOf", "unsupported_schema"],
@@ -525,12 +532,21 @@ describe("what can't be followed is refused by name", () => {
   });
 });
 
+test("a schema as text that nests deeper than any stack can bear is refused", async () => {
+  const guided_json = `{"const":${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+  const error = await errorOf("/v1/chat/completions", { messages: ANN, guided_json });
+  expect(error).toMatchObject({ status: 400, param: "guided_json", code: "invalid_value" });
+});
+
 describe("schemas from strangers", () => {
   const nested = (depth: number, wrap: (inner: Schema) => Schema): Schema => {
     let schema: Schema = { type: "null" };
     for (let i = 0; i < depth; i++) schema = wrap(schema);
     return schema;
   };
+  const LONG_NAMES = Object.fromEntries(
+    Array.from({ length: 370 }, (_, i) => [`${i.toString(36)}x`.repeat(250).slice(0, 500), true]),
+  );
   const doubling = Object.fromEntries(
     Array.from({ length: 16 }, (_, i) => [
       `s${i}`,
@@ -588,17 +604,39 @@ describe("schemas from strangers", () => {
         ),
       },
     ],
+    [
+      "allOf of many references to much",
+      {
+        $defs: {
+          a: { properties: Object.fromEntries(Array.from({ length: 6000 }, (_, i) => [i.toString(36), true])) },
+          b: { allOf: Array(2000).fill({ $ref: "#/$defs/a" }) },
+        },
+        allOf: Array(50).fill({ $ref: "#/$defs/b" }),
+      },
+    ],
+    [
+      "oneOf of many references to much",
+      {
+        $defs: { a: { enum: Array.from({ length: 30_000 }, (_, i) => i) } },
+        oneOf: Array(256).fill({ $ref: "#/$defs/a" }),
+      },
+    ],
+    ["a long const beside a long enum", { enum: Array(60_000).fill(0), const: "x".repeat(130_000) }],
+    ["many long names", { type: "object", properties: LONG_NAMES }],
+    ["many long names and no others", { type: "object", properties: LONG_NAMES, additionalProperties: false }],
     ["huge counts", { type: "array", items: { type: "string", minLength: 999_999 }, minItems: 999_999 }],
     ["strange names", { type: "object", properties: { ["x".repeat(5000)]: {}, "\ud800": {}, constructor: {} } }],
     ["a reference to a prototype", { $ref: "#/constructor" }],
   ])("%s: refused or bounded", async (_, schema) => {
     const started = performance.now();
+    const before = server.residentMegabytes();
     const response = await server.post("/v1/chat/completions", { ...wild(schema, 1), max_tokens: 40 });
     const text = await response.text();
     expect([200, 400]).toContain(response.status);
     expect(text).not.toContain("server_error");
     // Far more than it takes, far less than without a bound.
     expect(performance.now() - started).toBeLessThan(20_000);
+    expect(server.residentMegabytes() - before).toBeLessThan(500);
     expect((await server.chat({ messages: goldens.chat[0]?.messages })).choices[0]?.message.content).toBe(
       goldens.chat[0]?.greedy_text as string,
     );

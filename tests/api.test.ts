@@ -422,6 +422,27 @@ describe("errors", () => {
     ["content a number", first({ role: "user", content: 123 }), 400, "messages[0].content", "invalid_type"],
     ["content null", first({ role: "user", content: null }), 400, "messages[0].content", "invalid_type"],
     [
+      "a name that is a number",
+      messages([user, { role: "user", content: "x", name: 5 }]),
+      400,
+      "messages[1].name",
+      "invalid_type",
+    ],
+    [
+      "a result with a number as the call's id",
+      first({ role: "tool", content: "x", tool_call_id: 5 }),
+      400,
+      "messages[0].tool_call_id",
+      "invalid_type",
+    ],
+    [
+      "a tool call with a number as its id",
+      first({ role: "assistant", tool_calls: [{ id: 5, function: { name: "f", arguments: "{}" } }] }),
+      400,
+      "messages[0].tool_calls[0].id",
+      "invalid_type",
+    ],
+    [
       "a fault in a later message",
       messages([user, { role: "user", content: {} }]),
       400,
@@ -693,6 +714,7 @@ describe("errors", () => {
       { response_format: { type: "text" } },
       { top_logprobs: 0 },
       { logprobs: false },
+      { messages: [{ role: "user", content: FRANCE, name: null, tool_call_id: null }] },
     ];
     for (const more of harmless)
       expect((await server.post(CHAT, ask(FRANCE, { ...more, max_tokens: 1 }))).status).toBe(200);

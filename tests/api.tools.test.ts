@@ -5,6 +5,8 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import OpenAI from "openai";
+import { readChatPrompt } from "../src/api/chat_prompt.ts";
+import type { Service } from "../src/server/service.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { type AnswerPart, CallParser, writeCall } from "../src/text/tool_calls.ts";
@@ -189,6 +191,21 @@ describe("templates", () => {
     ];
     expect(template.render(messages, { tools: [WEATHER], variables: { mood: "!" } })).toBe("[get_weather]hi (Oslo) 9!");
     expect(template.render(messages)).toBe("hi (Oslo) 9");
+  });
+
+  test("arguments that are nested deeper than any stack can bear stay text", () => {
+    const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny");
+    const source =
+      "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}" +
+      "{{ tools | length if tools }}";
+    const service = { template: new ChatTemplate(source, tokenizer, "test"), context: 2048 } as Service;
+    const args = "[".repeat(100_000) + "]".repeat(100_000);
+    const call = { type: "function", function: { name: "f", arguments: args } };
+    const messages = [
+      { role: "assistant", tool_calls: [call] },
+      { role: "tool", content: "9" },
+    ];
+    expect(readChatPrompt(service, { messages }).text).toBe(`"${args}"`);
   });
 });
 

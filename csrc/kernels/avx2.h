@@ -299,29 +299,22 @@ static inline void add_eight(int32_t *sums, __m128i addends) {
 static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums) {
     for (uint32_t first = 0; first < count; first += WF_COLUMNS_TOGETHER) {
-        /* Absent columns are the first one, times zero. */
-        const uint8_t *at[WF_COLUMNS_TOGETHER], *next[WF_COLUMNS_TOGETHER];
-        int8_t value[WF_COLUMNS_TOGETHER];
-        for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
-            const uint32_t this = first + i, later = this + WF_COLUMNS_TOGETHER;
-            at[i] = columns + indices[this < count ? this : first] * column_bytes;
-            next[i] = columns + indices[later < count ? later : first] * column_bytes;
-            value[i] = this < count ? values[this] : 0;
-        }
+        wf_columns_step step;
+        wf_begin_columns_step(&step, columns, column_bytes, indices, values, count, first);
         __m256i factors[WF_COLUMNS_TOGETHER / 2];
         for (uint32_t pair = 0; pair < WF_COLUMNS_TOGETHER / 2; pair++)
-            factors[pair] = _mm256_set1_epi16((int16_t)((uint8_t)value[2 * pair] | value[2 * pair + 1] * 256));
+            factors[pair] = _mm256_set1_epi16((int16_t)((uint8_t)step.values[2 * pair] | step.values[2 * pair + 1] * 256));
         for (size_t byte = 0; byte < column_bytes; byte += WF_BLOCK_BYTES) {
             const __m256i mask = _mm256_set1_epi8(3);
             __m256i low[4], high[4];
             for (uint32_t quarter = 0; quarter < 4; quarter++)
                 low[quarter] = high[quarter] = _mm256_setzero_si256();
             for (uint32_t pair = 0; pair < WF_COLUMNS_TOGETHER / 2; pair++) {
-                const __m256i one = _mm256_load_si256((const __m256i *)(at[2 * pair] + byte));
-                const __m256i other = _mm256_load_si256((const __m256i *)(at[2 * pair + 1] + byte));
+                const __m256i one = _mm256_load_si256((const __m256i *)(step.columns[2 * pair] + byte));
+                const __m256i other = _mm256_load_si256((const __m256i *)(step.columns[2 * pair + 1] + byte));
                 if (byte % CACHE_LINE == 0) {
-                    _mm_prefetch((const char *)(next[2 * pair] + byte), _MM_HINT_T0);
-                    _mm_prefetch((const char *)(next[2 * pair + 1] + byte), _MM_HINT_T0);
+                    _mm_prefetch((const char *)(step.later[2 * pair] + byte), _MM_HINT_T0);
+                    _mm_prefetch((const char *)(step.later[2 * pair + 1] + byte), _MM_HINT_T0);
                 }
                 /* Side by side, so that vpmaddubsw adds the two columns' products. */
                 const __m256i lows = _mm256_unpacklo_epi8(one, other), highs = _mm256_unpackhi_epi8(one, other);

@@ -247,19 +247,12 @@ static inline void add_sixteen(int32_t *sums, __m512i addends) {
 static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums) {
     for (uint32_t first = 0; first < count; first += WF_COLUMNS_TOGETHER) {
-        /* Absent columns are the first one, times zero. */
-        const uint8_t *at[WF_COLUMNS_TOGETHER], *next[WF_COLUMNS_TOGETHER];
-        int8_t value[WF_COLUMNS_TOGETHER];
-        for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
-            const uint32_t this = first + i, later = this + WF_COLUMNS_TOGETHER;
-            at[i] = columns + indices[this < count ? this : first] * column_bytes;
-            next[i] = columns + indices[later < count ? later : first] * column_bytes;
-            value[i] = this < count ? values[this] : 0;
-        }
+        wf_columns_step step;
+        wf_begin_columns_step(&step, columns, column_bytes, indices, values, count, first);
         __m512i factors[WF_COLUMNS_TOGETHER / 4];
         for (uint32_t four = 0; four < WF_COLUMNS_TOGETHER / 4; four++) {
             int32_t bytes;
-            memcpy(&bytes, value + 4 * four, sizeof bytes);
+            memcpy(&bytes, step.values + 4 * four, sizeof bytes);
             factors[four] = _mm512_set1_epi32(bytes);
         }
         for (size_t byte = 0; byte < column_bytes; byte += 2 * WF_BLOCK_BYTES) {
@@ -272,8 +265,8 @@ static void ternary_columns(const uint8_t *columns, size_t column_bytes, const u
             for (uint32_t four = 0; four < WF_COLUMNS_TOGETHER / 4; four++) {
                 __m512i codes[4];
                 for (uint32_t i = 0; i < 4; i++) {
-                    codes[i] = _mm512_maskz_loadu_epi8(present, at[4 * four + i] + byte);
-                    _mm_prefetch((const char *)(next[4 * four + i] + byte), _MM_HINT_T0);
+                    codes[i] = _mm512_maskz_loadu_epi8(present, step.columns[4 * four + i] + byte);
+                    _mm_prefetch((const char *)(step.later[4 * four + i] + byte), _MM_HINT_T0);
                 }
                 /* Four columns side by side, so that vpdpbusd adds their products. */
                 const __m512i low = _mm512_unpacklo_epi8(codes[0], codes[1]), high = _mm512_unpackhi_epi8(codes[0], codes[1]);

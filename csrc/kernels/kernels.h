@@ -43,6 +43,24 @@ typedef struct wf_activations {
 /* Columns that ternary_columns works on together, in every tier but the scalar one: their sums stay in 16 bits, in registers. */
 #define WF_COLUMNS_TOGETHER 16U
 
+/* The columns of one step of ternary_columns. Where there are fewer, the others are the step's first one, times zero. */
+typedef struct wf_columns_step {
+    const uint8_t *columns[WF_COLUMNS_TOGETHER];
+    const uint8_t *later[WF_COLUMNS_TOGETHER]; /* those of the next step, to be asked for in time */
+    int8_t values[WF_COLUMNS_TOGETHER];
+} wf_columns_step;
+
+/* The step that begins with the column at indices[first]; the others are ternary_columns' parameters. */
+static inline void wf_begin_columns_step(wf_columns_step *step, const uint8_t *columns, size_t column_bytes,
+                                         const uint32_t *indices, const int8_t *values, uint32_t count, uint32_t first) {
+    for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
+        const uint32_t this = first + i, later = this + WF_COLUMNS_TOGETHER;
+        step->columns[i] = columns + indices[this < count ? this : first] * column_bytes;
+        step->later[i] = columns + indices[later < count ? later : first] * column_bytes;
+        step->values[i] = this < count ? values[this] : 0;
+    }
+}
+
 /* How the KV cache stores keys and values. */
 enum wf_kv_kind {
     WF_KV_F32, /* float */

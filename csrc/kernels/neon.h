@@ -211,21 +211,15 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
 static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums) {
     for (uint32_t first = 0; first < count; first += WF_COLUMNS_TOGETHER) {
-        /* Absent columns are the first one, times zero. */
-        const uint8_t *at[WF_COLUMNS_TOGETHER];
-        int8_t value[WF_COLUMNS_TOGETHER];
-        for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
-            const uint32_t this = first + i;
-            at[i] = columns + indices[this < count ? this : first] * column_bytes;
-            value[i] = this < count ? values[this] : 0;
-        }
+        wf_columns_step step;
+        wf_begin_columns_step(&step, columns, column_bytes, indices, values, count, first);
         for (size_t byte = 0; byte < column_bytes; byte += 16) {
             int16x8_t low[4], high[4];
             for (uint32_t quarter = 0; quarter < 4; quarter++)
                 low[quarter] = high[quarter] = vdupq_n_s16(0);
             for (uint32_t i = 0; i < WF_COLUMNS_TOGETHER; i++) {
-                const uint8x16_t codes = vld1q_u8(at[i] + byte);
-                const int8x8_t factor = vdup_n_s8(value[i]);
+                const uint8x16_t codes = vld1q_u8(step.columns[i] + byte);
+                const int8x8_t factor = vdup_n_s8(step.values[i]);
                 for (uint32_t quarter = 0; quarter < 4; quarter++) {
                     const int8x16_t weights = quarter_of(codes, quarter);
                     low[quarter] = vmlal_s8(low[quarter], vget_low_s8(weights), factor);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t checks_passed;
@@ -30,6 +31,15 @@ static uint64_t checks_failed;
             printf("\n");                                                                                                          \
         }                                                                                                                          \
     } while (0)
+
+/* What a test can't go on without, if there was memory for it: ends the test otherwise. */
+static inline void *need(void *memory) {
+    if (memory == NULL) {
+        printf("no memory for a test\n");
+        exit(1);
+    }
+    return memory;
+}
 
 /* The state of a pseudo-random sequence: the same on every machine and in every run. */
 struct check_random {

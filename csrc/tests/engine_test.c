@@ -60,14 +60,6 @@ static uint32_t below(uint32_t limit) { return (uint32_t)check_below(&source, li
 
 static bool one_in(uint32_t count) { return below(count) == 0; }
 
-static void *need(void *memory) {
-    if (memory == NULL) {
-        printf("no memory for a test\n");
-        exit(1);
-    }
-    return memory;
-}
-
 /* A model with random weights. Those of `poisoned`'s embedding are NaN, unless it is WF_NO_TOKEN. */
 static wf_model *open_model(const struct recipe *recipe, uint32_t poisoned) {
     struct image *image = image_build(recipe);

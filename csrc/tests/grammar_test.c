@@ -398,6 +398,41 @@ static void test_bounds(void) {
     wf_vocabulary_destroy(vocabulary);
 }
 
+/* One node with EDGES edges, at which an answer is CALLS times at once: whoever looks at all of them each time is not done in minutes. */
+static void test_crowded_node(void) {
+    enum { EDGES = 1000000, CALLS = 4000 };
+    wf_vocabulary *vocabulary = vocabulary_of(words, WORDS, 0);
+    uint32_t *blob = need(malloc((5 + 2 + 4 + 2 * (EDGES + 2) + 3) * sizeof *blob)), count = 0;
+    const uint32_t head[] = {
+        WF_GRAMMAR_MAGIC, 2, 4, EDGES + 2, 1, 0, 2, 0, 1 | WF_GRAMMAR_FINAL, 1, (EDGES + 2) | WF_GRAMMAR_FINAL};
+    memcpy(blob, head, sizeof head);
+    count = sizeof head / sizeof *head;
+    blob[count++] = WF_EDGE_CALL;
+    blob[count++] = 1;
+    blob[count++] = WF_EDGE_EMPTY;
+    blob[count++] = 3;
+    for (uint32_t i = 0; i < EDGES; i++) {
+        blob[count++] = WF_EDGE_BYTES | 'a' << 8 | 'a' << 16;
+        blob[count++] = 3;
+    }
+    blob[count++] = 1;
+    blob[count++] = 0;
+    blob[count++] = CALLS;
+    wf_automaton *automaton =
+        wf_automaton_create(vocabulary, (const uint8_t *)blob, count * sizeof *blob, ROOMY, error, ERROR_BYTES);
+    free(blob);
+    CHECK(automaton != NULL, "%s", error);
+    wf_matcher matcher = {.automaton = automaton};
+    uint64_t allowed;
+    bool ends;
+    const uint32_t answer = 0;
+    for (uint32_t i = 0; i < 2; i++)
+        CHECK(wf_matcher_allow(&matcher, &answer, i, &allowed, &ends) == -1, "too much work is given up");
+    CHECK(wf_automaton_memory(automaton) == 0, "nothing of it is kept");
+    wf_automaton_release(automaton);
+    wf_vocabulary_destroy(vocabulary);
+}
+
 /* Grammars with wrong words in them are refused in one line or followed within their bounds. */
 static void test_hostile_blobs(void) {
     wf_vocabulary *vocabulary = vocabulary_of(words, WORDS, 0);
@@ -416,9 +451,7 @@ static void test_hostile_blobs(void) {
         }
         /* In memory of its own, so that a read past the end is seen. */
         const uint32_t size = one_in(10) ? below(count * 4) : count * 4;
-        uint8_t *copy = malloc(size > 0 ? size : 1);
-        if (copy == NULL)
-            exit(1);
+        uint8_t *copy = need(malloc(size > 0 ? size : 1));
         memcpy(copy, blob, size);
         error[0] = '\0';
         wf_automaton *automaton = wf_automaton_create(vocabulary, copy, size, (size_t)64 << 10, error, ERROR_BYTES);
@@ -556,10 +589,8 @@ static double now_us(void) {
 /* 128 thousand tokens as a byte-level vocabulary has them: all bytes, and words that grow from one another. */
 static wf_vocabulary *large_vocabulary(void) {
     enum { COUNT = 128000, BYTES = 20 * COUNT };
-    uint8_t *bytes = malloc(BYTES);
-    uint32_t *offsets = calloc(COUNT + 1, sizeof *offsets);
-    if (bytes == NULL || offsets == NULL)
-        exit(1);
+    uint8_t *bytes = need(malloc(BYTES));
+    uint32_t *offsets = need(calloc(COUNT + 1, sizeof *offsets));
     for (uint32_t i = 0; i < COUNT; i++) {
         uint32_t length = 1;
         uint8_t *at = bytes + offsets[i];
@@ -637,6 +668,7 @@ int main(void) {
     test_random_grammars();
     test_memory();
     test_bounds();
+    test_crowded_node();
     test_hostile_blobs();
     test_vocabularies();
     test_cache();

@@ -117,11 +117,7 @@ static inline void image_assemble(struct image *image, const uint8_t *data) {
     const size_t length = strlen(image->header);
     const size_t padded = (length + 8 + 63) / 64 * 64 - 8;
     const uint64_t field = padded;
-    uint8_t *bytes = malloc(8 + padded + image->data_size + 1);
-    if (bytes == NULL) {
-        printf("no memory for a test\n");
-        exit(1);
-    }
+    uint8_t *bytes = need(malloc(8 + padded + image->data_size + 1));
     memcpy(bytes, &field, 8);
     memset(bytes + 8, ' ', padded);
     memcpy(bytes + 8, image->header, length);
@@ -156,10 +152,7 @@ static inline void image_replace(struct image *image, const char *from, const ch
     }
     memmove(at + strlen(to), at + strlen(from), strlen(at + strlen(from)) + 1);
     memcpy(at, to, strlen(to));
-    uint8_t *data = malloc(image->data_size + 1);
-    if (data == NULL) {
-        exit(1);
-    }
+    uint8_t *data = need(malloc(image->data_size + 1));
     memcpy(data, image->data, image->data_size);
     image_assemble(image, data);
     free(data);
@@ -167,10 +160,7 @@ static inline void image_replace(struct image *image, const char *from, const ch
 
 /* Builds an image whose weights are zero bytes and whose scales differ. Free it with image_drop. */
 static inline struct image *image_build(const struct recipe *recipe) {
-    struct image *image = calloc(1, sizeof *image);
-    if (image == NULL) {
-        exit(1);
-    }
+    struct image *image = need(calloc(1, sizeof *image));
     image->recipe = recipe;
     image_append(image,
                  "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
@@ -217,10 +207,7 @@ static inline struct image *image_build(const struct recipe *recipe) {
     image_add(image, "", "assets/tokenizer.json", "U8", 1, 128, 0);
     image_append(image, "}");
 
-    uint8_t *data = calloc(image->data_size + 1, 1);
-    if (data == NULL) {
-        exit(1);
-    }
+    uint8_t *data = need(calloc(image->data_size + 1, 1));
     image_assemble(image, data);
     free(data);
     for (uint32_t i = 0; i < image->tensor_count; i++) {
@@ -260,10 +247,7 @@ static inline void image_randomise(struct image *image, struct check_random *ran
             }
         } else if (count > 0) {
             const size_t rows = size / wf_packed_row_bytes(count);
-            uint8_t *codes = malloc(rows * count);
-            if (codes == NULL) {
-                exit(1);
-            }
+            uint8_t *codes = need(malloc(rows * count));
             for (size_t e = 0; e < rows * count; e++) {
                 codes[e] = (uint8_t)check_below(random, 3);
             }

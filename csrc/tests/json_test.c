@@ -13,10 +13,7 @@
 
 /* Parses text[length] from memory of exactly that size; the copy is left in *copy. */
 static int parse(const char *text, size_t length, struct json_document *document, char **copy, char error[ERROR_BYTES]) {
-    *copy = malloc(length == 0 ? 1 : length);
-    if (*copy == NULL) {
-        exit(1);
-    }
+    *copy = need(malloc(length == 0 ? 1 : length));
     memcpy(*copy, text, length);
     error[0] = '\0';
     return json_parse(*copy, length, MOST_NODES, document, error, ERROR_BYTES);

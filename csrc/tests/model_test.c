@@ -334,11 +334,8 @@ static void test_sizes(void) {
             continue;
         }
         /* A copy of exactly this size, so that reading past it shows. */
-        uint8_t *cut = malloc(size + 1);
+        uint8_t *cut = need(malloc(size + 1));
         char error[ERROR_BYTES] = "";
-        if (cut == NULL) {
-            exit(1);
-        }
         memcpy(cut, image->bytes, size);
         wf_model *model = wf_model_open_bytes(cut, size, "cut.wf", error, ERROR_BYTES);
         CHECK(model == NULL && check_is_line(error, ERROR_BYTES), "cut to %zu bytes: %s", size, error);
@@ -353,10 +350,7 @@ static void test_sizes(void) {
     }
 
     /* Bytes too many. */
-    uint8_t *longer = calloc(image->size + 64, 1);
-    if (longer == NULL) {
-        exit(1);
-    }
+    uint8_t *longer = need(calloc(image->size + 64, 1));
     memcpy(longer, image->bytes, image->size);
     char error[ERROR_BYTES] = "";
     CHECK(wf_model_open_bytes(longer, image->size + 64, "long.wf", error, ERROR_BYTES) == NULL, "64 bytes too many");
@@ -379,10 +373,7 @@ static void test_sizes(void) {
     uint64_t length;
     memcpy(&length, image->bytes, 8);
     length += 8;
-    uint8_t *shifted = malloc(image->size + 8);
-    if (shifted == NULL) {
-        exit(1);
-    }
+    uint8_t *shifted = need(malloc(image->size + 8));
     memcpy(shifted, &length, 8);
     memcpy(shifted + 8, image->bytes + 8, (size_t)length - 8);
     memset(shifted + length, ' ', 8);
@@ -410,10 +401,7 @@ static void test_sizes(void) {
 static void test_random_damage(void) {
     struct image *image = image_build(&small);
     const size_t header_size = image->size - image->data_size;
-    uint8_t *damaged = malloc(image->size * 2);
-    if (damaged == NULL) {
-        exit(1);
-    }
+    uint8_t *damaged = need(malloc(image->size * 2));
     size_t opened = 0;
 
     /* Every bit of the header once. */

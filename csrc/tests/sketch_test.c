@@ -14,12 +14,6 @@
 
 static struct check_random source = {.state = 0x2545f4914f6cdd1du};
 
-static void *need(void *memory) {
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
 static float logit(const wf_model *model, const wf_kernels *kernels, uint32_t token, const float *state) {
     float exact;
     kernels->bf16_matmul(model->head + (size_t)token * model->config.hidden, 1, model->config.hidden, state, model->config.hidden,

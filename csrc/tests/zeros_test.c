@@ -11,12 +11,6 @@
 
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
 
-static void *need(void *memory) {
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
 /* Makes `eighths` of eight rows of the gate projections zero. */
 static void silence_gates(struct image *image, uint32_t eighths) {
     const struct recipe *recipe = image->recipe;

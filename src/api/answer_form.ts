@@ -4,6 +4,7 @@
 
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
+import { DEPTH_MAX, isTooDeep } from "../server/limits.ts";
 import { type ApiError, invalid, unsupported } from "./errors.ts";
 import {
   invalidType,
@@ -96,6 +97,7 @@ function readSchema(body: JsonObject, name: string, param = name): WantedJson | 
   let schema = body[name] ?? undefined;
   if (schema === undefined) return undefined;
   if (typeof schema === "string") {
+    if (isTooDeep(schema)) throw invalidValue(param, `JSON that is nested at most ${DEPTH_MAX} levels deep`);
     try {
       schema = JSON.parse(schema);
     } catch {

@@ -25,6 +25,8 @@ export interface Prompts {
   tokensAtMost: number;
   /** The parameter that holds them. */
   param: string;
+  /** The parameter that says how many answers each gets. */
+  choicesParam: string;
   /** Makes their ids. @throws ApiError 400 when the context can't hold one of them. */
   encode(): Promise<number[][]>;
 }
@@ -42,8 +44,11 @@ export async function answer(
   respond: (events: ChoiceEvents, ids: number[][]) => Response | Promise<Response>,
 ): Promise<Response> {
   const count = prompts.count * parameters.choices;
-  const param = prompts.count > 1 ? prompts.param : "n";
-  const jobs = exchange.state.jobs.admit(count, exchange.client, prompts.tokensAtMost, param);
+  const asking =
+    prompts.count > 1
+      ? { param: prompts.param, code: "array_above_max_length" }
+      : { param: prompts.choicesParam, code: "integer_above_max_value" };
+  const jobs = exchange.state.jobs.admit(count, exchange.client, prompts.tokensAtMost, asking);
   try {
     const ids = await prompts.encode();
     jobs[0]?.setPromptTokens(

@@ -7,6 +7,7 @@
  */
 
 import type { CallsForm } from "../grammar/answer_forms.ts";
+import { isTooDeep } from "../server/limits.ts";
 import type { Service } from "../server/service.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../text/chat_template.ts";
@@ -64,6 +65,7 @@ export function chatPrompts(service: Service, prompt: ChatPrompt): Prompts {
     count: 1,
     tokensAtMost: service.promptTokensAtMost(prompt.text),
     param: "messages",
+    choicesParam: "n",
     async encode() {
       // One token of the context is left for the answer.
       const encoding = await service.tokenizer.encode(prompt.text, service.context - 1);
@@ -94,9 +96,10 @@ function addSystemLine(messages: TemplateMessage[], line: string): void {
   else messages.unshift({ role: "system", content: line });
 }
 
+/** What a JSON text says; the text itself where it is none, or one that would take a template too deep. */
 function parsedOr(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return isTooDeep(text) ? text : JSON.parse(text);
   } catch {
     return text;
   }

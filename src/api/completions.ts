@@ -6,43 +6,34 @@ import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import type { Counts } from "../text/generation.ts";
 import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import type { Exchange } from "./exchange.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { hiddenBeginning, readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "./prompts.ts";
 import { refuseForCompletion } from "./refusals.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
-import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { readGenerationParameters, samplingContext } from "./sampling.ts";
 import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
 import { timings, usage } from "./usage.ts";
 
 /** A request after all checks. */
-interface CompletionRequest extends StreamParameters {
-  service: Service;
+interface CompletionRequest extends TextRequest, StreamParameters {
   /** What clients call the model. */
   model: string;
-  prompts: SentPrompt[];
-  parameters: GenerationParameters;
   echo: boolean;
   hasLogprobs: boolean;
 }
 
 /** Answers a completion request. @throws ApiError for whatever is wrong before the answer begins. */
 export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  const request = readRequest(exchange, service, body);
-  const { parameters, prompts } = request;
-  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
-  return answer(exchange, service, parameters, textPrompts(service, prompts, "prompt", room), async (events, ids) => {
-    const choices = Array.from({ length: prompts.length * parameters.choices }, (_, index) => {
-      const prompt = Math.floor(index / parameters.choices);
-      return new Choice(request, prompts[prompt] as SentPrompt, ids[prompt] as number[]);
-    });
-    return request.isStreamed
+  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const begin = (_: number, ids: readonly number[], prompt: SentPrompt) => new Choice(request, prompt, ids);
+  return answerTexts(exchange, request, begin, async (events, choices) =>
+    request.isStreamed
       ? exchange.stream(streamedAnswer(request, choices, events))
-      : Response.json(await wholeAnswer(request, choices, events));
-  });
+      : Response.json(await wholeAnswer(request, choices, events)),
+  );
 }
 
 function readRequest(exchange: Exchange, service: Service, body: JsonObject): CompletionRequest {
@@ -66,7 +57,17 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Co
     grammar: readAnswerGrammar(body),
     scope: readScope(body, exchange),
   });
-  return { service, model: state.modelName, prompts, parameters, echo, hasLogprobs, ...readStreamParameters(body) };
+  return {
+    service,
+    model: state.modelName,
+    prompts,
+    param: "prompt",
+    choicesParam: "n",
+    parameters,
+    echo,
+    hasLogprobs,
+    ...readStreamParameters(body),
+  };
 }
 
 /** One choice as it grows. */

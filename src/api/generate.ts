@@ -6,28 +6,23 @@
 import type { Service } from "../server/service.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
 import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import { ApiError, invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { newId } from "./header.ts";
 import { finite, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { answerTexts, readPrompts, type TextRequest } from "./prompts.ts";
 import { readScope } from "./request.ts";
-import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { readGenerationParameters, samplingContext } from "./sampling.ts";
 import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "./schema.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
 const NEW_TOKENS_DEFAULT = 128;
 
 /** A request after all checks. */
-interface GenerateRequest {
-  service: Service;
-  prompts: SentPrompt[];
-  /** The parameter that held the prompts. */
-  param: string;
+interface GenerateRequest extends TextRequest {
   /** Whether the answer is an array because several were asked for. */
   isArray: boolean;
-  parameters: GenerationParameters;
   /** First token of the prompt that is scored; undefined: none is. */
   scoredFrom: number | undefined;
   isStreamed: boolean;
@@ -35,15 +30,9 @@ interface GenerateRequest {
 
 /** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
 export async function generateText(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  const request = readRequest(exchange, service, body);
-  const { parameters, prompts, param } = request;
-  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
-  return answer(exchange, service, parameters, textPrompts(service, prompts, param, room), async (events, ids) => {
-    const choices = Array.from(
-      { length: prompts.length * parameters.choices },
-      (_, index) => new Choice(request, ids[Math.floor(index / parameters.choices)] as number[]),
-    );
+  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const begin = (_: number, ids: readonly number[]) => new Choice(request, ids);
+  return answerTexts(exchange, request, begin, async (events, choices) => {
     if (request.isStreamed) return exchange.stream(streamedAnswer(choices[0] as Choice, events));
     for await (const event of events) (choices[event.choice] as Choice).add(event);
     const answers = choices.map((choice) => choice.state());
@@ -83,7 +72,8 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ge
   if (isStreamed && isArray) {
     throw invalid("stream", "invalid_value", "Invalid 'stream': only one answer to one prompt can be streamed here.");
   }
-  return { service, prompts, param, isArray, parameters, scoredFrom, isStreamed };
+  const choicesParam = "sampling_params.n";
+  return { service, prompts, param, choicesParam, isArray, parameters, scoredFrom, isStreamed };
 }
 
 /** Whether a prompt is an array of prompts. */

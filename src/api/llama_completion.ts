@@ -6,13 +6,13 @@ import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
 import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, answer, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import { unsupported } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { llamaProbabilities, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { readPrompts, type SentPrompt, textPrompts } from "./prompts.ts";
+import { answerTexts, readPrompts, type TextRequest } from "./prompts.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
-import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
+import { readGenerationParameters, samplingContext } from "./sampling.ts";
 import { invalidType, type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
 import { timings } from "./usage.ts";
 
@@ -27,27 +27,18 @@ const ABSENT_SAMPLERS: Record<string, number> = {
 };
 
 /** A request after all checks. */
-interface LlamaRequest extends StreamParameters {
-  service: Service;
+interface LlamaRequest extends TextRequest, StreamParameters {
   model: string;
-  prompts: SentPrompt[];
   /** Whether the answer is an array because several were asked for. */
   isArray: boolean;
-  parameters: GenerationParameters;
   returnsTokens: boolean;
 }
 
 /** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
 export async function llamaCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  const request = readRequest(exchange, service, body);
-  const { parameters, prompts } = request;
-  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
-  return answer(exchange, service, parameters, textPrompts(service, prompts, "prompt", room), async (events, ids) => {
-    const choices = Array.from(
-      { length: prompts.length * parameters.choices },
-      (_, index) => new Choice(request, index, ids[Math.floor(index / parameters.choices)] as number[]),
-    );
+  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const begin = (index: number, ids: readonly number[]) => new Choice(request, index, ids);
+  return answerTexts(exchange, request, begin, async (events, choices) => {
     if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events), false);
     for await (const event of events) (choices[event.choice] as Choice).add(event);
     const answers = choices.map((choice) => choice.whole());
@@ -79,6 +70,8 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ll
     service,
     model: state.modelName,
     prompts,
+    param: "prompt",
+    choicesParam: "n",
     isArray: prompts.length * parameters.choices > 1,
     parameters,
     returnsTokens: optionalBoolean(body, "return_tokens"),

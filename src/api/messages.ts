@@ -5,7 +5,7 @@
 import type { TemplateMessage } from "../text/chat_template.ts";
 import type { WrittenCall } from "../text/tool_calls.ts";
 import { invalid, unsupported } from "./errors.ts";
-import { invalidType, invalidValue, isObject, type JsonObject, missing } from "./schema.ts";
+import { invalidType, invalidValue, isObject, type JsonObject, missing, optionalString } from "./schema.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 
@@ -49,8 +49,10 @@ function readMessage(message: unknown, path: string): Message {
   const content = calls.length > 0 && (message.content ?? undefined) === undefined ? "" : readContent(message, path);
   const result: Message = { role: role === "developer" ? "system" : role, content };
   if (calls.length > 0) result.calls = calls;
-  if (typeof message.name === "string") result.name = message.name;
-  if (typeof message.tool_call_id === "string") result.tool_call_id = message.tool_call_id;
+  for (const field of ["name", "tool_call_id"] as const) {
+    const value = optionalString(message, field, `${path}.${field}`);
+    if (value !== undefined) result[field] = value;
+  }
   return result;
 }
 
@@ -90,7 +92,7 @@ function readCall(call: unknown, path: string): NonNullable<Message["calls"]>[nu
     if (typeof called[field] !== "string") throw invalidType(`${path}.function.${field}`, "a string", called[field]);
   }
   return {
-    id: typeof call.id === "string" ? call.id : undefined,
+    id: optionalString(call, "id", `${path}.id`),
     name: called.name as string,
     arguments: called.arguments as string,
   };

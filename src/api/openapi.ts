@@ -71,6 +71,21 @@ const allOrNull = (properties: Record<string, Schema>): Record<string, Schema> =
   Object.fromEntries(Object.entries(properties).map(([name, schema]) => [name, orNull(schema)]));
 const within = (minimum: number, maximum: number): Schema => ({ minimum, maximum });
 
+/** What answers of OpenAI's APIs and their chunks begin with. */
+const header = (kind: string): Record<string, Schema> => ({
+  id: string,
+  object: { ...string, enum: [kind] },
+  created: integer,
+  model: string,
+  system_fingerprint: string,
+});
+/** A chunk of a stream of them, and what whole answers look like where they have the same shape. */
+const chunk = (kind: string, choice: Schema): Schema => {
+  const always = { ...header(kind), choices: array(choice) };
+  const sometimes = { usage: orNull(ref("Usage")), timings: ref("Timings"), prompt_progress: ref("PromptProgress") };
+  return object({ ...always, ...sometimes }, Object.keys(always));
+};
+
 const tokenId: Schema = { ...integer, minimum: 0 };
 const anyPrompt: Schema = {
   anyOf: [
@@ -204,8 +219,8 @@ const schemas: Record<string, Schema> = {
     {
       role: { ...string, enum: ["system", "developer", "user", "assistant", "tool"] },
       content: { anyOf: [string, array(textPart), { type: "null" }] },
-      name: string,
-      tool_call_id: string,
+      name: orNull(string),
+      tool_call_id: orNull(string),
       tool_calls: array(ref("ToolCall")),
     },
     ["role"],
@@ -259,11 +274,7 @@ const schemas: Record<string, Schema> = {
     refusal: { type: "null" },
   }),
   ChatAnswer: whole({
-    id: string,
-    object: { ...string, enum: ["chat.completion"] },
-    created: integer,
-    model: string,
-    system_fingerprint: string,
+    ...header("chat.completion"),
     choices: array(
       whole({
         index: integer,
@@ -283,32 +294,20 @@ const schemas: Record<string, Schema> = {
     usage: ref("Usage"),
     timings: ref("Timings"),
   }),
-  ChatChunk: object(
-    {
-      id: string,
-      object: { ...string, enum: ["chat.completion.chunk"] },
-      created: integer,
-      model: string,
-      system_fingerprint: string,
-      choices: array(
-        whole({
-          index: integer,
-          delta: object({
-            role: { ...string, enum: ["assistant"] },
-            content: string,
-            tool_calls: array(
-              object({ index: integer, id: string, type: string, function: { type: "object" } }, ["index"]),
-            ),
-          }),
-          logprobs: orNull(ref("ChatLogprobs")),
-          finish_reason: { type: ["string", "null"] },
-        }),
-      ),
-      usage: orNull(ref("Usage")),
-      timings: ref("Timings"),
-      prompt_progress: ref("PromptProgress"),
-    },
-    ["id", "object", "created", "model", "system_fingerprint", "choices"],
+  ChatChunk: chunk(
+    "chat.completion.chunk",
+    whole({
+      index: integer,
+      delta: object({
+        role: { ...string, enum: ["assistant"] },
+        content: string,
+        tool_calls: array(
+          object({ index: integer, id: string, type: string, function: { type: "object" } }, ["index"]),
+        ),
+      }),
+      logprobs: orNull(ref("ChatLogprobs")),
+      finish_reason: { type: ["string", "null"] },
+    }),
   ),
   CompletionRequest: object(
     {
@@ -331,26 +330,14 @@ const schemas: Record<string, Schema> = {
     top_logprobs: array(orNull({ type: "object", additionalProperties: number })),
     text_offset: array(integer),
   }),
-  CompletionAnswer: object(
-    {
-      id: string,
-      object: { ...string, enum: ["text_completion"] },
-      created: integer,
-      model: string,
-      system_fingerprint: string,
-      choices: array(
-        whole({
-          text: string,
-          index: integer,
-          logprobs: orNull(ref("CompletionLogprobs")),
-          finish_reason: { type: ["string", "null"], enum: ["stop", "length", null] },
-        }),
-      ),
-      usage: orNull(ref("Usage")),
-      timings: ref("Timings"),
-      prompt_progress: ref("PromptProgress"),
-    },
-    ["id", "object", "created", "model", "system_fingerprint", "choices"],
+  CompletionAnswer: chunk(
+    "text_completion",
+    whole({
+      text: string,
+      index: integer,
+      logprobs: orNull(ref("CompletionLogprobs")),
+      finish_reason: { type: ["string", "null"], enum: ["stop", "length", null] },
+    }),
   ),
   LlamaRequest: object(
     {

@@ -4,8 +4,10 @@
 
 import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
-import type { Prompts } from "./answers.ts";
+import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
 import { contextLengthExceeded, invalid } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import type { GenerationParameters } from "./sampling.ts";
 import { invalidType, type JsonObject, missing, readInteger } from "./schema.ts";
 
 /** Most prompts of a request. */
@@ -38,20 +40,54 @@ export function readPrompts(body: JsonObject, name: string, service: Service): S
   });
 }
 
+/** What a request to continue texts has, after all checks. */
+export interface TextRequest {
+  service: Service;
+  prompts: SentPrompt[];
+  /** The parameter that held the prompts. */
+  param: string;
+  /** The parameter that said how many answers each gets. */
+  choicesParam: string;
+  parameters: GenerationParameters;
+}
+
+/**
+ * Answers a request to continue texts.
+ *
+ * @param begin makes the choice with this index, to a prompt as it was sent and its ids.
+ * @param respond makes the response; what it makes has to run the events to their end or return them.
+ */
+export function answerTexts<Choice>(
+  exchange: Exchange,
+  request: TextRequest,
+  begin: (index: number, ids: readonly number[], prompt: SentPrompt) => Choice,
+  respond: (events: ChoiceEvents, choices: Choice[]) => Promise<Response>,
+): Promise<Response> {
+  const { service, prompts, parameters } = request;
+  return answer(exchange, service, parameters, textPrompts(request), (events, ids) => {
+    const choices = Array.from({ length: prompts.length * parameters.choices }, (_, index) => {
+      const prompt = Math.floor(index / parameters.choices);
+      return begin(index, ids[prompt] as number[], prompts[prompt] as SentPrompt);
+    });
+    return respond(events, choices);
+  });
+}
+
 /**
  * Prompts that are texts or ids, to be tokenized. A text gets the tokens that the tokenizer puts before every text, most often a
  * beginning-of-text token, unless it spells that itself.
- *
- * @param room tokens of the context to leave for the answer.
  */
-export function textPrompts(service: Service, prompts: readonly SentPrompt[], param: string, room: number): Prompts {
+function textPrompts({ service, prompts, param, choicesParam, parameters }: TextRequest): Prompts {
   const { tokenizer, context } = service;
+  // Of the context, for the answer.
+  const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
   const most = (prompt: SentPrompt) =>
     typeof prompt === "string" ? service.promptTokensAtMost(prompt) + 1 : prompt.length;
   return {
     count: prompts.length,
     tokensAtMost: prompts.reduce((sum, prompt) => sum + most(prompt), 0),
     param,
+    choicesParam,
     async encode() {
       const all: number[][] = [];
       for (const prompt of prompts) {

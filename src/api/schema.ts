@@ -95,10 +95,10 @@ export function optionalBoolean(body: JsonObject, name: string): boolean {
   return value;
 }
 
-/** A string; undefined when absent or null. */
-export function optionalString(body: JsonObject, name: string): string | undefined {
+/** A string; undefined when absent or null. `path` is the name in errors, for an object inside of the body. */
+export function optionalString(body: JsonObject, name: string, path = name): string | undefined {
   const value = body[name] ?? undefined;
-  if (value !== undefined && typeof value !== "string") throw invalidType(name, "a string", value);
+  if (value !== undefined && typeof value !== "string") throw invalidType(path, "a string", value);
   return value;
 }
 

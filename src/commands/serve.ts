@@ -12,7 +12,7 @@ import { isSendable, readKeyFile } from "../server/auth.ts";
 import { isLoopback } from "../server/limits.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
-import { untilStopped } from "../server/shutdown.ts";
+import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { ServerState } from "../server/state.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
@@ -92,17 +92,20 @@ async function serve(args: string[]): Promise<number> {
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
+  const signals = new StopSignals();
   const listening = listen(state, { hostname: values.host, port, apiKeys, corsOrigins, log });
   let service: Service;
   try {
     service = await Service.open(positionals[0], options);
   } catch (error) {
     await listening.stop(true);
+    // A conversion ends itself at a signal.
+    if (signals.hasCome) return 0;
     throw error;
   }
   state.setReady(service);
   process.stderr.write(startText(state, service, listening));
-  await untilStopped(state, listening);
+  await untilStopped(state, listening, signals);
   await service.close();
   return 0;
 }

@@ -23,8 +23,8 @@ const DEPTH_MAX = 64;
 /** Characters of all the schemas within a schema together, each as JSON: references can make much of little. */
 const COMPARED_MAX = 16_000_000;
 
-/** Most schemas with an allOf that are put together: references can make much of little here too. */
-const MERGES_MAX = 1000;
+/** Most members, keywords and properties of all allOf together: references can make much of little here too. */
+const MERGED_MAX = 100_000;
 
 /** Most alternatives of a oneOf, which are compared with each other. */
 const ALTERNATIVES_MAX = 256;
@@ -84,10 +84,12 @@ export class SchemaCompiler {
   /** Rules of the schemas that were seen, by their JSON and by themselves. */
   #rules = new Map<string, Rule>();
   #seen = new Map<Schema, Rule>();
+  /** What is certain of the alternatives of a oneOf that were seen. */
+  #facts = new Map<Schema, Facts>();
   #depth = 0;
   #values = 0;
   #compared = 0;
-  #merges = 0;
+  #merged = 0;
 
   /**
    * The values that are valid by a schema.
@@ -101,6 +103,7 @@ export class SchemaCompiler {
     this.#root = schema;
     this.#rules = new Map();
     this.#seen = new Map();
+    this.#facts = new Map();
     return this.#reporting("#", () => this.#value(schema, "#"));
   }
 
@@ -136,8 +139,7 @@ export class SchemaCompiler {
     const seen = this.#seen.get(schema);
     if (seen !== undefined) return this.builder.call(seen);
     const key = JSON.stringify(schema);
-    this.#compared += key.length;
-    if (this.#compared > COMPARED_MAX) throw unsupportedSchema(path, "it is too large");
+    this.#countCompared(key, path);
     const known = this.#rules.get(key);
     if (known !== undefined) return this.builder.call(known);
     if (this.#depth >= DEPTH_MAX)
@@ -149,6 +151,20 @@ export class SchemaCompiler {
     this.builder.define(rule, this.#compile(schema, path));
     this.#depth--;
     return this.builder.call(rule);
+  }
+
+  /** @throws SchemaError when too much was compared as JSON. */
+  #countCompared(text: string, path: string): void {
+    this.#compared += text.length;
+    if (this.#compared > COMPARED_MAX) throw unsupportedSchema(path, "it is too large");
+  }
+
+  /** Whether two parts of a schema say the same. */
+  #areEqual(one: unknown, other: unknown, path: string): boolean {
+    if (one === other) return true;
+    const text = JSON.stringify(one);
+    this.#countCompared(text, path);
+    return text === JSON.stringify(other);
   }
 
   #compile(schema: Schema, path: string): Part {
@@ -171,10 +187,12 @@ export class SchemaCompiler {
     const wrong = beside.find(
       (name) => !(isValues && ["type", "enum", "const"].includes(name)) && !(name === "type" && keyword !== "$ref"),
     );
-    if (keyword === "allOf") return this.#value(this.#merged(schema, path, 0), path);
+    if (keyword === "allOf") return this.#value(this.#merge(schema, path, 0), path);
     if (wrong !== undefined) throw unsupportedSchema(path, `'${wrong}' beside '${keyword}' is not supported`);
     if (isValues) return this.#constants(schema, path);
     if (keyword === "$ref") return this.#value(this.#resolve(value, path), String(value));
+    // Checked before it goes to every alternative.
+    if (schema.type !== undefined) typesOf(schema, path);
     const options = nonEmptyArray(value, keyword, path).map((option) => withType(option, schema.type));
     if (keyword === "oneOf") this.#checkDisjoint(options, path);
     const distinct = new Map(options.map((option, i) => [JSON.stringify(option), { option, i }]));
@@ -205,7 +223,8 @@ export class SchemaCompiler {
     const types = schema.type === undefined ? undefined : typesOf(schema, path);
     let values = schema.enum === undefined ? [schema.const] : nonEmptyArray(schema.enum, "enum", path);
     if (schema.enum !== undefined && "const" in schema) {
-      values = values.filter((value) => JSON.stringify(value) === JSON.stringify(schema.const));
+      const only = JSON.stringify(schema.const);
+      values = values.filter((value) => JSON.stringify(value) === only);
     }
     if (types !== undefined) values = values.filter((value) => types.some((type) => isOfType(value, type)));
     this.#values += values.length;
@@ -357,10 +376,10 @@ export class SchemaCompiler {
         "'maxProperties' is only supported where it changes nothing, or nothing is declared",
       );
     }
-    const other = builder.sequence(json.stringOtherThan([...declared.keys()]), json.colon, otherValue);
+    const other = () => builder.sequence(json.stringOtherThan([...declared.keys()]), json.colon, otherValue);
     if (isListOnly)
-      return json.listOf("{", others === undefined || others === true ? anyMember(json) : other, least, most, "}");
-    return this.#members(declared, required, isOpen ? builder.rule(other) : undefined);
+      return json.listOf("{", others === undefined || others === true ? anyMember(json) : other(), least, most, "}");
+    return this.#members(declared, required, isOpen ? builder.rule(other()) : undefined);
   }
 
   /** Declared properties in their order, then others. */
@@ -402,9 +421,8 @@ export class SchemaCompiler {
   // ---- Schemas together ----
 
   /** A schema without its allOf: everything in one. Only what can be put together without a doubt. */
-  #merged(schema: Schema, path: string, depth: number): Schema {
-    if (depth > DEPTH_MAX || ++this.#merges > MERGES_MAX)
-      throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
+  #merge(schema: Schema, path: string, depth: number): Schema {
+    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
     const { allOf, ...own } = schema;
     const members = nonEmptyArray(allOf, "allOf", path).map((member, i) =>
       this.#plain(member, `${path}/allOf/${i}`, depth),
@@ -414,12 +432,13 @@ export class SchemaCompiler {
     const required = new Set<string>();
     for (const [i, member] of [own, ...members].entries()) {
       const place = i === 0 ? path : `${path}/allOf/${i - 1}`;
+      this.#countMerged(member, place);
       for (const [keyword, value] of Object.entries(member)) {
         if (ANNOTATIONS.has(keyword)) continue;
-        if (keyword === "properties" && isObject(value)) addProperties(properties, value, place);
+        if (keyword === "properties" && isObject(value)) this.#addProperties(properties, value, place);
         else if (keyword === "required") for (const name of names(value, place)) required.add(name);
         else if (sum[keyword] === undefined) sum[keyword] = value;
-        else if (JSON.stringify(sum[keyword]) !== JSON.stringify(value)) {
+        else if (!this.#areEqual(sum[keyword], value, place)) {
           throw unsupportedSchema(place, `'allOf' is not supported where '${printable(keyword)}' is said twice`);
         }
       }
@@ -443,7 +462,28 @@ export class SchemaCompiler {
       if (beside !== undefined) throw unsupportedSchema(path, `'${printable(beside)}' beside '$ref' is not supported`);
       return this.#plain(this.#resolve(schema.$ref, path), path, depth + 1);
     }
-    return schema.allOf === undefined ? schema : this.#merged(schema, path, depth + 1);
+    return schema.allOf === undefined ? schema : this.#merge(schema, path, depth + 1);
+  }
+
+  /** @throws SchemaError when too much is put together. */
+  #countMerged({ properties, required, ...others }: Schema, path: string): void {
+    this.#merged += 1 + Object.keys(others).length;
+    if (isObject(properties)) this.#merged += Object.keys(properties).length;
+    if (Array.isArray(required)) this.#merged += required.length;
+    if (this.#merged > MERGED_MAX) throw unsupportedSchema(path, "'allOf' puts too much together");
+  }
+
+  /** Adds the properties of another schema to those of an allOf. */
+  #addProperties(properties: Map<string, unknown>, more: Schema, path: string): void {
+    for (const [name, value] of Object.entries(more)) {
+      if (properties.has(name) && !this.#areEqual(properties.get(name), value, path)) {
+        throw unsupportedSchema(
+          path,
+          `'allOf' is not supported where the property '${printable(name)}' is described twice`,
+        );
+      }
+      properties.set(name, value);
+    }
   }
 
   /** @throws SchemaError unless no value can be valid by two of the schemas. */
@@ -454,7 +494,7 @@ export class SchemaCompiler {
         `'oneOf' with more than ${ALTERNATIVES_MAX} alternatives is not supported; use 'anyOf'`,
       );
     }
-    const facts = options.map((option, i) => this.#facts(option, `${path}/oneOf/${i}`));
+    const facts = options.map((option, i) => this.#factsOf(option, `${path}/oneOf/${i}`));
     for (let i = 0; i < facts.length; i++) {
       for (let k = 0; k < i; k++) {
         if (areDisjoint(facts[i] as Facts, facts[k] as Facts)) continue;
@@ -467,13 +507,15 @@ export class SchemaCompiler {
   }
 
   /** What is certain of every value that is valid by a schema. */
-  #facts(schema: unknown, path: string): Facts {
+  #factsOf(schema: unknown, path: string): Facts {
     let at = schema;
     for (let steps = 0; isObject(at) && at.$ref !== undefined; steps++) {
       if (steps > DEPTH_MAX) throw invalidSchema(path, "a '$ref' leads back to itself");
       at = this.#resolve(at.$ref, path);
     }
     if (!isObject(at)) return { types: new Set(TYPES), values: undefined, marks: new Map() };
+    const known = this.#facts.get(at);
+    if (known !== undefined) return known;
     const values =
       at.enum !== undefined ? nonEmptyArray(at.enum, "enum", path) : "const" in at ? [at.const] : undefined;
     const isCombined = ["anyOf", "oneOf", "allOf"].some((keyword) => (at as Schema)[keyword] !== undefined);
@@ -486,7 +528,10 @@ export class SchemaCompiler {
       const allowed = "const" in property ? [property.const] : property.enum;
       if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map((value) => JSON.stringify(value))));
     }
-    return { types: new Set(types), values: values && new Set(values.map((value) => JSON.stringify(value))), marks };
+    const texts = values && new Set(values.map((value) => JSON.stringify(value)));
+    const facts = { types: new Set(types), values: texts, marks };
+    this.#facts.set(at, facts);
+    return facts;
   }
 }
 
@@ -540,7 +585,8 @@ function typesOf(schema: Schema, path: string): readonly string[] {
     if (typeof name !== "string" || !TYPES.includes(name))
       throw invalidSchema(path, `'type' has to be one of ${TYPES.join(", ")}`);
   }
-  return [...new Set(types as string[])].filter((name) => name !== "integer" || !types.includes("number"));
+  if (new Set(types).size < types.length) throw invalidSchema(path, "'type' names the same type twice");
+  return (types as string[]).filter((name) => name !== "integer" || !types.includes("number"));
 }
 
 function isOfType(value: unknown, type: string): boolean {
@@ -564,20 +610,6 @@ function withType(option: unknown, type: unknown): unknown {
   if (JSON.stringify(option.type ?? type) === JSON.stringify(type) && option.$ref === undefined)
     return { type, ...option };
   return { allOf: [{ type }, option] };
-}
-
-/** Adds the properties of another schema to those of an allOf. */
-function addProperties(properties: Map<string, unknown>, more: Schema, path: string): void {
-  for (const [name, value] of Object.entries(more)) {
-    const before = properties.get(name) ?? value;
-    if (before !== value && JSON.stringify(before) !== JSON.stringify(value)) {
-      throw unsupportedSchema(
-        path,
-        `'allOf' is not supported where the property '${printable(name)}' is described twice`,
-      );
-    }
-    properties.set(name, value);
-  }
 }
 
 function nonEmptyArray(value: unknown, keyword: string, path: string): unknown[] {

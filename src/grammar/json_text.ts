@@ -108,17 +108,20 @@ export class JsonText {
       at.isName = true;
     }
     // What has the beginning of a name in common, then something else; or less than a name.
-    const other = (prefix: Prefix): Part => {
-      const known = [...prefix.next.keys()].join("");
-      const parts: Part[] = [
-        builder.sequence(jsonCharacter(builder, difference(usable, characters(known))), free),
-        ...[...prefix.next].map(([character, next]) =>
-          builder.sequence(jsonCharacter(builder, intersection(usable, characters(character))), other(next)),
-        ),
-      ];
-      if (!prefix.isName) parts.push((from) => from);
-      return builder.choice(...parts);
-    };
+    // Nothing of it is made before it is asked for: the builder refuses what is too large while it is made.
+    const other =
+      (prefix: Prefix): Part =>
+      (from) => {
+        const known = [...prefix.next.keys()].join("");
+        const parts: Part[] = [
+          builder.sequence(jsonCharacter(builder, difference(usable, characters(known))), free),
+          ...[...prefix.next].map(([character, next]) =>
+            builder.sequence(jsonCharacter(builder, intersection(usable, characters(character))), other(next)),
+          ),
+        ];
+        if (!prefix.isName) parts.push((at) => at);
+        return builder.choice(...parts)(from);
+      };
     return builder.sequence(builder.text('"'), other(root), builder.text('"'));
   }
 }

@@ -144,7 +144,8 @@ class Reader {
   #repeated({ part, least, most }: Matcher, from: number, to: number): Matcher {
     return {
       part: this.#builder.repeat(part, from, to),
-      least: least * from,
+      // Both may be infinite, and then no product with 0.
+      least: from === 0 ? 0 : least * from,
       most: most === 0 || to === 0 ? 0 : most * to,
     };
   }

@@ -85,14 +85,20 @@ export class Jobs {
    * Takes places for the answers to one request, all or none, and ends them when the client leaves.
    *
    * @param promptTokens the most tokens that the request's prompt can have.
-   * @param param the request's parameter that asks for so many answers.
+   * @param asking the request's parameter that asks for so many answers, and the error's code when that is never possible.
    * @throws ApiError 429 when there is not enough room left, 400 when there never is.
    */
-  admit(count: number, client: AbortSignal, promptTokens = 0, param = "n"): Job[] {
+  admit(
+    count: number,
+    client: AbortSignal,
+    promptTokens = 0,
+    asking = { param: "n", code: "integer_above_max_value" },
+  ): Job[] {
     const { answers: answersMax, promptTokens: tokensMax } = this.#limits;
     if (count > answersMax) {
+      const { param, code } = asking;
       const message = `Invalid '${param}': ${count} answers were asked for; this server takes ${answersMax} at once.`;
-      throw invalid(param, param === "n" ? "integer_above_max_value" : "array_above_max_length", message);
+      throw invalid(param, code, message);
     }
     // The text may turn out to have far fewer tokens, so it is not refused for good before they are counted.
     const tokens = Math.min(promptTokens, tokensMax);

@@ -12,10 +12,10 @@ export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 const BODY_MS_MAX = 60_000;
 
 /**
- * Deepest nesting of objects and arrays in a body. What walks through one calls itself for every level, JSON.stringify above all,
- * and the stack ends somewhere; tools and schemas of people have some ten levels.
+ * Deepest nesting of objects and arrays in JSON from a client. What walks through it calls itself for every level, JSON.stringify
+ * above all, and the stack ends somewhere; tools and schemas of people have some ten levels.
  */
-const BODY_DEPTH_MAX = 256;
+export const DEPTH_MAX = 256;
 
 /**
  * Reads a request's body as a JSON object.
@@ -31,8 +31,8 @@ export async function readJsonBody(request: Request, bodyMsMax = BODY_MS_MAX): P
     throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
   }
   const text = await readBody(request, bodyMsMax);
-  if (isDeeperThan(text, BODY_DEPTH_MAX)) {
-    throw new ApiError(400, `The body of your request is nested more than ${BODY_DEPTH_MAX} levels deep.`);
+  if (isTooDeep(text)) {
+    throw new ApiError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
   }
   let body: unknown;
   try {
@@ -76,13 +76,13 @@ async function readBody(request: Request, bodyMsMax: number): Promise<string> {
   return new TextDecoder().decode(Buffer.concat(parts));
 }
 
-/** Whether objects and arrays of a JSON text lie within each other more than `levels` times. */
-function isDeeperThan(text: string, levels: number): boolean {
+/** Whether objects and arrays of a JSON text lie within each other more than DEPTH_MAX times. */
+export function isTooDeep(text: string): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const character = text[i];
     if (character === "{" || character === "[") {
-      if (++depth > levels) return true;
+      if (++depth > DEPTH_MAX) return true;
     } else if (character === "}" || character === "]") {
       depth--;
     } else if (character === '"') {

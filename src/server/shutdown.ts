@@ -1,6 +1,7 @@
 /**
  * Stopping well. The first SIGTERM or SIGINT turns new requests away and lets the answers under way finish, for a while; the
- * second one stops at once. Answers that are cut off end with an error that says so.
+ * second one stops at once. Answers that are cut off end with an error that says so. While the model is being loaded there is
+ * nothing to finish: the process ends as soon as it learns of the signal. Whoever asks the server to stop gets exit code 0.
  */
 
 import type { Listening } from "./app.ts";
@@ -12,9 +13,34 @@ const DEADLINE_MS = 30_000;
 /** How long the last bytes may take to reach their readers once every answer is finished. */
 const FLUSH_MS = 2_000;
 
+/** SIGTERM and SIGINT from the time on at which this is made; they don't end the process by themselves any more. */
+export class StopSignals {
+  /** Whether one has come. */
+  hasCome = false;
+  readonly #first = Promise.withResolvers<void>();
+  readonly #second = Promise.withResolvers<void>();
+
+  constructor() {
+    for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => this.#receive());
+  }
+
+  get first(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  get second(): Promise<void> {
+    return this.#second.promise;
+  }
+
+  #receive(): void {
+    (this.hasCome ? this.#second : this.#first).resolve();
+    this.hasCome = true;
+  }
+}
+
 /** Resolves once a signal has come and the server has stopped. */
-export async function untilStopped(state: ServerState, listening: Listening): Promise<void> {
-  await nextSignal();
+export async function untilStopped(state: ServerState, listening: Listening, signals: StopSignals): Promise<void> {
+  await signals.first;
   state.drain();
   const { running, waiting } = state.jobs;
   if (running + waiting > 0) {
@@ -25,7 +51,7 @@ export async function untilStopped(state: ServerState, listening: Listening): Pr
   const isIdle = await Promise.race([
     state.jobs.idle().then(() => true),
     delay(DEADLINE_MS).then(() => false),
-    nextSignal().then(() => false),
+    signals.second.then(() => false),
   ]);
   if (!isIdle) {
     state.jobs.abortAll();
@@ -33,18 +59,6 @@ export async function untilStopped(state: ServerState, listening: Listening): Pr
   }
   await Promise.race([listening.stop(false), delay(FLUSH_MS)]);
   await listening.stop(true);
-}
-
-function nextSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    const onSignal = () => {
-      process.off("SIGTERM", onSignal);
-      process.off("SIGINT", onSignal);
-      resolve();
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
 }
 
 function delay(ms: number): Promise<void> {
