@@ -35,10 +35,9 @@ struct wf_head {
 
     /* NULL and all zero while the head is not screened: */
     wf_sketch sketch;
-    int8_t *sketched;          /* [max_logits][sketch.row_bytes] */
+    int16_t *sketched;         /* [max_logits][sketch.row_bytes] */
     wf_sketched_state *states; /* [max_logits] */
-    int32_t *sums;             /* [max_logits] of the states' values */
-    float *factors;            /* [max_logits] their scales */
+    float *factors;            /* [max_logits] the states' scales */
     struct bounds *bounds;     /* [max_logits][slices of the sketch] */
     float *thresholds;         /* [max_logits] */
 };
@@ -78,8 +77,7 @@ void wf_head_destroy(wf_head *head) {
     if (head == NULL)
         return;
     wf_sketch_destroy(&head->sketch);
-    void *buffers[] = {head->normed, head->logits,  head->sketched, head->states,
-                       head->sums,   head->factors, head->bounds,   head->thresholds};
+    void *buffers[] = {head->normed, head->logits, head->sketched, head->states, head->factors, head->bounds, head->thresholds};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(head);
@@ -89,14 +87,12 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     if (wf_sketch_create(&head->sketch, head->model, head->kernels, head->pool, error, error_size) != 0)
         return -1;
     const size_t row_bytes = head->sketch.row_bytes, rows = head->max_logits;
-    head->sketched = aligned_alloc(64, rows * row_bytes);
+    head->sketched = calloc(rows * row_bytes, sizeof *head->sketched);
     head->states = calloc(rows, sizeof *head->states);
-    head->sums = calloc(rows, sizeof *head->sums);
     head->factors = calloc(rows, sizeof *head->factors);
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
     head->thresholds = calloc(rows, sizeof *head->thresholds);
-    if (head->sketched == NULL || head->states == NULL || head->sums == NULL || head->factors == NULL || head->bounds == NULL ||
-        head->thresholds == NULL)
+    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL || head->thresholds == NULL)
         return wf_fail(error, error_size, "no memory to screen the head");
     for (size_t i = 0; i < rows; i++)
         head->states[i].values = head->sketched + i * row_bytes;
@@ -112,8 +108,7 @@ static void normalise(void *context, uint32_t i) {
                             config->rms_norm_eps, normed);
     if (head->states == NULL)
         return;
-    wf_sketch_state(head->kernels, normed, config->hidden, head->sketch.row_bytes, &head->states[i]);
-    head->sums[i] = head->states[i].sum;
+    wf_sketch_state(normed, config->hidden, head->sketch.row_bytes, &head->states[i]);
     head->factors[i] = head->states[i].inverse_scale;
 }
 
@@ -136,7 +131,7 @@ static void multiply_sketch(void *context, uint32_t unit) {
     wf_head *head = job->head;
     const wf_sketch *sketch = &head->sketch;
     const uint32_t vocabulary = head->model->config.vocabulary, first = unit * SLICE, rows = rows_of_slice(job, first);
-    const wf_activations x = {head->sketched, sketch->row_bytes, head->sums, head->factors, job->count};
+    const wf_wide_activations x = {head->sketched, sketch->row_bytes, head->factors, job->count};
     head->kernels->byte_matmul(sketch->rows + first * sketch->row_bytes, sketch->row_bytes, rows, sketch->scales + first, &x,
                                head->logits + first, vocabulary);
     for (uint32_t i = 0; i < job->count; i++) {

@@ -186,10 +186,11 @@ struct product_job {
     const uint8_t *rows;
     size_t row_bytes;
     uint32_t row_count;
-    uint32_t slice; /* rows in one unit */
-    wf_activations x;
-    float *scales; /* [slice] */
-    float *out;    /* [units][tokens][slice] */
+    uint32_t slice;           /* rows in one unit */
+    wf_activations x;         /* of a ternary product */
+    wf_wide_activations wide; /* of one with bytes */
+    float *scales;            /* [slice] */
+    float *out;               /* [units][tokens][slice] */
 };
 
 static void multiply_rows(void *context, uint32_t unit) {
@@ -201,7 +202,7 @@ static void multiply_rows(void *context, uint32_t unit) {
     if (job->is_ternary)
         job->kernels->ternary_matmul(rows, job->row_bytes, count, &job->x, out, job->slice);
     else
-        job->kernels->byte_matmul((const int8_t *)rows, job->row_bytes, count, job->scales, &job->x, out, job->slice);
+        job->kernels->byte_matmul((const int8_t *)rows, job->row_bytes, count, job->scales, &job->wide, out, job->slice);
 }
 
 static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size) {
@@ -221,7 +222,8 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     job.slice = (uint32_t)(SLICE_BYTES / job.row_bytes / 8 * 8);
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
     uint8_t *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int8_t *values = aligned_alloc(64, (size_t)tokens * ROW_WEIGHTS);
+    const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));
+    void *values = aligned_alloc(64, value_bytes);
     int32_t *sums = calloc(tokens, sizeof *sums);
     float *factors = calloc(tokens, sizeof *factors);
     job.scales = calloc(job.slice, sizeof *job.scales);
@@ -234,9 +236,10 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
         (void)madvise(rows, bytes, MADV_HUGEPAGE); /* advice */
 #endif
         memset(rows, 0x15, bytes); /* four codes: 1, 1, 1, 0 */
-        memset(values, 3, (size_t)tokens * ROW_WEIGHTS);
+        memset(values, 3, value_bytes);
         job.rows = rows;
         job.x = (wf_activations){values, ROW_WEIGHTS, sums, factors, tokens};
+        job.wide = (wf_wide_activations){values, ROW_WEIGHTS, factors, tokens};
         const double seconds = median_seconds(pool, multiply_rows, &job, units);
         result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
     }

@@ -10,6 +10,7 @@
 #include "sketch.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,22 +41,28 @@ static float norm_of(const float lanes[LANES]) {
     return (float)sqrt(sum) * ROUNDED_UP;
 }
 
-/* values[count] as they are, and as scale * integers[count] has them: at least the norms of the difference, of the latter and of the
- * former. `count` is a multiple of LANES. */
-static void measure(const float *values, const int8_t *integers, float scale, uint32_t count, float *error, float *sketched,
-                    float *original) {
-    float errors[LANES] = {0}, norms[LANES] = {0}, originals[LANES] = {0};
+/* At least these norms. */
+struct norms {
+    float original, sketched, difference;
+};
+
+/* The norms of values[count], of what `scale` times integers[count] has for them, and of the difference. The integers are 16 bits wide or
+ * 8, a constant at each call; `count` is a multiple of LANES. */
+static inline __attribute__((always_inline)) struct norms measure(const float *values, const void *integers, bool is_wide,
+                                                                  float scale, uint32_t count) {
+    float originals[LANES] = {0}, sketched[LANES] = {0}, differences[LANES] = {0};
     for (uint32_t i = 0; i < count; i += LANES)
         for (uint32_t lane = 0; lane < LANES; lane++) {
-            const float value = values[i + lane], rounded = scale * (float)integers[i + lane], difference = value - rounded;
-            errors[lane] += difference * difference;
-            norms[lane] += rounded * rounded;
+            const int16_t integer = is_wide ? ((const int16_t *)integers)[i + lane] : ((const int8_t *)integers)[i + lane];
+            const float value = values[i + lane], rounded = scale * (float)integer, difference = value - rounded;
             originals[lane] += value * value;
+            sketched[lane] += rounded * rounded;
+            differences[lane] += difference * difference;
         }
-    *sketched = norm_of(norms);
-    *original = norm_of(originals);
+    struct norms norms = {norm_of(originals), norm_of(sketched), norm_of(differences)};
     /* The product of scale and integer is rounded, which the difference does not show. */
-    *error = norm_of(errors) + 0x1p-23f * *sketched;
+    norms.difference += 0x1p-23f * norms.sketched;
+    return norms;
 }
 
 static void sketch_slice(void *context, uint32_t unit) {
@@ -79,9 +86,10 @@ static void sketch_slice(void *context, uint32_t unit) {
             memcpy(&values[i], &bits, sizeof bits);
         }
         int32_t sum;
-        float original;
         job->kernels->quantize(values, hidden, (uint32_t)sketch->row_bytes, integers, &sketch->scales[row], &sum);
-        measure(values, integers, sketch->scales[row], padded, &sketch->errors[row], &sketch->norms[row], &original);
+        const struct norms norms = measure(values, integers, false, sketch->scales[row], padded);
+        sketch->errors[row] = norms.difference;
+        sketch->norms[row] = norms.sketched;
     }
     free(values);
 }
@@ -121,18 +129,38 @@ void wf_sketch_destroy(wf_sketch *sketch) {
     *sketch = (wf_sketch){0};
 }
 
-void wf_sketch_state(const wf_kernels *kernels, const float *state, uint32_t hidden, size_t row_bytes,
-                     wf_sketched_state *sketched) {
-    kernels->quantize(state, hidden, (uint32_t)row_bytes, sketched->values, &sketched->inverse_scale, &sketched->sum);
-    float error = 0, rounded = 0, norm = 0;
-    const uint32_t whole = hidden / LANES * LANES;
-    measure(state, sketched->values, sketched->inverse_scale, whole, &error, &rounded, &norm);
-    double errors = (double)error * (double)error, norms = (double)norm * (double)norm;
-    for (uint32_t i = whole; i < hidden; i++) {
-        const double difference = (double)state[i] - (double)sketched->inverse_scale * sketched->values[i];
-        errors += difference * difference;
-        norms += (double)state[i] * (double)state[i];
+void wf_sketch_state(const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched) {
+    float largest = 1e-30f;
+    bool is_finite = true;
+    for (uint32_t i = 0; i < hidden; i++) {
+        const float magnitude = fabsf(state[i]);
+        largest = magnitude > largest ? magnitude : largest;
+        is_finite &= magnitude < INFINITY;
     }
-    sketched->error = (float)sqrt(errors) * ROUNDED_UP;
-    sketched->norm = (float)sqrt(norms) * ROUNDED_UP;
+    memset(sketched->values, 0, row_bytes * sizeof *sketched->values);
+    if (!is_finite) {
+        sketched->inverse_scale = 0;
+        sketched->error = sketched->norm = INFINITY;
+        return;
+    }
+    /* So many that a sum of 127 times as much in each of the row's bytes stays within 32 bits. */
+    const size_t room = (size_t)INT32_MAX / 127 / row_bytes;
+    const int32_t most = room < INT16_MAX ? (int32_t)room : INT16_MAX;
+    const float scale = (float)most / largest;
+    sketched->inverse_scale = largest / (float)most;
+
+    /* Adding and taking away 1.5 · 2^23 rounds to an integer, in vectors of any processor. */
+    for (uint32_t i = 0; i < hidden; i++)
+        sketched->values[i] = (int16_t)(int32_t)(state[i] * scale + 0x1.8p23f - 0x1.8p23f);
+    const uint32_t whole = hidden / LANES * LANES;
+    struct norms norms = measure(state, sketched->values, true, sketched->inverse_scale, whole);
+    if (whole < hidden) {
+        float rest[LANES] = {0};
+        memcpy(rest, state + whole, (hidden - whole) * sizeof *rest);
+        const struct norms of_rest = measure(rest, sketched->values + whole, true, sketched->inverse_scale, LANES);
+        norms.original = hypotf(norms.original, of_rest.original) * ROUNDED_UP;
+        norms.difference = hypotf(norms.difference, of_rest.difference) * ROUNDED_UP;
+    }
+    sketched->error = norms.difference;
+    sketched->norm = norms.original;
 }

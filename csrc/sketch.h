@@ -28,17 +28,16 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels 
 /* A sketch that was never made is allowed, when it is all zero. */
 void wf_sketch_destroy(wf_sketch *sketch);
 
-/* A hidden state as the sketch sees it. */
+/* A hidden state as the sketch sees it, in as many bits as its product with a row leaves room for. */
 typedef struct wf_sketched_state {
-    int8_t *values;      /* [row_bytes], 64-byte aligned */
-    int32_t sum;         /* of the values */
+    int16_t *values;     /* [row_bytes] */
     float inverse_scale; /* state ≈ inverse_scale * values */
     float error;         /* at least |state − inverse_scale * values| */
     float norm;          /* at least |state| */
 } wf_sketched_state;
 
 /* Fills what wf_sketched_state says from state[hidden], its values' memory given. */
-void wf_sketch_state(const wf_kernels *kernels, const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched);
+void wf_sketch_state(const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched);
 
 /* At least how far the sketch's logit of a row is from what the head's kernel computes: Cauchy and Schwarz for
  * w·x − v·y = (w − v)·x + v·(x − y), and the rounding of both sums. */

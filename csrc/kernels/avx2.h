@@ -149,8 +149,6 @@ static inline __m256i add_products(__m256i sum, __m256i codes, __m256i values) {
 
 static inline __m256i widen(__m256i sums) { return sums; }
 
-static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) { return add_products(sum, a, b); }
-
 #else
 
 #define BLOCKS_BEFORE_WIDENING ((size_t)14)
@@ -161,11 +159,6 @@ static inline __m256i add_products(__m256i sum, __m256i codes, __m256i values) {
 }
 
 static inline __m256i widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
-
-/* In lanes of 32 bits, for products that are too large for more than one addition in 16. */
-static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) {
-    return _mm256_add_epi32(sum, widen(_mm256_maddubs_epi16(a, b)));
-}
 
 #endif
 
@@ -384,24 +377,52 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-/* One side has to be unsigned: |value| times the weight with the value's sign. In 16 bits |pair| ≤ 2 · 127 · 127 < 2^15. */
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
-                        float *out, size_t out_stride) {
-    for (uint32_t row = 0; row < row_count; row++)
-        for (uint32_t token = 0; token < x->tokens; token++) {
-            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
-            __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
-            for (size_t e = 0; e < row_bytes; e += 64) {
-                const __m256i x0 = _mm256_loadu_si256((const __m256i *)(values + e));
-                const __m256i x1 = _mm256_loadu_si256((const __m256i *)(values + e + 32));
-                const __m256i w0 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e)), x0);
-                const __m256i w1 = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(weights + e + 32)), x1);
-                low = add_wide_products(low, _mm256_abs_epi8(x0), w0);
-                high = add_wide_products(high, _mm256_abs_epi8(x1), w1);
-            }
-            out[token * out_stride + row] =
-                (float)sum_of_integers(_mm256_add_epi32(low, high)) * (row_scales[row] * x->factors[token]);
+/* Adds the products of 16 pairs of 16-bit numbers to a sum, in lanes of 32 bits. */
+static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) {
+#if defined(__AVXVNNI__)
+    return _mm256_dpwssd_avx_epi32(sum, a, b);
+#else
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+#endif
+}
+
+/* One row by `count` tokens (a constant at each call; at most 4): widening the row once serves all of them. */
+static inline __attribute__((always_inline)) void byte_row(const int8_t *row, size_t row_bytes, float row_scale,
+                                                           const wf_wide_activations *x, uint32_t token, uint32_t count,
+                                                           size_t ahead, float *out, size_t out_stride) {
+    const int16_t *values = x->values + token * x->stride;
+    __m256i sums[4];
+    for (uint32_t t = 0; t < count; t++)
+        sums[t] = _mm256_setzero_si256();
+    for (size_t e = 0; e < row_bytes; e += 32) {
+        const __m256i first = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e)));
+        const __m256i second = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e + 16)));
+        if (ahead > 0 && e % CACHE_LINE == 0)
+            _mm_prefetch((const char *)(row + e + ahead), _MM_HINT_T1);
+        for (uint32_t t = 0; t < count; t++) {
+            const __m256i *at = (const __m256i *)(values + t * x->stride + e);
+            sums[t] = add_wide_products(sums[t], first, _mm256_loadu_si256(at));
+            sums[t] = add_wide_products(sums[t], second, _mm256_loadu_si256(at + 1));
+            PIN(sums[t]);
         }
+    }
+    for (uint32_t t = 0; t < count; t++)
+        out[(token + t) * out_stride] = (float)sum_of_integers(sums[t]) * (row_scale * x->factors[token + t]);
+}
+
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
+                        const wf_wide_activations *x, float *out, size_t out_stride) {
+    /* Four tokens' values stay in the first-level cache, while rows stream through it. */
+    uint32_t token = 0;
+    for (; token + 4 <= x->tokens; token += 4)
+        for (uint32_t row = 0; row < row_count; row++)
+            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 4,
+                     x->tokens - token < 8 ? row_count * row_bytes : 0, out + row, out_stride);
+    for (; token + 2 <= x->tokens; token += 2)
+        for (uint32_t row = 0; row < row_count; row++)
+            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 2, 0, out + row, out_stride);
+    for (uint32_t row = 0; row < row_count && token < x->tokens; row++)
+        byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 1, 0, out + row, out_stride);
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {

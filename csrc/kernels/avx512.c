@@ -339,43 +339,37 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-/* One row by `count` tokens (a constant at each call; at most 4). vpdpbusd wants one side unsigned: the weights plus 128, which adds 128
- * times the sum of the values. */
-ALWAYS_INLINE void byte_row(const int8_t *row, size_t row_bytes, float row_scale, const wf_activations *x, uint32_t token,
+/* One row by `count` tokens (a constant at each call; at most 4): widening the row once serves all of them. */
+ALWAYS_INLINE void byte_row(const int8_t *row, size_t row_bytes, float row_scale, const wf_wide_activations *x, uint32_t token,
                             uint32_t count, float *out, size_t out_stride) {
-    const __m512i offset = _mm512_set1_epi8((char)0x80);
-    const int8_t *values = x->values + token * x->stride;
+    const int16_t *values = x->values + token * x->stride;
     __m512i even[4], odd[4];
     for (uint32_t t = 0; t < count; t++)
         even[t] = odd[t] = _mm512_setzero_si512();
-    size_t e = 0;
-    for (; e + 128 <= row_bytes; e += 128) {
-        const __m512i first = _mm512_xor_si512(_mm512_loadu_si512(row + e), offset);
-        const __m512i second = _mm512_xor_si512(_mm512_loadu_si512(row + e + 64), offset);
+    for (size_t e = 0; e < row_bytes; e += 64) {
+        const __m512i first = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + e)));
+        const __m512i second = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + e + 32)));
         for (uint32_t t = 0; t < count; t++) {
-            even[t] = _mm512_dpbusd_epi32(even[t], first, _mm512_loadu_si512(values + t * x->stride + e));
-            odd[t] = _mm512_dpbusd_epi32(odd[t], second, _mm512_loadu_si512(values + t * x->stride + e + 64));
+            even[t] = _mm512_dpwssd_epi32(even[t], first, _mm512_loadu_si512(values + t * x->stride + e));
+            odd[t] = _mm512_dpwssd_epi32(odd[t], second, _mm512_loadu_si512(values + t * x->stride + e + 32));
         }
     }
     for (uint32_t t = 0; t < count; t++) {
-        if (e < row_bytes)
-            even[t] = _mm512_dpbusd_epi32(even[t], _mm512_xor_si512(_mm512_loadu_si512(row + e), offset),
-                                          _mm512_loadu_si512(values + t * x->stride + e));
-        const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128 * x->sums[token + t];
+        const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t]));
         out[(token + t) * out_stride] = (float)sum * (row_scale * x->factors[token + t]);
     }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
-                        float *out, size_t out_stride) {
-    for (uint32_t row = 0; row < row_count; row++) {
-        const int8_t *weights = rows + row * row_bytes;
-        uint32_t token = 0;
-        for (; token + 4 <= x->tokens; token += 4)
-            byte_row(weights, row_bytes, row_scales[row], x, token, 4, out + row, out_stride);
-        for (; token < x->tokens; token++)
-            byte_row(weights, row_bytes, row_scales[row], x, token, 1, out + row, out_stride);
-    }
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
+                        const wf_wide_activations *x, float *out, size_t out_stride) {
+    /* Four tokens' values stay in the first-level cache, while rows stream through it. */
+    uint32_t token = 0;
+    for (; token + 4 <= x->tokens; token += 4)
+        for (uint32_t row = 0; row < row_count; row++)
+            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 4, out + row, out_stride);
+    for (; token < x->tokens; token++)
+        for (uint32_t row = 0; row < row_count; row++)
+            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 1, out + row, out_stride);
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {

@@ -40,6 +40,14 @@ typedef struct wf_activations {
     uint32_t tokens;
 } wf_activations;
 
+/* Activations of one or several tokens in 16 bits, for a product with bytes. */
+typedef struct wf_wide_activations {
+    const int16_t *values; /* [tokens][stride] */
+    size_t stride;         /* elements from one token to the next */
+    const float *factors;  /* [tokens] turns an integer sum, times the row's scale, into the product's value */
+    uint32_t tokens;
+} wf_wide_activations;
+
 /* Columns that ternary_columns works on together, in every tier but the scalar one: their sums stay in 16 bits, in registers. */
 #define WF_COLUMNS_TOGETHER 16U
 
@@ -120,10 +128,10 @@ typedef struct wf_kernels {
     void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
                         float *out, size_t out_stride);
 
-    /* out[token][row] = (Σ row · value) * (row_scales[row] * factor) for `row_count` rows of signed bytes within −127 … 127,
-     * `row_bytes` (a multiple of 64) apart; x's stride is row_bytes, and its values too are within −127 … 127. */
-    void (*byte_matmul)(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
-                        float *out, size_t out_stride);
+    /* out[token][row] = (Σ row · value) * (row_scales[row] * factor) for `row_count` rows of signed bytes, `row_bytes` (a multiple of 64)
+     * apart. The values are such that no sum, of any of the products, is beyond 32 bits. */
+    void (*byte_matmul)(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
+                        const wf_wide_activations *x, float *out, size_t out_stride);
 
     /* out = exp((x − offset) * scale), elementwise [count]; x may be out. */
     void (*exponentials)(const float *x, uint32_t count, float offset, float scale, float *out);

@@ -264,15 +264,19 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
         }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
-                        float *out, size_t out_stride) {
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
+                        const wf_wide_activations *x, float *out, size_t out_stride) {
     for (uint32_t row = 0; row < row_count; row++)
         for (uint32_t token = 0; token < x->tokens; token++) {
-            const int8_t *weights = rows + row * row_bytes, *values = x->values + token * x->stride;
-            int32x4_t sum = vdupq_n_s32(0);
-            for (size_t e = 0; e < row_bytes; e += 16) /* two products of at most 127 · 127 fit into 16 bits */
-                sum = vaddq_s32(sum, widened(add_products(no_sum(), vld1q_s8(weights + e), vld1q_s8(values + e))));
-            out[token * out_stride + row] = (float)vaddvq_s32(sum) * (row_scales[row] * x->factors[token]);
+            const int8_t *weights = rows + row * row_bytes;
+            const int16_t *values = x->values + token * x->stride;
+            int32x4_t low = vdupq_n_s32(0), high = vdupq_n_s32(0);
+            for (size_t e = 0; e < row_bytes; e += 8) {
+                const int16x8_t weight = vmovl_s8(vld1_s8(weights + e)), value = vld1q_s16(values + e);
+                low = vmlal_s16(low, vget_low_s16(weight), vget_low_s16(value));
+                high = vmlal_high_s16(high, weight, value);
+            }
+            out[token * out_stride + row] = (float)vaddvq_s32(vaddq_s32(low, high)) * (row_scales[row] * x->factors[token]);
         }
 }
 

@@ -108,8 +108,8 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales, const wf_activations *x,
-                        float *out, size_t out_stride) {
+static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
+                        const wf_wide_activations *x, float *out, size_t out_stride) {
     for (uint32_t token = 0; token < x->tokens; token++)
         for (uint32_t row = 0; row < row_count; row++) {
             int32_t sum = 0;

@@ -198,21 +198,18 @@ static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t ro
 
 static void test_byte_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, int extreme) {
     const size_t row_bytes = blocks * 64, out_stride = rows + 1;
-    int8_t *weights = guard(rows * row_bytes, 1), *values = guard(tokens * row_bytes, 1);
+    int8_t *weights = guard(rows * row_bytes, 1);
+    int16_t *values = guard(tokens * row_bytes * sizeof *values, 2);
     float *scales = guard(rows * sizeof *scales, 4), *factors = guard(tokens * sizeof *factors, 4);
-    int32_t *sums = guard(tokens * sizeof *sums, 4);
+    const size_t room = (size_t)INT32_MAX / 128 / row_bytes;
+    const int most = room < INT16_MAX ? (int)room : INT16_MAX;
     for (size_t i = 0; i < rows * row_bytes; i++)
-        weights[i] = (int8_t)(extreme == 1 ? 127 : extreme == 2 ? -127 : (int)check_below(&source, 255) - 127);
-    for (uint32_t token = 0; token < tokens; token++) {
-        sums[token] = 0;
-        factors[token] = random_unit();
-        for (size_t i = 0; i < row_bytes; i++) {
-            values[token * row_bytes + i] = (int8_t)(extreme ? 127 : (int)check_below(&source, 255) - 127);
-            sums[token] += values[token * row_bytes + i];
-        }
-    }
+        weights[i] = (int8_t)(extreme == 1 ? 127 : extreme == 2 ? -128 : (int)check_below(&source, 256) - 128);
+    for (size_t i = 0; i < tokens * row_bytes; i++)
+        values[i] = (int16_t)(extreme ? most : (int)check_below(&source, 2 * (uint32_t)most + 1) - most);
+    fill(factors, tokens, PLAIN);
     fill(scales, rows, PLAIN);
-    const wf_activations x = {values, row_bytes, sums, factors, tokens};
+    const wf_wide_activations x = {values, row_bytes, factors, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     memset(expected, 0xc5, bytes);

@@ -28,7 +28,7 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
     CHECK(wf_sketch_create(&sketch, model, kernels, pool, error, sizeof error) == 0, "%s", error);
     float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
-    int8_t *values = need(aligned_alloc(64, sketch.row_bytes));
+    int16_t *values = need(calloc(sketch.row_bytes, sizeof *values));
     double tightest = 0;
     for (uint32_t i = 0; i < states; i++) {
         const uint32_t near = (uint32_t)check_below(&source, vocabulary);
@@ -39,8 +39,8 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
             state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weight : 0.0f);
         }
         wf_sketched_state sketched = {.values = values};
-        wf_sketch_state(kernels, state, hidden, sketch.row_bytes, &sketched);
-        const wf_activations x = {values, sketch.row_bytes, &sketched.sum, &sketched.inverse_scale, 1};
+        wf_sketch_state(state, hidden, sketch.row_bytes, &sketched);
+        const wf_wide_activations x = {values, sketch.row_bytes, &sketched.inverse_scale, 1};
         kernels->byte_matmul(sketch.rows, sketch.row_bytes, vocabulary, sketch.scales, &x, sketched_logits, vocabulary);
         for (uint32_t token = 0; token < vocabulary; token++) {
             const float exact = logit(model, kernels, token, state), bound = wf_sketch_bound(&sketch, &sketched, token);
