@@ -31,6 +31,7 @@ struct copy_job {
     const wf_model *model;
     uint32_t blocks; /* of inputs, in a layer */
     uint32_t units;  /* of work, in a layer */
+    const atomic_bool *stopping;
 };
 
 /* Transposes 8 by 8 bytes: byte j of out[i * 4] is byte i of in[j * 4] (in words of 8 bytes, in rows of 4). Halves of 4, 2 and 1 bytes of
@@ -79,6 +80,8 @@ static void copy_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
 static void copy_blocks(void *context, uint32_t unit) {
     const struct copy_job *job = context;
     const wf_columns *columns = job->columns;
+    if (atomic_load_explicit(job->stopping, memory_order_relaxed))
+        return;
     const uint32_t layer = unit / job->units, first = unit % job->units * BLOCKS_TOGETHER;
     const uint32_t end = job->blocks - first < BLOCKS_TOGETHER ? job->blocks : first + BLOCKS_TOGETHER;
     const wf_linear *down = &job->model->layers[layer].down;
@@ -91,15 +94,16 @@ static void copy_blocks(void *context, uint32_t unit) {
     }
 }
 
-int wf_columns_create(wf_columns *columns, const wf_model *model, wf_pool *pool, uint32_t tokens_max, char *error,
+static uint32_t input_blocks(const wf_model *model) { return (model->config.intermediate + TILE - 1) / TILE; }
+
+int wf_columns_create(wf_columns *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,
                       uint32_t error_size) {
     const wf_config *config = &model->config;
-    const uint32_t blocks = (config->intermediate + TILE - 1) / TILE;
     *columns = (wf_columns){
         .column_bytes = (size_t)wf_packed_row_bytes(config->hidden),
-        .parts = wf_pool_threads(pool) * PARTS_PER_THREAD,
+        .parts = threads * PARTS_PER_THREAD,
     };
-    columns->layer_bytes = columns->column_bytes * blocks * TILE;
+    columns->layer_bytes = columns->column_bytes * input_blocks(model) * TILE;
     columns->mapped = columns->layer_bytes * config->layers;
     void *bytes = mmap(NULL, columns->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     columns->bytes = bytes == MAP_FAILED ? NULL : bytes;
@@ -112,9 +116,13 @@ int wf_columns_create(wf_columns *columns, const wf_model *model, wf_pool *pool,
 #if defined(MADV_HUGEPAGE)
     (void)madvise(columns->bytes, columns->mapped, MADV_HUGEPAGE); /* advice */
 #endif
-    struct copy_job job = {columns, model, blocks, (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER};
-    wf_pool_run(pool, copy_blocks, &job, config->layers * job.units);
     return 0;
+}
+
+void wf_columns_fill(wf_columns *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping) {
+    const uint32_t blocks = input_blocks(model), units = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER;
+    struct copy_job job = {columns, model, blocks, units, stopping};
+    wf_pool_run(pool, copy_blocks, &job, units * model->config.layers);
 }
 
 void wf_columns_destroy(wf_columns *columns) {

@@ -7,6 +7,7 @@
 #ifndef WF_COLUMNS_H
 #define WF_COLUMNS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "kernels/kernels.h"
@@ -30,9 +31,12 @@ typedef struct wf_nonzeros {
     uint32_t count;
 } wf_nonzeros;
 
-/* Copies the down projections; products are of up to `tokens_max` tokens. Returns 0, or -1 with `error`. */
-int wf_columns_create(wf_columns *columns, const wf_model *model, wf_pool *pool, uint32_t tokens_max, char *error,
+/* Memory for the copy, and for products of up to `tokens_max` tokens by so many threads. Returns 0, or -1 with `error`. */
+int wf_columns_create(wf_columns *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,
                       uint32_t error_size);
+
+/* Makes the copy. It ends early, and leaves the copy of no use, when `stopping` becomes true. */
+void wf_columns_fill(wf_columns *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping);
 
 /* One that was never made is allowed, when it is all zero. */
 void wf_columns_destroy(wf_columns *columns);

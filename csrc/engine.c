@@ -165,6 +165,16 @@ static bool allocate(wf_engine *engine) {
     return true;
 }
 
+/* Whoever serves from a large model should not wait for copies that only make steps faster. */
+static void *make_copies(void *argument) {
+    wf_engine *engine = argument;
+    wf_forward_make_copies(engine->forward, engine->copier_pool, &engine->copier_stopping);
+    atomic_store(&engine->has_copied, true);
+    wf_pool_destroy(engine->copier_pool);
+    engine->copier_pool = NULL;
+    return NULL;
+}
+
 wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *given, const uint32_t *cpus, uint32_t cpu_count,
                             char *error, uint32_t error_size) {
     wf_engine_options options = *given;
@@ -192,7 +202,8 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     engine->doorbell = engine->bell = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->wake, NULL);
-    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
+    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
+        (engine->copier_pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
         wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
                 options.threads);
         goto failed;
@@ -217,11 +228,12 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the host program's business */
     engine->thread_started = pthread_create(&engine->thread, NULL, run_engine, engine) == 0;
+    engine->copier_started = engine->thread_started && pthread_create(&engine->copier, NULL, make_copies, engine) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (engine->thread_started)
+    if (engine->copier_started)
         return engine;
     close(engine->doorbell); /* its owner never learns of it */
-    wf_fail(error, error_size, "the engine's thread can't be started");
+    wf_fail(error, error_size, "the engine's threads can't be started");
 failed:
     wf_engine_destroy(engine);
     return NULL;
@@ -239,6 +251,10 @@ void wf_engine_destroy(wf_engine *engine) {
         pthread_mutex_unlock(&engine->lock);
         pthread_join(engine->thread, NULL);
     }
+    if (engine->copier_started) {
+        atomic_store(&engine->copier_stopping, true);
+        pthread_join(engine->copier, NULL);
+    }
     for (uint32_t i = 0; i < engine->running_count; i++)
         wf_sequence_destroy(engine->running[i]);
     while (engine->waiting != NULL) {
@@ -250,6 +266,7 @@ void wf_engine_destroy(wf_engine *engine) {
     wf_vocabulary_destroy(engine->vocabulary);
     wf_forward_destroy(engine->forward);
     wf_kv_destroy(&engine->cache);
+    wf_pool_destroy(engine->copier_pool);
     wf_pool_destroy(engine->pool);
     for (uint32_t i = 0; engine->scratch != NULL && i < engine->max_sequences; i++) {
         free(engine->scratch[i].weights);
@@ -380,6 +397,7 @@ void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
     *stats = engine->stats;
     stats->running = engine->running_count;
     stats->waiting = engine->waiting_count;
+    stats->copying = !atomic_load(&engine->has_copied);
     stats->blocks_cached = engine->cache.unused_count;
     stats->blocks_used = engine->cache.blocks - engine->cache.free_count - engine->cache.unused_count;
     pthread_mutex_unlock(&engine->lock);

@@ -9,6 +9,7 @@
 #define WF_ENGINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "forward.h"
@@ -43,6 +44,10 @@ struct wf_engine {
 
     pthread_t thread;
     bool thread_started;
+    pthread_t copier; /* makes the copies of weights that steps can do without */
+    bool copier_started;
+    atomic_bool copier_stopping, has_copied;
+    wf_pool *copier_pool;
     int bell; /* the engine's end of the doorbell */
     int doorbell;
 

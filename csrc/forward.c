@@ -59,7 +59,9 @@ struct wf_forward {
     float *factors;         /* [3][rows] inverse_scales times the weight scale of each product of a phase */
     wf_head *head;
 
-    wf_columns columns;                       /* all zero while zeros are not skipped */
+    wf_columns columns;                       /* all zero where zeros are not to be skipped */
+    atomic_bool has_columns;                  /* the copy is complete */
+    bool skips_zeros;                         /* the batch that runs does */
     wf_nonzeros nonzeros[WF_SKIPPING_TOKENS]; /* inputs of the down projection; without memory as well */
     uint64_t *positive_before;                /* [layers] gates that were positive in the step before; NULL as well */
     uint32_t *needed; /* [intermediate] rows of the up projection, in each slice from its start on; NULL as well */
@@ -231,10 +233,6 @@ static void multiply(wf_forward *forward, const struct product *products, uint32
 
 /* ---- Products that skip zeros ---- */
 
-static bool skips_zeros(const wf_forward *forward) {
-    return forward->columns.bytes != NULL && forward->count <= WF_SKIPPING_TOKENS;
-}
-
 /* Computes those of an up projection's rows that a positive gate of some token needs; the others count as zero. Returns whether there
  * were so few that it was done. */
 static bool multiply_needed(wf_forward *forward, const struct product *gate, const struct product *up, uint32_t first,
@@ -281,7 +279,7 @@ static void multiply_gated_slice(void *context, uint32_t unit) {
             forward->kernels->gate_silu(gates, ups, rows);
             continue;
         }
-        if (skips_zeros(forward)) {
+        if (forward->skips_zeros) {
             uint32_t positive = 0;
             for (uint32_t i = 0; i < rows; i++)
                 positive += gates[i] > 0.0f;
@@ -296,13 +294,13 @@ static void multiply_gated_slice(void *context, uint32_t unit) {
 static void multiply_gated(wf_forward *forward, const wf_layer *layer, uint32_t index) {
     const struct product products[] = {{.linear = &layer->gate, .out = forward->gate}, {.linear = &layer->up, .out = forward->up}};
     struct product_job job = {.forward = forward};
-    if (skips_zeros(forward)) {
+    if (forward->skips_zeros) {
         job.gate_first = forward->positive_before[index] * 8 <= (uint64_t)layer->up.outputs * NEEDED_EIGHTHS_MAX;
         atomic_store_explicit(&forward->positive, 0, memory_order_relaxed);
     }
     plan(&job, products, 2);
     wf_pool_run(forward->pool, multiply_gated_slice, &job, job.products[0].slices);
-    if (skips_zeros(forward))
+    if (forward->skips_zeros)
         forward->positive_before[index] = atomic_load_explicit(&forward->positive, memory_order_relaxed);
 }
 
@@ -341,7 +339,8 @@ int wf_forward_skip_zeros(wf_forward *forward, char *error, uint32_t error_size)
     }
     if (!complete)
         return wf_fail(error, error_size, "no memory to skip zeros");
-    return wf_columns_create(&forward->columns, forward->model, forward->pool, WF_SKIPPING_TOKENS, error, error_size);
+    return wf_columns_create(&forward->columns, forward->model, wf_pool_threads(forward->pool), WF_SKIPPING_TOKENS, error,
+                             error_size);
 }
 
 wf_zeros wf_forward_zeros(const wf_forward *forward) {
@@ -432,7 +431,7 @@ static void prepare_down(void *context, uint32_t row) {
     wf_forward *forward = job->forward;
     const uint32_t count = job->layer->down.inputs;
     normalise_and_quantise(forward, row, forward->gate + (size_t)row * count, job->layer->ffn_sub_norm, count);
-    if (skips_zeros(forward))
+    if (forward->skips_zeros)
         wf_list_nonzeros(forward->values + (size_t)row * forward->padded, count, &forward->nonzeros[row]);
 }
 
@@ -441,6 +440,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
     wf_pool *pool = forward->pool;
     forward->rows = rows;
     forward->count = count;
+    forward->skips_zeros = count <= WF_SKIPPING_TOKENS && atomic_load_explicit(&forward->has_columns, memory_order_acquire);
 
     const uint32_t span_count = wf_find_spans(rows, count, forward->spans);
     struct row_job job = {.forward = forward};
@@ -465,7 +465,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         wf_pool_run(pool, prepare_ffn, &job, count);
         multiply_gated(forward, layer, index);
         wf_pool_run(pool, prepare_down, &job, count);
-        if (!skips_zeros(forward) || !multiply_columns(forward, layer, index))
+        if (!forward->skips_zeros || !multiply_columns(forward, layer, index))
             multiply(forward, &(struct product){.linear = &layer->down, .out = forward->product, .residual = forward->hidden}, 1);
     }
     forward->rows = NULL;
@@ -473,6 +473,15 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
 
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size) {
     return wf_head_screen(forward->head, error, error_size);
+}
+
+void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping) {
+    wf_head_fill(forward->head, pool, stopping);
+    if (forward->columns.bytes != NULL) {
+        wf_columns_fill(&forward->columns, forward->model, pool, stopping);
+        if (!atomic_load(stopping))
+            atomic_store_explicit(&forward->has_columns, true, memory_order_release);
+    }
 }
 
 float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count) {

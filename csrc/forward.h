@@ -4,6 +4,7 @@
 #ifndef WF_FORWARD_H
 #define WF_FORWARD_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "head.h"
@@ -35,9 +36,9 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
 /* The most tokens of a batch for which zeros are skipped: with more, hardly a weight is needed by none of them. */
 #define WF_SKIPPING_TOKENS 4U
 
-/* Makes wf_forward_run leave out, in small batches, the weights of the FFN that only meet zeros after relu²: rows of the up projection
- * whose gate is not positive, columns of the down projection whose input rounds to zero. No result changes a bit. Costs a second copy of the down
- * projections. For models with another activation it does nothing. Returns 0, or -1 with `error`. */
+/* Has wf_forward_run leave out, in small batches, the weights of the FFN that only meet zeros after relu²: rows of the up projection
+ * whose gate is not positive, columns of the down projection whose input rounds to zero. No result changes a bit. Takes a second copy of the down
+ * projections, which wf_forward_make_copies makes. For models with another activation it does nothing. Returns 0, or -1 with `error`. */
 int wf_forward_skip_zeros(wf_forward *forward, char *error, uint32_t error_size);
 
 /* What skipping has brought since the beginning. */
@@ -49,8 +50,12 @@ typedef struct wf_zeros {
 
 wf_zeros wf_forward_zeros(const wf_forward *forward);
 
-/* Makes wf_forward_logits screen the head where it may. Returns 0, or -1 with `error`. */
+/* Has wf_forward_logits screen the head where it may, with a sketch that wf_forward_make_copies makes. Returns 0, or -1 with `error`. */
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size);
+
+/* Makes the copies of weights that were asked for. No result depends on them, so batches may run meanwhile on another thread; each copy is
+ * used as soon as it is complete. `pool` is the calling thread's own. It ends early when `stopping` becomes true. */
+void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping);
 
 /* The logits of `count` rows of the last batch: [count][vocabulary], the caller's to change until the next call. */
 float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count);

@@ -33,7 +33,8 @@ struct wf_head {
     float *normed; /* [max_logits][hidden] */
     float *logits; /* [max_logits][vocabulary] */
 
-    /* NULL and all zero while the head is not screened: */
+    atomic_bool is_sketched; /* the sketch is complete */
+    /* NULL and all zero where the head is not to be screened: */
     wf_sketch sketch;
     int16_t *sketched;         /* [max_logits][sketch.row_bytes] */
     wf_sketched_state *states; /* [max_logits] */
@@ -48,6 +49,7 @@ struct head_job {
     const wf_logits_request *requests; /* [count] */
     uint32_t count;
     uint32_t slices;
+    bool is_sketched;
 };
 
 static uint32_t slices_of(const wf_model *model) { return (model->config.vocabulary + SLICE - 1) / SLICE; }
@@ -84,7 +86,7 @@ void wf_head_destroy(wf_head *head) {
 }
 
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
-    if (wf_sketch_create(&head->sketch, head->model, head->kernels, head->pool, error, error_size) != 0)
+    if (wf_sketch_create(&head->sketch, head->model, error, error_size) != 0)
         return -1;
     const size_t row_bytes = head->sketch.row_bytes, rows = head->max_logits;
     head->sketched = calloc(rows * row_bytes, sizeof *head->sketched);
@@ -99,6 +101,14 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     return 0;
 }
 
+void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping) {
+    if (head->sketch.rows == NULL)
+        return;
+    wf_sketch_fill(&head->sketch, head->model, head->kernels, pool, stopping);
+    if (!atomic_load(stopping))
+        atomic_store_explicit(&head->is_sketched, true, memory_order_release);
+}
+
 static void normalise(void *context, uint32_t i) {
     const struct head_job *job = context;
     wf_head *head = job->head;
@@ -106,7 +116,7 @@ static void normalise(void *context, uint32_t i) {
     float *normed = head->normed + (size_t)i * config->hidden;
     head->kernels->rms_norm(job->hidden + (size_t)job->requests[i].row * config->hidden, head->model->final_norm, config->hidden,
                             config->rms_norm_eps, normed);
-    if (head->states == NULL)
+    if (!job->is_sketched)
         return;
     wf_sketch_state(normed, config->hidden, head->sketch.row_bytes, &head->states[i]);
     head->factors[i] = head->states[i].inverse_scale;
@@ -210,19 +220,24 @@ static void screen(void *context, uint32_t unit) {
 }
 
 /* Whether the sketch serves all requests: the head's rows are read for all or for none. */
-static bool can_screen(const wf_head *head, const wf_logits_request *requests, uint32_t count) {
-    if (head->states == NULL)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (requests[i].most == 0 || requests[i].most > WF_SCREENED_MOST || !isfinite(head->states[i].norm))
+static bool can_screen(const struct head_job *job) {
+    for (uint32_t i = 0; i < job->count; i++)
+        if (job->requests[i].most == 0 || job->requests[i].most > WF_SCREENED_MOST || !isfinite(job->head->states[i].norm))
             return false;
     return true;
 }
 
 float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_request *requests, uint32_t count) {
-    struct head_job job = {.head = head, .hidden = hidden, .requests = requests, .count = count, .slices = slices_of(head->model)};
+    struct head_job job = {
+        .head = head,
+        .hidden = hidden,
+        .requests = requests,
+        .count = count,
+        .slices = slices_of(head->model),
+        .is_sketched = atomic_load_explicit(&head->is_sketched, memory_order_acquire),
+    };
     wf_pool_run(head->pool, normalise, &job, count);
-    if (!can_screen(head, requests, count)) {
+    if (!job.is_sketched || !can_screen(&job)) {
         wf_pool_run(head->pool, multiply, &job, job.slices);
         return head->logits;
     }

@@ -4,6 +4,7 @@
 #ifndef WF_HEAD_H
 #define WF_HEAD_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "kernels/kernels.h"
@@ -29,8 +30,12 @@ wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_poo
 
 void wf_head_destroy(wf_head *head);
 
-/* Makes wf_head_logits screen the head where it may. Returns 0, or -1 with `error`. */
+/* Memory to screen the head with. Returns 0, or -1 with `error`. */
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size);
+
+/* Makes the sketch of the head if there is memory for it, on any thread and with a pool of that thread's own; wf_head_logits screens the
+ * head where it may from then on. It ends early when `stopping` becomes true. */
+void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping);
 
 /* The logits of the rows of hidden[…][hidden size] that `count` requests name: [count][vocabulary], the caller's to change until the
  * next call. */

@@ -31,6 +31,7 @@ struct sketch_job {
     wf_sketch *sketch;
     const wf_model *model;
     const wf_kernels *kernels;
+    const atomic_bool *stopping;
 };
 
 /* At least the norm whose square's parts are in the lanes. */
@@ -67,6 +68,8 @@ static inline __attribute__((always_inline)) struct norms measure(const float *v
 
 static void sketch_slice(void *context, uint32_t unit) {
     const struct sketch_job *job = context;
+    if (atomic_load_explicit(job->stopping, memory_order_relaxed))
+        return;
     wf_sketch *sketch = job->sketch;
     const uint32_t hidden = job->model->config.hidden, vocabulary = job->model->config.vocabulary;
     const uint32_t padded = (hidden + LANES - 1) / LANES * LANES;
@@ -94,8 +97,7 @@ static void sketch_slice(void *context, uint32_t unit) {
     free(values);
 }
 
-int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool, char *error,
-                     uint32_t error_size) {
+int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
     const uint32_t vocabulary = model->config.vocabulary;
     /* A lane of the head's sum is rounded hidden / WF_LANES times, its way to the total and the sketch's logit a few times more, each time
      * by at most 2^-24 of Σ |w_i x_i| ≤ |w| |x|; doubled for good measure. */
@@ -115,9 +117,13 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels 
 #if defined(MADV_HUGEPAGE)
     (void)madvise(sketch->rows, sketch->mapped, MADV_HUGEPAGE); /* advice */
 #endif
-    struct sketch_job job = {.sketch = sketch, .model = model, .kernels = kernels};
-    wf_pool_run(pool, sketch_slice, &job, (vocabulary + SLICE - 1) / SLICE);
     return 0;
+}
+
+void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool,
+                    const atomic_bool *stopping) {
+    struct sketch_job job = {.sketch = sketch, .model = model, .kernels = kernels, .stopping = stopping};
+    wf_pool_run(pool, sketch_slice, &job, (model->config.vocabulary + SLICE - 1) / SLICE);
 }
 
 void wf_sketch_destroy(wf_sketch *sketch) {

@@ -4,6 +4,7 @@
 #ifndef WF_SKETCH_H
 #define WF_SKETCH_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "kernels/kernels.h"
@@ -21,9 +22,12 @@ typedef struct wf_sketch {
     size_t mapped;    /* bytes of rows */
 } wf_sketch;
 
-/* Makes the sketch of a model's head. Returns 0, or -1 with `error`. */
-int wf_sketch_create(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool, char *error,
-                     uint32_t error_size);
+/* Memory for the sketch of a model's head. Returns 0, or -1 with `error`. */
+int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size);
+
+/* Makes it of the head. It ends early, and leaves the sketch of no use, when `stopping` becomes true. */
+void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool,
+                    const atomic_bool *stopping);
 
 /* A sketch that was never made is allowed, when it is all zero. */
 void wf_sketch_destroy(wf_sketch *sketch);

@@ -118,7 +118,7 @@ typedef struct wf_engine_stats {
     uint32_t blocks;        /* of the KV pool, 32 tokens each */
     uint32_t blocks_used;   /* by running requests */
     uint32_t blocks_cached; /* by nobody, but still findable */
-    uint32_t reserved;      /* 0 */
+    uint32_t copying;       /* 1 while copies of weights are made that make steps faster, else 0 */
     uint64_t prompt_tokens; /* of admitted requests */
     uint64_t cached_tokens; /* of those, found in the prefix cache */
     uint64_t generated_tokens;

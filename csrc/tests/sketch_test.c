@@ -12,6 +12,7 @@
 #include "image.h"
 #include "sketch.h"
 
+static const atomic_bool never = false;
 static struct check_random source = {.state = 0x2545f4914f6cdd1du};
 
 static float logit(const wf_model *model, const wf_kernels *kernels, uint32_t token, const float *state) {
@@ -26,7 +27,8 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     char error[256] = "";
     wf_sketch sketch;
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
-    CHECK(wf_sketch_create(&sketch, model, kernels, pool, error, sizeof error) == 0, "%s", error);
+    CHECK(wf_sketch_create(&sketch, model, error, sizeof error) == 0, "%s", error);
+    wf_sketch_fill(&sketch, model, kernels, pool, &never);
     float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
     int16_t *values = need(calloc(sketch.row_bytes, sizeof *values));
     double tightest = 0;
@@ -84,6 +86,7 @@ static void test_screening(const wf_model *model, const wf_kernels *kernels, uin
     wf_forward *full = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
     wf_forward *screened = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
     CHECK(wf_forward_screen_head(screened, error, sizeof error) == 0, "%s", error);
+    wf_forward_make_copies(screened, pool, &never);
     for (uint32_t round = 0; round < rounds; round++) {
         wf_row rows[CONTEXT];
         for (uint32_t position = 0; position < CONTEXT; position++)

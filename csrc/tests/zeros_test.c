@@ -9,6 +9,7 @@
 #include "forward.h"
 #include "image.h"
 
+static const atomic_bool never = false;
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
 
 /* Makes `eighths` of eight rows of the gate projections zero. */
@@ -30,7 +31,8 @@ static void test_copy(const wf_model *model) {
     char error[256] = "";
     wf_columns columns;
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
-    CHECK(wf_columns_create(&columns, model, pool, 1, error, sizeof error) == 0, "%s", error);
+    CHECK(wf_columns_create(&columns, model, 2, 1, error, sizeof error) == 0, "%s", error);
+    wf_columns_fill(&columns, model, pool, &never);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         const wf_linear *down = &model->layers[layer].down;
         const uint8_t *bytes = columns.bytes + layer * columns.layer_bytes;
@@ -63,6 +65,7 @@ static double test_skipping(const wf_model *model, const wf_kernels *kernels, ui
         forwards[i] = need(wf_forward_create(model, kernels, pool, &caches[i], 5, 5, CONTEXT, error, sizeof error));
     }
     CHECK(wf_forward_skip_zeros(forwards[1], error, sizeof error) == 0, "%s", error);
+    wf_forward_make_copies(forwards[1], pool, &never);
     for (uint32_t start = 0, count = 1; start + count <= CONTEXT; start += count, count = count % 5 + 1) {
         wf_row rows[2][5];
         wf_logits_request requests[5];

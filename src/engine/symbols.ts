@@ -124,7 +124,7 @@ export const layouts = {
       blocks: { offset: 8, type: "u32" },
       blocks_used: { offset: 12, type: "u32" },
       blocks_cached: { offset: 16, type: "u32" },
-      reserved: { offset: 20, type: "u32" },
+      copying: { offset: 20, type: "u32" },
       prompt_tokens: { offset: 24, type: "u64" },
       cached_tokens: { offset: 32, type: "u64" },
       generated_tokens: { offset: 40, type: "u64" },
