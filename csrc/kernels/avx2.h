@@ -15,6 +15,7 @@
  */
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -462,20 +463,40 @@ static inline __attribute__((always_inline)) __m256 load_elements(const void *el
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)elements + index))));
 }
 
-/* One KV block for `count` query heads (a constant at each call; at most 2): scores[head][position], 32 positions in four vectors. */
+/* What is to be asked for, a line at a time, while something else is computed: the processor does not foresee the next block. */
+typedef struct lines_ahead {
+    const char *at, *end;
+} lines_ahead;
+
+static inline __attribute__((always_inline)) void ask_for_line(lines_ahead *ahead) {
+    if (ahead->at < ahead->end) {
+        _mm_prefetch(ahead->at, _MM_HINT_T1);
+        ahead->at += CACHE_LINE;
+    }
+}
+
+/* Scores of one block's positions for `count` query heads (a constant at each call, as `kind` is; at most 2), times the scale. */
 static inline __attribute__((always_inline)) void block_scores(const wf_attention *input, const float *query, uint32_t count,
-                                                               enum wf_kv_kind kind, uint32_t start, __m256 scores[2][4]) {
+                                                               enum wf_kv_kind kind, uint32_t start, lines_ahead *ahead,
+                                                               __m256 scores[2][4]) {
     const void *keys = wf_in_block(input, input->keys, start);
+    __m256 sums[2][4];
     for (uint32_t head = 0; head < count; head++)
         for (uint32_t part = 0; part < 4; part++)
-            scores[head][part] = _mm256_setzero_ps();
-    for (uint32_t d = 0; d < input->head_dim; d++)
+            sums[head][part] = _mm256_setzero_ps();
+    for (uint32_t d = 0; d < input->head_dim; d++) {
+        ask_for_line(ahead);
+        __m256 factors[2];
+        for (uint32_t head = 0; head < count; head++)
+            factors[head] = _mm256_broadcast_ss(query + (size_t)head * input->head_dim + d);
         for (uint32_t part = 0; part < 4; part++) {
-            const __m256 key = load_elements(keys, kind, d * WF_KV_BLOCK + 8 * part);
-            for (uint32_t head = 0; head < count; head++)
-                scores[head][part] =
-                    _mm256_fmadd_ps(_mm256_broadcast_ss(query + (size_t)head * input->head_dim + d), key, scores[head][part]);
+            const __m256 key = load_elements(keys, kind, (size_t)d * WF_KV_BLOCK + 8 * part);
+            for (uint32_t head = 0; head < count; head++) {
+                sums[head][part] = _mm256_fmadd_ps(factors[head], key, sums[head][part]);
+                PIN(sums[head][part]);
+            }
         }
+    }
     for (uint32_t part = 0; part < 4; part++) {
         __m256 scale = _mm256_set1_ps(input->scale);
         if (kind == WF_KV_Q8) {
@@ -483,7 +504,7 @@ static inline __attribute__((always_inline)) void block_scores(const wf_attentio
             scale = _mm256_mul_ps(_mm256_loadu_ps(key_scales + 8 * part), scale);
         }
         for (uint32_t head = 0; head < count; head++)
-            scores[head][part] = _mm256_mul_ps(scores[head][part], scale);
+            scores[head][part] = _mm256_mul_ps(sums[head][part], scale);
     }
 }
 
@@ -517,66 +538,103 @@ static inline void update_softmax(running *state, const __m256 scores[4], const 
     state->largest = largest;
 }
 
-/* Adds one block's weighted values to `count` heads' sums[head][value_stride]. */
-static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const void *values,
-                                                             enum wf_kv_kind kind, uint32_t value_stride, uint32_t visible,
-                                                             float sums[][WF_HEAD_DIM_MAX]) {
-    for (uint32_t d = 0; d < value_stride; d += 16) {
-        __m256 sum[2][2];
+/* Adds one block's weighted values to `count` heads' sums, `width` vectors from element d on (constants at each call). */
+static inline __attribute__((always_inline)) void add_strip(const running *states, uint32_t count, const void *values,
+                                                            lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
+                                                            uint32_t visible, uint32_t d, uint32_t width, float *sums) {
+    __m256 sum[2][4];
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t part = 0; part < width; part++)
+            sum[head][part] =
+                _mm256_mul_ps(_mm256_load_ps(sums + head * value_stride + d + 8 * part), _mm256_set1_ps(states[head].rescale));
+    for (uint32_t t = 0; t < visible; t++) {
+        const size_t element = (size_t)t * value_stride + d;
+        ask_for_line(ahead);
+        __m256 weights[2];
         for (uint32_t head = 0; head < count; head++)
-            for (uint32_t part = 0; part < 2; part++)
-                sum[head][part] = _mm256_mul_ps(_mm256_load_ps(&sums[head][d + 8 * part]), _mm256_set1_ps(states[head].rescale));
-        for (uint32_t t = 0; t < visible; t++)
-            for (uint32_t part = 0; part < 2; part++) {
-                const __m256 value = load_elements(values, kind, (size_t)t * value_stride + d + 8 * part);
-                for (uint32_t head = 0; head < count; head++)
-                    sum[head][part] = _mm256_fmadd_ps(_mm256_broadcast_ss(&states[head].weights[t]), value, sum[head][part]);
+            weights[head] = _mm256_broadcast_ss(&states[head].weights[t]);
+        for (uint32_t part = 0; part < width; part++) {
+            const __m256 value = load_elements(values, kind, element + 8 * part);
+            for (uint32_t head = 0; head < count; head++) {
+                sum[head][part] = _mm256_fmadd_ps(weights[head], value, sum[head][part]);
+                PIN(sum[head][part]);
             }
-        for (uint32_t head = 0; head < count; head++)
-            for (uint32_t part = 0; part < 2; part++)
-                _mm256_store_ps(&sums[head][d + 8 * part], sum[head][part]);
+        }
     }
+    for (uint32_t head = 0; head < count; head++)
+        for (uint32_t part = 0; part < width; part++)
+            _mm256_store_ps(sums + head * value_stride + d + 8 * part, sum[head][part]);
 }
 
-/* `count` query heads from `first_head` on (a constant at each call, as `kind` is; at most 2), so that one load of keys and values serves
- * both; and one block after the other for all tokens, so that it comes from the first-level cache for all but the first. */
+/* Adds one block's weighted values to `count` heads' sums[head][value_stride]. */
+static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const void *values,
+                                                             lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
+                                                             uint32_t visible, float *sums) {
+    uint32_t d = 0;
+    for (; d + 32 <= value_stride; d += 32)
+        add_strip(states, count, values, ahead, kind, value_stride, visible, d, 4, sums);
+    if (d < value_stride)
+        add_strip(states, count, values, ahead, kind, value_stride, visible, d, 2, sums);
+}
+
+/* Adds one block to `count` query heads of one token. */
+static inline __attribute__((always_inline)) void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query,
+                                                               uint32_t count, uint32_t start, uint32_t positions,
+                                                               lines_ahead *ahead, running *states, float *sums) {
+    const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
+    const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
+    __m256 scores[2][4];
+    block_scores(input, query, count, kind, start, ahead, scores);
+    for (uint32_t head = 0; head < count; head++)
+        update_softmax(&states[head], scores[head], value_scales, visible, start == 0);
+    add_values(states, count, wf_in_block(input, input->values, start), ahead, kind, input->value_stride, visible, sums);
+}
+
+/* `count` query heads from `first_head` on, at most WF_HEADS_TOGETHER: one block after the other for all heads and tokens, so that it comes
+ * from a cache for all but the first; two heads at a time, so that one load serves both. */
 static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head,
                                                                uint32_t count, float *out) {
-    _Alignas(32) float sums[WF_ATTENTION_ROWS][2][WF_HEAD_DIM_MAX];
-    running states[WF_ATTENTION_ROWS][2];
+    _Alignas(32) float sums[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX]; /* [row][head][value_stride] */
+    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
+    const size_t row_sums = (size_t)count * input->value_stride;
+    memset(sums, 0, input->rows * row_sums * sizeof *sums);
     for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++) {
+        for (uint32_t head = 0; head < count; head++)
             states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
-            memset(sums[row][head], 0, input->value_stride * sizeof(float));
-        }
     const size_t offset = (size_t)first_head * input->head_dim;
     for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK) {
-        const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
+        lines_ahead ahead = {NULL, NULL};
+        if (start + WF_KV_BLOCK < input->positions + input->rows - 1) {
+            ahead.at = wf_in_block(input, input->keys, start + WF_KV_BLOCK);
+            ahead.end = (const char *)wf_in_block(input, input->values, start + WF_KV_BLOCK) +
+                        (size_t)WF_KV_BLOCK * input->value_stride * wf_element_bytes(kind);
+        }
         for (uint32_t row = 0; row < input->rows; row++) {
             if (start >= input->positions + row)
                 continue;
-            const uint32_t left = input->positions + row - start;
-            const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
-            __m256 scores[2][4];
-            block_scores(input, input->query + row * input->row_stride + offset, count, kind, start, scores);
-            for (uint32_t head = 0; head < count; head++)
-                update_softmax(&states[row][head], scores[head], value_scales, visible, start == 0);
-            add_values(states[row], count, wf_in_block(input, input->values, start), kind, input->value_stride, visible, sums[row]);
+            const float *query = input->query + row * input->row_stride + offset;
+            float *at = sums + row * row_sums;
+            uint32_t head = 0;
+            for (; head + 2 <= count; head += 2)
+                attend_block(input, kind, query + (size_t)head * input->head_dim, 2, start, input->positions + row, &ahead,
+                             &states[row][head], at + (size_t)head * input->value_stride);
+            if (head < count)
+                attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, input->positions + row, &ahead,
+                             &states[row][head], at + (size_t)head * input->value_stride);
         }
     }
     for (uint32_t row = 0; row < input->rows; row++)
         for (uint32_t head = 0; head < count; head++)
             for (uint32_t d = 0; d < input->head_dim; d++)
                 out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
-                    sums[row][head][d] / states[row][head].total;
+                    sums[row * row_sums + (size_t)head * input->value_stride + d] / states[row][head].total;
 }
 
 static inline __attribute__((always_inline)) void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
-    uint32_t head = 0;
-    for (; head + 2 <= input->group; head += 2)
-        attend_heads(input, kind, head, 2, out);
-    if (head < input->group)
-        attend_heads(input, kind, head, 1, out);
+    for (uint32_t head = 0; head < input->group; head += WF_HEADS_TOGETHER) {
+        const uint32_t left = input->group - head;
+        attend_heads(input, kind, head, left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER, out);
+    }
 }
 
 static void attend(const wf_attention *input, float *out) {

@@ -440,14 +440,15 @@ ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, s
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)elements + index))));
 }
 
-/* Adds one block's weighted values to `count` heads' sums, `width` vectors from element d on: with two, there are enough sums in flight to
+/* Adds one block's weighted values to `count` heads' sums[head][value_stride], `width` vectors from element d on: with two, there are enough sums in flight to
  * hide the latency of an addition. */
-ALWAYS_INLINE void add_values(const running states[4], uint32_t count, const void *values, enum wf_kv_kind kind,
-                              uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width, float sums[4][WF_HEAD_DIM_MAX]) {
+ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void *values, enum wf_kv_kind kind,
+                              uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width, float *sums) {
     __m512 sum[4][2];
     for (uint32_t head = 0; head < count; head++)
         for (uint32_t part = 0; part < width; part++)
-            sum[head][part] = _mm512_mul_ps(_mm512_load_ps(&sums[head][d + 16 * part]), _mm512_set1_ps(states[head].rescale));
+            sum[head][part] =
+                _mm512_mul_ps(_mm512_load_ps(sums + head * value_stride + d + 16 * part), _mm512_set1_ps(states[head].rescale));
     for (uint32_t t = 0; t < visible; t++)
         for (uint32_t part = 0; part < width; part++) {
             const __m512 value = load_elements(values, kind, (size_t)t * value_stride + d + 16 * part);
@@ -456,12 +457,12 @@ ALWAYS_INLINE void add_values(const running states[4], uint32_t count, const voi
         }
     for (uint32_t head = 0; head < count; head++)
         for (uint32_t part = 0; part < width; part++)
-            _mm512_store_ps(&sums[head][d + 16 * part], sum[head][part]);
+            _mm512_store_ps(sums + head * value_stride + d + 16 * part, sum[head][part]);
 }
 
 /* Adds one block to `count` query heads of one token. */
 ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
-                                uint32_t positions, running states[4], float sums[4][WF_HEAD_DIM_MAX]) {
+                                uint32_t positions, running *states, float *sums) {
     const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
     const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
     const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
@@ -494,35 +495,44 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         add_values(states, count, values, kind, input->value_stride, visible, d, 1, sums);
 }
 
-/* `count` query heads from `first_head` on (a constant at each call, as `kind` is; at most 4), so that one load of keys and values serves all of
- * them; and one block after the other for all tokens, so that it comes from the first-level cache for all but the first. */
+/* `count` query heads from `first_head` on, at most WF_HEADS_TOGETHER: one block after the other for all heads and tokens, so that it comes
+ * from a cache for all but the first; four heads at a time, so that one load serves them. */
 ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head, uint32_t count, float *out) {
-    _Alignas(64) float sums[WF_ATTENTION_ROWS][4][WF_HEAD_DIM_MAX];
-    running states[WF_ATTENTION_ROWS][4];
+    _Alignas(64) float sums[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX]; /* [row][head][value_stride] */
+    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
+    const size_t row_sums = (size_t)count * input->value_stride;
+    memset(sums, 0, input->rows * row_sums * sizeof *sums);
     for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++) {
+        for (uint32_t head = 0; head < count; head++)
             states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
-            memset(sums[row][head], 0, input->value_stride * sizeof(float));
-        }
     const size_t offset = (size_t)first_head * input->head_dim;
     for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK)
-        for (uint32_t row = 0; row < input->rows; row++)
-            if (start < input->positions + row)
-                attend_block(input, kind, input->query + row * input->row_stride + offset, count, start, input->positions + row,
-                             states[row], sums[row]);
+        for (uint32_t row = 0; row < input->rows; row++) {
+            const uint32_t positions = input->positions + row;
+            if (start >= positions)
+                continue;
+            const float *query = input->query + row * input->row_stride + offset;
+            float *at = sums + row * row_sums;
+            uint32_t head = 0;
+            for (; head + 4 <= count; head += 4)
+                attend_block(input, kind, query + (size_t)head * input->head_dim, 4, start, positions, &states[row][head],
+                             at + (size_t)head * input->value_stride);
+            for (; head < count; head++)
+                attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, &states[row][head],
+                             at + (size_t)head * input->value_stride);
+        }
     for (uint32_t row = 0; row < input->rows; row++)
         for (uint32_t head = 0; head < count; head++)
             for (uint32_t d = 0; d < input->head_dim; d++)
                 out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
-                    sums[row][head][d] / states[row][head].total;
+                    sums[row * row_sums + (size_t)head * input->value_stride + d] / states[row][head].total;
 }
 
 ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
-    uint32_t head = 0;
-    for (; head + 4 <= input->group; head += 4)
-        attend_heads(input, kind, head, 4, out);
-    for (; head < input->group; head++)
-        attend_heads(input, kind, head, 1, out);
+    for (uint32_t head = 0; head < input->group; head += WF_HEADS_TOGETHER) {
+        const uint32_t left = input->group - head;
+        attend_heads(input, kind, head, left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER, out);
+    }
 }
 
 static void attend(const wf_attention *input, float *out) {

@@ -79,8 +79,11 @@ enum wf_kv_kind {
 /* The most query tokens of one wf_attention. */
 #define WF_ATTENTION_ROWS 8U
 
+/* The most query heads that go through a sequence's blocks together, each block being read from memory once for all of them. */
+#define WF_HEADS_TOGETHER 8U
+
 /* What some consecutive query tokens of a sequence attend to, with the heads that share a KV head. The pointers are those of block 0;
- * block b's are b * block_bytes further. */
+ * block b's are b * block_bytes further. A block's values lie behind its keys. */
 typedef struct wf_attention {
     const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
     size_t row_stride;
@@ -102,6 +105,11 @@ typedef struct wf_attention {
 /* Where the number at `pointer` of block 0 lies in another block. */
 static inline const void *wf_in_block(const wf_attention *input, const void *pointer, uint32_t start) {
     return (const uint8_t *)pointer + input->table[start / WF_KV_BLOCK] * input->block_bytes;
+}
+
+/* Bytes of a key's or value's element. */
+static inline size_t wf_element_bytes(enum wf_kv_kind kind) {
+    return kind == WF_KV_F32 ? sizeof(float) : kind == WF_KV_F16 ? sizeof(uint16_t) : sizeof(int8_t);
 }
 
 typedef struct wf_kernels {

@@ -395,9 +395,9 @@ int main(void) {
         static const uint32_t head_dims[] = {2, 16, 64, 100, 128, 256};
         for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
             for (uint32_t positions = 1; positions <= 140; positions += 1 + (uint32_t)check_below(&source, 9)) {
-                test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
-                test_attend(tier, WF_KV_F16, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
-                test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, 5), positions);
+                test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, 11), positions);
+                test_attend(tier, WF_KV_F16, head_dims[d], 1 + (uint32_t)check_below(&source, 11), positions);
+                test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, 11), positions);
                 free_guarded();
             }
     }
