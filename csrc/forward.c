@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aligned_memory.h"
 #include "attention.h"
 #include "columns.h"
 #include "error.h"
@@ -74,11 +75,6 @@ struct wf_forward {
     uint32_t count;
 };
 
-static void *allocate(size_t count, size_t size) {
-    const size_t bytes = (count * size + 63) / 64 * 64;
-    return aligned_alloc(64, bytes > 0 ? bytes : 64);
-}
-
 wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, wf_kv_cache *cache,
                               uint32_t max_rows, uint32_t max_logits, uint32_t context, char *error, uint32_t error_size) {
     const wf_config *config = &model->config;
@@ -119,7 +115,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         {(void **)&forward->spans, rows, sizeof(wf_span)},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
-        *buffers[i].buffer = allocate(buffers[i].count, buffers[i].size);
+        *buffers[i].buffer = wf_allocate(buffers[i].count, buffers[i].size);
         if (*buffers[i].buffer == NULL) {
             wf_forward_destroy(forward);
             wf_fail(error, error_size, "no memory for batches of %u tokens; lower the batch size", max_rows);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "aligned_memory.h"
 #include "error.h"
 #include "sketch.h"
 
@@ -64,8 +65,8 @@ wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_poo
     wf_head *head = calloc(1, sizeof *head);
     if (head != NULL) {
         *head = (wf_head){.model = model, .kernels = kernels, .pool = pool, .max_logits = max_logits};
-        head->normed = calloc((size_t)max_logits * model->config.hidden, sizeof *head->normed);
-        head->logits = calloc((size_t)max_logits * model->config.vocabulary, sizeof *head->logits);
+        head->normed = wf_allocate((size_t)max_logits * model->config.hidden, sizeof *head->normed);
+        head->logits = wf_allocate((size_t)max_logits * model->config.vocabulary, sizeof *head->logits);
     }
     if (head == NULL || head->normed == NULL || head->logits == NULL) {
         wf_head_destroy(head);
@@ -89,7 +90,7 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     if (wf_sketch_create(&head->sketch, head->model, error, error_size) != 0)
         return -1;
     const size_t row_bytes = head->sketch.row_bytes, rows = head->max_logits;
-    head->sketched = calloc(rows * row_bytes, sizeof *head->sketched);
+    head->sketched = wf_allocate(rows * row_bytes, sizeof *head->sketched);
     head->states = calloc(rows, sizeof *head->states);
     head->factors = calloc(rows, sizeof *head->factors);
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);

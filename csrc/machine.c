@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "aligned_memory.h"
 #include "cpu.h"
 #include "error.h"
 #include "threads.h"
@@ -223,7 +224,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
     uint8_t *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));
-    void *values = aligned_alloc(64, value_bytes);
+    void *values = wf_allocate(value_bytes, 1);
     int32_t *sums = calloc(tokens, sizeof *sums);
     float *factors = calloc(tokens, sizeof *factors);
     job.scales = calloc(job.slice, sizeof *job.scales);

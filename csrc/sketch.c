@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "aligned_memory.h"
 #include "error.h"
 
 /* Rows in one unit of work. */
@@ -73,7 +74,7 @@ static void sketch_slice(void *context, uint32_t unit) {
     wf_sketch *sketch = job->sketch;
     const uint32_t hidden = job->model->config.hidden, vocabulary = job->model->config.vocabulary;
     const uint32_t padded = (hidden + LANES - 1) / LANES * LANES;
-    float *values = aligned_alloc(64, (padded * sizeof *values + 63) / 64 * 64);
+    float *values = wf_allocate(padded, sizeof *values);
     for (uint32_t row = unit * SLICE; row < (unit + 1) * SLICE && row < vocabulary; row++) {
         int8_t *integers = sketch->rows + row * sketch->row_bytes;
         const uint16_t *weights = job->model->head + (size_t)row * hidden;
