@@ -23,7 +23,8 @@
 #define CACHE_LINE 64
 
 /* A tile asks for rows so many further on: as two streams side by side, rows are not foreseen well by the
- * processor. The first tokens bring them into the cache for the others. */
+ * processor. The first tokens bring them into the cache for the others. A row that comes alone was picked out
+ * of many: what lies behind it is not wanted. */
 #define PREFETCH_ROWS 8
 
 /* One row after the other is what the processor foresees, but only to the end of a page, and not far enough for what is computed with it:
@@ -177,8 +178,9 @@ static inline __attribute__((always_inline)) void add_block(const uint8_t *row, 
         PIN(sums[quarter]);
 }
 
-/* One row by one token. Four sums, because one would wait for itself; two blocks at a time, a cache line. */
-static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_t *values, int32_t sum, float factor) {
+/* One row by one token; bytes `ahead` are asked for. Four sums, because one would wait for itself; two blocks at a time, a cache line. */
+static inline float decode_row(const uint8_t *row, size_t row_bytes, size_t ahead, const int8_t *values, int32_t sum,
+                               float factor) {
     __m256i wide = _mm256_setzero_si256();
     const size_t blocks = row_bytes / WF_BLOCK_BYTES;
     for (size_t block = 0; block < blocks;) {
@@ -188,7 +190,7 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
             sums[quarter] = _mm256_setzero_si256();
         for (; block + 2 <= end; block += 2) {
             const uint8_t *line = row + block * WF_BLOCK_BYTES;
-            _mm_prefetch((const char *)(line + PREFETCH_BYTES), _MM_HINT_T1);
+            _mm_prefetch((const char *)(line + ahead), _MM_HINT_T1);
             add_block(line, values + block * WF_BLOCK_WEIGHTS, sums);
             add_block(line + WF_BLOCK_BYTES, values + (block + 1) * WF_BLOCK_WEIGHTS, sums);
         }
@@ -225,7 +227,7 @@ static inline __attribute__((always_inline)) void batch_tile(const uint8_t *rows
             __m256i codes[2];
             for (uint32_t row = 0; row < row_count; row++) {
                 codes[row] = _mm256_load_si256((const __m256i *)(rows + row * row_bytes + block * WF_BLOCK_BYTES));
-                if (token == 0)
+                if (token == 0 && row_count > 1)
                     _mm_prefetch((const char *)(rows + (row + PREFETCH_ROWS) * row_bytes + block * WF_BLOCK_BYTES), _MM_HINT_T0);
             }
             for (uint32_t quarter = 0; quarter < 4; quarter++) {
@@ -276,8 +278,8 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
         break;
     case 1:
         for (uint32_t row = 0; row < row_count; row++)
-            out[token * out_stride + row] =
-                decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
+            out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, row_count > 1 ? PREFETCH_BYTES : 0,
+                                                       x->values + token * x->stride, x->sums[token], x->factors[token]);
         break;
     default:
         break;

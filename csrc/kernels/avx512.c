@@ -20,7 +20,8 @@
 #define TILE_TOKENS 4
 
 /* A tile asks for the rows of the one so many further on: as four streams side by side, rows are not foreseen well by the
- * processor. The first tokens bring them into the cache for the others. */
+ * processor. The first tokens bring them into the cache for the others. A row that comes alone was picked out
+ * of many: what lies behind it is not wanted. */
 #define PREFETCH_TILES 2
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -169,7 +170,7 @@ ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t ro
         __m512i codes[TILE_ROWS];
         for (uint32_t row = 0; row < row_count; row++) {
             codes[row] = load_codes(rows + row * row_bytes + byte);
-            if (token == 0)
+            if (token == 0 && row_count > 1)
                 _mm_prefetch((const char *)(rows + (row + PREFETCH_TILES * row_count) * row_bytes + byte), _MM_HINT_T0);
         }
         for (uint32_t quarter = 0; quarter < 4; quarter++) {
