@@ -465,21 +465,9 @@ static inline __attribute__((always_inline)) __m256 load_elements(const void *el
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)elements + index))));
 }
 
-/* What is to be asked for, a line at a time, while something else is computed: the processor does not foresee the next block. */
-typedef struct lines_ahead {
-    const char *at, *end;
-} lines_ahead;
-
-static inline __attribute__((always_inline)) void ask_for_line(lines_ahead *ahead) {
-    if (ahead->at < ahead->end) {
-        _mm_prefetch(ahead->at, _MM_HINT_T1);
-        ahead->at += CACHE_LINE;
-    }
-}
-
 /* Scores of one block's positions for `count` query heads (a constant at each call, as `kind` is; at most 2), times the scale. */
 static inline __attribute__((always_inline)) void block_scores(const wf_attention *input, const float *query, uint32_t count,
-                                                               enum wf_kv_kind kind, uint32_t start, lines_ahead *ahead,
+                                                               enum wf_kv_kind kind, uint32_t start, wf_lines_ahead *ahead,
                                                                __m256 scores[2][4]) {
     const void *keys = wf_in_block(input, input->keys, start);
     __m256 sums[2][4];
@@ -487,7 +475,7 @@ static inline __attribute__((always_inline)) void block_scores(const wf_attentio
         for (uint32_t part = 0; part < 4; part++)
             sums[head][part] = _mm256_setzero_ps();
     for (uint32_t d = 0; d < input->head_dim; d++) {
-        ask_for_line(ahead);
+        wf_ask_for_line(ahead);
         __m256 factors[2];
         for (uint32_t head = 0; head < count; head++)
             factors[head] = _mm256_broadcast_ss(query + (size_t)head * input->head_dim + d);
@@ -542,7 +530,7 @@ static inline void update_softmax(running *state, const __m256 scores[4], const 
 
 /* Adds one block's weighted values to `count` heads' sums, `width` vectors from element d on (constants at each call). */
 static inline __attribute__((always_inline)) void add_strip(const running *states, uint32_t count, const void *values,
-                                                            lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
+                                                            wf_lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
                                                             uint32_t visible, uint32_t d, uint32_t width, float *sums) {
     __m256 sum[2][4];
     for (uint32_t head = 0; head < count; head++)
@@ -551,7 +539,7 @@ static inline __attribute__((always_inline)) void add_strip(const running *state
                 _mm256_mul_ps(_mm256_load_ps(sums + head * value_stride + d + 8 * part), _mm256_set1_ps(states[head].rescale));
     for (uint32_t t = 0; t < visible; t++) {
         const size_t element = (size_t)t * value_stride + d;
-        ask_for_line(ahead);
+        wf_ask_for_line(ahead);
         __m256 weights[2];
         for (uint32_t head = 0; head < count; head++)
             weights[head] = _mm256_broadcast_ss(&states[head].weights[t]);
@@ -570,7 +558,7 @@ static inline __attribute__((always_inline)) void add_strip(const running *state
 
 /* Adds one block's weighted values to `count` heads' sums[head][value_stride]. */
 static inline __attribute__((always_inline)) void add_values(const running *states, uint32_t count, const void *values,
-                                                             lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
+                                                             wf_lines_ahead *ahead, enum wf_kv_kind kind, uint32_t value_stride,
                                                              uint32_t visible, float *sums) {
     uint32_t d = 0;
     for (; d + 32 <= value_stride; d += 32)
@@ -582,7 +570,7 @@ static inline __attribute__((always_inline)) void add_values(const running *stat
 /* Adds one block to `count` query heads of one token. */
 static inline __attribute__((always_inline)) void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query,
                                                                uint32_t count, uint32_t start, uint32_t positions,
-                                                               lines_ahead *ahead, running *states, float *sums) {
+                                                               wf_lines_ahead *ahead, running *states, float *sums) {
     const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
     const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
     __m256 scores[2][4];
@@ -592,61 +580,20 @@ static inline __attribute__((always_inline)) void attend_block(const wf_attentio
     add_values(states, count, wf_in_block(input, input->values, start), ahead, kind, input->value_stride, visible, sums);
 }
 
-/* `count` query heads from `first_head` on, at most WF_HEADS_TOGETHER: one block after the other for all heads and tokens, so that it comes
- * from a cache for all but the first; two heads at a time, so that one load serves both. */
-static inline __attribute__((always_inline)) void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head,
-                                                               uint32_t count, float *out) {
-    _Alignas(32) float sums[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX]; /* [row][head][value_stride] */
-    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
-    const size_t row_sums = (size_t)count * input->value_stride;
-    memset(sums, 0, input->rows * row_sums * sizeof *sums);
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
-    const size_t offset = (size_t)first_head * input->head_dim;
-    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK) {
-        lines_ahead ahead = {NULL, NULL};
-        if (start + WF_KV_BLOCK < input->positions + input->rows - 1) {
-            ahead.at = wf_in_block(input, input->keys, start + WF_KV_BLOCK);
-            ahead.end = (const char *)wf_in_block(input, input->values, start + WF_KV_BLOCK) +
-                        (size_t)WF_KV_BLOCK * input->value_stride * wf_element_bytes(kind);
-        }
-        for (uint32_t row = 0; row < input->rows; row++) {
-            if (start >= input->positions + row)
-                continue;
-            const float *query = input->query + row * input->row_stride + offset;
-            float *at = sums + row * row_sums;
-            uint32_t head = 0;
-            for (; head + 2 <= count; head += 2)
-                attend_block(input, kind, query + (size_t)head * input->head_dim, 2, start, input->positions + row, &ahead,
-                             &states[row][head], at + (size_t)head * input->value_stride);
-            if (head < count)
-                attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, input->positions + row, &ahead,
-                             &states[row][head], at + (size_t)head * input->value_stride);
-        }
-    }
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            for (uint32_t d = 0; d < input->head_dim; d++)
-                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
-                    sums[row * row_sums + (size_t)head * input->value_stride + d] / states[row][head].total;
+/* Two heads at a time, so that one load serves both. */
+static inline __attribute__((always_inline)) void attend_group(const wf_attention *input, enum wf_kv_kind kind, const float *query,
+                                                               uint32_t count, uint32_t start, uint32_t positions,
+                                                               wf_lines_ahead *ahead, running *states, float *sums) {
+    uint32_t head = 0;
+    for (; head + 2 <= count; head += 2)
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 2, start, positions, ahead, states + head,
+                     sums + (size_t)head * input->value_stride);
+    if (head < count)
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, ahead, states + head,
+                     sums + (size_t)head * input->value_stride);
 }
 
-static inline __attribute__((always_inline)) void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
-    for (uint32_t head = 0; head < input->group; head += WF_HEADS_TOGETHER) {
-        const uint32_t left = input->group - head;
-        attend_heads(input, kind, head, left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER, out);
-    }
-}
-
-static void attend(const wf_attention *input, float *out) {
-    if (input->kind == WF_KV_F32)
-        attend_kind(input, WF_KV_F32, out);
-    else if (input->kind == WF_KV_F16)
-        attend_kind(input, WF_KV_F16, out);
-    else
-        attend_kind(input, WF_KV_Q8, out);
-}
+#include "attend.h"
 
 /* One step of an accumulator in multiply_add_peak. */
 #define MULTIPLY_ADD(sum, weight, value)                                                                                           \

@@ -496,54 +496,20 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         add_values(states, count, values, kind, input->value_stride, visible, d, 1, sums);
 }
 
-/* `count` query heads from `first_head` on, at most WF_HEADS_TOGETHER: one block after the other for all heads and tokens, so that it comes
- * from a cache for all but the first; four heads at a time, so that one load serves them. */
-ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head, uint32_t count, float *out) {
-    _Alignas(64) float sums[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX]; /* [row][head][value_stride] */
-    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
-    const size_t row_sums = (size_t)count * input->value_stride;
-    memset(sums, 0, input->rows * row_sums * sizeof *sums);
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
-    const size_t offset = (size_t)first_head * input->head_dim;
-    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK)
-        for (uint32_t row = 0; row < input->rows; row++) {
-            const uint32_t positions = input->positions + row;
-            if (start >= positions)
-                continue;
-            const float *query = input->query + row * input->row_stride + offset;
-            float *at = sums + row * row_sums;
-            uint32_t head = 0;
-            for (; head + 4 <= count; head += 4)
-                attend_block(input, kind, query + (size_t)head * input->head_dim, 4, start, positions, &states[row][head],
-                             at + (size_t)head * input->value_stride);
-            for (; head < count; head++)
-                attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, &states[row][head],
-                             at + (size_t)head * input->value_stride);
-        }
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            for (uint32_t d = 0; d < input->head_dim; d++)
-                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
-                    sums[row * row_sums + (size_t)head * input->value_stride + d] / states[row][head].total;
+/* Four heads at a time, so that one load serves them. */
+ALWAYS_INLINE void attend_group(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
+                                uint32_t positions, wf_lines_ahead *ahead, running *states, float *sums) {
+    (void)ahead; /* not measured yet */
+    uint32_t head = 0;
+    for (; head + 4 <= count; head += 4)
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 4, start, positions, states + head,
+                     sums + (size_t)head * input->value_stride);
+    for (; head < count; head++)
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, states + head,
+                     sums + (size_t)head * input->value_stride);
 }
 
-ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
-    for (uint32_t head = 0; head < input->group; head += WF_HEADS_TOGETHER) {
-        const uint32_t left = input->group - head;
-        attend_heads(input, kind, head, left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER, out);
-    }
-}
-
-static void attend(const wf_attention *input, float *out) {
-    if (input->kind == WF_KV_F32)
-        attend_kind(input, WF_KV_F32, out);
-    else if (input->kind == WF_KV_F16)
-        attend_kind(input, WF_KV_F16, out);
-    else
-        attend_kind(input, WF_KV_Q8, out);
-}
+#include "attend.h"
 
 /* One step of an accumulator in multiply_add_peak; as far as the compiler knows, its value is another afterwards. */
 #define MULTIPLY_ADD(sum, weight, value)                                                                                           \

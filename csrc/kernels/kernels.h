@@ -112,6 +112,18 @@ static inline size_t wf_element_bytes(enum wf_kv_kind kind) {
     return kind == WF_KV_F32 ? sizeof(float) : kind == WF_KV_F16 ? sizeof(uint16_t) : sizeof(int8_t);
 }
 
+/* What is to be asked for, a line at a time, while something else is computed: no processor foresees the next block. */
+typedef struct wf_lines_ahead {
+    const char *at, *end;
+} wf_lines_ahead;
+
+static inline void wf_ask_for_line(wf_lines_ahead *ahead) {
+    if (ahead->at < ahead->end) {
+        __builtin_prefetch(ahead->at, 0, 2); /* into the second-level cache */
+        ahead->at += 64;
+    }
+}
+
 typedef struct wf_kernels {
     const char *name;
 

@@ -367,45 +367,15 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
     }
 }
 
-/* `count` query heads from `first_head` on, at most WF_HEADS_TOGETHER: one block after the other for all heads and tokens, so that it comes
- * from a cache for all but the first. */
-ALWAYS_INLINE void attend_heads(const wf_attention *input, enum wf_kv_kind kind, uint32_t first_head, uint32_t count, float *out) {
-    float sums[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX]; /* [row][head][value_stride] */
-    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
-    const size_t row_sums = (size_t)count * input->value_stride;
-    memset(sums, 0, input->rows * row_sums * sizeof *sums);
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            states[row][head] = (running){-INFINITY, 0.0f};
-    const size_t offset = (size_t)first_head * input->head_dim;
-    for (uint32_t start = 0; start < input->positions + input->rows - 1; start += WF_KV_BLOCK)
-        for (uint32_t row = 0; row < input->rows; row++)
-            for (uint32_t head = 0; head < count && start < input->positions + row; head++)
-                attend_block(input, kind, input->query + row * input->row_stride + offset + (size_t)head * input->head_dim, start,
-                             input->positions + row, &states[row][head],
-                             sums + row * row_sums + (size_t)head * input->value_stride);
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < count; head++)
-            for (uint32_t d = 0; d < input->head_dim; d++)
-                out[row * input->row_stride + offset + (size_t)head * input->head_dim + d] =
-                    sums[row * row_sums + (size_t)head * input->value_stride + d] / states[row][head].total;
+ALWAYS_INLINE void attend_group(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
+                                uint32_t positions, wf_lines_ahead *ahead, running *states, float *sums) {
+    (void)ahead; /* not measured yet on such a processor */
+    for (uint32_t head = 0; head < count; head++)
+        attend_block(input, kind, query + (size_t)head * input->head_dim, start, positions, states + head,
+                     sums + (size_t)head * input->value_stride);
 }
 
-ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *out) {
-    for (uint32_t head = 0; head < input->group; head += WF_HEADS_TOGETHER) {
-        const uint32_t left = input->group - head;
-        attend_heads(input, kind, head, left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER, out);
-    }
-}
-
-static void attend(const wf_attention *input, float *out) {
-    if (input->kind == WF_KV_F32)
-        attend_kind(input, WF_KV_F32, out);
-    else if (input->kind == WF_KV_F16)
-        attend_kind(input, WF_KV_F16, out);
-    else
-        attend_kind(input, WF_KV_Q8, out);
-}
+#include "attend.h"
 
 static uint64_t multiply_add_peak(uint64_t rounds) {
     /* Sixteen independent chains; the empty asm makes each value another one, as far as the compiler knows. */
