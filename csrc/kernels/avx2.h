@@ -264,27 +264,15 @@ static inline __attribute__((always_inline)) void batch_rows(const uint8_t *rows
         batch_tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
 }
 
-static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
-                           size_t out_stride) {
-    uint32_t token = 0;
-    for (; token + 4 <= x->tokens; token += 4)
-        batch_rows(rows, row_bytes, row_count, x, token, 4, out, out_stride);
-    switch (x->tokens - token) {
-    case 3:
-        batch_rows(rows, row_bytes, row_count, x, token, 3, out, out_stride);
-        break;
-    case 2:
-        batch_rows(rows, row_bytes, row_count, x, token, 2, out, out_stride);
-        break;
-    case 1:
-        for (uint32_t row = 0; row < row_count; row++)
-            out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, row_count > 1 ? PREFETCH_BYTES : 0,
-                                                       x->values + token * x->stride, x->sums[token], x->factors[token]);
-        break;
-    default:
-        break;
-    }
+static inline __attribute__((always_inline)) void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
+                                                              const wf_activations *x, uint32_t token, float *out,
+                                                              size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++)
+        out[token * out_stride + row] = decode_row(rows + row * row_bytes, row_bytes, row_count > 1 ? PREFETCH_BYTES : 0,
+                                                   x->values + token * x->stride, x->sums[token], x->factors[token]);
 }
+
+#include "ternary.h"
 
 /* Adds eight 16-bit sums to eight of 32 bits. */
 static inline void add_eight(int32_t *sums, __m128i addends) {

@@ -218,27 +218,14 @@ ALWAYS_INLINE void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t ro
         batch_tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
 }
 
-static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
-                           size_t out_stride) {
-    uint32_t token = 0;
-    for (; token + TILE_TOKENS <= x->tokens; token += TILE_TOKENS)
-        batch_rows(rows, row_bytes, row_count, x, token, TILE_TOKENS, out, out_stride);
-    switch (x->tokens - token) {
-    case 3:
-        batch_rows(rows, row_bytes, row_count, x, token, 3, out, out_stride);
-        break;
-    case 2:
-        batch_rows(rows, row_bytes, row_count, x, token, 2, out, out_stride);
-        break;
-    case 1:
-        for (uint32_t row = 0; row < row_count; row++)
-            out[token * out_stride + row] =
-                decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
-        break;
-    default:
-        break;
-    }
+ALWAYS_INLINE void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
+                               float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++)
+        out[token * out_stride + row] =
+            decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
 }
+
+#include "ternary.h"
 
 /* Adds sixteen sums to sixteen others. */
 static inline void add_sixteen(int32_t *sums, __m512i addends) {

@@ -178,8 +178,8 @@ ALWAYS_INLINE void tile(const uint8_t *rows, size_t row_bytes, uint32_t row_coun
             out[(token + t) * out_stride + row] = (float)(vaddvq_s32(wide[row][t]) - x->sums[token + t]) * x->factors[token + t];
 }
 
-ALWAYS_INLINE void rows_by_tokens(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x,
-                                  uint32_t token, uint32_t count, float *out, size_t out_stride) {
+ALWAYS_INLINE void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
+                              uint32_t count, float *out, size_t out_stride) {
     uint32_t row = 0;
     for (; row + 2 <= row_count; row += 2)
         tile(rows + row * row_bytes, row_bytes, 2, x, token, count, out + row, out_stride);
@@ -187,26 +187,14 @@ ALWAYS_INLINE void rows_by_tokens(const uint8_t *rows, size_t row_bytes, uint32_
         tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
 }
 
-static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
-                           size_t out_stride) {
-    uint32_t token = 0;
-    for (; token + 4 <= x->tokens; token += 4)
-        rows_by_tokens(rows, row_bytes, row_count, x, token, 4, out, out_stride);
-    switch (x->tokens - token) {
-    case 3:
-        rows_by_tokens(rows, row_bytes, row_count, x, token, 3, out, out_stride);
-        break;
-    case 2:
-        rows_by_tokens(rows, row_bytes, row_count, x, token, 2, out, out_stride);
-        break;
-    case 1: /* bound by memory: one row after the other, as one stream */
-        for (uint32_t row = 0; row < row_count; row++)
-            tile(rows + row * row_bytes, row_bytes, 1, x, token, 1, out + row, out_stride);
-        break;
-    default:
-        break;
-    }
+/* Bound by memory: one row after the other, as one stream. */
+ALWAYS_INLINE void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
+                               float *out, size_t out_stride) {
+    for (uint32_t row = 0; row < row_count; row++)
+        tile(rows + row * row_bytes, row_bytes, 1, x, token, 1, out + row, out_stride);
 }
+
+#include "ternary.h"
 
 static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums) {
