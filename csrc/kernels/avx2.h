@@ -31,6 +31,10 @@
  * asking the second-level cache for bytes so far ahead brought a quarter more on Zen 3. */
 #define PREFETCH_BYTES 8192
 
+/* The head's sketch has four times the bytes for as much work. There asking the first-level cache for what comes next serves better: it took
+ * a tenth off, where bytes far ahead for the second level added one. */
+#define NEAR_BYTES 1280
+
 /* Adds 8 lanes in halves: the last three steps of every row sum. */
 static inline float sum_of_eight(__m256 lanes) {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
@@ -388,7 +392,9 @@ static inline __attribute__((always_inline)) void byte_row(const int8_t *row, si
     for (size_t e = 0; e < row_bytes; e += 32) {
         const __m256i first = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e)));
         const __m256i second = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e + 16)));
-        if (ahead > 0 && e % CACHE_LINE == 0)
+        if (e % CACHE_LINE == 0 && count < 4)
+            _mm_prefetch((const char *)(row + e + NEAR_BYTES), _MM_HINT_T0);
+        else if (e % CACHE_LINE == 0 && ahead > 0)
             _mm_prefetch((const char *)(row + e + ahead), _MM_HINT_T1);
         for (uint32_t t = 0; t < count; t++) {
             const __m256i *at = (const __m256i *)(values + t * x->stride + e);
