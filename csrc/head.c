@@ -5,6 +5,10 @@
  * the slice's best lower bound and best upper bound of a logit are kept. The lower bounds give a threshold that the likeliest tokens surely
  * reach. Then only slices whose upper bound reaches it are looked at again, and only tokens that can reach it are computed from the
  * head's own rows.
+ *
+ * A request that draws from the whole distribution, but most probably one of its likeliest tokens, can be served as well: the threshold is what
+ * an eighth of the slices reach, and of all other tokens the sum of their weights is bounded. With that the sampler decides, or asks for
+ * all logits.
  */
 #include "head.h"
 
@@ -14,11 +18,19 @@
 
 #include "aligned_memory.h"
 #include "error.h"
+#include "sampler.h"
 #include "sketch.h"
 
 /* Tokens in one unit of work: enough that handing it out costs nothing, so few that a processor's second-level cache holds their rows
  * for a batch, and that the bounds of slices tell much. */
 #define SLICE 32U
+
+/* Of so many slices one can have tokens that are computed for a request with a `rest`. With few slices that is not worth the trouble. */
+#define SLICES_A_CHOSEN_ONE 8U
+#define CHOSEN_SLICES_MIN 8U
+
+/* Sums of weights are off by less than this part, in a slice and by the exponential's argument. */
+#define WEIGHT_ERROR 1e-4
 
 /* The best bounds of a slice's logits for one request; −∞ where no token is wanted. */
 struct bounds {
@@ -40,8 +52,9 @@ struct wf_head {
     int16_t *sketched;         /* [max_logits][sketch.row_bytes] */
     wf_sketched_state *states; /* [max_logits] */
     float *factors;            /* [max_logits] the states' scales */
-    struct bounds *bounds;     /* [max_logits][slices of the sketch] */
+    struct bounds *bounds;     /* [max_logits][slices of the sketch] of logits; screened, of what the left out tokens weigh */
     float *thresholds;         /* [max_logits] */
+    float *largest;            /* [max_logits][slices / SLICES_A_CHOSEN_ONE] */
 };
 
 struct head_job {
@@ -80,7 +93,7 @@ void wf_head_destroy(wf_head *head) {
     if (head == NULL)
         return;
     wf_sketch_destroy(&head->sketch);
-    void *buffers[] = {head->normed, head->logits, head->sketched, head->states, head->factors, head->bounds, head->thresholds};
+    void *buffers[] = {head->normed, head->logits, head->sketched, head->states, head->factors, head->bounds, head->thresholds, head->largest};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(head);
@@ -95,7 +108,9 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     head->factors = calloc(rows, sizeof *head->factors);
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
     head->thresholds = calloc(rows, sizeof *head->thresholds);
-    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL || head->thresholds == NULL)
+    head->largest = calloc(rows * (slices_of(head->model) / SLICES_A_CHOSEN_ONE + 1), sizeof *head->largest);
+    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL || head->thresholds == NULL ||
+        head->largest == NULL)
         return wf_fail(error, error_size, "no memory to screen the head");
     for (size_t i = 0; i < rows; i++)
         head->states[i].values = head->sketched + i * row_bytes;
@@ -181,21 +196,51 @@ static void keep_largest(float *heap, uint32_t count, float value) {
 
 /* `most` tokens, of as many slices, have logits of at least the least of those slices' lower bounds. So no token whose logit is surely lower
  * can be among the likeliest. With fewer slices than that all tokens are candidates. */
-static void find_threshold(void *context, uint32_t i) {
-    const struct head_job *job = context;
-    const wf_logits_request *request = &job->requests[i];
-    const struct bounds *bounds = job->head->bounds + (size_t)i * job->slices;
+static float threshold_of_likeliest(const struct bounds *bounds, uint32_t slices, const wf_logits_request *request) {
     float largest[WF_SCREENED_MOST], best = -INFINITY;
     for (uint32_t k = 0; k < request->most; k++)
         largest[k] = -INFINITY;
-    for (uint32_t slice = 0; slice < job->slices; slice++)
+    for (uint32_t slice = 0; slice < slices; slice++)
         if (bounds[slice].least > largest[0]) {
             keep_largest(largest, request->most, bounds[slice].least);
             best = bounds[slice].least > best ? bounds[slice].least : best;
         }
     /* A difference of large logits is rounded; the last term is that and more. */
     const float within = best - request->distance - 0x1p-20f * (fabsf(best) + request->distance);
-    job->head->thresholds[i] = largest[0] < within ? largest[0] : within;
+    return largest[0] < within ? largest[0] : within;
+}
+
+/* The upper bound that only `chosen` slices reach, more where they are equal. largest[chosen] is scratch. */
+static float threshold_of_chosen(const struct bounds *bounds, uint32_t slices, float *largest, uint32_t chosen) {
+    for (uint32_t k = 0; k < chosen; k++)
+        largest[k] = -INFINITY;
+    for (uint32_t slice = 0; slice < slices; slice++)
+        if (bounds[slice].most > largest[0])
+            keep_largest(largest, chosen, bounds[slice].most);
+    return largest[0];
+}
+
+static void find_threshold(void *context, uint32_t i) {
+    const struct head_job *job = context;
+    const wf_logits_request *request = &job->requests[i];
+    const struct bounds *bounds = job->head->bounds + (size_t)i * job->slices;
+    const uint32_t chosen = job->slices / SLICES_A_CHOSEN_ONE;
+    float *threshold = &job->head->thresholds[i];
+    if (request->rest == NULL) {
+        *threshold = threshold_of_likeliest(bounds, job->slices, request);
+    } else {
+        *threshold = threshold_of_chosen(bounds, job->slices, job->head->largest + (size_t)i * chosen, chosen);
+        request->rest->below = *threshold;
+    }
+}
+
+/* The sum of exp((logit − below) / temperature); it overwrites logits[count]. */
+static float total_weight(const wf_kernels *kernels, float *logits, uint32_t count, const wf_logits_request *request) {
+    kernels->exponentials(logits, count, request->rest->below, wf_inverse_temperature(request->temperature), logits);
+    float total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += logits[i];
+    return total;
 }
 
 /* Replaces a slice's sketched logits: by the head's where the token can be among the likeliest, else by −∞. */
@@ -207,24 +252,55 @@ static void screen(void *context, uint32_t unit) {
     for (uint32_t i = 0; i < job->count; i++) {
         const wf_logits_request *request = &job->requests[i];
         const float threshold = head->thresholds[i];
-        const bool has_candidates = head->bounds[(size_t)i * job->slices + unit].most >= threshold;
+        struct bounds *bounds = &head->bounds[(size_t)i * job->slices + unit];
+        const bool has_candidates = bounds->most >= threshold, is_weighed = request->rest != NULL;
         float *logits = head->logits + (size_t)i * vocabulary;
+        float least[SLICE], most[SLICE];
+        uint32_t left_out = 0;
         for (uint32_t token = first; token < end; token++) {
-            if (has_candidates && is_wanted(request, token) &&
-                logits[token] + wf_sketch_bound(&head->sketch, &head->states[i], token) >= threshold)
+            const bool matters = (has_candidates || is_weighed) && is_wanted(request, token);
+            const float width = matters ? wf_sketch_bound(&head->sketch, &head->states[i], token) : 0.0f;
+            if (matters && logits[token] + width >= threshold) {
                 head->kernels->bf16_matmul(head->model->head + (size_t)token * hidden, 1, hidden, head->normed + (size_t)i * hidden,
                                            hidden, 1, &logits[token], vocabulary);
-            else
-                logits[token] = -INFINITY;
+                continue;
+            }
+            if (matters && is_weighed) {
+                least[left_out] = logits[token] - width;
+                most[left_out++] = logits[token] + width;
+            }
+            logits[token] = -INFINITY;
         }
+        if (is_weighed)
+            *bounds = (struct bounds){total_weight(head->kernels, least, left_out, request),
+                                      total_weight(head->kernels, most, left_out, request)};
     }
+}
+
+/* Adds up what the tokens weigh that were left out. */
+static void weigh_rest(void *context, uint32_t i) {
+    const struct head_job *job = context;
+    wf_rest *rest = job->requests[i].rest;
+    if (rest == NULL)
+        return;
+    for (uint32_t slice = 0; slice < job->slices; slice++) {
+        const struct bounds *weights = &job->head->bounds[(size_t)i * job->slices + slice];
+        rest->least += (double)weights->least * (1.0 - WEIGHT_ERROR);
+        rest->most += (double)weights->most * (1.0 + WEIGHT_ERROR);
+    }
+    if (rest->most == 0.0)
+        *rest = (wf_rest){0};
 }
 
 /* Whether the sketch serves all requests: the head's rows are read for all or for none. */
 static bool can_screen(const struct head_job *job) {
-    for (uint32_t i = 0; i < job->count; i++)
-        if (job->requests[i].most == 0 || job->requests[i].most > WF_SCREENED_MOST || !isfinite(job->head->states[i].norm))
+    for (uint32_t i = 0; i < job->count; i++) {
+        const wf_logits_request *request = &job->requests[i];
+        const bool is_served = request->rest != NULL ? job->slices / SLICES_A_CHOSEN_ONE >= CHOSEN_SLICES_MIN
+                                                     : request->most > 0 && request->most <= WF_SCREENED_MOST;
+        if (!is_served || !isfinite(job->head->states[i].norm))
             return false;
+    }
     return true;
 }
 
@@ -237,6 +313,9 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
         .slices = slices_of(head->model),
         .is_sketched = atomic_load_explicit(&head->is_sketched, memory_order_acquire),
     };
+    for (uint32_t i = 0; i < count; i++)
+        if (requests[i].rest != NULL)
+            *requests[i].rest = (wf_rest){0};
     wf_pool_run(head->pool, normalise, &job, count);
     if (!job.is_sketched || !can_screen(&job)) {
         wf_pool_run(head->pool, multiply, &job, job.slices);
@@ -245,5 +324,6 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
     wf_pool_run(head->pool, multiply_sketch, &job, job.slices);
     wf_pool_run(head->pool, find_threshold, &job, count);
     wf_pool_run(head->pool, screen, &job, job.slices);
+    wf_pool_run(head->pool, weigh_rest, &job, count);
     return head->logits;
 }

@@ -11,6 +11,9 @@
 
 #include "error.h"
 
+/* A sum over a vocabulary in double precision differs by less than this part from one in another order. */
+#define SUM_ERROR 1e-9
+
 int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_size) {
     const struct {
         const char *name;
@@ -124,24 +127,67 @@ static double total_weight(const wf_candidate *candidates, uint32_t count) {
     return total;
 }
 
-/* Keeps the highest-ranking candidates that together have at least `top_p` of the weight. Returns their number; they are sorted. */
-static uint32_t keep_nucleus(wf_candidate *candidates, uint32_t count, float top_p) {
+/* Moves the candidates that the nucleus is among to the front, sorted. Returns their number. */
+static uint32_t sort_likely(wf_candidate *candidates, uint32_t count, float top_p, double total, const wf_rest *rest) {
     /* Candidates below (1 − top_p) / count of the weight have together less than 1 − top_p, so the nucleus lies among the others:
-     * a few, as a rule, and only these are sorted. */
-    const double total = total_weight(candidates, count);
-    const double floor = (1.0 - (double)top_p) * total / count;
+     * a few, as a rule, and only these are sorted. Where a token is missing among them no rank is known. */
+    const double floor = rest->most > 0.0 ? 0.0 : (1.0 - (double)top_p) * total / count;
+    const float below = rest->most > 0.0 ? rest->below : -INFINITY;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++)
-        if ((double)candidates[i].weight >= floor)
+        if ((double)candidates[i].weight >= floor && candidates[i].logit >= below)
             candidates[kept++] = candidates[i];
     qsort(candidates, kept, sizeof *candidates, by_rank);
+    return kept;
+}
+
+/* How many of the sorted candidates have together at least `wanted` of weight; 0 when all of them have less. */
+static uint32_t nucleus(const wf_candidate *candidates, uint32_t count, double wanted) {
     double sum = 0;
-    for (uint32_t i = 0; i < kept; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         sum += (double)candidates[i].weight;
-        if (sum >= (double)top_p * total)
+        if (sum >= wanted)
             return i + 1;
     }
-    return kept;
+    return 0;
+}
+
+/* The candidate at a place between 0 and 1 of the weight of those that min_p allows; `best` when rounding leaves that at the very end. */
+static uint32_t draw(const wf_candidate *candidates, uint32_t count, float min_p, double place, uint32_t best) {
+    double total = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += candidates[i].weight >= min_p ? (double)candidates[i].weight : 0.0; /* the likeliest token's weight is 1 */
+    double left = place * total;
+    for (uint32_t i = 0; i < count; i++) {
+        if (candidates[i].weight < min_p)
+            continue;
+        left -= (double)candidates[i].weight;
+        if (left < 0)
+            return candidates[i].token;
+    }
+    return best;
+}
+
+/* A draw from the nucleus, where some tokens are known by bounds of their weight alone: decided when the least and the most that all can
+ * weigh give the same token. */
+static uint32_t draw_from_nucleus(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, float inverse_temperature,
+                                  const wf_rest *rest, double place, const wf_candidate *best) {
+    const double known = total_weight(candidates, count);
+    const uint32_t sorted = sort_likely(candidates, count, sampling->top_p, known, rest);
+    if (rest->most == 0.0) {
+        const uint32_t kept = nucleus(candidates, sorted, (double)sampling->top_p * known);
+        return draw(candidates, kept == 0 ? sorted : kept, sampling->min_p, place, best->token);
+    }
+    const double unit = exp((double)(rest->below - best->logit) * (double)inverse_temperature);
+    const double totals[2] = {(known + unit * rest->least) * (1.0 - SUM_ERROR), (known + unit * rest->most) * (1.0 + SUM_ERROR)};
+    uint32_t tokens[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t kept = nucleus(candidates, sorted, (double)sampling->top_p * totals[i]);
+        if (kept == 0)
+            return WF_UNDECIDED;
+        tokens[i] = draw(candidates, kept, sampling->min_p, place, best->token);
+    }
+    return tokens[0] == tokens[1] ? tokens[0] : WF_UNDECIDED;
 }
 
 uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
@@ -156,8 +202,7 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         return best;
 
     const float largest = logits[best];
-    /* Bounded, so that the smallest temperatures do not make the likeliest token's 0 · ∞. */
-    const float inverse_temperature = fminf(1.0f / sampling->temperature, 1e30f);
+    const float inverse_temperature = wf_inverse_temperature(sampling->temperature);
     kernels->exponentials(logits, vocabulary, largest, inverse_temperature, scratch->weights);
     wf_candidate *candidates = scratch->candidates;
     uint32_t count = 0;
@@ -173,21 +218,9 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         /* Sorted even when nothing was dropped: the draw goes through them in this order, however many a screened head left out. */
         qsort(candidates, count, sizeof *candidates, by_rank);
     }
-    if (sampling->top_p < 1.0f)
-        count = keep_nucleus(candidates, count, sampling->top_p);
-    if (sampling->min_p > 0.0f) {
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < count; i++)
-            if (candidates[i].weight >= sampling->min_p) /* the likeliest token's weight is 1 */
-                candidates[kept++] = candidates[i];
-        count = kept;
-    }
-
-    double left = uniform(sampling->seed, input->position) * total_weight(candidates, count);
-    for (uint32_t i = 0; i < count; i++) {
-        left -= (double)candidates[i].weight;
-        if (left < 0)
-            return candidates[i].token;
-    }
-    return best; /* reached only when rounding leaves the draw at the very end of the sum */
+    const double place = uniform(sampling->seed, input->position);
+    if (sampling->top_p == 1.0f)
+        return draw(candidates, count, sampling->min_p, place, best);
+    return draw_from_nucleus(candidates, count, sampling, inverse_temperature, &input->rest, place,
+                             &(wf_candidate){largest, 1.0f, best});
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "rest.h"
 #include "wrinklefree.h"
 
 /* A token that may be chosen. */
@@ -24,6 +25,12 @@ typedef struct wf_sampler_scratch {
     uint64_t *allowed;        /* [vocabulary / 64 rounded up] what a grammar allows */
 } wf_sampler_scratch;
 
+/* 1 / temperature; bounded, so that the smallest temperatures do not make the likeliest token's 0 · ∞. */
+static inline float wf_inverse_temperature(float temperature) {
+    const float inverse = 1.0f / temperature;
+    return inverse < 1e30f ? inverse : 1e30f;
+}
+
 /* What one request brings to the choice of a token, beside its wf_sampling. */
 typedef struct wf_sampler_input {
     const wf_sampling *sampling;
@@ -36,10 +43,14 @@ typedef struct wf_sampler_input {
     const uint32_t *banned_ids; /* [banned_count] can't be chosen now */
     uint32_t banned_count;
     const uint64_t *allowed; /* bit t: token t may be chosen; at least one may. NULL: all */
+    wf_rest rest;            /* what is known of tokens whose logit is −∞ because it was not computed; none where top_p is 1 */
     uint32_t position;       /* of the token to be chosen: keys the draw */
 } wf_sampler_input;
 
-/* Chooses a token from logits[vocabulary], which it changes. */
+/* The rest is not known well enough to say which token it is. */
+#define WF_UNDECIDED UINT32_MAX
+
+/* Chooses a token from logits[vocabulary], which it changes. What it chooses is what it would with all logits known, or WF_UNDECIDED. */
 uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
                    wf_sampler_scratch *scratch);
 

@@ -25,6 +25,13 @@
  * step, and should not be late. */
 #define SHARE_WHILE_ANSWERING 4
 
+/* In a batch of more answers, bounds of what unlikely tokens weigh would too often not decide one of them, and then all logits of all are
+ * computed. */
+#define BOUNDED_ANSWERS 4
+
+/* After `n` undecided tokens in a row a sequence does without bounds for 2^n, n being at most this. */
+#define UNDECIDED_MOST 6U
+
 static uint32_t blocks_for(uint32_t tokens) { return (tokens + WF_KV_BLOCK - 1) / WF_KV_BLOCK; }
 
 static uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -293,6 +300,20 @@ static const uint64_t *allowed_to(const wf_engine *engine, const wf_answer *answ
     return answer->sequence->matcher.automaton == NULL ? NULL : engine->scratch[index].allowed;
 }
 
+/* Notes whether bounds decided a token. */
+static void note_decision(wf_sequence *sequence, bool is_decided) {
+    sequence->undecided = is_decided ? 0 : smaller(sequence->undecided + 1, UNDECIDED_MOST);
+    if (!is_decided)
+        sequence->bounded_from = sequence->count + (1U << sequence->undecided);
+}
+
+/* Whether the likeliest tokens are those of the model's own logits, and nothing else is asked of these. */
+static bool is_plain(const wf_sequence *sequence) {
+    const wf_sampling *sampling = &sequence->sampling;
+    return !sampling->logprobs && sequence->bias_count == 0 && sequence->seen_bits == NULL &&
+           sequence->count - sequence->prompt_count >= sampling->min_tokens;
+}
+
 /* Chooses the token of one answer. */
 static void choose(void *context, uint32_t index) {
     const struct logits_job *job = context;
@@ -308,8 +329,10 @@ static void choose(void *context, uint32_t index) {
         wf_describe(engine->kernels, logits, vocabulary, sampling->top_logprobs, scratch->weights, &answer->distribution);
         memcpy(scratch->original, logits, vocabulary * sizeof *logits);
     }
-    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence, allowed_to(engine, answer, index));
+    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence, allowed_to(engine, answer, index), answer->rest);
     answer->token = wf_sample(engine->kernels, logits, vocabulary, &input, scratch);
+    if (answer->rest.most > 0.0)
+        note_decision(answer->sequence, answer->token != WF_UNDECIDED);
     if (sampling->logprobs)
         answer->logprob = scratch->original[answer->token] - answer->distribution.offset;
 }
@@ -326,17 +349,28 @@ static void score(void *context, uint32_t index) {
     answer->logprob = logits[answer->token] - answer->distribution.offset;
 }
 
-/* What a sequence's sampling needs of the logits of its next token. Where only the likeliest tokens matter, before penalties and biases
- * as after, the others need not be known. */
-static wf_logits_request logits_needed(const wf_answer *answer, const uint64_t *allowed) {
+/* What one answer or prompt token, the `index`-th, needs of its logits. */
+typedef wf_logits_request wf_needs(const wf_engine *engine, wf_answer *answer, uint32_t index);
+
+static wf_logits_request all_logits(const wf_engine *engine, wf_answer *answer, uint32_t index) {
+    (void)engine;
+    (void)index;
+    answer->rest = (wf_rest){0};
+    return (wf_logits_request){.row = answer->row};
+}
+
+/* What a sequence's sampling needs of the logits of its next token, for certain. Where only the likeliest tokens matter, before penalties and
+ * biases as after, the others need not be known. */
+static wf_logits_request logits_needed(const wf_engine *engine, wf_answer *answer, uint32_t index) {
     const wf_sequence *sequence = answer->sequence;
     const wf_sampling *sampling = &sequence->sampling;
-    const bool is_plain = !sampling->logprobs && sequence->bias_count == 0 && sequence->seen_bits == NULL &&
-                          sequence->count - sequence->prompt_count >= sampling->min_tokens;
-    wf_logits_request request = {.row = answer->row, .allowed = allowed};
-    if (answer->has_no_token)
-        request = (wf_logits_request){.row = answer->row, .most = 1}; /* nobody will look at them */
-    if (answer->has_no_token || !is_plain)
+    wf_logits_request request = all_logits(engine, answer, index);
+    if (answer->has_no_token) {
+        request.most = 1; /* nobody will look at them */
+        return request;
+    }
+    request.allowed = allowed_to(engine, answer, index);
+    if (!is_plain(sequence))
         return request;
     if (sampling->temperature == 0.0f)
         request.most = 1;
@@ -350,14 +384,24 @@ static wf_logits_request logits_needed(const wf_answer *answer, const uint64_t *
     return request;
 }
 
+/* The same, where bounds of what unlikely tokens weigh may do for a nucleus. */
+static wf_logits_request logits_worth_trying(const wf_engine *engine, wf_answer *answer, uint32_t index) {
+    const wf_sequence *sequence = answer->sequence;
+    wf_logits_request request = logits_needed(engine, answer, index);
+    if (request.most == 0 && is_plain(sequence) && sequence->sampling.top_p < 1.0f && sequence->count >= sequence->bounded_from) {
+        request.rest = &answer->rest;
+        request.temperature = sequence->sampling.temperature;
+    }
+    return request;
+}
+
 /* Computes the logits of some answers, as many at a time as there is room for, and works on them. */
-static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, bool are_prompts, wf_work work) {
+static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, wf_needs *needs, wf_work work) {
     for (uint32_t done = 0; done < count; done += engine->max_sequences) {
         wf_logits_request requests[WF_SEQUENCES_MAX];
         const uint32_t part = smaller(count - done, engine->max_sequences);
         for (uint32_t i = 0; i < part; i++)
-            requests[i] = are_prompts ? (wf_logits_request){.row = answers[done + i].row}
-                                      : logits_needed(&answers[done + i], allowed_to(engine, &answers[done + i], i));
+            requests[i] = needs(engine, &answers[done + i], i);
         struct logits_job job = {engine, answers + done, wf_forward_logits(engine->forward, requests, part)};
         wf_pool_run(engine->pool, work, &job, part);
     }
@@ -365,9 +409,15 @@ static void with_logits(wf_engine *engine, wf_answer *answers, uint32_t count, b
 
 void wf_compute_step(wf_engine *engine) {
     wf_forward_run(engine->forward, engine->rows, engine->row_count);
-    with_logits(engine, engine->scores, engine->score_count, true, score);
+    with_logits(engine, engine->scores, engine->score_count, all_logits, score);
     wf_pool_run(engine->pool, allow, engine, engine->answer_count);
-    with_logits(engine, engine->answers, engine->answer_count, false, choose);
+    with_logits(engine, engine->answers, engine->answer_count,
+                engine->answer_count <= BOUNDED_ANSWERS ? logits_worth_trying : logits_needed, choose);
+    for (uint32_t i = 0; i < engine->answer_count; i++)
+        if (!engine->answers[i].has_no_token && engine->answers[i].token == WF_UNDECIDED) {
+            with_logits(engine, engine->answers, engine->answer_count, logits_needed, choose);
+            break;
+        }
 }
 
 /* ---- Results ---- */

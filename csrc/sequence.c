@@ -167,7 +167,7 @@ uint32_t wf_sequence_ending(wf_sequence *sequence) {
     return sequence->count == sequence->limit ? WF_REASON_LENGTH : 0;
 }
 
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed) {
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_rest rest) {
     return (wf_sampler_input){
         .sampling = &sequence->sampling,
         .bias_ids = sequence->bias_ids,
@@ -179,6 +179,7 @@ wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const ui
         .banned_ids = sequence->stop_ids,
         .banned_count = allowed == NULL && is_too_early_to_stop(sequence) ? sequence->stop_count : 0,
         .allowed = allowed,
+        .rest = rest,
         .position = sequence->count,
     };
 }

@@ -53,6 +53,9 @@ typedef struct wf_sequence {
     float *bias_values; /* [bias_count] */
     uint32_t bias_count;
 
+    uint32_t undecided;    /* tokens in a row that bounds of the unlikely ones' weight did not decide */
+    uint32_t bounded_from; /* tokens from which on bounds are tried again */
+
     wf_matcher matcher; /* where the answer is in its grammar, if it has one */
     uint32_t ended;     /* WF_REASON_… when the grammar ended the answer, else 0 */
 
@@ -82,8 +85,9 @@ bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed);
 /* WF_REASON_… when the last token or the grammar ended the answer, else 0. */
 uint32_t wf_sequence_ending(wf_sequence *sequence);
 
-/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar. */
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed);
+/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar; `rest` as the head
+ * left it. */
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_rest rest);
 
 /* A monotonic clock, in milliseconds. */
 double wf_now_ms(void);

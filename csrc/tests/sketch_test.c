@@ -9,7 +9,9 @@
 #include "check.h"
 #include "cpu.h"
 #include "forward.h"
+#include "head.h"
 #include "image.h"
+#include "sampler.h"
 #include "sketch.h"
 
 static const atomic_bool never = false;
@@ -75,6 +77,87 @@ static void check_likeliest(const float *full, const float *screened, uint32_t v
     }
 }
 
+/* What was left out is as the rest says: less than its bound, and of a weight within its bounds. Returns whether anything was. */
+static bool check_rest(const float *full, const float *screened, uint32_t vocabulary, const wf_rest *rest, float temperature) {
+    double weight = 0;
+    uint32_t left_out = 0;
+    for (uint32_t token = 0; token < vocabulary; token++) {
+        if (memcmp(&full[token], &screened[token], sizeof *full) == 0)
+            continue;
+        left_out++;
+        CHECK(screened[token] == -INFINITY && full[token] < rest->below, "token %u: %g and %g, below %g", token,
+              (double)screened[token], (double)full[token], (double)rest->below);
+        /* The kernels' exponential is never less than this one. */
+        weight += exp(fmax(((double)full[token] - (double)rest->below) / (double)temperature, (double)WF_EXP_LOW));
+    }
+    CHECK(left_out == 0 ? rest->most == 0 && rest->least == 0 : weight >= rest->least && weight <= rest->most,
+          "%u tokens left out weigh %g, not %g to %g", left_out, weight, rest->least, rest->most);
+    return left_out > 0;
+}
+
+/* Draws from a nucleus give the same token whether all logits are known or only the likeliest, or none; mostly the same where the distribution
+ * is steep. */
+static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_t rounds) {
+    const uint32_t vocabulary = model->config.vocabulary, hidden = model->config.hidden;
+    char error[256] = "";
+    wf_pool *pool = need(wf_pool_create(2, NULL, 0));
+    wf_head *full = need(wf_head_create(model, kernels, pool, 2, error, sizeof error));
+    wf_head *screened = need(wf_head_create(model, kernels, pool, 2, error, sizeof error));
+    CHECK(wf_head_screen(screened, error, sizeof error) == 0, "%s", error);
+    wf_head_fill(screened, pool, &never);
+    wf_sampler_scratch scratch = {.weights = need(calloc(vocabulary, sizeof(float))),
+                                  .candidates = need(calloc(vocabulary, sizeof(wf_candidate)))};
+    float *states = need(calloc(2 * (size_t)hidden, sizeof *states));
+    uint64_t *allowed = need(calloc(vocabulary / 64 + 1, sizeof *allowed));
+    uint32_t tried = 0, decided = 0;
+    for (uint32_t round = 0; round < rounds; round++) {
+        for (uint32_t d = 0; d < 2 * hidden; d++)
+            states[d] = image_random_float(&source);
+        for (uint32_t word = 0; word <= vocabulary / 64; word++)
+            allowed[word] = check_next(&source) | (round % 2 == 0 ? ~UINT64_C(0) : 0);
+        static const float temperatures[] = {1e-3f, 0.05f, 0.3f, 1.0f, 100.0f}, top_ps[] = {0.0f, 0.3f, 0.9f, 0.99f, 0.9999f};
+        wf_sampling sampling = {.temperature = temperatures[round % 5], .repetition_penalty = 1.0f};
+        wf_rest rests[2];
+        wf_logits_request requests[2], all[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            all[i] = (wf_logits_request){.row = i};
+            requests[i] =
+                (wf_logits_request){.row = i, .rest = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
+        }
+        float *exact = wf_head_logits(full, states, all, 2), *found = wf_head_logits(screened, states, requests, 2);
+        for (uint32_t i = 0; i < 2; i++, exact += vocabulary, found += vocabulary) {
+            for (uint32_t token = 0; token < vocabulary; token++)
+                if ((allowed[token / 64] >> token % 64 & 1) == 0)
+                    exact[token] = -INFINITY;
+            if (!check_rest(exact, found, vocabulary, &rests[i], sampling.temperature))
+                continue;
+            for (uint32_t draw = 0; draw < 20; draw++) {
+                sampling.top_p = top_ps[draw % 5];
+                sampling.min_p = draw < 10 ? 0.0f : 0.1f;
+                sampling.seed = round;
+                wf_sampler_input input = {.sampling = &sampling, .position = draw};
+                const uint32_t expected = wf_sample(kernels, exact, vocabulary, &input, &scratch);
+                input.rest = rests[i];
+                const uint32_t token = wf_sample(kernels, found, vocabulary, &input, &scratch);
+                CHECK(token == expected || token == WF_UNDECIDED, "temperature %g, top_p %g: token %u, not %u",
+                      (double)sampling.temperature, (double)sampling.top_p, token, expected);
+                if (sampling.temperature < 0.1f && sampling.top_p < 0.99f) {
+                    tried++;
+                    decided += token != WF_UNDECIDED;
+                }
+            }
+        }
+    }
+    CHECK(decided * 4 >= tried * 3, "of %u steep draws only %u were decided", tried, decided);
+    free(states);
+    free(allowed);
+    free(scratch.weights);
+    free(scratch.candidates);
+    wf_head_destroy(full);
+    wf_head_destroy(screened);
+    wf_pool_destroy(pool);
+}
+
 static void test_screening(const wf_model *model, const wf_kernels *kernels, uint32_t rounds) {
     enum { CONTEXT = 64 };
     const uint32_t vocabulary = model->config.vocabulary;
@@ -119,6 +202,7 @@ int main(void) {
     static const struct recipe recipes[] = {
         {700, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL},
         {300, 200, 160, 1, 4, 1, 50, false, false, true, NULL, NULL},
+        {5000, 64, 96, 1, 4, 2, 16, true, true, false, NULL, NULL},
     };
     uint32_t tiers;
     const wf_kernels *const *supported = wf_kernels_supported(&tiers);
@@ -132,8 +216,13 @@ int main(void) {
         if (model == NULL)
             break;
         for (uint32_t tier = 0; tier < tiers; tier++) {
-            test_bounds(model, supported[tier], tier + 1 == tiers ? 20 : 200);
-            test_screening(model, supported[tier], tier + 1 == tiers ? 2 : 12);
+            const bool is_slow = tier + 1 == tiers, is_large = recipes[i].vocabulary > 1000;
+            if (is_large) {
+                test_draws(model, supported[tier], is_slow ? 10 : 200);
+                continue;
+            }
+            test_bounds(model, supported[tier], is_slow ? 20 : 200);
+            test_screening(model, supported[tier], is_slow ? 2 : 12);
         }
         wf_model_close(model);
     }
