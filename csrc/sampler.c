@@ -7,6 +7,7 @@
 #include "sampler.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "error.h"
@@ -95,49 +96,53 @@ static int by_rank(const void *left, const void *right) {
     return a->token < b->token ? -1 : a->token > b->token;
 }
 
-/* Moves the `keep` candidates that rank highest to the front, in no order (Hoare's selection; `keep` is 1 to count). */
+/* Hoare's partition of candidates[*low … *high] by the rank of one in them: afterwards those up to *last rank before or like the pivot, those
+ * from *first on like it or behind it, and one between the two, if there is one, is it. */
+static void divide(wf_candidate *candidates, int64_t low, int64_t high, wf_candidate pivot, int64_t *last, int64_t *first) {
+    int64_t i = low, j = high;
+    while (i <= j) {
+        while (by_rank(&candidates[i], &pivot) < 0)
+            i++;
+        while (by_rank(&pivot, &candidates[j]) < 0)
+            j--;
+        if (i <= j) {
+            const wf_candidate other = candidates[i];
+            candidates[i++] = candidates[j];
+            candidates[j--] = other;
+        }
+    }
+    *last = j;
+    *first = i;
+}
+
+/* Moves the `keep` candidates that rank highest to the front, in no order (`keep` is 1 to count). */
 static void select_top(wf_candidate *candidates, uint32_t count, uint32_t keep) {
-    const int64_t last = (int64_t)keep - 1;
+    const int64_t wanted = (int64_t)keep - 1;
     int64_t low = 0, high = (int64_t)count - 1;
     while (low < high) {
-        const wf_candidate pivot = candidates[last];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (by_rank(&candidates[i], &pivot) < 0)
-                i++;
-            while (by_rank(&pivot, &candidates[j]) < 0)
-                j--;
-            if (i <= j) {
-                const wf_candidate other = candidates[i];
-                candidates[i++] = candidates[j];
-                candidates[j--] = other;
-            }
-        }
-        if (j < last)
-            low = i;
-        if (last < i)
-            high = j;
+        int64_t last, first;
+        divide(candidates, low, high, candidates[wanted], &last, &first);
+        if (last < wanted)
+            low = first;
+        if (wanted < first)
+            high = last;
     }
 }
 
-static double total_weight(const wf_candidate *candidates, uint32_t count) {
+/* The weight of those that min_p allows; the likeliest token's is 1. */
+static double allowed_weight(const wf_candidate *candidates, int64_t count, float min_p) {
     double total = 0;
-    for (uint32_t i = 0; i < count; i++)
-        total += (double)candidates[i].weight;
+    for (int64_t i = 0; i < count; i++)
+        total += candidates[i].weight >= min_p ? (double)candidates[i].weight : 0.0;
     return total;
 }
 
-/* Moves the candidates that the nucleus is among to the front, sorted. Returns their number. */
-static uint32_t sort_likely(wf_candidate *candidates, uint32_t count, float top_p, double total, const wf_rest *rest) {
-    /* Candidates below (1 − top_p) / count of the weight have together less than 1 − top_p, so the nucleus lies among the others:
-     * a few, as a rule, and only these are sorted. Where a token is missing among them no rank is known. */
-    const double floor = rest->most > 0.0 ? 0.0 : (1.0 - (double)top_p) * total / count;
-    const float below = rest->most > 0.0 ? rest->below : -INFINITY;
+/* Moves candidates of at least so much weight and logit to the front. Returns their number. */
+static uint32_t keep_from(wf_candidate *candidates, uint32_t count, double weight, float logit) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++)
-        if ((double)candidates[i].weight >= floor && candidates[i].logit >= below)
+        if ((double)candidates[i].weight >= weight && candidates[i].logit >= logit)
             candidates[kept++] = candidates[i];
-    qsort(candidates, kept, sizeof *candidates, by_rank);
     return kept;
 }
 
@@ -152,42 +157,44 @@ static uint32_t nucleus(const wf_candidate *candidates, uint32_t count, double w
     return 0;
 }
 
-/* The candidate at a place between 0 and 1 of the weight of those that min_p allows; `best` when rounding leaves that at the very end. */
-static uint32_t draw(const wf_candidate *candidates, uint32_t count, float min_p, double place, uint32_t best) {
-    double total = 0;
-    for (uint32_t i = 0; i < count; i++)
-        total += candidates[i].weight >= min_p ? (double)candidates[i].weight : 0.0; /* the likeliest token's weight is 1 */
-    double left = place * total;
+/* The sorted candidate at which those that min_p allows have more than `wanted` of weight together; WF_UNDECIDED when all have less. */
+static uint32_t token_at(const wf_candidate *candidates, uint32_t count, float min_p, double wanted) {
     for (uint32_t i = 0; i < count; i++) {
-        if (candidates[i].weight < min_p)
-            continue;
-        left -= (double)candidates[i].weight;
-        if (left < 0)
+        wanted -= candidates[i].weight >= min_p ? (double)candidates[i].weight : 0.0;
+        if (wanted < 0)
             return candidates[i].token;
     }
-    return best;
+    return WF_UNDECIDED;
 }
 
-/* A draw from the nucleus, where some tokens are known by bounds of their weight alone: decided when the least and the most that all can
- * weigh give the same token. */
-static uint32_t draw_from_nucleus(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, float inverse_temperature,
-                                  const wf_rest *rest, double place, const wf_candidate *best) {
-    const double known = total_weight(candidates, count);
-    const uint32_t sorted = sort_likely(candidates, count, sampling->top_p, known, rest);
-    if (rest->most == 0.0) {
-        const uint32_t kept = nucleus(candidates, sorted, (double)sampling->top_p * known);
-        return draw(candidates, kept == 0 ? sorted : kept, sampling->min_p, place, best->token);
+/* The same for candidates that are not sorted, all of them allowed. It changes their order. */
+static uint32_t find_token_at(wf_candidate *candidates, uint32_t count, double wanted) {
+    int64_t low = 0, high = (int64_t)count - 1;
+    while (low <= high) {
+        int64_t last, first;
+        divide(candidates, low, high, candidates[(low + high) / 2], &last, &first);
+        const double before = allowed_weight(candidates + low, last - low + 1, 0.0f);
+        const double with_pivot = before + allowed_weight(candidates + last + 1, first - last - 1, 0.0f);
+        if (before > wanted) {
+            high = last;
+        } else if (with_pivot > wanted) {
+            return candidates[last + 1].token;
+        } else {
+            wanted -= with_pivot;
+            low = first;
+        }
     }
-    const double unit = exp((double)(rest->below - best->logit) * (double)inverse_temperature);
-    const double totals[2] = {(known + unit * rest->least) * (1.0 - SUM_ERROR), (known + unit * rest->most) * (1.0 + SUM_ERROR)};
-    uint32_t tokens[2];
-    for (uint32_t i = 0; i < 2; i++) {
-        const uint32_t kept = nucleus(candidates, sorted, (double)sampling->top_p * totals[i]);
-        if (kept == 0)
-            return WF_UNDECIDED;
-        tokens[i] = draw(candidates, kept, sampling->min_p, place, best->token);
-    }
-    return tokens[0] == tokens[1] ? tokens[0] : WF_UNDECIDED;
+    return WF_UNDECIDED;
+}
+
+/* The candidate at a `place` between 0 and 1, by rank, of the weight of those that top_p and min_p allow. With a top_p they are sorted, else all
+ * of them are allowed; `total` is what these and those that are not among them weigh. WF_UNDECIDED when the place is beyond them. */
+static uint32_t draw(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, double place, double total) {
+    if (sampling->top_p == 1.0f)
+        return find_token_at(candidates, count, place * total);
+    const uint32_t kept = nucleus(candidates, count, (double)sampling->top_p * total);
+    return kept == 0 ? WF_UNDECIDED
+                     : token_at(candidates, kept, sampling->min_p, place * allowed_weight(candidates, kept, sampling->min_p));
 }
 
 uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
@@ -215,12 +222,31 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
             select_top(candidates, count, sampling->top_k);
             count = sampling->top_k;
         }
-        /* Sorted even when nothing was dropped: the draw goes through them in this order, however many a screened head left out. */
+        /* Sorted even when nothing was dropped: sums go through them in this order, however many a screened head left out. */
         qsort(candidates, count, sizeof *candidates, by_rank);
     }
+
+    const bool has_nucleus = sampling->top_p < 1.0f;
     const double place = uniform(sampling->seed, input->position);
-    if (sampling->top_p == 1.0f)
-        return draw(candidates, count, sampling->min_p, place, best);
-    return draw_from_nucleus(candidates, count, sampling, inverse_temperature, &input->rest, place,
-                             &(wf_candidate){largest, 1.0f, best});
+    const double known = allowed_weight(candidates, count, has_nucleus ? 0.0f : sampling->min_p);
+    const wf_rest *rest = &input->rest;
+    /* Candidates below (1 − part) / count of the weight have together less than 1 − part of it, so what is looked for lies among the others: a
+     * few, as a rule. Where tokens are missing, it must lie among those that surely rank before them. */
+    double floor = (1.0 - (has_nucleus ? (double)sampling->top_p : place)) * known / count;
+    if (!has_nucleus && sampling->min_p > 0.0f)
+        floor = (double)sampling->min_p;
+    else if (rest->most > 0.0)
+        floor = 0.0;
+    const uint32_t kept = keep_from(candidates, count, floor, rest->most > 0.0 ? rest->below : -INFINITY);
+    if (has_nucleus)
+        qsort(candidates, kept, sizeof *candidates, by_rank);
+    if (rest->most == 0.0) {
+        const uint32_t token = draw(candidates, kept, sampling, place, known);
+        return token == WF_UNDECIDED ? best : token; /* only when rounding leaves the place at the very end */
+    }
+    /* Whether the missing ones weigh the least or the most that they can, the token must be the same. */
+    const double unit = exp((double)(rest->below - largest) * (double)inverse_temperature);
+    const double error = SUM_ERROR * (known + unit * rest->most);
+    const uint32_t token = draw(candidates, kept, sampling, place, known + unit * rest->least - error);
+    return token == draw(candidates, kept, sampling, place, known + unit * rest->most + error) ? token : WF_UNDECIDED;
 }

@@ -43,7 +43,7 @@ typedef struct wf_sampler_input {
     const uint32_t *banned_ids; /* [banned_count] can't be chosen now */
     uint32_t banned_count;
     const uint64_t *allowed; /* bit t: token t may be chosen; at least one may. NULL: all */
-    wf_rest rest;            /* what is known of tokens whose logit is −∞ because it was not computed; none where top_p is 1 */
+    wf_rest rest;            /* what is known of tokens whose logit is −∞ because it was not computed; no top_k then */
     uint32_t position;       /* of the token to be chosen: keys the draw */
 } wf_sampler_input;
 

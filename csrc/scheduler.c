@@ -27,7 +27,7 @@
 
 /* In a batch of more answers, bounds of what unlikely tokens weigh would too often not decide one of them, and then all logits of all are
  * computed. */
-#define BOUNDED_ANSWERS 4
+#define BOUNDED_ANSWERS 8
 
 /* After `n` undecided tokens in a row a sequence does without bounds for 2^n, n being at most this. */
 #define UNDECIDED_MOST 6U
@@ -384,11 +384,11 @@ static wf_logits_request logits_needed(const wf_engine *engine, wf_answer *answe
     return request;
 }
 
-/* The same, where bounds of what unlikely tokens weigh may do for a nucleus. */
+/* The same, where bounds of what unlikely tokens weigh may do for a draw. */
 static wf_logits_request logits_worth_trying(const wf_engine *engine, wf_answer *answer, uint32_t index) {
     const wf_sequence *sequence = answer->sequence;
     wf_logits_request request = logits_needed(engine, answer, index);
-    if (request.most == 0 && is_plain(sequence) && sequence->sampling.top_p < 1.0f && sequence->count >= sequence->bounded_from) {
+    if (request.most == 0 && is_plain(sequence) && sequence->count >= sequence->bounded_from) {
         request.rest = &answer->rest;
         request.temperature = sequence->sampling.temperature;
     }

@@ -115,7 +115,7 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
             states[d] = image_random_float(&source);
         for (uint32_t word = 0; word <= vocabulary / 64; word++)
             allowed[word] = check_next(&source) | (round % 2 == 0 ? ~UINT64_C(0) : 0);
-        static const float temperatures[] = {1e-3f, 0.05f, 0.3f, 1.0f, 100.0f}, top_ps[] = {0.0f, 0.3f, 0.9f, 0.99f, 0.9999f};
+        static const float temperatures[] = {1e-3f, 0.05f, 0.3f, 1.0f, 100.0f}, top_ps[] = {0.0f, 0.3f, 0.9f, 0.99f, 1.0f};
         wf_sampling sampling = {.temperature = temperatures[round % 5], .repetition_penalty = 1.0f};
         wf_rest rests[2];
         wf_logits_request requests[2], all[2];
@@ -133,7 +133,7 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
                 continue;
             for (uint32_t draw = 0; draw < 20; draw++) {
                 sampling.top_p = top_ps[draw % 5];
-                sampling.min_p = draw < 10 ? 0.0f : 0.1f;
+                sampling.min_p = draw < 10 || sampling.top_p == 1.0f ? 0.0f : 0.1f;
                 sampling.seed = round;
                 wf_sampler_input input = {.sampling = &sampling, .position = draw};
                 const uint32_t expected = wf_sample(kernels, exact, vocabulary, &input, &scratch);
