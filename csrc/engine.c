@@ -89,6 +89,7 @@ static void *run_engine(void *argument) {
         engine->stats.ffn_inputs = zeros.inputs;
         engine->stats.ffn_zeros = zeros.zeros;
         engine->stats.skipped_bytes = zeros.skipped_bytes;
+        engine->stats.head_bytes = wf_forward_head_bytes(engine->forward);
         wf_deliver_step(engine);
         ring_doorbell(engine);
     }

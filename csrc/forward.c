@@ -471,6 +471,8 @@ int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size
     return wf_head_screen(forward->head, error, error_size);
 }
 
+uint64_t wf_forward_head_bytes(const wf_forward *forward) { return wf_head_bytes(forward->head); }
+
 void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping) {
     wf_head_fill(forward->head, pool, stopping);
     if (forward->columns.bytes != NULL) {

@@ -53,6 +53,9 @@ wf_zeros wf_forward_zeros(const wf_forward *forward);
 /* Has wf_forward_logits screen the head where it may, with a sketch that wf_forward_make_copies makes. Returns 0, or -1 with `error`. */
 int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size);
 
+/* Bytes that were read for logits since the beginning: of the head's rows and of its sketch. */
+uint64_t wf_forward_head_bytes(const wf_forward *forward);
+
 /* Makes the copies of weights that were asked for. No result depends on them, so batches may run meanwhile on another thread; each copy is
  * used as soon as it is complete. `pool` is the calling thread's own. It ends early when `stopping` becomes true. */
 void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping);

@@ -46,7 +46,8 @@ struct wf_head {
     float *normed; /* [max_logits][hidden] */
     float *logits; /* [max_logits][vocabulary] */
 
-    atomic_bool is_sketched; /* the sketch is complete */
+    _Atomic uint64_t bytes_read; /* of the model's head and of the sketch */
+    atomic_bool is_sketched;     /* the sketch is complete */
     /* NULL and all zero where the head is not to be screened: */
     wf_sketch sketch;
     int16_t *sketched;         /* [max_logits][sketch.row_bytes] */
@@ -93,7 +94,8 @@ void wf_head_destroy(wf_head *head) {
     if (head == NULL)
         return;
     wf_sketch_destroy(&head->sketch);
-    void *buffers[] = {head->normed, head->logits, head->sketched, head->states, head->factors, head->bounds, head->thresholds, head->largest};
+    void *buffers[] = {head->normed,  head->logits, head->sketched,   head->states,
+                       head->factors, head->bounds, head->thresholds, head->largest};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(head);
@@ -109,8 +111,8 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
     head->thresholds = calloc(rows, sizeof *head->thresholds);
     head->largest = calloc(rows * (slices_of(head->model) / SLICES_A_CHOSEN_ONE + 1), sizeof *head->largest);
-    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL || head->thresholds == NULL ||
-        head->largest == NULL)
+    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL ||
+        head->thresholds == NULL || head->largest == NULL)
         return wf_fail(error, error_size, "no memory to screen the head");
     for (size_t i = 0; i < rows; i++)
         head->states[i].values = head->sketched + i * row_bytes;
@@ -149,6 +151,12 @@ static void multiply(void *context, uint32_t unit) {
 
 static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
     return request->allowed == NULL || (request->allowed[token / 64] >> token % 64 & 1) != 0;
+}
+
+static size_t row_bytes(const wf_model *model) { return model->config.hidden * sizeof *model->head; }
+
+static void count_bytes(wf_head *head, uint64_t bytes) {
+    atomic_fetch_add_explicit(&head->bytes_read, bytes, memory_order_relaxed);
 }
 
 /* One slice of the sketch's logits and their bounds. */
@@ -249,6 +257,7 @@ static void screen(void *context, uint32_t unit) {
     wf_head *head = job->head;
     const uint32_t vocabulary = head->model->config.vocabulary, hidden = head->model->config.hidden;
     const uint32_t first = unit * SLICE, end = first + rows_of_slice(job, first);
+    uint32_t computed = 0;
     for (uint32_t i = 0; i < job->count; i++) {
         const wf_logits_request *request = &job->requests[i];
         const float threshold = head->thresholds[i];
@@ -263,6 +272,7 @@ static void screen(void *context, uint32_t unit) {
             if (matters && logits[token] + width >= threshold) {
                 head->kernels->bf16_matmul(head->model->head + (size_t)token * hidden, 1, hidden, head->normed + (size_t)i * hidden,
                                            hidden, 1, &logits[token], vocabulary);
+                computed++;
                 continue;
             }
             if (matters && is_weighed) {
@@ -275,6 +285,8 @@ static void screen(void *context, uint32_t unit) {
             *bounds = (struct bounds){total_weight(head->kernels, least, left_out, request),
                                       total_weight(head->kernels, most, left_out, request)};
     }
+    if (computed > 0)
+        count_bytes(head, computed * row_bytes(head->model));
 }
 
 /* Adds up what the tokens weigh that were left out. */
@@ -319,11 +331,15 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
     wf_pool_run(head->pool, normalise, &job, count);
     if (!job.is_sketched || !can_screen(&job)) {
         wf_pool_run(head->pool, multiply, &job, job.slices);
+        count_bytes(head, head->model->config.vocabulary * row_bytes(head->model));
         return head->logits;
     }
     wf_pool_run(head->pool, multiply_sketch, &job, job.slices);
+    count_bytes(head, head->sketch.mapped + 3 * sizeof(float) * head->model->config.vocabulary);
     wf_pool_run(head->pool, find_threshold, &job, count);
     wf_pool_run(head->pool, screen, &job, job.slices);
     wf_pool_run(head->pool, weigh_rest, &job, count);
     return head->logits;
 }
+
+uint64_t wf_head_bytes(const wf_head *head) { return atomic_load_explicit(&head->bytes_read, memory_order_relaxed); }

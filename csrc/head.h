@@ -44,4 +44,7 @@ void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping);
  * next call. */
 float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_request *requests, uint32_t count);
 
+/* Bytes that were read since the beginning: of the head's rows and of its sketch. */
+uint64_t wf_head_bytes(const wf_head *head);
+
 #endif

@@ -6,8 +6,9 @@
 
 /* All zero when no token was left out. */
 typedef struct wf_rest {
-    float below;        /* each of their logits is less than this */
-    double least, most; /* bounds of Σ exp((logit − below) / temperature) over them, with the exponential of the kernels; most is above 0 */
+    float below; /* each of their logits is less than this */
+    double least,
+        most; /* bounds of Σ exp((logit − below) / temperature) over them, with the exponential of the kernels; most is above 0 */
 } wf_rest;
 
 #endif

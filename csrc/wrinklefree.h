@@ -23,7 +23,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 3
+#define WF_ABI_VERSION 4
 
 /* How the source of wf_pack_rows stores its weights. */
 #define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
@@ -79,7 +79,7 @@ typedef struct wf_engine_options {
 } wf_engine_options;
 
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, grammar,
- * temperature, top_k, top_p, min_p, draw. The draw is keyed by (seed, position): the same request with the same seed gives the same
+ * temperature, top_k, top_p, min_p, draw by rank. The draw is keyed by (seed, position): the same request with the same seed gives the same
  * tokens. */
 typedef struct wf_sampling {
     float temperature;        /* 0: the likeliest token; at most 100 */
@@ -127,6 +127,7 @@ typedef struct wf_engine_stats {
     uint64_t ffn_inputs;    /* of down projections in steps that looked for zeros */
     uint64_t ffn_zeros;     /* among those */
     uint64_t skipped_bytes; /* of weights that zeros made needless */
+    uint64_t head_bytes;    /* that were read for logits: of the head's rows and of its sketch */
     double step_ms;         /* the last step */
     double busy_ms;         /* all steps */
 } wf_engine_stats;

@@ -22,6 +22,7 @@ const runKeys = [
   "parallel",
   "tokens",
   "context",
+  "temperature",
   "repetitions",
   "tok_s",
   "tok_s_min",
@@ -39,9 +40,9 @@ const runKeys = [
 
 /** The keys that have figures in a run of each kind; the others are null. */
 const measured: Record<string, string[]> = {
-  prefill: runKeys.slice(6, 16).filter((key) => key !== "zeros"),
-  decode: runKeys.slice(6, 13),
-  latency: runKeys.slice(13),
+  prefill: runKeys.slice(7, 17).filter((key) => key !== "zeros"),
+  decode: runKeys.slice(7, 14),
+  latency: runKeys.slice(14),
 };
 
 describe("a shape without a file", () => {
@@ -67,16 +68,16 @@ describe("a shape without a file", () => {
     }
     expect(model).toMatchObject({ name: "tiny", random: true });
     const wanted = [1, 2].flatMap((threads) => [
-      { kind: "prefill", threads, parallel: 1, tokens: 16, context: 0 },
+      { kind: "prefill", threads, parallel: 1, tokens: 16, context: 0, temperature: null },
       ...[0, 40].flatMap((context) =>
-        [1, 3].map((parallel) => ({ kind: "decode", threads, parallel, tokens: 3, context })),
+        [1, 3].map((parallel) => ({ kind: "decode", threads, parallel, tokens: 3, context, temperature: 0 })),
       ),
       { kind: "latency", threads, parallel: 2, tokens: 32, context: 900 },
     ]);
     expect(runs).toMatchObject(wanted);
     for (const run of runs) {
       expect(Object.keys(run)).toEqual(runKeys);
-      for (const key of runKeys.slice(6)) {
+      for (const key of runKeys.slice(7)) {
         if (measured[run.kind]?.includes(key)) expect(run[key]).toBeGreaterThan(0);
         else expect(run[key]).toBeNull();
       }
@@ -131,6 +132,15 @@ test("more zeros are found where more are asked for, and fewer bytes read", () =
   expect(half.zeros).toBeWithin(0.5, 0.8);
   expect(most.zeros).toBeWithin(0.85, 1);
   expect(most.bytes_per_step).toBeLessThan(half.bytes_per_step);
+});
+
+test("tokens drawn from a flat distribution need more of the head than the likeliest", () => {
+  const args = ["--prompt=0", "--decode=8", "--latency=0", "--threads=1", "--parallel=1", "--repetitions=1", "--json"];
+  const { exitCode, stdout } = runCommandLine(["bench", "--shape=tiny", "--temperature=0,2", ...args]);
+  expect(exitCode).toBe(0);
+  const [likeliest, drawn] = JSON.parse(stdout).runs;
+  expect([likeliest.temperature, drawn.temperature]).toEqual([0, 2]);
+  expect(drawn.bytes_per_step).toBeGreaterThan(likeliest.bytes_per_step);
 });
 
 test("a model from a directory of a checkpoint, decoding only", () => {

@@ -121,8 +121,7 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
         wf_logits_request requests[2], all[2];
         for (uint32_t i = 0; i < 2; i++) {
             all[i] = (wf_logits_request){.row = i};
-            requests[i] =
-                (wf_logits_request){.row = i, .rest = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
+            requests[i] = (wf_logits_request){.row = i, .rest = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
         }
         float *exact = wf_head_logits(full, states, all, 2), *found = wf_head_logits(screened, states, requests, 2);
         for (uint32_t i = 0; i < 2; i++, exact += vocabulary, found += vocabulary) {

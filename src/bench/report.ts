@@ -26,6 +26,7 @@ function runFields(run: Run, report: Report) {
     parallel: run.parallel,
     tokens: run.tokens,
     context: run.context,
+    temperature: run.kind === "decode" ? run.temperature : null,
     repetitions: run.repetitions,
     tok_s: rounded(throughput?.tokensPerSecond.median),
     tok_s_min: rounded(throughput?.tokensPerSecond.least),
@@ -111,7 +112,18 @@ export function toText(report: Report): string {
   ];
   const throughputs = runs.filter(({ throughput }) => throughput !== null);
   if (throughputs.length > 0) {
-    const headings = ["run", "threads", "parallel", "context", "tokens", "tok/s", "min-max", "zeros", "bytes/step"];
+    const headings = [
+      "run",
+      "threads",
+      "parallel",
+      "context",
+      "temperature",
+      "tokens",
+      "tok/s",
+      "min-max",
+      "zeros",
+      "bytes/step",
+    ];
     const rows = throughputs.map((run) => throughputCells(run, report));
     sections.push(table([[...headings, "of reads", "of multiply-adds"], ...rows]));
   }
@@ -170,6 +182,7 @@ function throughputCells(run: Run, report: Report): string[] {
     String(run.threads),
     String(run.parallel),
     String(run.context),
+    String(fields.temperature ?? ""),
     String(run.tokens),
     figure(fields.tok_s),
     `${figure(fields.tok_s_min)}-${figure(fields.tok_s_max)}`,

@@ -51,6 +51,8 @@ export interface Plan {
   context: number;
   /** Share of the FFN's gates that are not to be positive in random weights. */
   zeros: number;
+  /** Decode: the temperature that tokens are drawn with; 0: the likeliest are taken. */
+  temperature: number;
   kvKind: KvKind;
   /** How often it is measured. */
   repetitions: number;
@@ -137,13 +139,15 @@ async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, p
     return elapsed as number;
   };
   await firstTokenMs(Math.min(plan.tokens, WARM_UP_TOKENS));
+  const before = engine.stats();
   const times: number[] = [];
   // Each repetition has a prompt of its own: one that was seen before would not be computed again.
   for (let repetition = 0; repetition < plan.repetitions; repetition++) {
     times.push(await firstTokenMs(plan.tokens));
   }
   const steps = Math.ceil(plan.tokens / BATCH_TOKENS);
-  let bytes = steps * costs.ternaryBytes + costs.headBytes;
+  const headBytes = (engine.stats().head_bytes - before.head_bytes) / plan.repetitions;
+  let bytes = steps * costs.ternaryBytes + headBytes;
   for (let step = 1; step <= steps; step++) {
     bytes += Math.min(step * BATCH_TOKENS, plan.tokens) * costs.positionBytes;
   }
@@ -179,8 +183,9 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   const follow = async (events: AsyncIterable<EngineEvent>) => {
     for await (const event of events) endedEarly ||= event.kind === "done" && isTimed;
   };
-  const requests = prompts.map((prompt) => engine.generate(prompt, sampling(MANY_TOKENS), leaving.signal));
-  const last = engine.generate(lastPrompt as Uint32Array, sampling(steps + 1));
+  const drawn = (tokens: number) => ({ ...sampling(tokens), temperature: plan.temperature });
+  const requests = prompts.map((prompt) => engine.generate(prompt, drawn(MANY_TOKENS), leaving.signal));
+  const last = engine.generate(lastPrompt as Uint32Array, drawn(steps + 1));
   const others = requests.map(follow);
   const times = await tokenTimes(last);
   isTimed = false;
@@ -201,13 +206,14 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   const after = engine.stats();
   const inputs = after.ffn_inputs - before.ffn_inputs;
   // Those of the prompts are among them: one step, as a rule, of very many.
-  const skippedBytes = (after.skipped_bytes - before.skipped_bytes) / (after.steps - before.steps);
+  const readBytes = after.head_bytes - before.head_bytes - (after.skipped_bytes - before.skipped_bytes);
   const visible = promptTokens(plan) + WARM_UP_STEPS + (plan.tokens * plan.repetitions + 1) / 2;
   return {
     ...plan,
     throughput: {
       tokensPerSecond,
-      bytesPerStep: costs.ternaryBytes - skippedBytes + costs.headBytes + plan.parallel * visible * costs.positionBytes,
+      bytesPerStep:
+        costs.ternaryBytes + readBytes / (after.steps - before.steps) + plan.parallel * visible * costs.positionBytes,
       stepsPerSecond: tokensPerSecond.median / plan.parallel,
       zerosFound: inputs === 0 ? null : (after.ffn_zeros - before.ffn_zeros) / inputs,
     },

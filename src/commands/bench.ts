@@ -46,6 +46,7 @@ instructions can do. "kernels" measures the products by themselves, for 1 to 512
   --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
   --zeros LIST       shares of the gates in the FFN of random weights that are not positive, from 0.5: what relu² makes
                      zeros of, whose weights a decode run need not read (default: 0.5); "zeros" is what was found
+  --temperature LIST what a decode run draws its tokens with; 0: the likeliest are taken (default: 0)
   --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of a table
@@ -68,6 +69,7 @@ async function bench(args: string[]): Promise<number> {
       threads: { type: "string" },
       "ctx-at": { type: "string", default: "0" },
       zeros: { type: "string" },
+      temperature: { type: "string", default: "0" },
       kv: { type: "string", default: "f32" },
       repetitions: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
@@ -90,6 +92,7 @@ async function bench(args: string[]): Promise<number> {
     threads: threadCounts,
     contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
     zeros: decimalNumbers(values.zeros ?? String(ZEROS_MIN), "zeros", ZEROS_MIN, 1),
+    temperatures: decimalNumbers(values.temperature, "temperature", 0, 2),
     kvKind: oneOf(values.kv, "kv", KV_KINDS),
     repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
   };
@@ -139,6 +142,7 @@ interface Wishes {
   threads: number[];
   contexts: number[];
   zeros: number[];
+  temperatures: number[];
   kvKind: KvKind;
   repetitions: number;
 }
@@ -146,21 +150,20 @@ interface Wishes {
 /** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
 function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
   const { prompt, decode, parallel, threads, contexts } = wishes;
-  const common = { zeros: wishes.zeros[0] as number, kvKind: wishes.kvKind, repetitions: wishes.repetitions };
+  const common = {
+    zeros: wishes.zeros[0] as number,
+    temperature: 0,
+    kvKind: wishes.kvKind,
+    repetitions: wishes.repetitions,
+  };
   const latency = wishes.latency ?? Math.min(LATENCY_PROMPT, config.context - 1);
   const plans: Plan[] = [];
   for (const count of threads) {
     if (prompt > 0) plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, ...common });
     for (const context of decode > 0 ? contexts : []) {
       for (const sequences of parallel) {
-        plans.push({
-          kind: "decode",
-          threads: count,
-          parallel: sequences,
-          tokens: decode,
-          context,
-          ...common,
-        });
+        const plan: Plan = { ...common, kind: "decode", threads: count, parallel: sequences, tokens: decode, context };
+        plans.push(...wishes.temperatures.map((temperature) => ({ ...plan, temperature })));
       }
     }
     if (latency > 0)

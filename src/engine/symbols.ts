@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
@@ -117,7 +117,7 @@ export const layouts = {
     },
   },
   wf_engine_stats: {
-    size: 104,
+    size: 112,
     fields: {
       running: { offset: 0, type: "u32" },
       waiting: { offset: 4, type: "u32" },
@@ -133,8 +133,9 @@ export const layouts = {
       ffn_inputs: { offset: 64, type: "u64" },
       ffn_zeros: { offset: 72, type: "u64" },
       skipped_bytes: { offset: 80, type: "u64" },
-      step_ms: { offset: 88, type: "f64" },
-      busy_ms: { offset: 96, type: "f64" },
+      head_bytes: { offset: 88, type: "u64" },
+      step_ms: { offset: 96, type: "f64" },
+      busy_ms: { offset: 104, type: "f64" },
     },
   },
 } as const;
