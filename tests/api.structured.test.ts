@@ -186,15 +186,16 @@ describe("answers are valid by their schema", () => {
     ],
   ])("%s", async (_, schema) => {
     const seen = new Set<string>();
-    for (let seed = 0; seed < 6; seed++) {
+    // The grammar does not say more than the schema, as far as can be seen: two answers differ, sooner or later.
+    const isOpen = "pattern" in schema || "format" in schema;
+    for (let seed = 0; seed < 6 || (isOpen && seen.size < 2 && seed < 60); seed++) {
       const answer = await server.chat(wild(schema, seed));
       const [choice] = answer.choices;
       expect(choice?.finish_reason).toBe("stop");
       expectValid(schema, choice?.message.content as string);
       seen.add(choice?.message.content as string);
     }
-    // The grammar does not say more than the schema, as far as can be seen.
-    if ("pattern" in schema || "format" in schema) expect(seen.size).toBeGreaterThan(1);
+    if (isOpen) expect(seen.size).toBeGreaterThan(1);
   });
 
   const name = fc.constantFrom("a", "b", "long name", "é", 'q"', "city");

@@ -123,6 +123,38 @@ describe("serve", () => {
     await server.stop();
   });
 
+  test("a screened head draws the same tokens as the exact one, alone and in a batch", async () => {
+    const drawn: string[][] = [];
+    for (const head of ["screened", "exact"]) {
+      const server = await startServer(["--head", head]);
+      const texts: string[] = [];
+      for (const temperature of [0.7, 2]) {
+        for (const [n, rest] of [
+          [1, {}],
+          [1, { top_p: 0.9 }],
+          [4, { top_p: 0.99 }],
+          [4, { min_p: 0.05, top_p: 0.8 }],
+        ] as const) {
+          const body = {
+            messages: FRANCE.messages,
+            temperature,
+            n,
+            seed: 7,
+            max_tokens: 200,
+            ignore_eos: true,
+            ...rest,
+          };
+          texts.push(...(await server.chat(body)).choices.map(({ message }) => message.content as string));
+        }
+      }
+      drawn.push(texts);
+      await server.stop();
+    }
+    expect(drawn[0]).toHaveLength(20);
+    expect(new Set(drawn[0]).size).toBeGreaterThan(4);
+    expect(drawn[0]).toEqual(drawn[1] as string[]);
+  });
+
   test("--kv f16 and q8 take half and a quarter of the memory for keys and values", async () => {
     const bytes: number[] = [];
     for (const kind of ["f32", "f16", "q8"]) {

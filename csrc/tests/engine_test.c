@@ -48,7 +48,7 @@
  * is no multiple of 16, with groups of two. */
 static const struct recipe recipes[] = {
     {37, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL},
-    {1100, 64, 160, 2, 4, 1, 32, false, false, true, NULL, NULL},
+    {2048, 64, 160, 2, 4, 1, 32, false, false, true, NULL, NULL},
     {61, 72, 136, 2, 6, 3, 20, true, false, false, NULL, NULL},
 };
 /* For schedules, where the scheduler is what matters. */
