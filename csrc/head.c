@@ -29,9 +29,6 @@
 #define SLICES_A_CHOSEN_ONE 8U
 #define CHOSEN_SLICES_MIN 8U
 
-/* Sums of weights are off by less than this part, in a slice and by the exponential's argument. */
-#define WEIGHT_ERROR 1e-4
-
 /* The best bounds of a slice's logits for one request; −∞ where no token is wanted. */
 struct bounds {
     float least; /* some token's logit is at least this */
@@ -204,18 +201,14 @@ static void keep_largest(float *heap, uint32_t count, float value) {
 
 /* `most` tokens, of as many slices, have logits of at least the least of those slices' lower bounds. So no token whose logit is surely lower
  * can be among the likeliest. With fewer slices than that all tokens are candidates. */
-static float threshold_of_likeliest(const struct bounds *bounds, uint32_t slices, const wf_logits_request *request) {
-    float largest[WF_SCREENED_MOST], best = -INFINITY;
-    for (uint32_t k = 0; k < request->most; k++)
+static float threshold_of_likeliest(const struct bounds *bounds, uint32_t slices, uint32_t most) {
+    float largest[WF_SCREENED_MOST];
+    for (uint32_t k = 0; k < most; k++)
         largest[k] = -INFINITY;
     for (uint32_t slice = 0; slice < slices; slice++)
-        if (bounds[slice].least > largest[0]) {
-            keep_largest(largest, request->most, bounds[slice].least);
-            best = bounds[slice].least > best ? bounds[slice].least : best;
-        }
-    /* A difference of large logits is rounded; the last term is that and more. */
-    const float within = best - request->distance - 0x1p-20f * (fabsf(best) + request->distance);
-    return largest[0] < within ? largest[0] : within;
+        if (bounds[slice].least > largest[0])
+            keep_largest(largest, most, bounds[slice].least);
+    return largest[0];
 }
 
 /* The upper bound that only `chosen` slices reach, more where they are equal. largest[chosen] is scratch. */
@@ -235,7 +228,7 @@ static void find_threshold(void *context, uint32_t i) {
     const uint32_t chosen = job->slices / SLICES_A_CHOSEN_ONE;
     float *threshold = &job->head->thresholds[i];
     if (request->rest == NULL) {
-        *threshold = threshold_of_likeliest(bounds, job->slices, request);
+        *threshold = threshold_of_likeliest(bounds, job->slices, request->most);
     } else {
         *threshold = threshold_of_chosen(bounds, job->slices, job->head->largest + (size_t)i * chosen, chosen);
         request->rest->below = *threshold;
@@ -297,8 +290,8 @@ static void weigh_rest(void *context, uint32_t i) {
         return;
     for (uint32_t slice = 0; slice < job->slices; slice++) {
         const struct bounds *weights = &job->head->bounds[(size_t)i * job->slices + slice];
-        rest->least += (double)weights->least * (1.0 - WEIGHT_ERROR);
-        rest->most += (double)weights->most * (1.0 + WEIGHT_ERROR);
+        rest->least += (double)weights->least * (1.0 - WF_WEIGHT_ERROR);
+        rest->most += (double)weights->most * (1.0 + WF_WEIGHT_ERROR);
     }
     if (rest->most == 0.0)
         *rest = (wf_rest){0};

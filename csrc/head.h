@@ -16,7 +16,6 @@
 typedef struct wf_logits_request {
     uint32_t row;            /* of the last batch */
     uint32_t most;           /* the logits of the `most` likeliest tokens are needed; 0: all logits, unless there is a `rest` */
-    float distance;          /* and of all that are at most so far below the largest; at least 0 */
     wf_rest *rest;           /* not NULL: those of many of the likeliest are needed, and here what others weigh; set in any case */
     float temperature;       /* of the rest; above 0 */
     const uint64_t *allowed; /* of the tokens that this set holds, the only ones that are looked at; NULL: of all */

@@ -4,6 +4,9 @@
 #ifndef WF_REST_H
 #define WF_REST_H
 
+/* A weight, or a sum of some, is off by less than this part: for the rounding of the exponential's argument and its own. */
+#define WF_WEIGHT_ERROR 1e-4
+
 /* All zero when no token was left out. */
 typedef struct wf_rest {
     float below; /* each of their logits is less than this */

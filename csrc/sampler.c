@@ -226,26 +226,29 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         qsort(candidates, count, sizeof *candidates, by_rank);
     }
 
-    const bool has_nucleus = sampling->top_p < 1.0f;
-    const double place = uniform(sampling->seed, input->position);
-    const double known = allowed_weight(candidates, count, has_nucleus ? 0.0f : sampling->min_p);
+    const bool has_nucleus = sampling->top_p < 1.0f, has_floor = !has_nucleus && sampling->min_p > 0.0f;
     const wf_rest *rest = &input->rest;
+    /* What a missing token weighs is less than this. Where only min_p excludes tokens, it must exclude all of them. */
+    const double unit = rest->most > 0.0 ? exp((double)(rest->below - largest) * (double)inverse_temperature) : 0.0;
+    if (has_floor && unit * (1.0 + WF_WEIGHT_ERROR) >= (double)sampling->min_p)
+        return WF_UNDECIDED;
+    const bool is_complete = rest->most == 0.0 || has_floor;
+
+    const double place = uniform(sampling->seed, input->position);
+    const double known = allowed_weight(candidates, count, has_floor ? sampling->min_p : 0.0f);
     /* Candidates below (1 − part) / count of the weight have together less than 1 − part of it, so what is looked for lies among the others: a
      * few, as a rule. Where tokens are missing, it must lie among those that surely rank before them. */
-    double floor = (1.0 - (has_nucleus ? (double)sampling->top_p : place)) * known / count;
-    if (!has_nucleus && sampling->min_p > 0.0f)
-        floor = (double)sampling->min_p;
-    else if (rest->most > 0.0)
-        floor = 0.0;
-    const uint32_t kept = keep_from(candidates, count, floor, rest->most > 0.0 ? rest->below : -INFINITY);
+    const double floor = has_floor     ? (double)sampling->min_p
+                         : is_complete ? (1.0 - (has_nucleus ? (double)sampling->top_p : place)) * known / count
+                                       : 0.0;
+    const uint32_t kept = keep_from(candidates, count, floor, is_complete ? -INFINITY : rest->below);
     if (has_nucleus)
         qsort(candidates, kept, sizeof *candidates, by_rank);
-    if (rest->most == 0.0) {
+    if (is_complete) {
         const uint32_t token = draw(candidates, kept, sampling, place, known);
         return token == WF_UNDECIDED ? best : token; /* only when rounding leaves the place at the very end */
     }
     /* Whether the missing ones weigh the least or the most that they can, the token must be the same. */
-    const double unit = exp((double)(rest->below - largest) * (double)inverse_temperature);
     const double error = SUM_ERROR * (known + unit * rest->most);
     const uint32_t token = draw(candidates, kept, sampling, place, known + unit * rest->least - error);
     return token == draw(candidates, kept, sampling, place, known + unit * rest->most + error) ? token : WF_UNDECIDED;

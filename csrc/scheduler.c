@@ -13,7 +13,6 @@
  * request has in common with it, copied. One whose prompt is just being computed by another waits for that, so the choices of one
  * request, or many requests with one system prompt, compute it once.
  */
-#include <math.h>
 #include <string.h>
 
 #include "engine.h"
@@ -376,11 +375,6 @@ static wf_logits_request logits_needed(const wf_engine *engine, wf_answer *answe
         request.most = 1;
     else if (sampling->top_k > 0)
         request.most = sampling->top_k;
-    else if (sampling->min_p > 0.0f && sampling->top_p == 1.0f) {
-        /* exp(−d / temperature) = min_p, and a little more. */
-        request.most = 1;
-        request.distance = -logf(sampling->min_p) * sampling->temperature * 1.001f + 0.001f;
-    }
     return request;
 }
 
