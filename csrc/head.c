@@ -52,7 +52,7 @@ struct wf_head {
     float *factors;            /* [max_logits] the states' scales */
     struct bounds *bounds;     /* [max_logits][slices of the sketch] of logits; screened, of what the left out tokens weigh */
     float *thresholds;         /* [max_logits] */
-    float *largest;            /* [max_logits][slices / SLICES_A_CHOSEN_ONE] */
+    float *largest;            /* [max_logits][ranks_most(slices)] scratch of find_threshold */
 };
 
 struct head_job {
@@ -65,6 +65,12 @@ struct head_job {
 };
 
 static uint32_t slices_of(const wf_model *model) { return (model->config.vocabulary + SLICE - 1) / SLICE; }
+
+/* The most of find_threshold's ranks. */
+static uint32_t ranks_most(uint32_t slices) {
+    const uint32_t chosen = slices / SLICES_A_CHOSEN_ONE;
+    return chosen > WF_SCREENED_MOST ? chosen : WF_SCREENED_MOST;
+}
 
 static uint32_t rows_of_slice(const struct head_job *job, uint32_t first) {
     const uint32_t left = job->head->model->config.vocabulary - first;
@@ -107,7 +113,7 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     head->factors = calloc(rows, sizeof *head->factors);
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
     head->thresholds = calloc(rows, sizeof *head->thresholds);
-    head->largest = calloc(rows * (slices_of(head->model) / SLICES_A_CHOSEN_ONE + 1), sizeof *head->largest);
+    head->largest = calloc(rows * ranks_most(slices_of(head->model)), sizeof *head->largest);
     if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL ||
         head->thresholds == NULL || head->largest == NULL)
         return wf_fail(error, error_size, "no memory to screen the head");
@@ -199,40 +205,26 @@ static void keep_largest(float *heap, uint32_t count, float value) {
     heap[at] = value;
 }
 
-/* `most` tokens, of as many slices, have logits of at least the least of those slices' lower bounds. So no token whose logit is surely lower
- * can be among the likeliest. With fewer slices than that all tokens are candidates. */
-static float threshold_of_likeliest(const struct bounds *bounds, uint32_t slices, uint32_t most) {
-    float largest[WF_SCREENED_MOST];
-    for (uint32_t k = 0; k < most; k++)
-        largest[k] = -INFINITY;
-    for (uint32_t slice = 0; slice < slices; slice++)
-        if (bounds[slice].least > largest[0])
-            keep_largest(largest, most, bounds[slice].least);
-    return largest[0];
-}
-
-/* The upper bound that only `chosen` slices reach, more where they are equal. largest[chosen] is scratch. */
-static float threshold_of_chosen(const struct bounds *bounds, uint32_t slices, float *largest, uint32_t chosen) {
-    for (uint32_t k = 0; k < chosen; k++)
-        largest[k] = -INFINITY;
-    for (uint32_t slice = 0; slice < slices; slice++)
-        if (bounds[slice].most > largest[0])
-            keep_largest(largest, chosen, bounds[slice].most);
-    return largest[0];
-}
-
+/* The `rank`-th largest of the slices' lower or upper bounds. Where only the likeliest tokens are needed: as many tokens as those, of as many
+ * slices, have logits of at least the least of these slices' lower bounds, so no token whose logit is surely lower can be among the likeliest; with
+ * fewer slices than that all tokens are candidates. For a request with a `rest`: the upper bound that only the chosen slices reach. */
 static void find_threshold(void *context, uint32_t i) {
     const struct head_job *job = context;
     const wf_logits_request *request = &job->requests[i];
     const struct bounds *bounds = job->head->bounds + (size_t)i * job->slices;
-    const uint32_t chosen = job->slices / SLICES_A_CHOSEN_ONE;
-    float *threshold = &job->head->thresholds[i];
-    if (request->rest == NULL) {
-        *threshold = threshold_of_likeliest(bounds, job->slices, request->most);
-    } else {
-        *threshold = threshold_of_chosen(bounds, job->slices, job->head->largest + (size_t)i * chosen, chosen);
-        request->rest->below = *threshold;
+    const bool is_weighed = request->rest != NULL;
+    const uint32_t rank = is_weighed ? job->slices / SLICES_A_CHOSEN_ONE : request->most;
+    float *largest = job->head->largest + (size_t)i * ranks_most(job->slices);
+    for (uint32_t k = 0; k < rank; k++)
+        largest[k] = -INFINITY;
+    for (uint32_t slice = 0; slice < job->slices; slice++) {
+        const float bound = is_weighed ? bounds[slice].most : bounds[slice].least;
+        if (bound > largest[0])
+            keep_largest(largest, rank, bound);
     }
+    job->head->thresholds[i] = largest[0];
+    if (is_weighed)
+        request->rest->below = largest[0];
 }
 
 /* The sum of exp((logit − below) / temperature); it overwrites logits[count]. */
@@ -282,12 +274,9 @@ static void screen(void *context, uint32_t unit) {
         count_bytes(head, computed * row_bytes(head->model));
 }
 
-/* Adds up what the tokens weigh that were left out. */
-static void weigh_rest(void *context, uint32_t i) {
-    const struct head_job *job = context;
+/* Adds up what the tokens weigh that were left out of the i-th request. */
+static void weigh_rest(const struct head_job *job, uint32_t i) {
     wf_rest *rest = job->requests[i].rest;
-    if (rest == NULL)
-        return;
     for (uint32_t slice = 0; slice < job->slices; slice++) {
         const struct bounds *weights = &job->head->bounds[(size_t)i * job->slices + slice];
         rest->least += (double)weights->least * (1.0 - WF_WEIGHT_ERROR);
@@ -331,7 +320,9 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
     count_bytes(head, head->sketch.mapped + 3 * sizeof(float) * head->model->config.vocabulary);
     wf_pool_run(head->pool, find_threshold, &job, count);
     wf_pool_run(head->pool, screen, &job, job.slices);
-    wf_pool_run(head->pool, weigh_rest, &job, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (requests[i].rest != NULL)
+            weigh_rest(&job, i);
     return head->logits;
 }
 

@@ -381,7 +381,8 @@ static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) {
 #endif
 }
 
-/* One row by `count` tokens (a constant at each call; at most 4): widening the row once serves all of them. */
+/* One row by `count` tokens (a constant at each call; at most 4): widening the row once serves all of them. Bytes `ahead` are asked for:
+ * those NEAR_BYTES ahead for the first-level cache, others for the second. */
 static inline __attribute__((always_inline)) void byte_row(const int8_t *row, size_t row_bytes, float row_scale,
                                                            const wf_wide_activations *x, uint32_t token, uint32_t count,
                                                            size_t ahead, float *out, size_t out_stride) {
@@ -392,8 +393,8 @@ static inline __attribute__((always_inline)) void byte_row(const int8_t *row, si
     for (size_t e = 0; e < row_bytes; e += 32) {
         const __m256i first = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e)));
         const __m256i second = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(row + e + 16)));
-        if (e % CACHE_LINE == 0 && count < 4)
-            _mm_prefetch((const char *)(row + e + NEAR_BYTES), _MM_HINT_T0);
+        if (e % CACHE_LINE == 0 && ahead == NEAR_BYTES)
+            _mm_prefetch((const char *)(row + e + ahead), _MM_HINT_T0);
         else if (e % CACHE_LINE == 0 && ahead > 0)
             _mm_prefetch((const char *)(row + e + ahead), _MM_HINT_T1);
         for (uint32_t t = 0; t < count; t++) {
@@ -417,9 +418,9 @@ static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count
                      x->tokens - token < 8 ? row_count * row_bytes : 0, out + row, out_stride);
     for (; token + 2 <= x->tokens; token += 2)
         for (uint32_t row = 0; row < row_count; row++)
-            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 2, 0, out + row, out_stride);
+            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 2, NEAR_BYTES, out + row, out_stride);
     for (uint32_t row = 0; row < row_count && token < x->tokens; row++)
-        byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 1, 0, out + row, out_stride);
+        byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 1, NEAR_BYTES, out + row, out_stride);
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {

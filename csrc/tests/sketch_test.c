@@ -92,7 +92,7 @@ static bool check_rest(const float *full, const float *screened, uint32_t vocabu
     return left_out > 0;
 }
 
-/* Draws from a nucleus give the same token whether all logits are known or only the likeliest, or none; mostly the same where the distribution
+/* Draws give the same token whether all logits are known or only the likeliest, or are undecided; mostly decided where the distribution
  * is steep. */
 static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_t rounds) {
     const uint32_t vocabulary = model->config.vocabulary, hidden = model->config.hidden;
