@@ -2,9 +2,9 @@
  * head.c: the last norm, and the product with the head.
  *
  * A screened product goes through the vocabulary twice. First every slice of the head's sketch is multiplied, and for each request
- * the slice's best lower bound and best upper bound of a logit are kept. The lower bounds give a threshold that the likeliest tokens surely
- * reach. Then only slices whose upper bound reaches it are looked at again, and only tokens that can reach it are computed from the
- * head's own rows.
+ * the slice's best lower bound and best upper bound of a logit are kept. The tokens with the best lower bounds are computed from the head's own
+ * rows, which gives a threshold that the likeliest tokens surely reach. Then only slices whose upper bound reaches it are looked at again,
+ * and only tokens that can reach it are computed.
  *
  * A request that draws from the whole distribution, but most probably one of its likeliest tokens, can be served as well: the threshold is what
  * an eighth of the slices reach, and of all other tokens the sum of their weights is bounded. With that the sampler decides, or asks for
@@ -47,8 +47,9 @@ struct wf_head {
     atomic_bool is_sketched;     /* the sketch is complete */
     /* NULL and all zero where the head is not to be screened: */
     wf_sketch sketch;
-    int16_t *sketched;         /* [max_logits][sketch.row_bytes] */
+    int16_t *sketched;         /* [max_logits][sketch.blocks * WF_BLOCK_WEIGHTS] */
     wf_sketched_state *states; /* [max_logits] */
+    int32_t *sums;             /* [max_logits] of the states' values */
     float *factors;            /* [max_logits] the states' scales */
     struct bounds *bounds;     /* [max_logits][slices of the sketch] of logits; screened, of what the left out tokens weigh */
     float *thresholds;         /* [max_logits] */
@@ -62,6 +63,7 @@ struct head_job {
     uint32_t count;
     uint32_t slices;
     bool is_sketched;
+    bool is_fine; /* all bits of the sketch are read: some request has a `rest` */
 };
 
 static uint32_t slices_of(const wf_model *model) { return (model->config.vocabulary + SLICE - 1) / SLICE; }
@@ -97,7 +99,7 @@ void wf_head_destroy(wf_head *head) {
     if (head == NULL)
         return;
     wf_sketch_destroy(&head->sketch);
-    void *buffers[] = {head->normed,  head->logits, head->sketched,   head->states,
+    void *buffers[] = {head->normed,  head->logits, head->sketched,   head->states, head->sums,
                        head->factors, head->bounds, head->thresholds, head->largest};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
@@ -107,23 +109,24 @@ void wf_head_destroy(wf_head *head) {
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     if (wf_sketch_create(&head->sketch, head->model, error, error_size) != 0)
         return -1;
-    const size_t row_bytes = head->sketch.row_bytes, rows = head->max_logits;
-    head->sketched = wf_allocate(rows * row_bytes, sizeof *head->sketched);
+    const size_t width = (size_t)head->sketch.blocks * WF_BLOCK_WEIGHTS, rows = head->max_logits;
+    head->sketched = wf_allocate(rows * width, sizeof *head->sketched);
     head->states = calloc(rows, sizeof *head->states);
+    head->sums = calloc(rows, sizeof *head->sums);
     head->factors = calloc(rows, sizeof *head->factors);
     head->bounds = calloc(rows * slices_of(head->model), sizeof *head->bounds);
     head->thresholds = calloc(rows, sizeof *head->thresholds);
     head->largest = calloc(rows * ranks_most(slices_of(head->model)), sizeof *head->largest);
-    if (head->sketched == NULL || head->states == NULL || head->factors == NULL || head->bounds == NULL ||
+    if (head->sketched == NULL || head->states == NULL || head->sums == NULL || head->factors == NULL || head->bounds == NULL ||
         head->thresholds == NULL || head->largest == NULL)
         return wf_fail(error, error_size, "no memory to screen the head");
     for (size_t i = 0; i < rows; i++)
-        head->states[i].values = head->sketched + i * row_bytes;
+        head->states[i].values = head->sketched + i * width;
     return 0;
 }
 
 void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping) {
-    if (head->sketch.rows == NULL)
+    if (head->sketch.coarse == NULL)
         return;
     wf_sketch_fill(&head->sketch, head->model, head->kernels, pool, stopping);
     if (!atomic_load(stopping))
@@ -139,7 +142,8 @@ static void normalise(void *context, uint32_t i) {
                             config->rms_norm_eps, normed);
     if (!job->is_sketched)
         return;
-    wf_sketch_state(normed, config->hidden, head->sketch.row_bytes, &head->states[i]);
+    wf_sketch_state(normed, config->hidden, head->sketch.blocks, &head->states[i]);
+    head->sums[i] = head->states[i].sum;
     head->factors[i] = head->states[i].inverse_scale;
 }
 
@@ -162,20 +166,33 @@ static void count_bytes(wf_head *head, uint64_t bytes) {
     atomic_fetch_add_explicit(&head->bytes_read, bytes, memory_order_relaxed);
 }
 
+/* The sketch's logits of some rows for requests from the i-th on. */
+static void sketch_logits(wf_head *head, uint32_t first, uint32_t rows, bool is_fine, uint32_t i, uint32_t count) {
+    const wf_sketch *sketch = &head->sketch;
+    const size_t width = (size_t)sketch->blocks * WF_BLOCK_WEIGHTS, vocabulary = head->model->config.vocabulary;
+    const wf_wide_activations x = {head->sketched + i * width, width, head->sums + i, head->factors + i, count};
+    const wf_sketch_rows of_sketch = wf_sketch_rows_from(sketch, first, is_fine);
+    head->kernels->sketch_matmul(&of_sketch, rows, &x, head->logits + i * vocabulary + first, vocabulary);
+}
+
+/* The head's logit of one token for the i-th request. */
+static void compute_logit(wf_head *head, uint32_t token, uint32_t i) {
+    const size_t hidden = head->model->config.hidden, vocabulary = head->model->config.vocabulary;
+    head->kernels->bf16_matmul(head->model->head + token * hidden, 1, (uint32_t)hidden, head->normed + i * hidden, hidden, 1,
+                               head->logits + i * vocabulary + token, vocabulary);
+}
+
 /* One slice of the sketch's logits and their bounds. */
 static void multiply_sketch(void *context, uint32_t unit) {
     const struct head_job *job = context;
     wf_head *head = job->head;
-    const wf_sketch *sketch = &head->sketch;
     const uint32_t vocabulary = head->model->config.vocabulary, first = unit * SLICE, rows = rows_of_slice(job, first);
-    const wf_wide_activations x = {head->sketched, sketch->row_bytes, head->factors, job->count};
-    head->kernels->byte_matmul(sketch->rows + first * sketch->row_bytes, sketch->row_bytes, rows, sketch->scales + first, &x,
-                               head->logits + first, vocabulary);
+    sketch_logits(head, first, rows, job->is_fine, 0, job->count);
     for (uint32_t i = 0; i < job->count; i++) {
         const float *logits = head->logits + (size_t)i * vocabulary + first;
         float widths[SLICE];
         for (uint32_t row = 0; row < rows; row++)
-            widths[row] = wf_sketch_bound(sketch, &head->states[i], first + row);
+            widths[row] = wf_sketch_bound(&head->sketch, job->is_fine, &head->states[i], first + row);
         struct bounds best = {-INFINITY, -INFINITY};
         for (uint32_t row = 0; row < rows; row++) {
             if (!is_wanted(&job->requests[i], first + row))
@@ -205,16 +222,34 @@ static void keep_largest(float *heap, uint32_t count, float value) {
     heap[at] = value;
 }
 
-/* The `rank`-th largest of the slices' lower or upper bounds. Where only the likeliest tokens are needed: as many tokens as those, of as many
- * slices, have logits of at least the least of these slices' lower bounds, so no token whose logit is surely lower can be among the likeliest; with
- * fewer slices than that all tokens are candidates. For a request with a `rest`: the upper bound that only the chosen slices reach. */
+/* The token of a slice with the best lower bound. */
+static uint32_t best_of_slice(const struct head_job *job, uint32_t slice, uint32_t i) {
+    const wf_head *head = job->head;
+    const float *logits = head->logits + (size_t)i * head->model->config.vocabulary;
+    const uint32_t first = slice * SLICE, end = first + rows_of_slice(job, first);
+    uint32_t best = first;
+    float most = -INFINITY;
+    for (uint32_t token = first; token < end; token++) {
+        const float least = logits[token] - wf_sketch_bound(&head->sketch, job->is_fine, &head->states[i], token);
+        if (is_wanted(&job->requests[i], token) && least > most) {
+            most = least;
+            best = token;
+        }
+    }
+    return best;
+}
+
+/* Where only the likeliest tokens are needed: computes the best one of each of as many slices, those with the best lower bounds. So many tokens
+ * have at least the least of these logits, and none with a lower one is needed. With fewer slices than tokens all tokens are candidates.
+ * For a request with a `rest`: the upper bound that only the chosen slices reach. */
 static void find_threshold(void *context, uint32_t i) {
     const struct head_job *job = context;
+    wf_head *head = job->head;
     const wf_logits_request *request = &job->requests[i];
-    const struct bounds *bounds = job->head->bounds + (size_t)i * job->slices;
+    const struct bounds *bounds = head->bounds + (size_t)i * job->slices;
     const bool is_weighed = request->rest != NULL;
     const uint32_t rank = is_weighed ? job->slices / SLICES_A_CHOSEN_ONE : request->most;
-    float *largest = job->head->largest + (size_t)i * ranks_most(job->slices);
+    float *largest = head->largest + (size_t)i * ranks_most(job->slices);
     for (uint32_t k = 0; k < rank; k++)
         largest[k] = -INFINITY;
     for (uint32_t slice = 0; slice < job->slices; slice++) {
@@ -222,9 +257,25 @@ static void find_threshold(void *context, uint32_t i) {
         if (bound > largest[0])
             keep_largest(largest, rank, bound);
     }
-    job->head->thresholds[i] = largest[0];
+    const float ranked = largest[0];
+    head->thresholds[i] = ranked;
     if (is_weighed)
-        request->rest->below = largest[0];
+        request->rest->below = ranked;
+    if (is_weighed || ranked == -INFINITY)
+        return;
+    const float *logits = head->logits + (size_t)i * head->model->config.vocabulary;
+    float least = INFINITY;
+    uint32_t computed = 0;
+    for (uint32_t slice = 0; slice < job->slices && computed < rank; slice++) {
+        if (bounds[slice].least < ranked)
+            continue;
+        const uint32_t token = best_of_slice(job, slice, i);
+        compute_logit(head, token, i);
+        least = logits[token] < least ? logits[token] : least;
+        computed++;
+    }
+    head->thresholds[i] = least;
+    count_bytes(head, computed * row_bytes(head->model));
 }
 
 /* The sum of exp((logit − below) / temperature); it overwrites logits[count]. */
@@ -236,42 +287,50 @@ static float total_weight(const wf_kernels *kernels, float *logits, uint32_t cou
     return total;
 }
 
-/* Replaces a slice's sketched logits: by the head's where the token can be among the likeliest, else by −∞. */
+/* Replaces a slice's sketched logits of one request: by the head's where the token can be among the likeliest, else by −∞. Returns how many
+ * were computed. */
+static uint32_t screen_slice(const struct head_job *job, uint32_t slice, uint32_t i) {
+    wf_head *head = job->head;
+    const wf_logits_request *request = &job->requests[i];
+    const float threshold = head->thresholds[i];
+    struct bounds *bounds = &head->bounds[(size_t)i * job->slices + slice];
+    const bool is_weighed = request->rest != NULL;
+    const uint32_t first = slice * SLICE, end = first + rows_of_slice(job, first);
+    float *logits = head->logits + (size_t)i * head->model->config.vocabulary;
+    if (bounds->most < threshold && !is_weighed) {
+        for (uint32_t token = first; token < end; token++)
+            logits[token] = -INFINITY;
+        return 0;
+    }
+    float least[SLICE], most[SLICE];
+    uint32_t left_out = 0, computed = 0;
+    for (uint32_t token = first; token < end; token++) {
+        const bool matters = is_wanted(request, token);
+        const float width = matters ? wf_sketch_bound(&head->sketch, job->is_fine, &head->states[i], token) : 0.0f;
+        if (matters && logits[token] + width >= threshold) {
+            compute_logit(head, token, i);
+            computed++;
+            continue;
+        }
+        if (matters && is_weighed) {
+            least[left_out] = logits[token] - width;
+            most[left_out++] = logits[token] + width;
+        }
+        logits[token] = -INFINITY;
+    }
+    if (is_weighed)
+        *bounds = (struct bounds){total_weight(head->kernels, least, left_out, request),
+                                  total_weight(head->kernels, most, left_out, request)};
+    return computed;
+}
+
 static void screen(void *context, uint32_t unit) {
     const struct head_job *job = context;
-    wf_head *head = job->head;
-    const uint32_t vocabulary = head->model->config.vocabulary, hidden = head->model->config.hidden;
-    const uint32_t first = unit * SLICE, end = first + rows_of_slice(job, first);
     uint32_t computed = 0;
-    for (uint32_t i = 0; i < job->count; i++) {
-        const wf_logits_request *request = &job->requests[i];
-        const float threshold = head->thresholds[i];
-        struct bounds *bounds = &head->bounds[(size_t)i * job->slices + unit];
-        const bool has_candidates = bounds->most >= threshold, is_weighed = request->rest != NULL;
-        float *logits = head->logits + (size_t)i * vocabulary;
-        float least[SLICE], most[SLICE];
-        uint32_t left_out = 0;
-        for (uint32_t token = first; token < end; token++) {
-            const bool matters = (has_candidates || is_weighed) && is_wanted(request, token);
-            const float width = matters ? wf_sketch_bound(&head->sketch, &head->states[i], token) : 0.0f;
-            if (matters && logits[token] + width >= threshold) {
-                head->kernels->bf16_matmul(head->model->head + (size_t)token * hidden, 1, hidden, head->normed + (size_t)i * hidden,
-                                           hidden, 1, &logits[token], vocabulary);
-                computed++;
-                continue;
-            }
-            if (matters && is_weighed) {
-                least[left_out] = logits[token] - width;
-                most[left_out++] = logits[token] + width;
-            }
-            logits[token] = -INFINITY;
-        }
-        if (is_weighed)
-            *bounds = (struct bounds){total_weight(head->kernels, least, left_out, request),
-                                      total_weight(head->kernels, most, left_out, request)};
-    }
+    for (uint32_t i = 0; i < job->count; i++)
+        computed += screen_slice(job, unit, i);
     if (computed > 0)
-        count_bytes(head, computed * row_bytes(head->model));
+        count_bytes(job->head, computed * row_bytes(job->head->model));
 }
 
 /* Adds up what the tokens weigh that were left out of the i-th request. */
@@ -308,8 +367,10 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
         .is_sketched = atomic_load_explicit(&head->is_sketched, memory_order_acquire),
     };
     for (uint32_t i = 0; i < count; i++)
-        if (requests[i].rest != NULL)
+        if (requests[i].rest != NULL) {
             *requests[i].rest = (wf_rest){0};
+            job.is_fine = true;
+        }
     wf_pool_run(head->pool, normalise, &job, count);
     if (!job.is_sketched || !can_screen(&job)) {
         wf_pool_run(head->pool, multiply, &job, job.slices);
@@ -317,7 +378,7 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
         return head->logits;
     }
     wf_pool_run(head->pool, multiply_sketch, &job, job.slices);
-    count_bytes(head, head->sketch.mapped + 3 * sizeof(float) * head->model->config.vocabulary);
+    count_bytes(head, head->model->config.vocabulary * wf_sketch_row_bytes(&head->sketch, job.is_fine));
     wf_pool_run(head->pool, find_threshold, &job, count);
     wf_pool_run(head->pool, screen, &job, job.slices);
     for (uint32_t i = 0; i < count; i++)

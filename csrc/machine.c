@@ -183,13 +183,13 @@ static double measure_multiply_adds(uint32_t threads, char *error, uint32_t erro
 
 struct product_job {
     const wf_kernels *kernels;
-    bool is_ternary;
+    bool is_ternary; /* or the coarse rows of a sketch */
     const uint8_t *rows;
     size_t row_bytes;
     uint32_t row_count;
     uint32_t slice;           /* rows in one unit */
     wf_activations x;         /* of a ternary product */
-    wf_wide_activations wide; /* of one with bytes */
+    wf_wide_activations wide; /* of one with a sketch */
     float *scales;            /* [slice] */
     float *out;               /* [units][tokens][slice] */
 };
@@ -200,10 +200,11 @@ static void multiply_rows(void *context, uint32_t unit) {
     const uint32_t count = job->row_count - first < job->slice ? job->row_count - first : job->slice;
     const uint8_t *rows = job->rows + first * job->row_bytes;
     float *out = job->out + (size_t)unit * job->x.tokens * job->slice;
+    const wf_sketch_rows sketch = {.coarse = rows, .scales = job->scales, .blocks = ROW_WEIGHTS / WF_BLOCK_WEIGHTS};
     if (job->is_ternary)
         job->kernels->ternary_matmul(rows, job->row_bytes, count, &job->x, out, job->slice);
     else
-        job->kernels->byte_matmul((const int8_t *)rows, job->row_bytes, count, job->scales, &job->wide, out, job->slice);
+        job->kernels->sketch_matmul(&sketch, count, &job->wide, out, job->slice);
 }
 
 static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size) {
@@ -218,7 +219,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     if (pool == NULL)
         return 0;
     const size_t bytes = buffer_bytes() / (tokens > TOKENS_FROM_MEMORY ? BUFFER_PARTS : 1) / PIECE_BYTES * PIECE_BYTES;
-    job.row_bytes = is_ternary ? (size_t)wf_packed_row_bytes(ROW_WEIGHTS) : ROW_WEIGHTS;
+    job.row_bytes = ROW_WEIGHTS / WF_BLOCK_WEIGHTS * (is_ternary ? WF_BLOCK_BYTES : WF_COARSE_BYTES);
     job.row_count = (uint32_t)(bytes / job.row_bytes);
     job.slice = (uint32_t)(SLICE_BYTES / job.row_bytes / 8 * 8);
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
@@ -240,7 +241,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
         memset(values, 3, value_bytes);
         job.rows = rows;
         job.x = (wf_activations){values, ROW_WEIGHTS, sums, factors, tokens};
-        job.wide = (wf_wide_activations){values, ROW_WEIGHTS, factors, tokens};
+        job.wide = (wf_wide_activations){values, ROW_WEIGHTS, sums, factors, tokens};
         const double seconds = median_seconds(pool, multiply_rows, &job, units);
         result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
     }
@@ -260,7 +261,7 @@ double wf_machine_measure(uint32_t kind, uint32_t threads, uint32_t tokens, char
         return measure_read_bandwidth(threads, error, error_size);
     if (kind == WF_MACHINE_MULTIPLY_ADDS)
         return measure_multiply_adds(threads, error, error_size);
-    if (kind == WF_MACHINE_TERNARY || kind == WF_MACHINE_BYTES)
+    if (kind == WF_MACHINE_TERNARY || kind == WF_MACHINE_SKETCH)
         return measure_product(kind == WF_MACHINE_TERNARY, threads, tokens, error, error_size);
     wf_fail(error, error_size, "%u is nothing that can be measured; use one of WF_MACHINE_…", kind);
     return 0;

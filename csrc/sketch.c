@@ -3,9 +3,10 @@
  *
  * The bf16 head is more than half of what a decode step of the 2B reads, and nearly all of it to find out that a token is not the
  * likeliest. In 8 bits with one scale a row the head is half as large and its logits are off by less than half of their standard deviation,
- * provably so: with the two norms below each row has a bound. The rows whose upper bound reaches the best lower bound are a few
- * of a hundred thousand; only those are computed from the bf16 weights, and so the result is the bf16 head's. (In 4 bits, half as
- * large again, the bound is 16 % of |w| |x|, more than what sets a likely token apart: every row would have to be computed.)
+ * provably so: with two norms each row has a bound. In the upper six of these bits it is three eighths as large, with a bound four times as
+ * wide. The rows whose upper bound reaches the best token's logit are a few hundred of a hundred thousand by six bits and a few by
+ * eight; only those are computed from the bf16 weights, and so the result is the bf16 head's. (In 5 bits every fourth row's bound would
+ * reach it, where logits are as normally distributed as random ones.)
  */
 #include "sketch.h"
 
@@ -67,21 +68,38 @@ static inline __attribute__((always_inline)) struct norms measure(const float *v
     return norms;
 }
 
+/* Deals out a row's bytes, each 128 more than its weight, to the two parts. */
+static void pack_row(const int8_t *weights, uint32_t blocks, uint8_t *coarse, uint8_t *fine) {
+    for (uint32_t block = 0; block < blocks; block++) {
+        const int8_t *from = weights + block * WF_BLOCK_WEIGHTS;
+        uint8_t *upper = coarse + block * WF_COARSE_BYTES, *lower = fine + block * WF_FINE_BYTES;
+        for (uint32_t i = 0; i < WF_FINE_BYTES; i++) {
+            const uint8_t first = (uint8_t)(from[i] + 128), second = (uint8_t)(from[32 + i] + 128);
+            const uint8_t third = (uint8_t)(from[64 + i] + 128), fourth = (uint8_t)(from[96 + i] + 128);
+            upper[i] = (uint8_t)(first >> 2 | (fourth & 0x0c) << 4);
+            upper[32 + i] = (uint8_t)(second >> 2 | (fourth & 0x30) << 2);
+            upper[64 + i] = (uint8_t)(third >> 2 | (fourth & 0xc0));
+            lower[i] = (uint8_t)((first & 3) | (second & 3) << 2 | (third & 3) << 4 | (fourth & 3) << 6);
+        }
+    }
+}
+
 static void sketch_slice(void *context, uint32_t unit) {
     const struct sketch_job *job = context;
     if (atomic_load_explicit(job->stopping, memory_order_relaxed))
         return;
     wf_sketch *sketch = job->sketch;
     const uint32_t hidden = job->model->config.hidden, vocabulary = job->model->config.vocabulary;
-    const uint32_t padded = (hidden + LANES - 1) / LANES * LANES;
+    const uint32_t padded = (hidden + LANES - 1) / LANES * LANES, width = sketch->blocks * WF_BLOCK_WEIGHTS;
     float *values = wf_allocate(padded, sizeof *values);
+    int8_t *integers = wf_allocate(width, sizeof *integers);
+    int16_t *middles = wf_allocate(padded, sizeof *middles); /* twice what six bits stand for */
+    const bool has_memory = values != NULL && integers != NULL && middles != NULL;
     for (uint32_t row = unit * SLICE; row < (unit + 1) * SLICE && row < vocabulary; row++) {
-        int8_t *integers = sketch->rows + row * sketch->row_bytes;
         const uint16_t *weights = job->model->head + (size_t)row * hidden;
-        if (values == NULL) {
-            /* Without memory the row counts as zero with an error that keeps it among the candidates. */
-            memset(integers, 0, sketch->row_bytes);
-            sketch->errors[row] = INFINITY;
+        if (!has_memory) {
+            /* The row counts as anything with an error that keeps it among the candidates. */
+            sketch->of_coarse.errors[row] = sketch->of_fine.errors[row] = INFINITY;
             continue;
         }
         memset(values + hidden, 0, (padded - hidden) * sizeof *values);
@@ -90,33 +108,49 @@ static void sketch_slice(void *context, uint32_t unit) {
             memcpy(&values[i], &bits, sizeof bits);
         }
         int32_t sum;
-        job->kernels->quantize(values, hidden, (uint32_t)sketch->row_bytes, integers, &sketch->scales[row], &sum);
-        const struct norms norms = measure(values, integers, false, sketch->scales[row], padded);
-        sketch->errors[row] = norms.difference;
-        sketch->norms[row] = norms.sketched;
+        job->kernels->quantize(values, hidden, width, integers, &sketch->scales[row], &sum);
+        const size_t blocks = (size_t)row * sketch->blocks;
+        pack_row(integers, sketch->blocks, sketch->coarse + blocks * WF_COARSE_BYTES, sketch->fine + blocks * WF_FINE_BYTES);
+        for (uint32_t i = 0; i < padded; i++)
+            middles[i] = (int16_t)(((integers[i] + 128) >> 2) * 8 - 253);
+        const struct norms fine = measure(values, integers, false, sketch->scales[row], padded);
+        const struct norms coarse = measure(values, middles, true, sketch->scales[row] / 2, padded);
+        sketch->of_fine.errors[row] = fine.difference;
+        sketch->of_fine.norms[row] = fine.sketched;
+        sketch->of_coarse.errors[row] = coarse.difference;
+        sketch->of_coarse.norms[row] = coarse.sketched;
     }
     free(values);
+    free(integers);
+    free(middles);
 }
 
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
     const uint32_t vocabulary = model->config.vocabulary;
+    const uint32_t blocks = (model->config.hidden + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS;
     /* A lane of the head's sum is rounded hidden / WF_LANES times, its way to the total and the sketch's logit a few times more, each time
      * by at most 2^-24 of Σ |w_i x_i| ≤ |w| |x|; doubled for good measure. */
     const float roundings = (float)(model->config.hidden / WF_LANES + 16);
-    *sketch = (wf_sketch){.row_bytes = ((size_t)model->config.hidden + 63) / 64 * 64, .rounding = roundings * 0x1p-23f};
-    sketch->mapped = vocabulary * sketch->row_bytes;
+    *sketch = (wf_sketch){.blocks = blocks, .rounding = roundings * 0x1p-23f};
+    const size_t all_blocks = (size_t)vocabulary * blocks;
+    sketch->mapped = all_blocks * (WF_COARSE_BYTES + WF_FINE_BYTES);
     void *rows = mmap(NULL, sketch->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    sketch->rows = rows == MAP_FAILED ? NULL : rows;
-    sketch->scales = calloc(vocabulary, sizeof(float));
-    sketch->errors = calloc(vocabulary, sizeof(float));
-    sketch->norms = calloc(vocabulary, sizeof(float));
-    if (sketch->rows == NULL || sketch->scales == NULL || sketch->errors == NULL || sketch->norms == NULL) {
-        wf_sketch_destroy(sketch);
-        return wf_fail(error, error_size, "no memory for a sketch of the head, %zu MB; use the exact head",
-                       vocabulary * sketch->row_bytes / 1000000);
+    sketch->coarse = rows == MAP_FAILED ? NULL : rows;
+    bool complete = sketch->coarse != NULL;
+    float **floats[] = {&sketch->scales, &sketch->of_coarse.errors, &sketch->of_coarse.norms, &sketch->of_fine.errors,
+                        &sketch->of_fine.norms};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
+        *floats[i] = calloc(vocabulary, sizeof(float));
+        complete = complete && *floats[i] != NULL;
     }
+    if (!complete) {
+        const size_t megabytes = sketch->mapped / 1000000;
+        wf_sketch_destroy(sketch);
+        return wf_fail(error, error_size, "no memory for a sketch of the head, %zu MB; use the exact head", megabytes);
+    }
+    sketch->fine = sketch->coarse + all_blocks * WF_COARSE_BYTES;
 #if defined(MADV_HUGEPAGE)
-    (void)madvise(sketch->rows, sketch->mapped, MADV_HUGEPAGE); /* advice */
+    (void)madvise(sketch->coarse, sketch->mapped, MADV_HUGEPAGE); /* advice */
 #endif
     return 0;
 }
@@ -128,15 +162,18 @@ void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *
 }
 
 void wf_sketch_destroy(wf_sketch *sketch) {
-    if (sketch->rows != NULL)
-        munmap(sketch->rows, sketch->mapped);
+    if (sketch->coarse != NULL)
+        munmap(sketch->coarse, sketch->mapped);
     free(sketch->scales);
-    free(sketch->errors);
-    free(sketch->norms);
+    free(sketch->of_coarse.errors);
+    free(sketch->of_coarse.norms);
+    free(sketch->of_fine.errors);
+    free(sketch->of_fine.norms);
     *sketch = (wf_sketch){0};
 }
 
-void wf_sketch_state(const float *state, uint32_t hidden, size_t row_bytes, wf_sketched_state *sketched) {
+void wf_sketch_state(const float *state, uint32_t hidden, uint32_t blocks, wf_sketched_state *sketched) {
+    const uint32_t width = blocks * WF_BLOCK_WEIGHTS;
     float largest = 1e-30f;
     bool is_finite = true;
     for (uint32_t i = 0; i < hidden; i++) {
@@ -144,14 +181,15 @@ void wf_sketch_state(const float *state, uint32_t hidden, size_t row_bytes, wf_s
         largest = magnitude > largest ? magnitude : largest;
         is_finite &= magnitude < INFINITY;
     }
-    memset(sketched->values, 0, row_bytes * sizeof *sketched->values);
+    memset(sketched->values, 0, width * sizeof *sketched->values);
+    sketched->sum = 0;
     if (!is_finite) {
         sketched->inverse_scale = 0;
         sketched->error = sketched->norm = INFINITY;
         return;
     }
-    /* So many that a sum of 127 times as much in each of the row's bytes stays within 32 bits. */
-    const size_t room = (size_t)INT32_MAX / 127 / row_bytes;
+    /* So many that a sum of 128 times as much for each of the row's weights stays within 32 bits. */
+    const uint32_t room = (uint32_t)INT32_MAX / 128 / width;
     const int32_t most = room < INT16_MAX ? (int32_t)room : INT16_MAX;
     const float scale = (float)most / largest;
     sketched->inverse_scale = largest / (float)most;
@@ -170,4 +208,13 @@ void wf_sketch_state(const float *state, uint32_t hidden, size_t row_bytes, wf_s
     }
     sketched->error = norms.difference;
     sketched->norm = norms.original;
+
+    for (uint32_t first = 0; first < width; first += WF_BLOCK_WEIGHTS) {
+        int16_t inputs[WF_BLOCK_WEIGHTS];
+        memcpy(inputs, sketched->values + first, sizeof inputs);
+        for (uint32_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+            sketched->values[first + wf_wide_index(i)] = inputs[i];
+            sketched->sum += inputs[i];
+        }
+    }
 }

@@ -64,7 +64,7 @@ extern "C" {
 #define WF_MACHINE_READ_BANDWIDTH 0 /* reading in order from a buffer much larger than the caches */
 #define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds with all numbers in registers */
 #define WF_MACHINE_TERNARY 2        /* in the product of some tokens with rows of 2560 ternary weights that come from memory */
-#define WF_MACHINE_BYTES 3          /* in that with rows of 2560 bytes, as in the head's sketch */
+#define WF_MACHINE_SKETCH 3         /* in that with rows of 2560 weights of six bits, as in the head's sketch */
 
 /* How an engine is laid out; fixed while it lives. */
 typedef struct wf_engine_options {

@@ -118,7 +118,7 @@ test("the kernels by themselves", () => {
   const { machine, kernels } = JSON.parse(stdout);
   expect(Object.keys(machine)).toEqual(machineKeys);
   expect(kernels.map(({ kernel, tokens }: { kernel: string; tokens: number }) => [kernel, tokens])).toEqual(
-    ["ternary", "bytes"].flatMap((kernel) => [1, 2, 4, 8, 16, 64, 128, 512].map((tokens) => [kernel, tokens])),
+    ["ternary", "sketch"].flatMap((kernel) => [1, 2, 4, 8, 16, 64, 128, 512].map((tokens) => [kernel, tokens])),
   );
   for (const run of kernels)
     for (const share of [run.share_of_read, run.share_of_multiply_add]) expect(share).toBeGreaterThan(0);

@@ -327,37 +327,73 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-/* One row by `count` tokens (a constant at each call; at most 4): widening the row once serves all of them. */
-ALWAYS_INLINE void byte_row(const int8_t *row, size_t row_bytes, float row_scale, const wf_wide_activations *x, uint32_t token,
-                            uint32_t count, float *out, size_t out_stride) {
+/* A block's weights, a half each: six bits, or eight. */
+ALWAYS_INLINE void unpack_sketch(const uint8_t *coarse, const uint8_t *fine, bool is_fine, __m512i halves[2]) {
+    const __m512i both = _mm512_loadu_si512(coarse);
+    const __m256i first = _mm512_castsi512_si256(both), second = _mm512_extracti64x4_epi64(both, 1);
+    const __m256i third = _mm256_loadu_si256((const __m256i *)(coarse + 64));
+    __m256i fourth = _mm256_and_si256(_mm256_srli_epi16(first, 6), _mm256_set1_epi8(3));
+    fourth = _mm256_or_si256(fourth, _mm256_and_si256(_mm256_srli_epi16(second, 4), _mm256_set1_epi8(3 << 2)));
+    fourth = _mm256_or_si256(fourth, _mm256_and_si256(_mm256_srli_epi16(third, 2), _mm256_set1_epi8(3 << 4)));
+    halves[0] = _mm512_and_si512(both, _mm512_set1_epi8(63));
+    halves[1] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(third, _mm256_set1_epi8(63))), fourth, 1);
+    if (!is_fine)
+        return;
+    const __m256i lower = _mm256_loadu_si256((const __m256i *)fine);
+    for (uint32_t half = 0; half < 2; half++) {
+        const __m256i low = _mm256_srli_epi16(lower, 4 * half), high = _mm256_srli_epi16(lower, 4 * half + 2);
+        const __m512i bits = _mm512_and_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), _mm512_set1_epi8(3));
+        halves[half] = _mm512_or_si512(_mm512_slli_epi16(halves[half], 2), bits);
+    }
+}
+
+/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. */
+ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row, bool is_fine, const wf_wide_activations *x, uint32_t token,
+                              uint32_t count, float *out, size_t out_stride) {
+    const uint8_t *coarse = rows->coarse + (size_t)row * rows->blocks * WF_COARSE_BYTES;
+    const uint8_t *fine = is_fine ? rows->fine + (size_t)row * rows->blocks * WF_FINE_BYTES : NULL;
     const int16_t *values = x->values + token * x->stride;
     __m512i even[4], odd[4];
     for (uint32_t t = 0; t < count; t++)
         even[t] = odd[t] = _mm512_setzero_si512();
-    for (size_t e = 0; e < row_bytes; e += 64) {
-        const __m512i first = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + e)));
-        const __m512i second = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(row + e + 32)));
-        for (uint32_t t = 0; t < count; t++) {
-            even[t] = _mm512_dpwssd_epi32(even[t], first, _mm512_loadu_si512(values + t * x->stride + e));
-            odd[t] = _mm512_dpwssd_epi32(odd[t], second, _mm512_loadu_si512(values + t * x->stride + e + 32));
+    for (uint32_t block = 0; block < rows->blocks; block++, coarse += WF_COARSE_BYTES, values += WF_BLOCK_WEIGHTS) {
+        __m512i halves[2];
+        unpack_sketch(coarse, is_fine ? fine + block * WF_FINE_BYTES : NULL, is_fine, halves);
+        for (uint32_t half = 0; half < 2; half++) {
+            const __m512i low = _mm512_and_si512(halves[half], _mm512_set1_epi16(0xff));
+            const __m512i high = _mm512_srli_epi16(halves[half], 8);
+            for (uint32_t t = 0; t < count; t++) {
+                const int16_t *at = values + t * x->stride + half * 64;
+                even[t] = _mm512_dpwssd_epi32(even[t], low, _mm512_loadu_si512(at));
+                odd[t] = _mm512_dpwssd_epi32(odd[t], high, _mm512_loadu_si512(at + 32));
+            }
         }
     }
     for (uint32_t t = 0; t < count; t++) {
-        const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t]));
-        out[(token + t) * out_stride] = (float)sum * (row_scale * x->factors[token + t]);
+        const uint32_t sum = (uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t]));
+        out[(token + t) * out_stride + row] =
+            wf_sketched_sum(sum, x->sums[token + t], is_fine) * (rows->scales[row] * x->factors[token + t]);
     }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
-                        const wf_wide_activations *x, float *out, size_t out_stride) {
+ALWAYS_INLINE void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine, const wf_wide_activations *x,
+                               float *out, size_t out_stride) {
     /* Four tokens' values stay in the first-level cache, while rows stream through it. */
     uint32_t token = 0;
     for (; token + 4 <= x->tokens; token += 4)
         for (uint32_t row = 0; row < row_count; row++)
-            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 4, out + row, out_stride);
+            sketch_row(rows, row, is_fine, x, token, 4, out, out_stride);
     for (; token < x->tokens; token++)
         for (uint32_t row = 0; row < row_count; row++)
-            byte_row(rows + row * row_bytes, row_bytes, row_scales[row], x, token, 1, out + row, out_stride);
+            sketch_row(rows, row, is_fine, x, token, 1, out, out_stride);
+}
+
+static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
+                          size_t out_stride) {
+    if (rows->fine != NULL)
+        sketch_rows(rows, row_count, true, x, out, out_stride);
+    else
+        sketch_rows(rows, row_count, false, x, out, out_stride);
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
@@ -540,7 +576,7 @@ const wf_kernels wf_kernels_avx512 = {
     .ternary_matmul = ternary_matmul,
     .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
-    .byte_matmul = byte_matmul,
+    .sketch_matmul = sketch_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

@@ -9,6 +9,7 @@
  */
 #include <arm_neon.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -252,20 +253,77 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
         }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
-                        const wf_wide_activations *x, float *out, size_t out_stride) {
-    for (uint32_t row = 0; row < row_count; row++)
-        for (uint32_t token = 0; token < x->tokens; token++) {
-            const int8_t *weights = rows + row * row_bytes;
-            const int16_t *values = x->values + token * x->stride;
-            int32x4_t low = vdupq_n_s32(0), high = vdupq_n_s32(0);
-            for (size_t e = 0; e < row_bytes; e += 8) {
-                const int16x8_t weight = vmovl_s8(vld1_s8(weights + e)), value = vld1q_s16(values + e);
-                low = vmlal_s16(low, vget_low_s16(weight), vget_low_s16(value));
-                high = vmlal_high_s16(high, weight, value);
+/* Half of each quarter of a block's weights: six bits, or eight. */
+static inline __attribute__((always_inline)) void unpack_sketch(const uint8_t *coarse, const uint8_t *fine, bool is_fine,
+                                                                uint8x16_t quarters[4]) {
+    const uint8x16_t first = vld1q_u8(coarse), second = vld1q_u8(coarse + 32), third = vld1q_u8(coarse + 64);
+    const uint8x16_t six = vdupq_n_u8(63), two = vdupq_n_u8(3);
+    quarters[0] = vandq_u8(first, six);
+    quarters[1] = vandq_u8(second, six);
+    quarters[2] = vandq_u8(third, six);
+    quarters[3] =
+        vorrq_u8(vshrq_n_u8(first, 6), vorrq_u8(vshlq_n_u8(vshrq_n_u8(second, 6), 2), vshlq_n_u8(vshrq_n_u8(third, 6), 4)));
+    if (!is_fine)
+        return;
+    const uint8x16_t lower = vld1q_u8(fine);
+    quarters[0] = vorrq_u8(vshlq_n_u8(quarters[0], 2), vandq_u8(lower, two));
+    quarters[1] = vorrq_u8(vshlq_n_u8(quarters[1], 2), vandq_u8(vshrq_n_u8(lower, 2), two));
+    quarters[2] = vorrq_u8(vshlq_n_u8(quarters[2], 2), vandq_u8(vshrq_n_u8(lower, 4), two));
+    quarters[3] = vorrq_u8(vshlq_n_u8(quarters[3], 2), vshrq_n_u8(lower, 6));
+}
+
+/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. */
+static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_rows *rows, uint32_t row, bool is_fine,
+                                                             const wf_wide_activations *x, uint32_t token, uint32_t count,
+                                                             float *out, size_t out_stride) {
+    int32x4_t sums[4][2];
+    for (uint32_t t = 0; t < count; t++)
+        sums[t][0] = sums[t][1] = vdupq_n_s32(0);
+    for (uint32_t half = 0; half < 2 * rows->blocks; half++) {
+        const size_t block = (size_t)row * rows->blocks + half / 2, offset = half % 2 * 16;
+        const int16_t *values = x->values + token * x->stride + half / 2 * WF_BLOCK_WEIGHTS + half % 2 * 8;
+        uint8x16_t quarters[4];
+        unpack_sketch(rows->coarse + block * WF_COARSE_BYTES + offset, is_fine ? rows->fine + block * WF_FINE_BYTES + offset : NULL,
+                      is_fine, quarters);
+        for (uint32_t quarter = 0; quarter < 4; quarter++) {
+            const uint16x8_t pairs = vreinterpretq_u16_u8(quarters[quarter]);
+            const int16x8_t even = vreinterpretq_s16_u16(vandq_u16(pairs, vdupq_n_u16(0xff)));
+            const int16x8_t odd = vreinterpretq_s16_u16(vshrq_n_u16(pairs, 8));
+            for (uint32_t t = 0; t < count; t++) {
+                const int16_t *at = values + t * x->stride + quarter / 2 * 64 + quarter % 2 * 16;
+                const int16x8_t first = vld1q_s16(at), second = vld1q_s16(at + 32);
+                sums[t][0] = vmlal_s16(sums[t][0], vget_low_s16(even), vget_low_s16(first));
+                sums[t][1] = vmlal_high_s16(sums[t][1], even, first);
+                sums[t][0] = vmlal_s16(sums[t][0], vget_low_s16(odd), vget_low_s16(second));
+                sums[t][1] = vmlal_high_s16(sums[t][1], odd, second);
             }
-            out[token * out_stride + row] = (float)vaddvq_s32(vaddq_s32(low, high)) * (row_scales[row] * x->factors[token]);
         }
+    }
+    for (uint32_t t = 0; t < count; t++) {
+        const uint32_t sum = (uint32_t)vaddvq_s32(vaddq_s32(sums[t][0], sums[t][1]));
+        out[(token + t) * out_stride + row] =
+            wf_sketched_sum(sum, x->sums[token + t], is_fine) * (rows->scales[row] * x->factors[token + t]);
+    }
+}
+
+static inline __attribute__((always_inline)) void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine,
+                                                              const wf_wide_activations *x, float *out, size_t out_stride) {
+    /* Four tokens' values stay in the first-level cache, while rows stream through it. */
+    uint32_t token = 0;
+    for (; token + 4 <= x->tokens; token += 4)
+        for (uint32_t row = 0; row < row_count; row++)
+            sketch_row(rows, row, is_fine, x, token, 4, out, out_stride);
+    for (; token < x->tokens; token++)
+        for (uint32_t row = 0; row < row_count; row++)
+            sketch_row(rows, row, is_fine, x, token, 1, out, out_stride);
+}
+
+static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
+                          size_t out_stride) {
+    if (rows->fine != NULL)
+        sketch_rows(rows, row_count, true, x, out, out_stride);
+    else
+        sketch_rows(rows, row_count, false, x, out, out_stride);
 }
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
@@ -388,7 +446,7 @@ const wf_kernels WF_TIER = {
     .ternary_matmul = ternary_matmul,
     .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
-    .byte_matmul = byte_matmul,
+    .sketch_matmul = sketch_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

@@ -108,14 +108,29 @@ static void bf16_matmul(const uint16_t *rows, uint32_t row_count, uint32_t count
     }
 }
 
-static void byte_matmul(const int8_t *rows, size_t row_bytes, uint32_t row_count, const float *row_scales,
-                        const wf_wide_activations *x, float *out, size_t out_stride) {
+/* The eight bits of a weight, or the upper six. */
+static uint32_t sketched_bits(const wf_sketch_rows *rows, uint32_t row, uint32_t weight) {
+    const size_t block = (size_t)row * rows->blocks + weight / WF_BLOCK_WEIGHTS;
+    const uint32_t i = weight % WF_BLOCK_WEIGHTS, byte = i % WF_FINE_BYTES, quarter = i / WF_FINE_BYTES;
+    const uint8_t *coarse = rows->coarse + block * WF_COARSE_BYTES;
+    const uint32_t upper = i < WF_COARSE_BYTES ? coarse[i] & 63U
+                                               : (uint32_t)coarse[byte] >> 6U | (uint32_t)coarse[byte + 32] >> 6U << 2U |
+                                                     (uint32_t)coarse[byte + 64] >> 6U << 4U;
+    if (rows->fine == NULL)
+        return upper;
+    return upper << 2U | (rows->fine[block * WF_FINE_BYTES + byte] >> 2U * quarter & 3U);
+}
+
+static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
+                          size_t out_stride) {
     for (uint32_t token = 0; token < x->tokens; token++)
         for (uint32_t row = 0; row < row_count; row++) {
-            int32_t sum = 0;
-            for (size_t e = 0; e < row_bytes; e++)
-                sum += rows[row * row_bytes + e] * x->values[token * x->stride + e];
-            out[token * out_stride + row] = (float)sum * (row_scales[row] * x->factors[token]);
+            const int16_t *values = x->values + token * x->stride;
+            uint32_t sum = 0;
+            for (uint32_t weight = 0; weight < rows->blocks * WF_BLOCK_WEIGHTS; weight++)
+                sum += sketched_bits(rows, row, weight) * (uint32_t)values[wf_wide_index(weight)];
+            out[token * out_stride + row] =
+                wf_sketched_sum(sum, x->sums[token], rows->fine != NULL) * (rows->scales[row] * x->factors[token]);
         }
 }
 
@@ -225,7 +240,7 @@ const wf_kernels wf_kernels_scalar = {
     .ternary_matmul = ternary_matmul,
     .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
-    .byte_matmul = byte_matmul,
+    .sketch_matmul = sketch_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,

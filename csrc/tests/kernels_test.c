@@ -196,27 +196,38 @@ static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t ro
     free(expected);
 }
 
-static void test_byte_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, int extreme) {
-    const size_t row_bytes = blocks * 64, out_stride = rows + 1;
-    int8_t *weights = guard(rows * row_bytes, 1);
-    int16_t *values = guard(tokens * row_bytes * sizeof *values, 2);
+/* Bits and values at random, or all as large as they get, of either sign. */
+static void test_sketch_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, bool is_fine, int extreme) {
+    const size_t width = (size_t)blocks * WF_BLOCK_WEIGHTS, out_stride = rows + 1;
+    const size_t coarse_bytes = (size_t)rows * blocks * WF_COARSE_BYTES, fine_bytes = (size_t)rows * blocks * WF_FINE_BYTES;
+    uint8_t *coarse = guard(coarse_bytes, 32), *fine = guard(fine_bytes, 32);
+    int16_t *values = guard(tokens * width * sizeof *values, 32);
+    int32_t *sums = guard(tokens * sizeof *sums, 4);
     float *scales = guard(rows * sizeof *scales, 4), *factors = guard(tokens * sizeof *factors, 4);
-    const size_t room = (size_t)INT32_MAX / 128 / row_bytes;
+    const size_t room = (size_t)INT32_MAX / 128 / width;
     const int most = room < INT16_MAX ? (int)room : INT16_MAX;
-    for (size_t i = 0; i < rows * row_bytes; i++)
-        weights[i] = (int8_t)(extreme == 1 ? 127 : extreme == 2 ? -128 : (int)check_below(&source, 256) - 128);
-    for (size_t i = 0; i < tokens * row_bytes; i++)
-        values[i] = (int16_t)(extreme ? most : (int)check_below(&source, 2 * (uint32_t)most + 1) - most);
+    for (size_t i = 0; i < coarse_bytes; i++)
+        coarse[i] = (uint8_t)(extreme == 1 ? 0xff : extreme == 2 ? 0 : check_below(&source, 256));
+    for (size_t i = 0; i < fine_bytes; i++)
+        fine[i] = (uint8_t)(extreme == 1 ? 0xff : extreme == 2 ? 0 : check_below(&source, 256));
+    for (uint32_t token = 0; token < tokens; token++) {
+        sums[token] = 0;
+        for (size_t i = 0; i < width; i++) {
+            values[token * width + i] = (int16_t)(extreme ? most : (int)check_below(&source, 2 * (uint32_t)most + 1) - most);
+            sums[token] += values[token * width + i];
+        }
+    }
     fill(factors, tokens, PLAIN);
     fill(scales, rows, PLAIN);
-    const wf_wide_activations x = {values, row_bytes, factors, tokens};
+    const wf_sketch_rows sketch = {coarse, is_fine ? fine : NULL, scales, blocks};
+    const wf_wide_activations x = {values, width, sums, factors, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     memset(expected, 0xc5, bytes);
-    wf_kernels_scalar.byte_matmul(weights, row_bytes, rows, scales, &x, expected, out_stride);
-    tier->byte_matmul(weights, row_bytes, rows, scales, &x, out, out_stride);
+    wf_kernels_scalar.sketch_matmul(&sketch, rows, &x, expected, out_stride);
+    tier->sketch_matmul(&sketch, rows, &x, out, out_stride);
     CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
-          "%s byte_matmul %u blocks %u rows %u tokens extreme %d", tier->name, blocks, rows, tokens, extreme);
+          "%s sketch_matmul %u blocks %u rows %u tokens, fine %d, extreme %d", tier->name, blocks, rows, tokens, is_fine, extreme);
     free(expected);
 }
 
@@ -384,8 +395,10 @@ int main(void) {
                     free_guarded();
                 }
         for (uint32_t blocks = 1; blocks <= 20; blocks++) {
-            for (int extreme = 0; extreme < 3; extreme++)
-                test_byte_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 4, extreme);
+            for (int extreme = 0; extreme < 3; extreme++) {
+                test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, false, extreme);
+                test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, true, extreme);
+            }
             free_guarded();
         }
         for (uint32_t count = 1; count <= 140; count++) {

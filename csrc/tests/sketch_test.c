@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "aligned_memory.h"
 #include "check.h"
 #include "cpu.h"
 #include "forward.h"
@@ -32,8 +33,8 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     CHECK(wf_sketch_create(&sketch, model, error, sizeof error) == 0, "%s", error);
     wf_sketch_fill(&sketch, model, kernels, pool, &never);
     float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
-    int16_t *values = need(calloc(sketch.row_bytes, sizeof *values));
-    double tightest = 0;
+    int16_t *values = need(wf_allocate((size_t)sketch.blocks * WF_BLOCK_WEIGHTS, sizeof *values));
+    double tightest[2] = {0, 0};
     for (uint32_t i = 0; i < states; i++) {
         const uint32_t near = (uint32_t)check_below(&source, vocabulary);
         for (uint32_t d = 0; d < hidden; d++) {
@@ -43,17 +44,23 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
             state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weight : 0.0f);
         }
         wf_sketched_state sketched = {.values = values};
-        wf_sketch_state(state, hidden, sketch.row_bytes, &sketched);
-        const wf_wide_activations x = {values, sketch.row_bytes, &sketched.inverse_scale, 1};
-        kernels->byte_matmul(sketch.rows, sketch.row_bytes, vocabulary, sketch.scales, &x, sketched_logits, vocabulary);
-        for (uint32_t token = 0; token < vocabulary; token++) {
-            const float exact = logit(model, kernels, token, state), bound = wf_sketch_bound(&sketch, &sketched, token);
-            const double off = fabs((double)exact - (double)sketched_logits[token]);
-            CHECK(off <= (double)bound, "token %u: %g beyond the bound %g", token, off, (double)bound);
-            tightest = fmax(tightest, off / (double)bound);
+        wf_sketch_state(state, hidden, sketch.blocks, &sketched);
+        const wf_wide_activations x = {values, (size_t)sketch.blocks * WF_BLOCK_WEIGHTS, &sketched.sum, &sketched.inverse_scale, 1};
+        for (int is_fine = 0; is_fine < 2; is_fine++) {
+            const wf_sketch_rows rows = wf_sketch_rows_from(&sketch, 0, is_fine != 0);
+            kernels->sketch_matmul(&rows, vocabulary, &x, sketched_logits, vocabulary);
+            for (uint32_t token = 0; token < vocabulary; token++) {
+                const float exact = logit(model, kernels, token, state);
+                const float bound = wf_sketch_bound(&sketch, is_fine != 0, &sketched, token);
+                const double off = fabs((double)exact - (double)sketched_logits[token]);
+                CHECK(off <= (double)bound, "fine %d, token %u: %g beyond the bound %g", is_fine, token, off, (double)bound);
+                tightest[is_fine] = fmax(tightest[is_fine], off / (double)bound);
+            }
         }
     }
-    CHECK(tightest > 0.05, "the bound is %g times too wide: it screens nothing", 1 / tightest);
+    for (int is_fine = 0; is_fine < 2; is_fine++)
+        CHECK(tightest[is_fine] > 0.05, "fine %d: the bound is %g times too wide: it screens nothing", is_fine,
+              1 / tightest[is_fine]);
     free(state);
     free(sketched_logits);
     free(values);

@@ -4,7 +4,7 @@ import { type MeasuredKernel, machineProduct } from "../engine/library.ts";
 import type { Machine } from "./machine.ts";
 
 /** Weights in one byte of a row of each kind. */
-const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: 4, bytes: 1 };
+const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: 4, sketch: 128 / 96 };
 
 /** Tokens that a product is measured with: decode, small batches, pieces of prompts. */
 export const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];
@@ -27,7 +27,7 @@ export interface KernelRun {
 export function measureKernels(machine: Machine, threadCounts: number[], onStep: (what: string) => void): KernelRun[] {
   const runs: KernelRun[] = [];
   for (const threads of threadCounts) {
-    for (const kernel of ["ternary", "bytes"] as const) {
+    for (const kernel of ["ternary", "sketch"] as const) {
       for (const tokens of KERNEL_TOKENS) {
         onStep(`${kernel}, ${threads} thread${threads === 1 ? "" : "s"}, ${tokens} tokens`);
         const multiplyAdds = machineProduct(kernel, threads, tokens);

@@ -11,9 +11,9 @@ import { Failure } from "../errors.ts";
 import {
   ABI_VERSION,
   type layouts,
-  MACHINE_BYTES,
   MACHINE_MULTIPLY_ADDS,
   MACHINE_READ_BANDWIDTH,
+  MACHINE_SKETCH,
   MACHINE_TERNARY,
   SOURCE_BF16,
   SOURCE_CODES,
@@ -213,8 +213,8 @@ export function packRows(
   );
 }
 
-/** Products that can be measured by themselves: of ternary rows, and of rows of bytes as in the head's sketch. */
-export type MeasuredKernel = "ternary" | "bytes";
+/** Products that can be measured by themselves: of ternary rows, and of rows of six bits as in the head's sketch. */
+export type MeasuredKernel = "ternary" | "sketch";
 
 /**
  * How many multiply-adds a second, in 10^9, this many threads together reach in a product whose weights come from memory; see
@@ -224,7 +224,7 @@ export type MeasuredKernel = "ternary" | "bytes";
  * @throws Failure when threads or memory are lacking.
  */
 export function machineProduct(kernel: MeasuredKernel, threads: number, tokens: number): number {
-  const kind = kernel === "ternary" ? MACHINE_TERNARY : MACHINE_BYTES;
+  const kind = kernel === "ternary" ? MACHINE_TERNARY : MACHINE_SKETCH;
   return checked(
     (error, size) => library().wf_machine_measure(kind, threads, tokens, error, size),
     (result) => result === 0,

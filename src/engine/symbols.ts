@@ -25,7 +25,7 @@ export const REASON_GRAMMAR = 4;
 export const MACHINE_READ_BANDWIDTH = 0;
 export const MACHINE_MULTIPLY_ADDS = 1;
 export const MACHINE_TERNARY = 2;
-export const MACHINE_BYTES = 3;
+export const MACHINE_SKETCH = 3;
 
 /** Every exported function, as bun:ffi wants it. */
 export const symbols = {
