@@ -29,6 +29,8 @@
 #define SLICES_A_CHOSEN_ONE 8U
 #define CHOSEN_SLICES_MIN 8U
 
+#define CACHE_LINE 64U
+
 /* The best bounds of a slice's logits for one request; −∞ where no token is wanted. */
 struct bounds {
     float least; /* some token's logit is at least this */
@@ -182,11 +184,23 @@ static void compute_logit(wf_head *head, uint32_t token, uint32_t i) {
                                head->logits + i * vocabulary + token, vocabulary);
 }
 
+/* Asks for a slice's scales and norms, which lie apart from its rows: they come while those are multiplied. */
+static void ask_for_norms(const struct head_job *job, uint32_t first, uint32_t rows) {
+    const wf_sketch *sketch = &job->head->sketch;
+    const wf_sketch_norms *norms = job->is_fine ? &sketch->of_fine : &sketch->of_coarse;
+    for (uint32_t row = first; row < first + rows; row += CACHE_LINE / sizeof(float)) {
+        __builtin_prefetch(sketch->scales + row);
+        __builtin_prefetch(norms->errors + row);
+        __builtin_prefetch(norms->norms + row);
+    }
+}
+
 /* One slice of the sketch's logits and their bounds. */
 static void multiply_sketch(void *context, uint32_t unit) {
     const struct head_job *job = context;
     wf_head *head = job->head;
     const uint32_t vocabulary = head->model->config.vocabulary, first = unit * SLICE, rows = rows_of_slice(job, first);
+    ask_for_norms(job, first, rows);
     sketch_logits(head, first, rows, job->is_fine, 0, job->count);
     for (uint32_t i = 0; i < job->count; i++) {
         const float *logits = head->logits + (size_t)i * vocabulary + first;
