@@ -756,9 +756,22 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
     close(file);
     wf_model *model = mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, NULL, error, error_size);
     if (model != NULL) {
+        model->is_file = true;
         prefault_layers(model);
     }
     return model;
+}
+
+void wf_model_release(const wf_model *model, const void *start, size_t bytes) {
+    if (!model->is_file) {
+        return;
+    }
+    /* Whole pages: the one that the next part begins in goes with that. */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = (uintptr_t)start / page * page, end = ((uintptr_t)start + bytes) / page * page;
+    if (end > first) {
+        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* advice */
+    }
 }
 
 /* Maps `size` bytes of zeros. A mapping gives a model in memory the same alignment, protection and end as a file's. Returns

@@ -107,8 +107,13 @@ struct wf_model {
     wf_layer *layers;          /* [config.layers] */
     const uint8_t *mapping;    /* [mapping_size], page-aligned, read-only */
     uint64_t mapping_size;
+    bool is_file;           /* the mapping is a file's */
     uint64_t ternary_bytes; /* bytes of all ternary rows: what one decode step reads beside the head and the KV cache */
     char *name;             /* the path that was opened, or the name given with the bytes */
 };
+
+/* Gives back the memory that a part of a mapped file takes; who reads there again finds it in the file. A model that lives in memory keeps
+ * it. */
+void wf_model_release(const wf_model *model, const void *start, size_t bytes);
 
 #endif

@@ -123,6 +123,8 @@ static void sketch_slice(void *context, uint32_t unit) {
     free(values);
     free(integers);
     free(middles);
+    const uint32_t first = unit * SLICE, rows = vocabulary - first < SLICE ? vocabulary - first : SLICE;
+    wf_model_release(job->model, job->model->head + (size_t)first * hidden, (size_t)rows * hidden * sizeof *job->model->head);
 }
 
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
