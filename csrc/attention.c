@@ -1,25 +1,59 @@
 /*
- * attention.c: hands each (span of tokens, KV head) pair to the attend kernel.
+ * attention.c: hands each (span of tokens, KV head) pair to the attend kernel, one chunk of positions after the other.
  *
  * A token sees its own position and those before it, and nothing of other sequences: its block table is all it can reach. A span is only
- * a way to read keys and values once for several tokens; each token is computed by itself, in the fixed block order of the kernel, so
- * neither the batch nor the chunking of a prompt changes a bit.
+ * a way to read keys and values once for several tokens; each token is computed by itself, in the fixed order of blocks and chunks, so
+ * neither the batch nor the cutting up of a prompt changes a bit.
+ *
+ * When few sequences are answered there are fewer pairs than threads could share out evenly, and in a long sequence a pair takes long.
+ * Then the chunks of a pair are work by themselves, and what they give is joined afterwards, in the order in which a single thread would have.
  */
 #include "attention.h"
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
+
+#include "aligned_memory.h"
+
+/* With so many pairs for each thread they need not be split. */
+#define PAIRS_PER_THREAD 8U
+
+/* The most memory for split pairs. */
+#define CHUNKS_BYTES_MAX (UINT64_C(32) << 20)
 
 struct attention_job {
     const wf_kernels *kernels;
     const wf_kv_cache *cache;
     const wf_row *rows;
     const wf_span *spans;
+    const wf_chunks *chunks;
     const float *queries; /* [rows][heads * head_dim] */
     float *out;           /* [rows][heads * head_dim] */
     uint32_t layer;
     uint32_t heads;
+    uint32_t split; /* units that a pair is split into: the chunks of the longest sequence */
 };
+
+static uint32_t chunks_of(uint32_t positions) { return (positions + WF_KV_CHUNK - 1) / WF_KV_CHUNK; }
+
+static uint32_t value_stride_of(uint32_t head_dim) { return (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN; }
+
+int wf_chunks_create(wf_chunks *chunks, const wf_config *config, uint32_t threads, uint32_t context) {
+    const uint64_t group = config->heads / config->kv_heads, stride = value_stride_of(config->head_dim);
+    const uint64_t wanted = threads == 1 ? 0 : (uint64_t)PAIRS_PER_THREAD * threads * chunks_of(context);
+    const uint64_t most = CHUNKS_BYTES_MAX / (group * (stride * sizeof(float) + sizeof(wf_softmax)));
+    *chunks = (wf_chunks){.count = (uint32_t)(wanted < most ? wanted : most)};
+    chunks->sums = wf_allocate(chunks->count * group * stride, sizeof *chunks->sums);
+    chunks->softmaxes = wf_allocate(chunks->count * group, sizeof *chunks->softmaxes);
+    return chunks->sums == NULL || chunks->softmaxes == NULL ? -1 : 0;
+}
+
+void wf_chunks_destroy(wf_chunks *chunks) {
+    free(chunks->sums);
+    free(chunks->softmaxes);
+    *chunks = (wf_chunks){0};
+}
 
 uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans) {
     uint32_t found = 0;
@@ -35,15 +69,25 @@ uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans) {
     return found;
 }
 
-static void attend_pair(void *context, uint32_t unit) {
-    const struct attention_job *job = context;
+/* Adds what a later chunk gave for one head to what those before it did. */
+static void join(const wf_kernels *kernels, float *sums, wf_softmax *softmax, const float *later_sums, const wf_softmax *later,
+                 uint32_t count) {
+    const float scores[2] = {softmax->largest, later->largest}, largest = scores[0] > scores[1] ? scores[0] : scores[1];
+    float factors[2];
+    kernels->exponentials(scores, 2, largest, 1.0f, factors);
+    *softmax = (wf_softmax){largest, softmax->total * factors[0] + later->total * factors[1]};
+    for (uint32_t i = 0; i < count; i++)
+        sums[i] = sums[i] * factors[0] + later_sums[i] * factors[1];
+}
+
+/* A pair's first chunk, for `count` heads of its group from `head` on. */
+static wf_attention input_of(const struct attention_job *job, uint32_t pair, uint32_t head, uint32_t count) {
     const wf_kv_cache *cache = job->cache;
-    const wf_span span = job->spans[unit / cache->kv_heads];
-    const uint32_t kv_head = unit % cache->kv_heads, group = job->heads / cache->kv_heads;
-    const size_t offset = ((size_t)span.first * job->heads + (size_t)kv_head * group) * cache->head_dim;
+    const wf_span span = job->spans[pair / cache->kv_heads];
+    const uint32_t kv_head = pair % cache->kv_heads, group = job->heads / cache->kv_heads;
     const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
-    const wf_attention input = {
-        .query = job->queries + offset,
+    return (wf_attention){
+        .query = job->queries + ((size_t)span.first * job->heads + kv_head * group + head) * cache->head_dim,
         .row_stride = (size_t)job->heads * cache->head_dim,
         .rows = span.count,
         .keys = first.keys,
@@ -54,16 +98,117 @@ static void attend_pair(void *context, uint32_t unit) {
         .kind = cache->kind,
         .table = job->rows[span.first].table,
         .positions = job->rows[span.first].position + 1,
-        .group = group,
+        .group = count,
         .head_dim = cache->head_dim,
         .value_stride = cache->value_stride,
         .scale = 1.0f / sqrtf((float)cache->head_dim),
     };
-    job->kernels->attend(&input, job->out + offset);
 }
 
-void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, uint32_t layer, uint32_t heads,
-                      const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries, float *out) {
-    struct attention_job job = {kernels, cache, rows, spans, queries, out, layer, heads};
-    wf_pool_run(pool, attend_pair, &job, span_count * cache->kv_heads);
+/* Heads of a pair's group, from `head` on, that go through it together. */
+static uint32_t heads_together(const struct attention_job *job, uint32_t head) {
+    const uint32_t left = job->heads / job->cache->kv_heads - head;
+    return left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER;
+}
+
+/* What the input's heads give as a whole: the sums of values by the sums of their weights. */
+static void finish(const struct attention_job *job, const wf_attention *input, const float *sums, const wf_softmax *softmaxes) {
+    float *out = job->out + (input->query - job->queries);
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < input->group; head++)
+            for (uint32_t d = 0; d < input->head_dim; d++) {
+                const size_t index = (size_t)row * input->group + head;
+                out[row * input->row_stride + (size_t)head * input->head_dim + d] =
+                    sums[index * input->value_stride + d] / softmaxes[index].total;
+            }
+}
+
+static void attend_pair(void *context, uint32_t pair) {
+    const struct attention_job *job = context;
+    _Alignas(64) float sums[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX];
+    wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
+    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
+        wf_attention input = input_of(job, pair, head, heads_together(job, head));
+        job->kernels->attend(&input, sums[0], softmaxes[0]);
+        for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
+            job->kernels->attend(&input, sums[1], softmaxes[1]);
+            for (uint32_t i = 0; i < input.rows * input.group; i++)
+                if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
+                    join(job->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
+                         sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
+        }
+        finish(job, &input, sums[0], softmaxes[0]);
+    }
+}
+
+/* Where a chunk of a split pair leaves what one of its heads gives. */
+static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t chunk, uint32_t head) {
+    return ((size_t)pair * job->split + chunk) * (job->heads / job->cache->kv_heads) + head;
+}
+
+static void attend_chunk(void *context, uint32_t unit) {
+    const struct attention_job *job = context;
+    const uint32_t pair = unit / job->split, chunk = unit % job->split;
+    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
+        wf_attention input = input_of(job, pair, head, heads_together(job, head));
+        input.start = chunk * WF_KV_CHUNK;
+        if (input.start >= input.positions)
+            return;
+        const size_t place = place_of(job, pair, chunk, head);
+        job->kernels->attend(&input, job->chunks->sums + place * input.value_stride, job->chunks->softmaxes + place);
+    }
+}
+
+static void join_chunks(void *context, uint32_t pair) {
+    const struct attention_job *job = context;
+    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
+        const wf_attention input = input_of(job, pair, head, heads_together(job, head));
+        const size_t first = place_of(job, pair, 0, head);
+        float *sums = job->chunks->sums + first * input.value_stride;
+        wf_softmax *softmaxes = job->chunks->softmaxes + first;
+        for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
+            const size_t later = place_of(job, pair, chunk, head) - first;
+            for (uint32_t i = 0; i < input.group; i++)
+                join(job->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
+                     &softmaxes[later + i], input.head_dim);
+        }
+        finish(job, &input, sums, softmaxes);
+    }
+}
+
+/* The units that pairs are best split into; 1 where they are not to be split. */
+static uint32_t split_of(const struct attention_job *job, uint32_t span_count, uint32_t threads) {
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < span_count; i++) {
+        const uint32_t positions = job->rows[job->spans[i].first].position + 1;
+        longest = positions > longest ? positions : longest;
+        if (job->spans[i].count > 1)
+            return 1;
+    }
+    const uint64_t pairs = (uint64_t)span_count * job->cache->kv_heads, split = chunks_of(longest);
+    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && pairs * split <= job->chunks->count ? (uint32_t)split : 1;
+}
+
+void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
+                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
+                      float *out) {
+    struct attention_job job = {
+        .kernels = kernels,
+        .cache = cache,
+        .rows = rows,
+        .spans = spans,
+        .chunks = chunks,
+        .queries = queries,
+        .out = out,
+        .layer = layer,
+        .heads = heads,
+    };
+    const uint32_t pairs = span_count * cache->kv_heads;
+    job.split = split_of(&job, span_count, wf_pool_threads(pool));
+    if (job.split == 1) {
+        wf_pool_run(pool, attend_pair, &job, pairs);
+    } else {
+        wf_pool_run(pool, attend_chunk, &job, pairs * job.split);
+        wf_pool_run(pool, join_chunks, &job, pairs);
+    }
 }

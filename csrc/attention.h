@@ -12,12 +12,26 @@ typedef struct wf_span {
     uint32_t count; /* 1 to WF_ATTENTION_ROWS */
 } wf_span;
 
+/* Memory for what single chunks give, where their sequences are shared out. */
+typedef struct wf_chunks {
+    float *sums;           /* [count][heads that share a KV head][value_stride] */
+    wf_softmax *softmaxes; /* [count][heads that share a KV head] */
+    uint32_t count;        /* chunks of KV heads that there is room for */
+} wf_chunks;
+
+/* Takes memory for so much as `threads` can profit from in sequences of up to `context` tokens. Returns 0, or −1 without memory. */
+int wf_chunks_create(wf_chunks *chunks, const wf_config *config, uint32_t threads, uint32_t context);
+
+/* Chunks that were never created are allowed, when they are all zero. */
+void wf_chunks_destroy(wf_chunks *chunks);
+
 /* Divides the rows of a batch into spans[count], as many as it returns. */
 uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans);
 
 /* out[row][heads * head_dim] = attention of queries[row][heads * head_dim] (rotated) to the positions 0 … rows[row].position of its
  * sequence in one layer. */
-void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, uint32_t layer, uint32_t heads,
-                      const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries, float *out);
+void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
+                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
+                      float *out);
 
 #endif

@@ -70,6 +70,7 @@ struct wf_forward {
     atomic_uint_least64_t skipped_up_bytes;
     atomic_uint_least32_t positive; /* gates of the layer at hand, of all tokens */
 
+    wf_chunks chunks;   /* scratch of attention */
     wf_span *spans;     /* [rows] of the batch that runs */
     const wf_row *rows; /* the batch that runs; NULL between batches */
     uint32_t count;
@@ -123,6 +124,11 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         }
     }
 
+    if (wf_chunks_create(&forward->chunks, config, wf_pool_threads(pool), context) != 0) {
+        wf_forward_destroy(forward);
+        wf_fail(error, error_size, "no memory for attention to %u tokens; lower the context", context);
+        return NULL;
+    }
     forward->head = wf_head_create(model, kernels, pool, max_logits, error, error_size);
     if (forward->head == NULL) {
         wf_forward_destroy(forward);
@@ -146,6 +152,7 @@ void wf_forward_destroy(wf_forward *forward) {
         return;
     wf_head_destroy(forward->head);
     wf_columns_destroy(&forward->columns);
+    wf_chunks_destroy(&forward->chunks);
     for (uint32_t i = 0; i < WF_SKIPPING_TOKENS; i++) {
         free(forward->nonzeros[i].indices);
         free(forward->nonzeros[i].values);
@@ -453,8 +460,8 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
                                     {.linear = &layer->value, .out = forward->value}},
                  3);
         wf_pool_run(pool, rotate_and_store, &job, count * model->config.kv_heads);
-        wf_attention_run(pool, forward->kernels, forward->cache, index, model->config.heads, rows, forward->spans, span_count,
-                         forward->query, forward->attended);
+        wf_attention_run(pool, forward->kernels, forward->cache, &forward->chunks, index, model->config.heads, rows, forward->spans,
+                         span_count, forward->query, forward->attended);
         wf_pool_run(pool, prepare_output, &job, count);
         multiply(forward, &(struct product){.linear = &layer->output, .out = forward->product, .residual = forward->hidden}, 1);
 

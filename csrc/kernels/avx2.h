@@ -620,7 +620,7 @@ static inline __attribute__((always_inline)) void attend_block(const wf_attentio
     __m256 scores[2][4];
     block_scores(input, query, count, kind, start, ahead, scores);
     for (uint32_t head = 0; head < count; head++)
-        update_softmax(&states[head], scores[head], value_scales, visible, start == 0);
+        update_softmax(&states[head], scores[head], value_scales, visible, start == input->start);
     add_values(states, count, wf_in_block(input, input->values, start), ahead, kind, input->value_stride, visible, sums);
 }
 

@@ -510,7 +510,7 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
     }
     for (uint32_t head = 0; head < count; head++)
         update_softmax(&states[head], _mm512_mul_ps(first[head], low_scale), _mm512_mul_ps(second[head], high_scale), value_scales,
-                       visible, start == 0);
+                       visible, start == input->start);
 
     uint32_t d = 0;
     for (; d + 32 <= input->value_stride; d += 32)

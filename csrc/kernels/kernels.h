@@ -25,6 +25,10 @@
 /* Positions in one block of the KV cache. Attention works through a sequence in these, whatever its chunking. */
 #define WF_KV_BLOCK 32
 
+/* Positions that are attended to by themselves, before what several such chunks give is joined in their order. So the chunks of one sequence
+ * can be shared out to several threads, without a bit depending on that. */
+#define WF_KV_CHUNK 128U
+
 /* Value rows in the KV cache are padded to a multiple of this many elements. */
 #define WF_VALUE_ALIGN 16
 
@@ -107,7 +111,7 @@ enum wf_kv_kind {
 /* The most query heads that go through a sequence's blocks together, each block being read from memory once for all of them. */
 #define WF_HEADS_TOGETHER 8U
 
-/* What some consecutive query tokens of a sequence attend to, with the heads that share a KV head. The pointers are those of block 0;
+/* What some consecutive query tokens of a sequence attend to in one chunk, with some of the heads that share a KV head. The pointers are those of block 0;
  * block b's are b * block_bytes further. A block's values lie behind its keys. */
 typedef struct wf_attention {
     const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
@@ -120,12 +124,19 @@ typedef struct wf_attention {
     size_t block_bytes;        /* from one block to the next */
     const uint32_t *table;     /* [positions / WF_KV_BLOCK rounded up] the sequence's blocks in order */
     enum wf_kv_kind kind;
-    uint32_t positions; /* that the first token sees, its own included; at least 1. Each further one sees one more */
-    uint32_t group;     /* query heads */
+    uint32_t start;     /* the chunk's first position */
+    uint32_t positions; /* that the first token sees in all, its own included; at least 1. Each further one sees one more */
+    uint32_t group;     /* query heads, 1 to WF_HEADS_TOGETHER */
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
     float scale;           /* 1 / sqrt(head_dim) */
 } wf_attention;
+
+/* The softmax of one token and query head over some positions: the largest score, −∞ where no position is seen, and the sum of all
+ * exp(score − largest). */
+typedef struct wf_softmax {
+    float largest, total;
+} wf_softmax;
 
 /* Where the number at `pointer` of block 0 lies in another block. */
 static inline const void *wf_in_block(const wf_attention *input, const void *pointer, uint32_t start) {
@@ -187,9 +198,10 @@ typedef struct wf_kernels {
     /* gate = gate / (1 + exp(−gate)) * up, elementwise [count]. */
     void (*gate_silu)(float *gate, const float *up, uint32_t count);
 
-    /* out[rows][group][head_dim] = softmax(query · keys * scale) · values, block by block with a running maximum. The scales of WF_KV_Q8 are
-     * applied to scores (times `scale`, first) and to softmax weights, not to the elements. */
-    void (*attend)(const wf_attention *input, float *out);
+    /* The softmax over a chunk's positions, block by block with a running maximum: softmaxes[rows][group], and sums[rows][group][value_stride] =
+     * Σ exp(score − largest) · value, 64-byte aligned. score = query · key * scale. The scales of WF_KV_Q8 are applied to scores (times
+     * `scale`, first) and to softmax weights, not to the elements. */
+    void (*attend)(const wf_attention *input, float *sums, wf_softmax *softmaxes);
 
     /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache: `rounds`
      * times a fixed number of multiply-adds. Returns how many that were. It bounds ternary_matmul from above and computes nothing. */

@@ -386,7 +386,7 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         weights[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
         largest = weights[t] > largest ? weights[t] : largest;
     }
-    const float rescale = start == 0 ? 0.0f : vgetq_lane_f32(exponential(vdupq_n_f32(state->largest - largest)), 0);
+    const float rescale = start == input->start ? 0.0f : vgetq_lane_f32(exponential(vdupq_n_f32(state->largest - largest)), 0);
     for (uint32_t part = 0; part < VECTORS; part++) {
         const float32x4_t weight = exponential(vsubq_f32(vld1q_f32(weights + 4 * part), vdupq_n_f32(largest)));
         vst1q_f32(weights + 4 * part, weight);

@@ -163,58 +163,56 @@ static float element(const void *elements, enum wf_kv_kind kind, size_t index) {
     }
 }
 
-static void attend_row(const wf_attention *input, uint32_t row, float *out) {
+static void attend_head(const wf_attention *input, uint32_t row, uint32_t head, float *sums, wf_softmax *softmax) {
     const uint32_t head_dim = input->head_dim;
     const enum wf_kv_kind kind = input->kind;
-    const uint32_t positions = input->positions + row;
-    for (uint32_t head = 0; head < input->group; head++) {
-        const float *query = input->query + row * input->row_stride + (size_t)head * head_dim;
-        float *result = out + row * input->row_stride + (size_t)head * head_dim;
-        float largest = -INFINITY, total = 0.0f;
-        memset(result, 0, head_dim * sizeof *result);
+    const float *query = input->query + row * input->row_stride + (size_t)head * head_dim;
+    const uint32_t positions = input->positions + row, chunk_end = input->start + WF_KV_CHUNK;
+    const uint32_t end = positions < chunk_end ? positions : chunk_end;
+    *softmax = (wf_softmax){-INFINITY, 0.0f};
+    memset(sums, 0, input->value_stride * sizeof *sums);
 
-        for (uint32_t start = 0; start < positions; start += WF_KV_BLOCK) {
-            const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
-            const float *key_scales = wf_in_block(input, input->key_scales, start);
-            const float *value_scales = wf_in_block(input, input->value_scales, start);
-            const uint32_t left = positions - start;
-            const uint32_t visible = left < WF_KV_BLOCK ? left : WF_KV_BLOCK;
+    for (uint32_t start = input->start; start < end; start += WF_KV_BLOCK) {
+        const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
+        const float *key_scales = wf_in_block(input, input->key_scales, start);
+        const float *value_scales = wf_in_block(input, input->value_scales, start);
+        const uint32_t visible = end - start < WF_KV_BLOCK ? end - start : WF_KV_BLOCK;
 
-            float scores[WF_KV_BLOCK] = {0};
-            for (uint32_t d = 0; d < head_dim; d++)
-                for (uint32_t t = 0; t < WF_KV_BLOCK; t++)
-                    scores[t] = fmaf(query[d], element(keys, kind, d * WF_KV_BLOCK + t), scores[t]);
-
-            float maximum = largest;
-            for (uint32_t t = 0; t < visible; t++) {
-                scores[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
-                maximum = scores[t] > maximum ? scores[t] : maximum;
-            }
-            /* The first block has nothing to rescale, and exp(−∞ − maximum) must not be formed. */
-            const float rescale = start == 0 ? 0.0f : exponential(largest - maximum);
-            float weights[WF_LANES] = {0};
-            for (uint32_t t = 0; t < visible; t++) {
-                weights[t] = exponential(scores[t] - maximum);
-                scores[t] = kind == WF_KV_Q8 ? weights[t] * value_scales[t] : weights[t];
-            }
-            total = fmaf(total, rescale, sum_of_lanes(weights));
-            largest = maximum;
-
-            for (uint32_t d = 0; d < head_dim; d++) {
-                float sum = result[d] * rescale;
-                for (uint32_t t = 0; t < visible; t++)
-                    sum = fmaf(scores[t], element(values, kind, (size_t)t * input->value_stride + d), sum);
-                result[d] = sum;
-            }
-        }
+        float scores[WF_KV_BLOCK] = {0};
         for (uint32_t d = 0; d < head_dim; d++)
-            result[d] /= total;
+            for (uint32_t t = 0; t < WF_KV_BLOCK; t++)
+                scores[t] = fmaf(query[d], element(keys, kind, d * WF_KV_BLOCK + t), scores[t]);
+
+        float maximum = softmax->largest;
+        for (uint32_t t = 0; t < visible; t++) {
+            scores[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
+            maximum = scores[t] > maximum ? scores[t] : maximum;
+        }
+        /* The first block has nothing to rescale, and exp(−∞ − maximum) must not be formed. */
+        const float rescale = start == input->start ? 0.0f : exponential(softmax->largest - maximum);
+        float weights[WF_LANES] = {0};
+        for (uint32_t t = 0; t < visible; t++) {
+            weights[t] = exponential(scores[t] - maximum);
+            scores[t] = kind == WF_KV_Q8 ? weights[t] * value_scales[t] : weights[t];
+        }
+        softmax->total = fmaf(softmax->total, rescale, sum_of_lanes(weights));
+        softmax->largest = maximum;
+
+        for (uint32_t d = 0; d < input->value_stride; d++) {
+            float sum = sums[d] * rescale;
+            for (uint32_t t = 0; t < visible; t++)
+                sum = fmaf(scores[t], element(values, kind, (size_t)t * input->value_stride + d), sum);
+            sums[d] = sum;
+        }
     }
 }
 
-static void attend(const wf_attention *input, float *out) {
+static void attend(const wf_attention *input, float *sums, wf_softmax *softmaxes) {
     for (uint32_t row = 0; row < input->rows; row++)
-        attend_row(input, row, out);
+        for (uint32_t head = 0; head < input->group; head++) {
+            const size_t index = (size_t)row * input->group + head;
+            attend_head(input, row, head, sums + index * input->value_stride, &softmaxes[index]);
+        }
 }
 
 static uint64_t multiply_add_peak(uint64_t rounds) {
