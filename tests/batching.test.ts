@@ -429,7 +429,7 @@ describe("check", () => {
     const lines = stdout.trimEnd().split("\n");
     expect(lines[0]).toMatch(/^tiny, 4 million parameters: \w+ kernels, \d+ threads, 512 tokens of context$/);
     for (const line of lines.slice(1, -1)) expect(line).toMatch(/^pass {2}[a-z0-9 %]+: .* \(\d+\.\d s\)$/);
-    expect(lines).toHaveLength(10);
+    expect(lines).toHaveLength(11);
     expect(lines.at(-1)).toBe("all is well");
   });
 

@@ -153,7 +153,7 @@ test("a model from a directory of a checkpoint, decoding only", () => {
   expect(exitCode).toBe(0);
   rmSync(cache.WRINKLEFREE_CACHE, { recursive: true });
   const { model, runs } = JSON.parse(stdout);
-  expect(model).toMatchObject({ name: "tiny", random: false, head_bytes: 2048 * (256 + 12) });
+  expect(model).toMatchObject({ name: "tiny", random: false, head_bytes: 2048 * (192 + 12) });
   expect(runs.map(({ kind }: { kind: string }) => kind)).toEqual(["decode", "decode"]);
 });
 

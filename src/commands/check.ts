@@ -1,7 +1,7 @@
 /**
  * `wrinklefree check`: whether a model's answers are the same however they are computed on this machine: from the prefix cache or
- * anew, alone or in a crowd, with one thread or all, with memory to spare or without. What the cache and the crowd gain is
- * measured on the way.
+ * anew, alone or in a crowd, with one thread or all, with all weights or those that matter, with memory to spare or without. What the
+ * cache and the crowd gain is measured on the way.
  */
 
 import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
@@ -34,8 +34,8 @@ export const command: Command = {
   usage: `usage: wrinklefree check [MODEL] [options]
 
 Computes the same answers in different ways and compares them token by token: with and without the prefix cache, alone and
-together, with one thread and all, with little memory, at the end of the context, after cancelled requests. Prints a line for
-each, and the speed-up seen. MODEL is a packed file (.wf) or a Hugging Face directory; without it, the demo model is checked.
+together, with one thread and all, with all weights and those that matter, with little memory, at the end of the context, after
+cancelled requests. Prints a line for each, and the speed-up seen. MODEL is a packed file (.wf) or a Hugging Face directory; without it, the demo model is checked.
 The exit code is 0 when all is well, 1 when anything differs.
 
   --concurrent N     requests that are answered together (default: 4)
@@ -93,6 +93,7 @@ const checks: [name: string, check: Check][] = [
   ["context overflow", checkOverflow],
   ["together", checkTogether],
   ["threads", checkThreads],
+  ["weights left out", checkWeightsLeftOut],
   ["little memory", checkLittleMemory],
   ["cancelling", checkCancelling],
 ];
@@ -372,6 +373,23 @@ async function checkThreads(subject: Subject): Promise<string> {
   requireSame("one thread", one, all);
   requireSame("three threads", odd, all);
   return `same tokens with one thread, three and all; all are ${gain(one.totalMs, all.totalMs)} as one`;
+}
+
+async function checkWeightsLeftOut(subject: Subject): Promise<string> {
+  const requests = subject.requests(KV_BLOCK_TOKENS, subject.context >> 1, 1);
+  const run = (options: Partial<EngineOptions>) =>
+    subject.withEngine(async (engine) => {
+      // With the copies of weights that show which others matter.
+      while (engine.stats().copying !== 0) await Bun.sleep(1);
+      const answers = await Promise.all(requests.map((request) => answer(engine, request)));
+      return { answers, headBytes: engine.stats().head_bytes };
+    }, options);
+  const all = await run({ head: "exact", zeros: "multiply" });
+  const some = await run({});
+  for (const [i, found] of some.answers.entries()) requireSame(`request ${i}`, found, all.answers[i] as Answer);
+  const tokens = some.answers.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  const share = Math.round((100 * some.headBytes) / all.headBytes);
+  return `same ${tokens} tokens, half of them drawn, from ${share} % of the head's bytes`;
 }
 
 async function checkLittleMemory(subject: Subject): Promise<string> {
