@@ -406,11 +406,13 @@ static inline __attribute__((always_inline)) void unpack_sketch(const uint8_t *c
     }
 }
 
-/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. Bytes `ahead` are
- * asked for: those NEAR_BYTES ahead for the first-level cache, others for the second. */
-static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_rows *rows, uint32_t row, bool is_fine,
-                                                             const wf_wide_activations *x, uint32_t token, uint32_t count,
-                                                             size_t ahead, float *out, size_t out_stride) {
+/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. What is
+ * NEAR_BYTES ahead is asked for in the first-level cache, what is further in the second. */
+static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, uint32_t row,
+                                                             bool is_fine, const wf_wide_activations *x, uint32_t token,
+                                                             uint32_t count, float *out, size_t out_stride) {
+    /* Few tokens are done with a row sooner than memory has the next; of many, the last bring in the next slice's rows. */
+    const size_t ahead = count < 4 ? NEAR_BYTES : x->tokens - token < 8 ? (size_t)row_count * rows->blocks * WF_COARSE_BYTES : 0;
     const uint8_t *coarse = rows->coarse + (size_t)row * rows->blocks * WF_COARSE_BYTES;
     const uint8_t *fine = is_fine ? rows->fine + (size_t)row * rows->blocks * WF_FINE_BYTES : NULL;
     const int16_t *values = x->values + token * x->stride;
@@ -449,28 +451,7 @@ static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_row
     }
 }
 
-static inline __attribute__((always_inline)) void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine,
-                                                              const wf_wide_activations *x, float *out, size_t out_stride) {
-    /* Four tokens' values stay in the first-level cache, while rows stream through it. */
-    uint32_t token = 0;
-    for (; token + 4 <= x->tokens; token += 4)
-        for (uint32_t row = 0; row < row_count; row++)
-            sketch_row(rows, row, is_fine, x, token, 4,
-                       x->tokens - token < 8 ? (size_t)row_count * rows->blocks * WF_COARSE_BYTES : 0, out, out_stride);
-    for (; token + 2 <= x->tokens; token += 2)
-        for (uint32_t row = 0; row < row_count; row++)
-            sketch_row(rows, row, is_fine, x, token, 2, NEAR_BYTES, out, out_stride);
-    for (uint32_t row = 0; row < row_count && token < x->tokens; row++)
-        sketch_row(rows, row, is_fine, x, token, 1, NEAR_BYTES, out, out_stride);
-}
-
-static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
-                          size_t out_stride) {
-    if (rows->fine != NULL)
-        sketch_rows(rows, row_count, true, x, out, out_stride);
-    else
-        sketch_rows(rows, row_count, false, x, out, out_stride);
-}
+#include "sketched.h"
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
     const __m256 offsets = _mm256_set1_ps(offset), scales = _mm256_set1_ps(scale);

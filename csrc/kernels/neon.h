@@ -273,9 +273,10 @@ static inline __attribute__((always_inline)) void unpack_sketch(const uint8_t *c
 }
 
 /* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. */
-static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_rows *rows, uint32_t row, bool is_fine,
-                                                             const wf_wide_activations *x, uint32_t token, uint32_t count,
-                                                             float *out, size_t out_stride) {
+static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, uint32_t row,
+                                                             bool is_fine, const wf_wide_activations *x, uint32_t token,
+                                                             uint32_t count, float *out, size_t out_stride) {
+    (void)row_count;
     int32x4_t sums[4][2];
     for (uint32_t t = 0; t < count; t++)
         sums[t][0] = sums[t][1] = vdupq_n_s32(0);
@@ -306,25 +307,7 @@ static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_row
     }
 }
 
-static inline __attribute__((always_inline)) void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine,
-                                                              const wf_wide_activations *x, float *out, size_t out_stride) {
-    /* Four tokens' values stay in the first-level cache, while rows stream through it. */
-    uint32_t token = 0;
-    for (; token + 4 <= x->tokens; token += 4)
-        for (uint32_t row = 0; row < row_count; row++)
-            sketch_row(rows, row, is_fine, x, token, 4, out, out_stride);
-    for (; token < x->tokens; token++)
-        for (uint32_t row = 0; row < row_count; row++)
-            sketch_row(rows, row, is_fine, x, token, 1, out, out_stride);
-}
-
-static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
-                          size_t out_stride) {
-    if (rows->fine != NULL)
-        sketch_rows(rows, row_count, true, x, out, out_stride);
-    else
-        sketch_rows(rows, row_count, false, x, out, out_stride);
-}
+#include "sketched.h"
 
 static void exponentials(const float *x, uint32_t count, float offset, float scale, float *out) {
     for (uint32_t e = 0; e < count; e += 4) {
