@@ -1,5 +1,6 @@
 /*
- * attention.c: hands each (span of tokens, KV head) pair to the attend kernel, one chunk of positions after the other.
+ * attention.c: hands each pair of a span of tokens and some heads that share a KV head to the attend kernel, one chunk of positions after
+ * the other.
  *
  * A token sees its own position and those before it, and nothing of other sequences: its block table is all it can reach. A span is only
  * a way to read keys and values once for several tokens; each token is computed by itself, in the fixed order of blocks and chunks, so
@@ -32,20 +33,22 @@ struct attention_job {
     float *out;           /* [rows][heads * head_dim] */
     uint32_t layer;
     uint32_t heads;
+    uint32_t parts; /* that the heads of a KV head go into, each of heads_together() or less */
     uint32_t split; /* units that a pair is split into: the chunks of the longest sequence */
 };
 
 static uint32_t chunks_of(uint32_t positions) { return (positions + WF_KV_CHUNK - 1) / WF_KV_CHUNK; }
 
-static uint32_t value_stride_of(uint32_t head_dim) { return (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN; }
+/* Query heads of a pair, where `group` of them share a KV head. */
+static uint32_t heads_together(uint32_t group) { return group < WF_HEADS_TOGETHER ? group : WF_HEADS_TOGETHER; }
 
-int wf_chunks_create(wf_chunks *chunks, const wf_config *config, uint32_t threads, uint32_t context) {
-    const uint64_t group = config->heads / config->kv_heads, stride = value_stride_of(config->head_dim);
+int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads, uint32_t threads, uint32_t context) {
+    const uint64_t together = heads_together(heads / cache->kv_heads);
     const uint64_t wanted = threads == 1 ? 0 : (uint64_t)PAIRS_PER_THREAD * threads * chunks_of(context);
-    const uint64_t most = CHUNKS_BYTES_MAX / (group * (stride * sizeof(float) + sizeof(wf_softmax)));
+    const uint64_t most = CHUNKS_BYTES_MAX / (together * (cache->value_stride * sizeof(float) + sizeof(wf_softmax)));
     *chunks = (wf_chunks){.count = (uint32_t)(wanted < most ? wanted : most)};
-    chunks->sums = wf_allocate(chunks->count * group * stride, sizeof *chunks->sums);
-    chunks->softmaxes = wf_allocate(chunks->count * group, sizeof *chunks->softmaxes);
+    chunks->sums = wf_allocate(chunks->count * together * cache->value_stride, sizeof *chunks->sums);
+    chunks->softmaxes = wf_allocate(chunks->count * together, sizeof *chunks->softmaxes);
     return chunks->sums == NULL || chunks->softmaxes == NULL ? -1 : 0;
 }
 
@@ -80,11 +83,12 @@ static void join(const wf_kernels *kernels, float *sums, wf_softmax *softmax, co
         sums[i] = sums[i] * factors[0] + later_sums[i] * factors[1];
 }
 
-/* A pair's first chunk, for `count` heads of its group from `head` on. */
-static wf_attention input_of(const struct attention_job *job, uint32_t pair, uint32_t head, uint32_t count) {
+/* A pair's first chunk. */
+static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
     const wf_kv_cache *cache = job->cache;
-    const wf_span span = job->spans[pair / cache->kv_heads];
-    const uint32_t kv_head = pair % cache->kv_heads, group = job->heads / cache->kv_heads;
+    const uint32_t group = job->heads / cache->kv_heads, part = pair % job->parts, kv_head = pair / job->parts % cache->kv_heads;
+    const wf_span span = job->spans[pair / job->parts / cache->kv_heads];
+    const uint32_t head = part * WF_HEADS_TOGETHER; /* of the group */
     const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
     return (wf_attention){
         .query = job->queries + ((size_t)span.first * job->heads + kv_head * group + head) * cache->head_dim,
@@ -98,17 +102,11 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair, uin
         .kind = cache->kind,
         .table = job->rows[span.first].table,
         .positions = job->rows[span.first].position + 1,
-        .group = count,
+        .group = heads_together(group - head),
         .head_dim = cache->head_dim,
         .value_stride = cache->value_stride,
         .scale = 1.0f / sqrtf((float)cache->head_dim),
     };
-}
-
-/* Heads of a pair's group, from `head` on, that go through it together. */
-static uint32_t heads_together(const struct attention_job *job, uint32_t head) {
-    const uint32_t left = job->heads / job->cache->kv_heads - head;
-    return left < WF_HEADS_TOGETHER ? left : WF_HEADS_TOGETHER;
 }
 
 /* What the input's heads give as a whole: the sums of values by the sums of their weights. */
@@ -127,57 +125,51 @@ static void attend_pair(void *context, uint32_t pair) {
     const struct attention_job *job = context;
     _Alignas(64) float sums[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX];
     wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
-    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
-        wf_attention input = input_of(job, pair, head, heads_together(job, head));
-        job->kernels->attend(&input, sums[0], softmaxes[0]);
-        for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
-            job->kernels->attend(&input, sums[1], softmaxes[1]);
-            for (uint32_t i = 0; i < input.rows * input.group; i++)
-                if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
-                    join(job->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
-                         sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
-        }
-        finish(job, &input, sums[0], softmaxes[0]);
+    wf_attention input = input_of(job, pair);
+    job->kernels->attend(&input, sums[0], softmaxes[0]);
+    for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
+        job->kernels->attend(&input, sums[1], softmaxes[1]);
+        for (uint32_t i = 0; i < input.rows * input.group; i++)
+            if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
+                join(job->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
+                     sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
     }
+    finish(job, &input, sums[0], softmaxes[0]);
 }
 
-/* Where a chunk of a split pair leaves what one of its heads gives. */
-static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t chunk, uint32_t head) {
-    return ((size_t)pair * job->split + chunk) * (job->heads / job->cache->kv_heads) + head;
+/* Where a chunk of a split pair leaves what its first head gives. */
+static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t chunk) {
+    return ((size_t)pair * job->split + chunk) * heads_together(job->heads / job->cache->kv_heads);
 }
 
 static void attend_chunk(void *context, uint32_t unit) {
     const struct attention_job *job = context;
     const uint32_t pair = unit / job->split, chunk = unit % job->split;
-    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
-        wf_attention input = input_of(job, pair, head, heads_together(job, head));
-        input.start = chunk * WF_KV_CHUNK;
-        if (input.start >= input.positions)
-            return;
-        const size_t place = place_of(job, pair, chunk, head);
-        job->kernels->attend(&input, job->chunks->sums + place * input.value_stride, job->chunks->softmaxes + place);
-    }
+    wf_attention input = input_of(job, pair);
+    input.start = chunk * WF_KV_CHUNK;
+    if (input.start >= input.positions)
+        return;
+    const size_t place = place_of(job, pair, chunk);
+    job->kernels->attend(&input, job->chunks->sums + place * input.value_stride, job->chunks->softmaxes + place);
 }
 
 static void join_chunks(void *context, uint32_t pair) {
     const struct attention_job *job = context;
-    for (uint32_t head = 0; head < job->heads / job->cache->kv_heads; head += WF_HEADS_TOGETHER) {
-        const wf_attention input = input_of(job, pair, head, heads_together(job, head));
-        const size_t first = place_of(job, pair, 0, head);
-        float *sums = job->chunks->sums + first * input.value_stride;
-        wf_softmax *softmaxes = job->chunks->softmaxes + first;
-        for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
-            const size_t later = place_of(job, pair, chunk, head) - first;
-            for (uint32_t i = 0; i < input.group; i++)
-                join(job->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
-                     &softmaxes[later + i], input.head_dim);
-        }
-        finish(job, &input, sums, softmaxes);
+    const wf_attention input = input_of(job, pair);
+    const size_t first = place_of(job, pair, 0);
+    float *sums = job->chunks->sums + first * input.value_stride;
+    wf_softmax *softmaxes = job->chunks->softmaxes + first;
+    for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
+        const size_t later = place_of(job, pair, chunk) - first;
+        for (uint32_t i = 0; i < input.group; i++)
+            join(job->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
+                 &softmaxes[later + i], input.head_dim);
     }
+    finish(job, &input, sums, softmaxes);
 }
 
 /* The units that pairs are best split into; 1 where they are not to be split. */
-static uint32_t split_of(const struct attention_job *job, uint32_t span_count, uint32_t threads) {
+static uint32_t split_of(const struct attention_job *job, uint32_t span_count, uint32_t pairs, uint32_t threads) {
     uint32_t longest = 0;
     for (uint32_t i = 0; i < span_count; i++) {
         const uint32_t positions = job->rows[job->spans[i].first].position + 1;
@@ -185,8 +177,8 @@ static uint32_t split_of(const struct attention_job *job, uint32_t span_count, u
         if (job->spans[i].count > 1)
             return 1;
     }
-    const uint64_t pairs = (uint64_t)span_count * job->cache->kv_heads, split = chunks_of(longest);
-    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && pairs * split <= job->chunks->count ? (uint32_t)split : 1;
+    const uint32_t split = chunks_of(longest);
+    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->chunks->count ? split : 1;
 }
 
 void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
@@ -202,9 +194,10 @@ void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cach
         .out = out,
         .layer = layer,
         .heads = heads,
+        .parts = (heads / cache->kv_heads + WF_HEADS_TOGETHER - 1) / WF_HEADS_TOGETHER,
     };
-    const uint32_t pairs = span_count * cache->kv_heads;
-    job.split = split_of(&job, span_count, wf_pool_threads(pool));
+    const uint32_t pairs = span_count * cache->kv_heads * job.parts;
+    job.split = split_of(&job, span_count, pairs, wf_pool_threads(pool));
     if (job.split == 1) {
         wf_pool_run(pool, attend_pair, &job, pairs);
     } else {

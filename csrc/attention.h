@@ -14,13 +14,14 @@ typedef struct wf_span {
 
 /* Memory for what single chunks give, where their sequences are shared out. */
 typedef struct wf_chunks {
-    float *sums;           /* [count][heads that share a KV head][value_stride] */
-    wf_softmax *softmaxes; /* [count][heads that share a KV head] */
-    uint32_t count;        /* chunks of KV heads that there is room for */
+    float *sums;           /* [count][query heads together][value_stride] */
+    wf_softmax *softmaxes; /* [count][query heads together] */
+    uint32_t count;        /* chunks of a span and some heads that there is room for */
 } wf_chunks;
 
-/* Takes memory for so much as `threads` can profit from in sequences of up to `context` tokens. Returns 0, or −1 without memory. */
-int wf_chunks_create(wf_chunks *chunks, const wf_config *config, uint32_t threads, uint32_t context);
+/* Takes memory for so much as `threads` can profit from in sequences of up to `context` tokens, whose keys and values `cache` holds for
+ * `heads` query heads. Returns 0, or −1 without memory. */
+int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads, uint32_t threads, uint32_t context);
 
 /* Chunks that were never created are allowed, when they are all zero. */
 void wf_chunks_destroy(wf_chunks *chunks);

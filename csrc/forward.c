@@ -124,7 +124,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         }
     }
 
-    if (wf_chunks_create(&forward->chunks, config, wf_pool_threads(pool), context) != 0) {
+    if (wf_chunks_create(&forward->chunks, cache, config->heads, wf_pool_threads(pool), context) != 0) {
         wf_forward_destroy(forward);
         wf_fail(error, error_size, "no memory for attention to %u tokens; lower the context", context);
         return NULL;

@@ -168,15 +168,6 @@ static void count_bytes(wf_head *head, uint64_t bytes) {
     atomic_fetch_add_explicit(&head->bytes_read, bytes, memory_order_relaxed);
 }
 
-/* The sketch's logits of some rows for requests from the i-th on. */
-static void sketch_logits(wf_head *head, uint32_t first, uint32_t rows, bool is_fine, uint32_t i, uint32_t count) {
-    const wf_sketch *sketch = &head->sketch;
-    const size_t width = (size_t)sketch->blocks * WF_BLOCK_WEIGHTS, vocabulary = head->model->config.vocabulary;
-    const wf_wide_activations x = {head->sketched + i * width, width, head->sums + i, head->factors + i, count};
-    const wf_sketch_rows of_sketch = wf_sketch_rows_from(sketch, first, is_fine);
-    head->kernels->sketch_matmul(&of_sketch, rows, &x, head->logits + i * vocabulary + first, vocabulary);
-}
-
 /* The head's logit of one token for the i-th request. */
 static void compute_logit(wf_head *head, uint32_t token, uint32_t i) {
     const size_t hidden = head->model->config.hidden, vocabulary = head->model->config.vocabulary;
@@ -200,8 +191,11 @@ static void multiply_sketch(void *context, uint32_t unit) {
     const struct head_job *job = context;
     wf_head *head = job->head;
     const uint32_t vocabulary = head->model->config.vocabulary, first = unit * SLICE, rows = rows_of_slice(job, first);
+    const size_t width = (size_t)head->sketch.blocks * WF_BLOCK_WEIGHTS;
+    const wf_wide_activations x = {head->sketched, width, head->sums, head->factors, job->count};
+    const wf_sketch_rows of_sketch = wf_sketch_rows_from(&head->sketch, first, job->is_fine);
     ask_for_norms(job, first, rows);
-    sketch_logits(head, first, rows, job->is_fine, 0, job->count);
+    head->kernels->sketch_matmul(&of_sketch, rows, &x, head->logits + first, vocabulary);
     for (uint32_t i = 0; i < job->count; i++) {
         const float *logits = head->logits + (size_t)i * vocabulary + first;
         float widths[SLICE];

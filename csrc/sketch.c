@@ -5,7 +5,7 @@
  * likeliest. In 8 bits with one scale a row the head is half as large and its logits are off by less than half of their standard deviation,
  * provably so: with two norms each row has a bound. In the upper six of these bits it is three eighths as large, with a bound four times as
  * wide. The rows whose upper bound reaches the best token's logit are a few hundred of a hundred thousand by six bits and a few by
- * eight; only those are computed from the bf16 weights, and so the result is the bf16 head's. (In 5 bits every fourth row's bound would
+ * eight; only those are computed from the bf16 weights, and so the result is the bf16 head's. (In 5 bits every fifth row's bound would
  * reach it, where logits are as normally distributed as random ones.)
  */
 #include "sketch.h"

@@ -19,7 +19,8 @@ typedef struct wf_sketch_norms {
 } wf_sketch_norms;
 
 /* The head in 8 bits, of which the upper six lie apart: they are enough to find the likeliest tokens, and all eight to say what the others
- * weigh. A row's weights are its scale times what wf_sketched_sum says. */
+ * weigh. A row's weights are its scale times what wf_sketched_product says that
+ * the bits stand for. */
 typedef struct wf_sketch {
     uint8_t *coarse, *fine; /* see wf_sketch_rows; 64-byte aligned */
     float *scales;          /* [vocabulary] */

@@ -446,8 +446,7 @@ static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_row
     for (uint32_t t = 0; t < count; t++) {
         const __m256i all = WIDE_SUMS == 1 ? sums[t][0] : _mm256_add_epi32(sums[t][0], sums[t][WIDE_SUMS - 1]);
         const uint32_t sum = (uint32_t)sum_of_integers(all);
-        out[(token + t) * out_stride + row] =
-            wf_sketched_sum(sum, x->sums[token + t], is_fine) * (rows->scales[row] * x->factors[token + t]);
+        out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, sum);
     }
 }
 

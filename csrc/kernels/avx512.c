@@ -372,8 +372,7 @@ ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, ui
     }
     for (uint32_t t = 0; t < count; t++) {
         const uint32_t sum = (uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t]));
-        out[(token + t) * out_stride + row] =
-            wf_sketched_sum(sum, x->sums[token + t], is_fine) * (rows->scales[row] * x->factors[token + t]);
+        out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, sum);
     }
 }
 

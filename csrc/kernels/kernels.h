@@ -70,11 +70,15 @@ typedef struct wf_wide_activations {
  * lower and upper bytes of 16-bit words of weights. */
 static inline size_t wf_wide_index(size_t input) { return input / 64 * 64 + input % 2 * 32 + input % 64 / 2; }
 
-/* What a sketched product's sum of weight · value is, from Σ bits · value, which may have gone around in 32 bits. Eight bits u stand for u − 128.
+/* The product of a row of the sketch and a token, from Σ bits · value, which may have gone around in 32 bits. Eight bits u stand for u − 128.
  * Six bits c, without the lower two, are taken for the middle of what those can make of them, 4 c − 126.5. */
-static inline float wf_sketched_sum(uint32_t sum, int32_t sum_of_values, int is_fine) {
+static inline float wf_sketched_product(const wf_sketch_rows *rows, uint32_t row, const wf_wide_activations *x, uint32_t token,
+                                        uint32_t sum) {
+    const int32_t sum_of_values = x->sums[token];
     const uint32_t values = (uint32_t)sum_of_values;
-    return is_fine ? (float)(int32_t)(sum - 128 * values) : (float)(int32_t)(4 * sum - 126 * values) - 0.5f * (float)sum_of_values;
+    const float product = rows->fine != NULL ? (float)(int32_t)(sum - 128 * values)
+                                             : (float)(int32_t)(4 * sum - 126 * values) - 0.5f * (float)sum_of_values;
+    return product * (rows->scales[row] * x->factors[token]);
 }
 
 /* Columns that ternary_columns works on together, in every tier but the scalar one: their sums stay in 16 bits, in registers. */
@@ -111,8 +115,8 @@ enum wf_kv_kind {
 /* The most query heads that go through a sequence's blocks together, each block being read from memory once for all of them. */
 #define WF_HEADS_TOGETHER 8U
 
-/* What some consecutive query tokens of a sequence attend to in one chunk, with some of the heads that share a KV head. The pointers are those of block 0;
- * block b's are b * block_bytes further. A block's values lie behind its keys. */
+/* What some consecutive query tokens of a sequence attend to in one chunk, with some of the heads that share a KV head. The pointers are
+ * those of block 0; block b's are b * block_bytes further. A block's values lie behind its keys. */
 typedef struct wf_attention {
     const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
     size_t row_stride;

@@ -302,8 +302,7 @@ static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_row
     }
     for (uint32_t t = 0; t < count; t++) {
         const uint32_t sum = (uint32_t)vaddvq_s32(vaddq_s32(sums[t][0], sums[t][1]));
-        out[(token + t) * out_stride + row] =
-            wf_sketched_sum(sum, x->sums[token + t], is_fine) * (rows->scales[row] * x->factors[token + t]);
+        out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, sum);
     }
 }
 

@@ -129,8 +129,7 @@ static void sketch_matmul(const wf_sketch_rows *rows, uint32_t row_count, const 
             uint32_t sum = 0;
             for (uint32_t weight = 0; weight < rows->blocks * WF_BLOCK_WEIGHTS; weight++)
                 sum += sketched_bits(rows, row, weight) * (uint32_t)values[wf_wide_index(weight)];
-            out[token * out_stride + row] =
-                wf_sketched_sum(sum, x->sums[token], rows->fine != NULL) * (rows->scales[row] * x->factors[token]);
+            out[token * out_stride + row] = wf_sketched_product(rows, row, x, token, sum);
         }
 }
 

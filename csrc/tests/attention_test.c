@@ -9,7 +9,7 @@
 #include "check.h"
 #include "cpu.h"
 
-enum { HEADS = 8, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK };
+enum { HEADS = 22, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK };
 
 static struct check_random source = {.state = 0x853c49e6748fea9bu};
 
@@ -61,7 +61,6 @@ static double by_formula(uint32_t sequence, uint32_t position, uint32_t head, ui
 /* out[count][HEADS * HEAD_DIM] for tokens of sequences at positions. */
 static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t threads, const uint32_t *sequences,
                    const uint32_t *positions, uint32_t count, float *out) {
-    const wf_config config = {.layers = 1, .heads = HEADS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
     wf_row rows[16];
     wf_span spans[16];
     float asked[16 * HEADS * HEAD_DIM];
@@ -72,7 +71,7 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     }
     wf_pool *pool = need(wf_pool_create(threads, NULL, 0));
     wf_chunks chunks;
-    CHECK(wf_chunks_create(&chunks, &config, threads, CONTEXT) == 0, "no memory");
+    CHECK(wf_chunks_create(&chunks, cache, HEADS, threads, CONTEXT) == 0, "no memory");
     const uint32_t span_count = wf_find_spans(rows, count, spans);
     wf_attention_run(pool, kernels, cache, &chunks, 0, HEADS, rows, spans, span_count, asked, out);
     wf_chunks_destroy(&chunks);

@@ -102,8 +102,7 @@ export function contextOf(plan: Plan): number {
  */
 export async function measure(model: Model, config: ModelConfig, costs: Costs, plan: Plan): Promise<Run> {
   const engine = Engine.create(model, engineOptions(config, plan));
-  // Until the copies of weights are made that a step can do without, it is slower.
-  while (engine.stats().copying !== 0) await Bun.sleep(1);
+  await engine.copiesMade();
   try {
     switch (plan.kind) {
       case "prefill":

@@ -391,6 +391,11 @@ export class Engine {
     ) as EngineStats;
   }
 
+  /** Waits for the copies of weights that make steps faster; answers don't depend on them. */
+  async copiesMade(): Promise<void> {
+    while (this.stats().copying !== 0) await Bun.sleep(1);
+  }
+
   /** Cancels what runs, stops the threads and frees the memory. */
   async close(): Promise<void> {
     if (this.closed) return;
