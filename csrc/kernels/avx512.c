@@ -34,6 +34,14 @@ static inline float sum_of_sixteen(__m512 lanes) {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
 
+/* Sums of integers may go around. _mm512_reduce_add_epi32 adds signed ones, which must not; the steps here may. */
+static inline int32_t sum_of_integers(__m512i lanes) {
+    const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+
 /* A mask whose first `count` lanes are on. */
 static inline __mmask16 lanes_below(uint32_t count) { return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1); }
 
@@ -93,7 +101,7 @@ static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *va
     }
     memset(values + count, 0, padded - count);
     *inverse_scale = largest / 127.0f;
-    *sum = _mm512_reduce_add_epi32(total);
+    *sum = sum_of_integers(total);
 }
 
 /* Two blocks of a row: 256 codes. */
@@ -136,7 +144,7 @@ static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_
                 _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_last_values(values + 4 * byte, quarter));
     }
     const __m512i total = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
-    return (float)(_mm512_reduce_add_epi32(total) - sum) * factor;
+    return (float)(sum_of_integers(total) - sum) * factor;
 }
 
 /* Four sums of four vectors each: lane 4t + r of the result is the sum of the lanes of sums[r][t]. A step adds halves of two vectors and puts
@@ -197,7 +205,7 @@ ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t ro
         for (uint32_t t = 0; t < count; t++)
             for (uint32_t row = 0; row < row_count; row++)
                 out[(token + t) * out_stride + row] =
-                    (float)(_mm512_reduce_add_epi32(sums[row][t]) - x->sums[token + t]) * x->factors[token + t];
+                    (float)(sum_of_integers(sums[row][t]) - x->sums[token + t]) * x->factors[token + t];
         return;
     }
     const __m512i all = sums_of_tile(sums);
@@ -371,7 +379,7 @@ ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, ui
         }
     }
     for (uint32_t t = 0; t < count; t++) {
-        const uint32_t sum = (uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t]));
+        const uint32_t sum = (uint32_t)sum_of_integers(_mm512_add_epi32(even[t], odd[t]));
         out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, sum);
     }
 }
