@@ -301,8 +301,9 @@ static inline __attribute__((always_inline)) void sketch_row(const wf_sketch_row
         }
     }
     for (uint32_t t = 0; t < count; t++) {
-        const uint32_t sum = (uint32_t)vaddvq_s32(vaddq_s32(sums[t][0], sums[t][1]));
-        out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, sum);
+        /* Unsigned, because it may go around. */
+        const uint32x4_t all = vaddq_u32(vreinterpretq_u32_s32(sums[t][0]), vreinterpretq_u32_s32(sums[t][1]));
+        out[(token + t) * out_stride + row] = wf_sketched_product(rows, row, x, token + t, vaddvq_u32(all));
     }
 }
 
