@@ -7,10 +7,11 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import OpenAI from "openai";
 import { Scopes } from "../src/server/auth.ts";
 import { deepModel } from "./support/deep_model.ts";
-import { eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
+import { eventually, openConnection, rawExchange, runProgram, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -74,6 +75,93 @@ describe("API keys", () => {
     expect((await fetch(`${url()}/metrics`, { headers: { "x-api-key": first } })).status).toBe(200);
   });
 
+  // What a target is made of that somebody might get past a key check with.
+  const part = fc.constantFrom(
+    ...["/", "//", "/health", "/ready", CHAT, "/tokenize", "/metrics", "/v1/models", "/v1/models/x", "/nowhere"],
+    ...[
+      "?",
+      "#",
+      "%2f",
+      "%3F",
+      "%23",
+      "%68ealth",
+      "/..",
+      "/.",
+      ";",
+      "\\",
+      "@",
+      ":",
+      "%00",
+      "%",
+      "*",
+      "é",
+      "//a/health?",
+      "http://a",
+    ],
+  );
+  const target = fc.array(part, { minLength: 1, maxLength: 5 }).map((parts) => parts.join(""));
+  const host = fc.oneof(
+    fc.constantFrom(
+      "a",
+      "ab",
+      "localhost",
+      "127.0.0.1:1",
+      "[::1]",
+      "",
+      "[",
+      "a, b",
+      "a/health",
+      "a/health?",
+      "u:p@b",
+      "a#",
+      "é",
+    ),
+    fc.array(part, { maxLength: 2 }).map((parts) => parts.join("")),
+    fc.string({ minLength: 1, maxLength: 12 }).map((text) => text.replaceAll(/[^\x21-\x7e]/g, "")),
+  );
+
+  test("there is no other way to spell a path past them", async () => {
+    const body = { content: "x", prompt: "x", messages: [{ role: "user", content: "x" }], max_tokens: 1 };
+    const property = fc.asyncProperty(
+      fc.constantFrom("GET", "POST", "OPTIONS"),
+      target,
+      host,
+      async (method, target, host) => {
+        const connection = openConnection(server.port);
+        const answer = await connection.ask(method, target, body, { host }).catch(() => undefined);
+        connection.close();
+        // Bun itself refuses what is no HTTP, without a body or an answer.
+        if (answer === undefined || answer.status === 401 || (answer.status === 400 && answer.body === "")) return;
+        const isHealth = answer.status === 200 && method === "GET" && /^{"status":"(ok|ready)"/.test(answer.body);
+        const isWrongMethod = answer.status === 405 && / on \/(health|ready); /.test(answer.body);
+        expect([isHealth || isWrongMethod, answer]).toEqual([true, answer]);
+      },
+    );
+    await fc.assert(property, {
+      numRuns: 1500,
+      examples: [
+        ["POST", `/health?${CHAT}`, "a"],
+        ["POST", `/ready?/tokenize`, "ab"],
+        ["POST", `/health#${CHAT}`, "a"],
+        ["GET", `/health?/v1/models`, "a"],
+      ],
+    });
+  });
+
+  test("a right one gets an answer whatever the host's name", async () => {
+    for (const name of ["a", "ab", "localhost", "some.host.example:8080", "u:p@b", ""]) {
+      const connection = openConnection(server.port);
+      const headers = { host: name, "x-api-key": first };
+      expect((await connection.ask("POST", `${CHAT}?a=/health`, ask("x"), headers)).status).toBe(200);
+      connection.close();
+    }
+    const old = await rawExchange(server.port, `GET /v1/models HTTP/1.0\r\nX-Api-Key: ${first}\r\n\r\n`, 200);
+    expect(old).toMatch(/^HTTP\/1.1 200 .*"object":"list"/s);
+    const malformed = openConnection(server.port);
+    expect((await malformed.ask("GET", "/v1/models", undefined, { host: "[", "x-api-key": first })).status).toBe(400);
+    malformed.close();
+  });
+
   test("the SDK sends it", async () => {
     const models = async (apiKey: string) => {
       const client = new OpenAI({ baseURL: `${url()}/v1`, apiKey, maxRetries: 0 });
@@ -84,8 +172,13 @@ describe("API keys", () => {
   });
 
   test("no key is ever logged", async () => {
-    await fetch(`${url()}/v1/models?api_key=${first}`, { headers: { authorization: `Bearer ${first}` } });
-    await eventually(() => server.log().includes("key 0"));
+    const before = server.log().split("\n").length;
+    const headers = { authorization: `Bearer ${first}` };
+    const paths = [`/v1/models?api_key=${first}`, `/${first}`, `/v1/models/${first}`, `/${CHAT}/${first}`];
+    for (const path of paths) await (await fetch(url() + path, { headers })).text();
+    await eventually(() => server.log().split("\n").length === before + paths.length);
+    expect(server.log()).toMatch(/ GET \/v1\/models\/\{model\} 404 .* key 0 /);
+    expect(server.log()).toMatch(/ GET other 404 .* key 0 /);
     for (const key of [first, second, third, "sk-wrong"]) expect(server.log()).not.toContain(key);
   });
 

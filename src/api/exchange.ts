@@ -9,6 +9,9 @@ import { eventStream } from "./sse.ts";
 /** One request and its answer. */
 export class Exchange {
   readonly state: ServerState;
+  readonly request: Request;
+  /** The path that it asks for; undefined where Host and target make no URL. */
+  readonly path: string | undefined;
   /** Fires when the client leaves. */
   readonly client: AbortSignal;
   /** Which of the server's API keys the request came with; -1 where it needs none. */
@@ -20,9 +23,11 @@ export class Exchange {
   /** Called when a streamed answer is over. */
   onStreamEnd: (() => void) | undefined;
 
-  constructor(state: ServerState, client: AbortSignal) {
+  constructor(state: ServerState, request: Request, path: string | undefined) {
     this.state = state;
-    this.client = client;
+    this.request = request;
+    this.path = path;
+    this.client = request.signal;
   }
 
   /** Answers with a stream of events; see eventStream. */

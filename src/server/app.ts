@@ -25,6 +25,7 @@ import { health, ready } from "./health.ts";
 import { checkHost, isLoopback, readJsonBody } from "./limits.ts";
 import { type LogFormat, logRequest } from "./log.ts";
 import { METRICS_CONTENT_TYPE } from "./metrics.ts";
+import { readPath, routingRequest } from "./path.ts";
 import type { ServerState } from "./state.ts";
 
 /** Answers a request with a JSON body. */
@@ -63,11 +64,14 @@ export interface ListenOptions {
   log: LogFormat;
 }
 
-/** The routes. Elysia hands a handler the request that it was given itself, by which its exchange is found. */
+/**
+ * The routes. Elysia is given requests that hold the path alone (it looks for the path in the text of a URL, and where the host is
+ * short it finds another one than URL does), and hands them to handlers, who find their exchange by them.
+ */
 function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   // The error handler comes before the routes: it only holds for what is registered after it.
   const app = new Elysia().onError(({ code, error, request }) => {
-    const known = code === "NOT_FOUND" ? notFound(request) : toApiError(error);
+    const known = code === "NOT_FOUND" ? notFound(exchanges.get(request) as Exchange) : toApiError(error);
     return known.response();
   });
   for (const [path, handler] of Object.entries(GET_ROUTES)) app.get(path, () => handler(state));
@@ -78,7 +82,8 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
       path,
       async ({ request }) => {
         state.requireService();
-        return handler(exchanges.get(request) as Exchange, await readJsonBody(request));
+        const exchange = exchanges.get(request) as Exchange;
+        return handler(exchange, await readJsonBody(exchange.request));
       },
       { parse: "none" },
     );
@@ -136,13 +141,17 @@ function createResponder(state: ServerState, options: ListenOptions): (request: 
   const cors = new CorsPolicy(options.corsOrigins);
   const isLocal = isLoopback(options.hostname);
 
-  async function respond(request: Request, exchange: Exchange, path: string): Promise<Response> {
+  async function respond(exchange: Exchange): Promise<Response> {
+    const { request, path } = exchange;
     try {
       if (isLocal) checkHost(request);
       const preflight = cors.preflight(request);
       if (preflight !== undefined) return preflight;
       exchange.key = keys.check(request, path);
-      return await app.fetch(request);
+      if (path === undefined) throw new ApiError(400, "The Host header of your request is malformed.");
+      const routed = routingRequest(request.method, path);
+      exchanges.set(routed, exchange);
+      return await app.fetch(routed);
     } catch (error) {
       return toApiError(error).response();
     }
@@ -151,28 +160,19 @@ function createResponder(state: ServerState, options: ListenOptions): (request: 
   return async (request) => {
     const started = performance.now();
     // Before anything is awaited, so that no departure is missed.
-    const exchange = new Exchange(state, request.signal);
-    exchanges.set(request, exchange);
-    const path = pathOf(request);
+    const exchange = new Exchange(state, request, readPath(request));
+    const method = knownMethod(request.method);
+    const route = knownRoute(exchange.path);
     const id = requestId(request);
-    const response = await respond(request, exchange, path);
+    const response = await respond(exchange);
     const { status, headers } = response;
     headers.set("x-request-id", id);
     cors.mark(request, headers);
     const finish = () => {
-      state.metrics.requested(knownMethod(request.method), knownRoute(path), status);
+      state.metrics.requested(method, route, status);
       const milliseconds = performance.now() - started;
       const { key, counts, client } = exchange;
-      logRequest(options.log, {
-        id,
-        method: request.method,
-        path,
-        status,
-        milliseconds,
-        key,
-        counts,
-        hasLeft: client.aborted,
-      });
+      logRequest(options.log, { id, method, route, status, milliseconds, key, counts, hasLeft: client.aborted });
     };
     if (exchange.isStreamed) exchange.onStreamEnd = finish;
     else finish();
@@ -180,13 +180,8 @@ function createResponder(state: ServerState, options: ListenOptions): (request: 
   };
 }
 
-/** The path that is asked for; that of the server itself for a URL that is none. */
-function pathOf(request: Request): string {
-  return URL.parse(request.url)?.pathname ?? "/";
-}
-
 /** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */
-function knownRoute(path: string): string {
+function knownRoute(path = ""): string {
   if (/^\/v1\/models\/./.test(path)) return "/v1/models/{model}";
   // A slash at the end changes nothing, as Elysia has it.
   const plain = path.replace(/\/$/, "");
@@ -198,8 +193,7 @@ function knownMethod(method: string): string {
 }
 
 /** Unknown path, or a known one with the wrong method. */
-function notFound(request: Request): ApiError {
-  const path = pathOf(request);
+function notFound({ request, path }: Exchange): ApiError {
   const route = knownRoute(path);
   const methods = route === "other" ? undefined : route in POST_ROUTES ? "POST" : "GET, HEAD";
   if (methods === undefined) return new ApiError(404, `Unknown request URL: ${request.method} ${path}.`);

@@ -33,10 +33,11 @@ export class ApiKeys {
   /**
    * Which key a request came with; -1 when it needs none.
    *
+   * @param path the one by which the request is routed; undefined where it has none.
    * @throws ApiError 401 when there are keys and the request has none of them.
    */
-  check(request: Request, path: string): number {
-    if (this.isEmpty || PUBLIC_PATHS.has(path)) return -1;
+  check(request: Request, path: string | undefined): number {
+    if (this.isEmpty || (path !== undefined && PUBLIC_PATHS.has(path))) return -1;
     const given = [bearer(request), request.headers.get("x-api-key")].filter((key) => (key ?? "") !== "");
     let found = -1;
     for (const key of given) {

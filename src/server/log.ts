@@ -1,5 +1,6 @@
 /**
- * The access log: one line on stderr for each request, when its answer is over. It never holds a prompt, an answer or a key.
+ * The access log: one line on stderr for each request, when its answer is over. It never holds a prompt, an answer or a key,
+ * nor anything else that a client made up: paths and methods are those that the server knows, ids are plain and short.
  */
 
 import type { Counts } from "../text/generation.ts";
@@ -8,14 +9,13 @@ import type { Counts } from "../text/generation.ts";
 export const LOG_FORMATS = ["text", "json", "off"] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-/** Longest path in the log. */
-const PATH_LENGTH_MAX = 128;
-
 /** A request whose answer is over. */
 export interface LogEntry {
   id: string;
+  /** One of a fixed set, as in the metrics. */
   method: string;
-  path: string;
+  /** One of a fixed set, as in the metrics: somebody may have put a key into a path. */
+  route: string;
   status: number;
   /** From the request's arrival to the end of its answer. */
   milliseconds: number;
@@ -33,11 +33,6 @@ export function logRequest(format: LogFormat, entry: LogEntry): void {
   process.stderr.write(`${format === "json" ? jsonLine(entry) : textLine(entry)}\n`);
 }
 
-function plain(path: string): string {
-  // What isn't plain comes from clients that try things out; it must not be able to look like another line.
-  return path.slice(0, PATH_LENGTH_MAX).replaceAll(/[^\x21-\x7e]/g, "?");
-}
-
 function tokens(counts: readonly Counts[]) {
   const sum = (of: (count: Counts) => number) => counts.reduce((total, count) => total + of(count), 0);
   return {
@@ -51,8 +46,8 @@ function textLine(entry: LogEntry): string {
   const { prompt, cached, generated } = tokens(entry.counts);
   const parts = [
     new Date().toISOString(),
-    plain(entry.method),
-    plain(entry.path),
+    entry.method,
+    entry.route,
     entry.status,
     `${entry.milliseconds.toFixed(1)} ms`,
   ];
@@ -68,8 +63,8 @@ function jsonLine(entry: LogEntry): string {
   return JSON.stringify({
     time: new Date().toISOString(),
     request_id: entry.id,
-    method: plain(entry.method),
-    path: plain(entry.path),
+    method: entry.method,
+    path: entry.route,
     status: entry.status,
     duration_ms: Math.round(entry.milliseconds * 10) / 10,
     prompt_tokens: prompt,

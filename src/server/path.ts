@@ -1,0 +1,19 @@
+/**
+ * The path that a request asks for. It is read here and nowhere else: what routes, checks keys, counts and logs has to mean the same
+ * path, since a request that two of them read differently gets past the key check.
+ */
+
+/** Where requests are told apart by nothing but their path. */
+const ORIGIN = "http://localhost";
+
+/** The path of a request, normalised as in URLs; undefined where Host and target together make no URL. */
+export function readPath(request: Request): string | undefined {
+  // Bun gives the bare target when a request has no Host header, or one that is no name.
+  const url = request.url.startsWith("/") ? ORIGIN + request.url : request.url;
+  return URL.parse(url)?.pathname;
+}
+
+/** A request for a path with nothing else in it that a router could read otherwise: no host of the client's, no query, no body. */
+export function routingRequest(method: string, path: string): Request {
+  return new Request(ORIGIN + path, { method });
+}
