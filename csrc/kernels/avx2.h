@@ -140,8 +140,12 @@ static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *va
 }
 
 /* Keeps an accumulator in its register at this point: left alone, gcc regroups the additions of a whole block, and the sums that this
- * needs at once spill to the stack. */
+ * needs at once spill to the stack. Where the compiler has no such registers, the instructions are emulated, and there is nothing to keep. */
+#if defined(__AVX2__)
 #define PIN(accumulator) __asm__("" : "+x"(accumulator))
+#else
+#define PIN(accumulator) ((void)(accumulator))
+#endif
 
 #if defined(__AVXVNNI__)
 
@@ -646,7 +650,9 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
         MULTIPLY_ADD(sum6, weight0, value3);
         MULTIPLY_ADD(sum7, weight1, value3);
     }
-    __asm__ volatile("" : : "x"(sum0), "x"(sum1), "x"(sum2), "x"(sum3), "x"(sum4), "x"(sum5), "x"(sum6), "x"(sum7));
+    const __m256i low = _mm256_add_epi32(_mm256_add_epi32(sum0, sum1), _mm256_add_epi32(sum2, sum3));
+    const __m256i high = _mm256_add_epi32(_mm256_add_epi32(sum4, sum5), _mm256_add_epi32(sum6, sum7));
+    __asm__ volatile("" : : "r"(sum_of_integers(_mm256_add_epi32(low, high)))); /* the sums are used */
     return rounds * 8 * 32;
 }
 

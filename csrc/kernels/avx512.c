@@ -524,11 +524,19 @@ ALWAYS_INLINE void attend_group(const wf_attention *input, enum wf_kv_kind kind,
 
 #include "attend.h"
 
-/* One step of an accumulator in multiply_add_peak; as far as the compiler knows, its value is another afterwards. */
+/* As far as the compiler knows, an accumulator has another value here. Where it has no such registers, the instructions are emulated, and
+ * nothing needs to be hidden from it. */
+#if defined(__AVX512F__)
+#define PIN(accumulator) __asm__("" : "+v"(accumulator))
+#else
+#define PIN(accumulator) ((void)(accumulator))
+#endif
+
+/* One step of an accumulator in multiply_add_peak. */
 #define MULTIPLY_ADD(sum, weight, value)                                                                                           \
     do {                                                                                                                           \
         sum = _mm512_dpbusd_epi32(sum, weight, value);                                                                             \
-        __asm__("" : "+v"(sum));                                                                                                   \
+        PIN(sum);                                                                                                                  \
     } while (0)
 
 static uint64_t multiply_add_peak(uint64_t rounds) {
@@ -554,8 +562,11 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
         MULTIPLY_ADD(sumE, weight, value);
         MULTIPLY_ADD(sumF, weight, value);
     }
-    __asm__ volatile("" : : "v"(sum0), "v"(sum1), "v"(sum2), "v"(sum3), "v"(sum4), "v"(sum5), "v"(sum6), "v"(sum7));
-    __asm__ volatile("" : : "v"(sum8), "v"(sum9), "v"(sumA), "v"(sumB), "v"(sumC), "v"(sumD), "v"(sumE), "v"(sumF));
+    const __m512i sums[16] = {sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sumA, sumB, sumC, sumD, sumE, sumF};
+    __m512i total = _mm512_setzero_si512();
+    for (uint32_t i = 0; i < 16; i++)
+        total = _mm512_add_epi32(total, sums[i]);
+    __asm__ volatile("" : : "r"(sum_of_integers(total))); /* the sums are used */
     return rounds * 16 * 64;
 }
 

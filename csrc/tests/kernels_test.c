@@ -3,6 +3,9 @@
  *
  * Inputs lie at the very end of a page that is followed by an unreadable one, so that a read past the end faults; outputs lie between
  * canaries. Counts cover every remainder of the vector widths and blocks.
+ *
+ * This file is built twice: for the tiers that the processor has, and with WF_EMULATED (emulated/CMakeLists.txt) for those of x86-64 on
+ * any processor. It says of every tier whether it ran, in lines that tests/run.ts reads: "tier NAME: native", "emulated" or "not run: why".
  */
 #include <math.h>
 #include <stdlib.h>
@@ -377,51 +380,118 @@ static void test_specification(void) {
     CHECK(y[0] == 1.0f, "exp(0) is %.9g", (double)y[0]);
 }
 
+/* The sums that it keeps may not be forgotten by the compiler, and it says how much it did. */
+static void test_multiply_add_peak(const wf_kernels *tier) {
+    const uint64_t once = tier->multiply_add_peak(1);
+    CHECK(once > 0 && tier->multiply_add_peak(7) == 7 * once, "%s multiply_add_peak", tier->name);
+}
+
+static void test_tier(const wf_kernels *tier) {
+    for (int kind = 0; kind < KINDS; kind++)
+        for (uint32_t count = 1; count <= 300; count++) {
+            test_rms_norm(tier, count, kind);
+            test_quantize(tier, count, kind);
+            test_elementwise(tier, count, kind);
+            free_guarded();
+        }
+    test_range(tier);
+    for (uint32_t blocks = 1; blocks <= 70; blocks++)
+        for (int extreme = 0; extreme < 3; extreme++) {
+            test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1 + blocks % 9, extreme);
+            test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
+            free_guarded();
+        }
+    for (uint32_t blocks = 1; blocks <= 9; blocks++)
+        for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
+            for (int extreme = 0; extreme < 3; extreme++) {
+                test_ternary_columns(tier, blocks, count, extreme);
+                free_guarded();
+            }
+    for (uint32_t blocks = 1; blocks <= 20; blocks++) {
+        for (int extreme = 0; extreme < 3; extreme++) {
+            test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, false, extreme);
+            test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, true, extreme);
+        }
+        free_guarded();
+    }
+    for (uint32_t count = 1; count <= 140; count++) {
+        test_bf16_matmul(tier, count, 1 + count % 5, 1 + count % 4);
+        free_guarded();
+    }
+    static const uint32_t head_dims[] = {2, 16, 64, 100, 128, 256};
+    for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
+        for (uint32_t positions = 1; positions <= 300; positions += 1 + (uint32_t)check_below(&source, 19)) {
+            test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
+            test_attend(tier, WF_KV_F16, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
+            test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
+            free_guarded();
+        }
+    test_multiply_add_peak(tier);
+}
+
+/* ---- Tiers ---- */
+
+#if defined(WF_EMULATED)
+/* Declared in kernels.h for processors of their own. */
+extern const wf_kernels wf_kernels_avx512, wf_kernels_avx2_vnni, wf_kernels_avx2;
+#endif
+
+/* All that were compiled. */
+static const wf_kernels *const tiers[] = {
+#if defined(WF_EMULATED)
+    &wf_kernels_avx512,
+    &wf_kernels_avx2_vnni,
+    &wf_kernels_avx2,
+#else
+#if defined(__x86_64__)
+    &wf_kernels_avx512,
+#if defined(WF_HAS_AVX_VNNI)
+    &wf_kernels_avx2_vnni,
+#endif
+    &wf_kernels_avx2,
+#elif defined(__aarch64__)
+    &wf_kernels_neon_dotprod,
+    &wf_kernels_neon,
+#endif
+    &wf_kernels_scalar,
+#endif
+};
+
+#define TIERS (sizeof tiers / sizeof *tiers)
+
+/* Which of them can be run here. */
+static void find_runnable(bool runnable[TIERS]) {
+#if defined(WF_EMULATED)
+    for (size_t i = 0; i < TIERS; i++)
+        runnable[i] = true;
+#else
+    uint32_t count, found = 0;
+    const wf_kernels *const *supported = wf_kernels_supported(&count);
+    for (size_t i = 0; i < TIERS; i++) {
+        runnable[i] = false;
+        for (uint32_t j = 0; j < count; j++)
+            runnable[i] = runnable[i] || tiers[i] == supported[j];
+        found += runnable[i];
+    }
+    CHECK(found == count, "%u tiers are supported and %u of them tested", count, found);
+#endif
+}
+
 int main(void) {
-    uint32_t tiers;
-    const wf_kernels *const *supported = wf_kernels_supported(&tiers);
+    bool runnable[TIERS];
+    find_runnable(runnable);
     test_specification();
-    for (uint32_t i = 0; i < tiers; i++) {
-        const wf_kernels *tier = supported[i];
-        for (int kind = 0; kind < KINDS; kind++)
-            for (uint32_t count = 1; count <= 300; count++) {
-                test_rms_norm(tier, count, kind);
-                test_quantize(tier, count, kind);
-                test_elementwise(tier, count, kind);
-                free_guarded();
-            }
-        test_range(tier);
-        for (uint32_t blocks = 1; blocks <= 70; blocks++)
-            for (int extreme = 0; extreme < 3; extreme++) {
-                test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1 + blocks % 9, extreme);
-                test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
-                free_guarded();
-            }
-        for (uint32_t blocks = 1; blocks <= 9; blocks++)
-            for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
-                for (int extreme = 0; extreme < 3; extreme++) {
-                    test_ternary_columns(tier, blocks, count, extreme);
-                    free_guarded();
-                }
-        for (uint32_t blocks = 1; blocks <= 20; blocks++) {
-            for (int extreme = 0; extreme < 3; extreme++) {
-                test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, false, extreme);
-                test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, true, extreme);
-            }
-            free_guarded();
+    for (size_t i = 0; i < TIERS; i++) {
+        if (!runnable[i]) {
+            printf("tier %s: not run: this processor lacks its instructions\n", tiers[i]->name);
+            continue;
         }
-        for (uint32_t count = 1; count <= 140; count++) {
-            test_bf16_matmul(tier, count, 1 + count % 5, 1 + count % 4);
-            free_guarded();
-        }
-        static const uint32_t head_dims[] = {2, 16, 64, 100, 128, 256};
-        for (size_t d = 0; d < sizeof head_dims / sizeof *head_dims; d++)
-            for (uint32_t positions = 1; positions <= 300; positions += 1 + (uint32_t)check_below(&source, 19)) {
-                test_attend(tier, WF_KV_F32, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
-                test_attend(tier, WF_KV_F16, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
-                test_attend(tier, WF_KV_Q8, head_dims[d], 1 + (uint32_t)check_below(&source, WF_HEADS_TOGETHER), positions);
-                free_guarded();
-            }
+        test_tier(tiers[i]);
+#if defined(WF_EMULATED)
+        printf("tier %s: emulated\n", tiers[i]->name);
+#else
+        printf("tier %s: native\n", tiers[i]->name);
+#endif
     }
     return check_report();
 }
