@@ -5,7 +5,8 @@
  *   bun build.ts executable          dist/wrinklefree, on top of those
  *   bun build.ts symbols [--check]   src/engine/symbols.ts from csrc/wrinklefree.h, or whether it is up to date
  *   bun build.ts tests               the library's own tests, in build/native, with sanitizers in build/address and build/thread,
- *                                    and where there is a compiler for arm64, its kernels' in build/arm64
+ *                                    and where there is a compiler for arm64, its kernels' in build/arm64. With SIMDe those in
+ *                                    build/native have one for all of x86-64's kernels
  */
 
 import { existsSync, mkdirSync, statSync } from "node:fs";

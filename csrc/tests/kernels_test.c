@@ -5,7 +5,7 @@
  * canaries. Counts cover every remainder of the vector widths and blocks.
  *
  * This file is built twice: for the tiers that the processor has, and with WF_EMULATED (emulated/CMakeLists.txt) for those of x86-64 on
- * any processor. It says of every tier whether it ran, in lines that tests/run.ts reads: "tier NAME: native", "emulated" or "not run: why".
+ * any processor. It says of every tier how it ran, in lines that tests/run.ts reads: "tier NAME: native", "emulated by …" or "not native: why".
  */
 #include <math.h>
 #include <stdlib.h>
@@ -483,12 +483,12 @@ int main(void) {
     test_specification();
     for (size_t i = 0; i < TIERS; i++) {
         if (!runnable[i]) {
-            printf("tier %s: not run: this processor lacks its instructions\n", tiers[i]->name);
+            printf("tier %s: not native: this processor lacks its instructions\n", tiers[i]->name);
             continue;
         }
         test_tier(tiers[i]);
 #if defined(WF_EMULATED)
-        printf("tier %s: emulated\n", tiers[i]->name);
+        printf("tier %s: emulated by SIMDe\n", tiers[i]->name);
 #else
         printf("tier %s: native\n", tiers[i]->name);
 #endif
