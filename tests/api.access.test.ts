@@ -4,14 +4,24 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import OpenAI from "openai";
 import { Scopes } from "../src/server/auth.ts";
 import { deepModel } from "./support/deep_model.ts";
-import { eventually, openConnection, rawExchange, runProgram, startServer, type TestServer } from "./support/server.ts";
+import {
+  eventually,
+  executable,
+  openConnection,
+  rawExchange,
+  runProgram,
+  startServer,
+  type TestServer,
+} from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -244,6 +254,67 @@ describe("API keys", () => {
     expect(code).toBeGreaterThan(0);
     expect(stderr).toMatch(wanted);
     expect(stderr).not.toContain("a b");
+  });
+});
+
+describe("a key on the command line", () => {
+  const [argument, other, inFile] = ["sk-argument", "sk-other", "sk-file"];
+  const status = async (server: TestServer, key: string) =>
+    (await fetch(`${server.url}/v1/models`, { headers: { "x-api-key": key } })).status;
+  const commandLine = (server: TestServer) => readFileSync(`/proc/${server.pid}/cmdline`, "utf8").split("\0");
+
+  test("is moved to the environment, beside those of a pipe, and neither the list of processes nor a crash shows it", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-pipe-"));
+    const pipe = join(directory, "keys");
+    spawnSync("mkfifo", [pipe]);
+    const writing = writeFile(pipe, `${inFile}\n`);
+    const keys = ["--api-key", argument, `--api-key=${other}`, "--api-key-file", pipe];
+    const server = await startServer(["--parallel", "3", ...keys, "--log", "off"]);
+    await writing;
+    for (const key of [argument, other, inFile]) expect(await status(server, key)).toBe(200);
+    expect(await status(server, "sk-wrong")).toBe(401);
+    const wanted = ["serve", "--port", "0", "--parallel", "3", "--api-key-file", pipe, "--log", "off", ""];
+    expect(commandLine(server).slice(1)).toEqual(wanted);
+    server.signal("SIGSEGV");
+    await server.exited;
+    await eventually(() => /panic|crashed/.test(server.log()));
+    for (const key of [argument, other, inFile]) expect(server.log()).not.toContain(key);
+    rmSync(directory, { recursive: true });
+  });
+
+  test("stays there with a warning where the program can't start anew", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-gone-"));
+    const copy = join(directory, "wrinklefree");
+    copyFileSync(executable, copy);
+    // Runs a file that is gone already.
+    const wrapper = ["/bin/sh", "-c", 'exec 3<"$0" && rm "$0" && exec /proc/self/fd/3 "$@"'];
+    const server = await startServer(["--api-key", argument], { wrapper, program: copy });
+    expect(server.log()).toMatch(/^wrinklefree: warning: .*--api-key.*WRINKLEFREE_API_KEY or --api-key-file$/m);
+    expect([await status(server, argument), await status(server, other)]).toEqual([200, 401]);
+    await server.stop();
+    rmSync(directory, { recursive: true });
+  });
+
+  test.each([
+    ["one", ` ${argument}\n`, [argument]],
+    ["several", `${argument} ${other}`, [argument, other]],
+  ])("may stand in WRINKLEFREE_API_KEY instead: %s", async (_, text, keys) => {
+    const env = { PATH: "/usr/bin:/bin", WRINKLEFREE_API_KEY: text };
+    const server = await startServer(["--host", "0.0.0.0", "--api-key", "sk-more"], { env });
+    for (const key of [...keys, "sk-more"]) expect(await status(server, key)).toBe(200);
+    expect(await status(server, "sk-wrong")).toBe(401);
+    expect(server.log()).not.toContain("warning");
+    await server.stop();
+  });
+
+  test.each([
+    ["", /^wrinklefree: WRINKLEFREE_API_KEY holds no key; set one, or unset it/],
+    ["sk-ключ", /^wrinklefree: WRINKLEFREE_API_KEY takes visible ASCII/],
+  ])("WRINKLEFREE_API_KEY without one stops the start: '%s'", async (text, wanted) => {
+    const { code, stderr } = await runProgram(["serve", "--port", "0"], { env: { WRINKLEFREE_API_KEY: text } });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(wanted);
+    expect(stderr).not.toContain("sk-");
   });
 });
 

@@ -11,9 +11,11 @@ import { listen } from "../src/server/app.ts";
 import { readJsonBody } from "../src/server/limits.ts";
 import { ServerState } from "../src/server/state.ts";
 import {
+  accepts,
   type Connection,
   eventually,
   executable,
+  freePort,
   openConnection,
   parseEvents,
   rawExchange,
@@ -107,7 +109,14 @@ test("every kind of error, one after the other on one connection, which goes on"
 
 test("while the model loads: alive, not ready, and a time to come back", async () => {
   const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
-  const listening = listen(state, { hostname: "127.0.0.1", port: 0, apiKeys: [], corsOrigins: [], log: "off" });
+  const listening = listen(state, {
+    hostname: "127.0.0.1",
+    port: 0,
+    apiKeys: [],
+    allowedHosts: [],
+    corsOrigins: [],
+    log: "off",
+  });
   const one = openConnection(Number(new URL(listening.url).port));
   expect(JSON.parse((await one.ask("GET", "/health")).body)).toMatchObject({ status: "ok", phase: "loading" });
   expect((await one.ask("GET", "/metrics")).status).toBe(200);
@@ -126,23 +135,12 @@ test("while the model loads: alive, not ready, and a time to come back", async (
   await listening.stop(true);
 });
 
-/** Whether something listens on a port. */
-async function accepts(port: number): Promise<boolean> {
-  const socket = { open: (opened: { end(): void }) => opened.end(), data: () => undefined };
-  return Bun.connect({ hostname: "127.0.0.1", port, socket }).then(
-    () => true,
-    () => false,
-  );
-}
-
 test.each([
   ["the demo model", []],
   ["a model to convert", [join(import.meta.dir, "fixtures/tiny")]],
 ])("a signal while %s is loaded ends the server with exit code 0", async (_, model) => {
   const cache = mkdtempSync(join(tmpdir(), "wrinklefree-"));
-  const free = Bun.serve({ port: 0, fetch: () => new Response() });
-  const port = String(free.port);
-  await free.stop();
+  const port = String(await freePort());
   const child = Bun.spawn([executable, "serve", "--port", port, ...model], {
     env: { WRINKLEFREE_CACHE: cache },
     stdout: "ignore",

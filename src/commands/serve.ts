@@ -8,12 +8,12 @@ import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { type Listening, listen } from "../server/app.ts";
-import { isSendable, readKeyFile } from "../server/auth.ts";
-import { isLoopback } from "../server/limits.ts";
+import { isHostName, isLoopback } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { ServerState } from "../server/state.ts";
+import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
 import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
@@ -40,10 +40,14 @@ ${modelOptionsUsage}
   --queue-tokens N   tokens of the prompts that may wait (default: ${QUEUE_TOKENS})
   --temperature T    for requests that don't set one (default: 0, the likeliest token)
   --served-name NAME what clients call the model (also --alias; default: its own name)
-  --api-key KEY      clients have to send this key (may be given several times; other users of this machine can see it
-                     in the list of processes)
-  --api-key-file F   clients have to send one of the keys in this file, one a line (may be given several times)
+  --api-key-file F   clients have to send one of the keys in this file, one a line (may be given several times; a
+                     pipe will do). The environment variable WRINKLEFREE_API_KEY holds a key as well, or several
+                     with spaces between them
+  --api-key KEY      a key on the command line, where other users of this machine may see it for a moment (may be given
+                     several times)
   --insecure         without a key, listen on an address that others can reach; anyone there can use the server
+  --allowed-host N   without a key, answer under this host name too, that of a reverse proxy for one, beside the
+                     machine's own names (may be given several times)
   --cors-origin URL  let web pages of this origin use the server, * for all (may be given several times)
   --log FORMAT       a line on stderr for each request: text, json or off (default: text)
 `,
@@ -66,6 +70,7 @@ async function serve(args: string[]): Promise<number> {
       "api-key": { type: "string", multiple: true, default: [] },
       "api-key-file": { type: "string", multiple: true, default: [] },
       insecure: { type: "boolean", default: false },
+      "allowed-host": { type: "string", multiple: true, default: [] },
       "cors-origin": { type: "string", multiple: true, default: [] },
       log: { type: "string", default: "text" },
     },
@@ -81,10 +86,11 @@ async function serve(args: string[]): Promise<number> {
   };
   const log = oneOf(values.log, "log", LOG_FORMATS);
   const corsOrigins = values["cors-origin"].map(readOrigin);
-  const apiKeys = [...values["api-key"].map(readKey), ...values["api-key-file"].flatMap(readKeyFile)];
+  const allowedHosts = values["allowed-host"].map(readHost);
+  const apiKeys = readApiKeys(values["api-key"], values["api-key-file"]);
   if (!isLoopback(values.host) && apiKeys.length === 0 && !values.insecure) {
     throw new Failure(
-      `refusing to listen on ${values.host}, where anyone who can reach it could use the server; set --api-key or --api-key-file, or add --insecure if that is wanted`,
+      `refusing to listen on ${values.host}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
     );
   }
 
@@ -93,7 +99,7 @@ async function serve(args: string[]): Promise<number> {
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
   const signals = new StopSignals();
-  const listening = listen(state, { hostname: values.host, port, apiKeys, corsOrigins, log });
+  const listening = listen(state, { hostname: values.host, port, apiKeys, allowedHosts, corsOrigins, log });
   let service: Service;
   try {
     service = await Service.open(positionals[0], options);
@@ -110,9 +116,9 @@ async function serve(args: string[]): Promise<number> {
   return 0;
 }
 
-function readKey(key: string): string {
-  if (!isSendable(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
-  return key;
+function readHost(text: string): string {
+  if (!isHostName(text)) throw new UsageError(`--allowed-host takes a name such as llm.example, not '${text}'`);
+  return text;
 }
 
 function readOrigin(text: string): string {

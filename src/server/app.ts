@@ -22,7 +22,8 @@ import { Failure } from "../errors.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
 import { health, ready } from "./health.ts";
-import { checkHost, isLoopback, readJsonBody } from "./limits.ts";
+import { HostNames, isLoopback } from "./host.ts";
+import { readJsonBody } from "./limits.ts";
 import { type LogFormat, logRequest } from "./log.ts";
 import { METRICS_CONTENT_TYPE } from "./metrics.ts";
 import { readPath, routingRequest } from "./path.ts";
@@ -59,6 +60,8 @@ export interface ListenOptions {
   port: number;
   /** Keys, one of which a request has to have; none: anybody may ask. */
   apiKeys: readonly string[];
+  /** Host names to answer under without keys, beside this machine's own. */
+  allowedHosts: readonly string[];
   /** Origins of web pages that may use the API. */
   corsOrigins: readonly string[];
   log: LogFormat;
@@ -139,12 +142,14 @@ function createResponder(state: ServerState, options: ListenOptions): (request: 
   const app = createApp(state, exchanges);
   const keys = new ApiKeys(options.apiKeys);
   const cors = new CorsPolicy(options.corsOrigins);
-  const isLocal = isLoopback(options.hostname);
+  const hosts = new HostNames(options.allowedHosts);
+  // Who listens for others is asked under names that nobody could know here, unless they were given.
+  const checksHost = keys.isEmpty && (isLoopback(options.hostname) || options.allowedHosts.length > 0);
 
   async function respond(exchange: Exchange): Promise<Response> {
     const { request, path } = exchange;
     try {
-      if (isLocal) checkHost(request);
+      if (checksHost) hosts.check(request);
       const preflight = cors.preflight(request);
       if (preflight !== undefined) return preflight;
       exchange.key = keys.check(request, path);

@@ -1,5 +1,5 @@
 /**
- * What a request may send: how much, in what form, and under which host name.
+ * What a request may send: how much, and in what form.
  */
 
 import { ApiError } from "../api/errors.ts";
@@ -91,28 +91,4 @@ export function isTooDeep(text: string): boolean {
     }
   }
   return false;
-}
-
-/** Whether an address or host name, without a port, means this machine only. */
-export function isLoopback(host: string): boolean {
-  const name = host.toLowerCase().replace(/^\[|\]$/g, "");
-  return name === "localhost" || name.endsWith(".localhost") || name === "::1" || /^127\.\d+\.\d+\.\d+$/.test(name);
-}
-
-/**
- * Checks the host that a browser thinks it is talking to. A page of a stranger can make its own name point to 127.0.0.1 (DNS
- * rebinding) and would then be allowed to read our answers; its name in the Host header gives it away. Programs that send no
- * Host header are no browsers.
- *
- * @throws ApiError 403.
- */
-export function checkHost(request: Request): void {
-  const host = request.headers.get("host");
-  if (host === null) return;
-  const name = host.replace(/:\d*$/, "");
-  if (isLoopback(name)) return;
-  throw new ApiError(
-    403,
-    "This server only answers on this machine's own names: use localhost or 127.0.0.1 as the host.",
-  );
 }

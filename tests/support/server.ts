@@ -28,7 +28,7 @@ export interface TestServer {
   pid: number;
   /** What it wrote to stderr so far. */
   log(): string;
-  signal(name: "SIGTERM" | "SIGINT"): void;
+  signal(name: "SIGTERM" | "SIGINT" | "SIGSEGV"): void;
   /** Its exit code, once it has ended. */
   exited: Promise<number>;
   /** Ends it and waits. */
@@ -251,6 +251,23 @@ export function openConnection(port: number): Connection {
     },
     close: () => socket.destroy(),
   };
+}
+
+/** A port on which nothing listens. */
+export async function freePort(): Promise<number> {
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
+  const { port } = server;
+  await server.stop();
+  return port as number;
+}
+
+/** Whether something listens on a port. */
+export async function accepts(port: number): Promise<boolean> {
+  const socket = { open: (opened: { end(): void }) => opened.end(), data: () => undefined };
+  return Bun.connect({ hostname: "127.0.0.1", port, socket }).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Waits until a condition holds. */
