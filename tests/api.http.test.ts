@@ -4,11 +4,14 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
 import { listen } from "../src/server/app.ts";
-import { readJsonBody } from "../src/server/limits.ts";
+import { BODIES_BYTES_MAX, BodyBudget } from "../src/server/body_budget.ts";
+import { BODY_BYTES_MAX, readJsonBody } from "../src/server/limits.ts";
 import { ServerState } from "../src/server/state.ts";
 import {
   accepts,
@@ -115,6 +118,7 @@ test("while the model loads: alive, not ready, and a time to come back", async (
     apiKeys: [],
     allowedHosts: [],
     corsOrigins: [],
+    keepAliveSeconds: 60,
     log: "off",
   });
   const one = openConnection(Number(new URL(listening.url).port));
@@ -201,14 +205,131 @@ describe("bodies", () => {
     expect(JSON.parse((await connection.read()).body).prompt).toContain("日本 🚀");
   });
 
-  test("that are no UTF-8 are read as far as they are", async () => {
+  test.each([
+    ["bytes that begin no character", [0xff, 0xc3]],
+    ["half a character", [0xe6, 0x97]],
+    ["a surrogate", [0xed, 0xa0, 0x80]],
+    ["a character spelled too long", [0xc0, 0xaf]],
+  ])("that are no UTF-8 are refused: %s", async (_, wrong) => {
     const [before, after] = ['{"messages":[{"role":"user","content":"a', 'b"}]}'];
-    const bytes = Buffer.concat([Buffer.from(before), Buffer.of(0xff, 0xc3), Buffer.from(after)]);
+    const bytes = Buffer.concat([Buffer.from(before), Buffer.from(wrong), Buffer.from(after)]);
     const head = `Host: localhost\r\nContent-Type: application/json\r\nContent-Length: ${bytes.length}`;
     connection.write(`POST /apply-template HTTP/1.1\r\n${head}\r\n\r\n`);
     connection.write(bytes);
-    expect(JSON.parse((await connection.read()).body).prompt).toContain("a\ufffd\ufffdb");
+    const answer = await connection.read();
+    expect([answer.status, JSON.parse(answer.body).error.message]).toEqual([400, expect.stringContaining("UTF-8")]);
   });
+});
+
+describe("compressed bodies", () => {
+  const json = Buffer.from(JSON.stringify(FRANCE));
+  const tooLarge = Buffer.alloc(BODY_BYTES_MAX + 1, " ");
+  const send = (path: string, encoding: string, body: Uint8Array<ArrayBuffer>) =>
+    server.post(path, "", { body, headers: { "content-type": "application/json", "content-encoding": encoding } });
+  const messageOf = async (response: Response) =>
+    ((await response.json()) as { error: { message: string } }).error.message;
+
+  test.each<[string, (bytes: Uint8Array) => Buffer]>([
+    ["gzip", gzipSync],
+    ["x-gzip", gzipSync],
+    ["GZIP", gzipSync],
+    ["deflate", deflateSync],
+    ["br", brotliCompressSync],
+    ["zstd", zstdCompressSync],
+    ["identity", Buffer.from],
+  ])("%s is decoded, up to what a body may have", async (encoding, compress) => {
+    const answer = await send(CHAT, encoding, new Uint8Array(compress(json)));
+    expect(contentOf(await answer.text())).toBe(PARIS);
+    const bomb = await send(CHAT, encoding, new Uint8Array(compress(tooLarge)));
+    expect([bomb.status, await messageOf(bomb)]).toEqual([413, expect.stringContaining(`${BODY_BYTES_MAX} bytes`)]);
+    if (encoding === "identity") return;
+    const compressed = compress(json);
+    for (const bytes of [compressed.subarray(0, -9), json, Buffer.alloc(0)]) {
+      const wrong = await send(CHAT, encoding, new Uint8Array(bytes));
+      expect(wrong.status).toBe(400);
+      if (bytes.length > 0)
+        expect(await messageOf(wrong)).toContain(`Content-Encoding says: ${encoding.toLowerCase()}`);
+    }
+  });
+
+  test.each(["compress", "gzip, br", "aws-chunked", "toString", "*"])("%s is not taken", async (encoding) => {
+    const refused = await send(CHAT, encoding, new Uint8Array(json));
+    expect([refused.status, refused.headers.get("accept-encoding")]).toEqual([415, "gzip, deflate, br, zstd"]);
+    expect(await messageOf(refused)).toContain("Content-Encoding");
+  });
+});
+
+test("bodies under way are bounded in sum; small ones go on, and what was given up is given back", async () => {
+  const other = await startServer(["--log", "off"]);
+  const size = 8_000_000;
+  const head = (length: string) =>
+    `POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${length}\r\n\r\n`;
+  const held: Connection[] = [];
+  // Each sends all of its body but the end; how many get so far is up to the server.
+  const refused = await (async () => {
+    for (let i = 0; i < 40; i++) {
+      const connection = openConnection(other.port);
+      held.push(connection);
+      connection.write(head(`Content-Length: ${size}`));
+      connection.write(Buffer.alloc(size - 1, " "));
+      const early = await Promise.race([connection.read().catch(() => undefined), Bun.sleep(i < 8 ? 0 : 100)]);
+      if (early !== undefined) return early;
+    }
+    throw new Error("nothing was refused");
+  })();
+  expect([refused.status, Number(refused.headers.get("retry-after"))]).toEqual([429, 5]);
+  expect(JSON.parse(refused.body).error).toMatchObject({ type: "rate_limit_error", code: "rate_limit_exceeded" });
+  expect((held.length - 1) * size).toBeWithin(BODIES_BYTES_MAX / 2, BODIES_BYTES_MAX);
+  expect(await other.chat(FRANCE)).toMatchObject({ choices: [{ message: { content: PARIS } }] });
+
+  // Without a length it is refused as soon as it grows too large.
+  const chunked = openConnection(other.port);
+  chunked.write(`${head("Transfer-Encoding: chunked")}${(7_900_000).toString(16)}\r\n`);
+  chunked.write(Buffer.alloc(7_900_000, " "));
+  expect((await chunked.read()).status).toBe(429);
+  chunked.close();
+
+  for (const connection of held) connection.close();
+  const large = { ...FRANCE, user: "x".repeat(size - 1000) };
+  await eventually(async () => (await other.post(CHAT, large)).status === 200);
+  await other.stop();
+});
+
+test("every request is logged and counted once, whenever its client leaves", async () => {
+  const other = await startServer(["--queue", "1000"]);
+  const ask = (stream: boolean, isGzip: boolean, more: object, onSent?: (socket: Socket) => void) => {
+    const text = Buffer.from(JSON.stringify({ ...FRANCE, stream, ...more }));
+    // Decoding takes a turn of the event loop, in which the departure is seen before there is an answer.
+    const body = isGzip ? gzipSync(text) : text;
+    const fields = `Content-Length: ${body.length}\r\n${isGzip ? "Content-Encoding: gzip\r\n" : ""}`;
+    const head = `POST ${CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${fields}\r\n`;
+    const socket = connect(other.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.resume();
+    socket.write(Buffer.concat([Buffer.from(head), body]), () => onSent?.(socket));
+  };
+  const each = 10;
+  for (let i = 0; i < each; i++) {
+    for (const stream of [false, true]) {
+      for (const isGzip of [false, true]) {
+        ask(stream, isGzip, { max_tokens: 1900, ignore_eos: true }, (socket) => {
+          if (i % 2 === 0) socket.destroy();
+          else setTimeout(() => socket.destroy(), i);
+        });
+      }
+      ask(stream, true, { max_tokens: 1 });
+    }
+  }
+  const statuses = () => [...other.log().matchAll(/ POST \/v1\/chat\/completions (\d+) /g)].map(([, status]) => status);
+  await eventually(() => statuses().length >= 6 * each, 20_000);
+  await eventually(async () => (await other.requests()).running + (await other.requests()).waiting === 0);
+  expect(statuses().filter((status) => status === "499").length).toBe(4 * each);
+  expect(statuses().length).toBe(6 * each);
+  const metrics = await (await fetch(`${other.url}/metrics`)).text();
+  const counted = (status: number) =>
+    Number(new RegExp(`^wrinklefree_http_requests_total.*status="${status}"} (\\d+)$`, "m").exec(metrics)?.[1]);
+  expect(counted(499)).toBe(4 * each);
+  await other.stop();
 });
 
 test("a body that never ends is given up, wherever it stops", async () => {
@@ -219,7 +340,7 @@ test("a body that never ends is given up, wherever it stops", async () => {
       body,
       headers: { "content-type": "application/json" },
     });
-    expect(await readJsonBody(request, 30).catch((error) => error)).toMatchObject({
+    expect(await readJsonBody(request, new BodyBudget().share(), 30).catch((error) => error)).toMatchObject({
       status: 408,
       body: { error: { type: "invalid_request_error", param: null, code: null } },
     });
@@ -227,6 +348,18 @@ test("a body that never ends is given up, wherever it stops", async () => {
 });
 
 describe("answers", () => {
+  test("have no ends of lines in their events but those of the event", async () => {
+    // The last event holds the prompt.
+    const prompt = "a\u2028b\u2029c\u0085d";
+    const response = await server.post("/completion", { prompt, n_predict: 1, stream: true });
+    const text = await response.text();
+    // Python's splitlines cuts there.
+    expect(text).not.toMatch(/[\u0085\u2028\u2029]/);
+    const lines = text.split("\n").filter((line) => line !== "");
+    expect(lines.every((line) => line.startsWith("data: {") && line.endsWith("}"))).toBe(true);
+    expect(JSON.parse((lines.at(-1) as string).slice(6)).prompt).toEndWith(prompt);
+  });
+
   test("are never compressed, whatever a client accepts", async () => {
     for (const stream of [false, true]) {
       const headers = { "content-type": "application/json", "accept-encoding": "gzip, br, zstd" };

@@ -2,6 +2,7 @@
  * What a handler knows about its request beside the body, and what it reports for the access log.
  */
 
+import type { BodyShare } from "../server/body_budget.ts";
 import type { ServerState } from "../server/state.ts";
 import type { Counts } from "../text/generation.ts";
 import { eventStream } from "./sse.ts";
@@ -14,25 +15,29 @@ export class Exchange {
   readonly path: string | undefined;
   /** Fires when the client leaves. */
   readonly client: AbortSignal;
+  /** What its body takes of the memory for all bodies. */
+  readonly body: BodyShare;
   /** Which of the server's API keys the request came with; -1 where it needs none. */
   key = -1;
   /** What the answers cost, as far as they are complete. */
   readonly counts: Counts[] = [];
   /** Whether the answer is a stream, which goes on after the handler has returned. */
   isStreamed = false;
-  /** Called when a streamed answer is over. */
-  onStreamEnd: (() => void) | undefined;
+  readonly #onStreamEnd: () => void;
 
-  constructor(state: ServerState, request: Request, path: string | undefined) {
+  /** @param onStreamEnd called once when a streamed answer is over, before its last bytes are sent. */
+  constructor(state: ServerState, request: Request, path: string | undefined, onStreamEnd: () => void) {
     this.state = state;
     this.request = request;
     this.path = path;
     this.client = request.signal;
+    this.body = state.bodies.share();
+    this.#onStreamEnd = onStreamEnd;
   }
 
   /** Answers with a stream of events; see eventStream. */
   stream(events: AsyncGenerator<object>, isMarked = true): Response {
     this.isStreamed = true;
-    return eventStream(events, this.client, { isMarked, onEnd: () => this.onStreamEnd?.() });
+    return eventStream(events, this.client, { isMarked, onEnd: this.#onStreamEnd });
   }
 }

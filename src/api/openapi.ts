@@ -489,10 +489,11 @@ const retryAfter = { "Retry-After": { description: "Seconds to wait.", schema: i
 const failures = {
   "400": { description: "The request is wrong; `param` names what.", content: json(ref("Error")) },
   "401": { description: "No API key, or a wrong one.", content: json(ref("Error")) },
-  "403": { description: "A host name that is not this machine's.", content: json(ref("Error")) },
+  "403": { description: "A host name under which the server doesn't answer.", content: json(ref("Error")) },
   "404": { description: "Another model's name.", content: json(ref("Error")) },
   "408": { description: "The body did not arrive in time.", content: json(ref("Error")) },
   "413": { description: "The body is too large.", content: json(ref("Error")) },
+  "415": { description: "The body's encoding is not known.", content: json(ref("Error")) },
   "429": { description: "Too much is under way.", headers: retryAfter, content: json(ref("Error")) },
   "500": { description: "A fault of the server.", content: json(ref("Error")) },
   "503": { description: "Loading or shutting down.", headers: retryAfter, content: json(ref("Error")) },

@@ -22,7 +22,7 @@ export interface StreamOptions {
   isMarked?: boolean;
   /** Silence after which a comment is sent. */
   pingIntervalMs?: number;
-  /** Called once when the stream is over, complete or not. */
+  /** Called once when the stream is over, complete or not; before its last bytes are sent. */
   onEnd?: () => void;
 }
 
@@ -75,12 +75,13 @@ export function eventStream(
           text = line(toApiError(error).body) + mark;
         }
         if (!isOpen) return;
+        if (isLast) {
+          isOpen = false;
+          client.removeEventListener("abort", leave);
+          onEnd?.();
+        }
         if (text !== "") controller.enqueue(encoder.encode(text));
-        if (!isLast) return;
-        isOpen = false;
-        client.removeEventListener("abort", leave);
-        controller.close();
-        onEnd?.();
+        if (isLast) controller.close();
       },
       cancel: leave,
     },
@@ -97,7 +98,14 @@ export function eventStream(
 }
 
 function line(value: object): string {
-  return `data: ${JSON.stringify(value)}\n\n`;
+  return `data: ${JSON.stringify(value).replaceAll(LINE_ENDS, escaped)}\n\n`;
+}
+
+/** Ends of lines by Unicode, where Python's splitlines cuts as well; JSON has them only in strings, which may spell them otherwise. */
+const LINE_ENDS = /[\u0085\u2028\u2029]/g;
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /** Waits for a promise, but no longer than until a ping is due. */

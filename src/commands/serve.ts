@@ -49,6 +49,7 @@ ${modelOptionsUsage}
   --allowed-host N   without a key, answer under this host name too, that of a reverse proxy for one, beside the
                      machine's own names (may be given several times)
   --cors-origin URL  let web pages of this origin use the server, * for all (may be given several times)
+  --keep-alive N     seconds after which an idle connection is closed (default: 60; 255 at most)
   --log FORMAT       a line on stderr for each request: text, json or off (default: text)
 `,
   run: serve,
@@ -72,6 +73,7 @@ async function serve(args: string[]): Promise<number> {
       insecure: { type: "boolean", default: false },
       "allowed-host": { type: "string", multiple: true, default: [] },
       "cors-origin": { type: "string", multiple: true, default: [] },
+      "keep-alive": { type: "string", default: "60" },
       log: { type: "string", default: "text" },
     },
     1,
@@ -84,6 +86,7 @@ async function serve(args: string[]): Promise<number> {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
     promptTokens: wholeNumber(values["queue-tokens"], "queue-tokens", 1, 2 ** 31),
   };
+  const keepAliveSeconds = wholeNumber(values["keep-alive"], "keep-alive", 1, 255);
   const log = oneOf(values.log, "log", LOG_FORMATS);
   const corsOrigins = values["cors-origin"].map(readOrigin);
   const allowedHosts = values["allowed-host"].map(readHost);
@@ -99,7 +102,15 @@ async function serve(args: string[]): Promise<number> {
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
   const signals = new StopSignals();
-  const listening = listen(state, { hostname: values.host, port, apiKeys, allowedHosts, corsOrigins, log });
+  const listening = listen(state, {
+    hostname: values.host,
+    port,
+    apiKeys,
+    allowedHosts,
+    corsOrigins,
+    keepAliveSeconds,
+    log,
+  });
   let service: Service;
   try {
     service = await Service.open(positionals[0], options);

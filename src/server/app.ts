@@ -21,6 +21,7 @@ import { applyTemplate, detokenize, tokenize } from "../api/tokenize.ts";
 import { Failure } from "../errors.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
+import { Descriptors } from "./descriptors.ts";
 import { health, ready } from "./health.ts";
 import { HostNames, isLoopback } from "./host.ts";
 import { readJsonBody } from "./limits.ts";
@@ -64,8 +65,13 @@ export interface ListenOptions {
   allowedHosts: readonly string[];
   /** Origins of web pages that may use the API. */
   corsOrigins: readonly string[];
+  /** Seconds after which an idle connection is closed, 255 at most. */
+  keepAliveSeconds: number;
   log: LogFormat;
 }
+
+/** The status in log and metrics of a request whose client left before its answer was over. */
+const CLIENT_CLOSED_REQUEST = 499;
 
 /**
  * The routes. Elysia is given requests that hold the path alone (it looks for the path in the text of a URL, and where the host is
@@ -86,7 +92,7 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
       async ({ request }) => {
         state.requireService();
         const exchange = exchanges.get(request) as Exchange;
-        return handler(exchange, await readJsonBody(exchange.request));
+        return handler(exchange, await readJsonBody(exchange.request, exchange.body));
       },
       { parse: "none" },
     );
@@ -116,8 +122,9 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
       fetch: createResponder(state, options),
       // A second server on the same port would silently get half of the requests.
       reusePort: false,
-      // Bun closes connections that are silent for this many seconds, answers that are being computed included. 0: never.
-      idleTimeout: 0,
+      // Bun closes connections that are silent for this many seconds, those with an answer that is being computed included; hence
+      // there is no limit from a request's arrival to the end of its answer (see createResponder).
+      idleTimeout: options.keepAliveSeconds,
       // readJsonBody counts, with an answer in the right shape.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // No error pages with source code in them.
@@ -137,11 +144,13 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
 }
 
 /** What happens to every request, whatever its path. */
-function createResponder(state: ServerState, options: ListenOptions): (request: Request) => Promise<Response> {
+function createResponder(state: ServerState, options: ListenOptions) {
   const exchanges = new WeakMap<Request, Exchange>();
   const app = createApp(state, exchanges);
   const keys = new ApiKeys(options.apiKeys);
   const cors = new CorsPolicy(options.corsOrigins);
+  const descriptors = new Descriptors();
+  descriptors.warn();
   const hosts = new HostNames(options.allowedHosts);
   // Who listens for others is asked under names that nobody could know here, unless they were given.
   const checksHost = keys.isEmpty && (isLoopback(options.hostname) || options.allowedHosts.length > 0);
@@ -162,25 +171,32 @@ function createResponder(state: ServerState, options: ListenOptions): (request: 
     }
   }
 
-  return async (request) => {
+  return async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
     const started = performance.now();
-    // Before anything is awaited, so that no departure is missed.
-    const exchange = new Exchange(state, request, readPath(request));
+    server.timeout(request, 0);
     const method = knownMethod(request.method);
-    const route = knownRoute(exchange.path);
+    const path = readPath(request);
+    const route = knownRoute(path);
     const id = requestId(request);
+    /** Called once, before the last bytes of the answer are sent. */
+    const finish = (answered: number) => {
+      // Without this, a connection would stay open for good.
+      server.timeout(request, options.keepAliveSeconds);
+      exchange.body.release();
+      const { key, counts, client } = exchange;
+      const status = client.aborted ? CLIENT_CLOSED_REQUEST : answered;
+      state.metrics.requested(method, route, status);
+      const milliseconds = performance.now() - started;
+      logRequest(options.log, { id, method, route, status, milliseconds, key, counts });
+    };
+    // Before anything is awaited, so that no departure is missed.
+    const exchange = new Exchange(state, request, path, () => finish(200));
     const response = await respond(exchange);
     const { status, headers } = response;
     headers.set("x-request-id", id);
+    if (descriptors.areShort) headers.set("connection", "close");
     cors.mark(request, headers);
-    const finish = () => {
-      state.metrics.requested(method, route, status);
-      const milliseconds = performance.now() - started;
-      const { key, counts, client } = exchange;
-      logRequest(options.log, { id, method, route, status, milliseconds, key, counts, hasLeft: client.aborted });
-    };
-    if (exchange.isStreamed) exchange.onStreamEnd = finish;
-    else finish();
+    if (!exchange.isStreamed) finish(status);
     return response;
   };
 }

@@ -4,11 +4,13 @@
 
 import { ApiError } from "../api/errors.ts";
 import { isObject, type JsonObject } from "../api/schema.ts";
+import type { BodyShare } from "./body_budget.ts";
+import { contentEncoding } from "./content_encoding.ts";
 
-/** Largest body of a request, in bytes. A prompt that fills a context of 100,000 tokens has about a tenth of it. */
+/** Largest body of a request, in bytes, as it is sent and when it is decoded. A prompt that fills a context of 100,000 tokens has about a tenth of it. */
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
-/** How long a body may take to arrive. Connections have no time limit of their own: answers may be silent for long. */
+/** How long a body may take to arrive. A connection with a request under way has no time limit of its own: answers may be silent for long. */
 const BODY_MS_MAX = 60_000;
 
 /**
@@ -22,15 +24,22 @@ export const DEPTH_MAX = 256;
  *
  * The size is checked here, while reading, and not by Bun.serve, which would answer without our error shape.
  *
+ * @param share takes what the body takes.
  * @param bodyMsMax milliseconds that it may take to arrive.
- * @throws ApiError 400, 408 or 413.
+ * @throws ApiError 400, 408, 413, 415 or 429.
  */
-export async function readJsonBody(request: Request, bodyMsMax = BODY_MS_MAX): Promise<JsonObject> {
+export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax = BODY_MS_MAX): Promise<JsonObject> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type)) {
     throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
   }
-  const text = await readBody(request, bodyMsMax);
+  const encoding = contentEncoding(request.headers.get("content-encoding"));
+  let bytes = await readBody(request, share, bodyMsMax);
+  if (encoding !== undefined) {
+    bytes = await encoding.decode(bytes, BODY_BYTES_MAX);
+    share.take(bytes.length);
+  }
+  const text = readText(bytes);
   if (isTooDeep(text)) {
     throw new ApiError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
   }
@@ -44,11 +53,23 @@ export async function readJsonBody(request: Request, bodyMsMax = BODY_MS_MAX): P
   return body;
 }
 
-async function readBody(request: Request, bodyMsMax: number): Promise<string> {
+/** The text of a body. @throws ApiError 400 when it is no UTF-8. */
+function readText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new ApiError(400, "The body of your request is not valid UTF-8.");
+  }
+}
+
+async function readBody(request: Request, share: BodyShare, bodyMsMax: number): Promise<Uint8Array> {
   const tooLarge = () => new ApiError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
-  if (Number(request.headers.get("content-length") ?? 0) > BODY_BYTES_MAX) throw tooLarge();
+  const announced = Number(request.headers.get("content-length") ?? 0);
+  if (announced > BODY_BYTES_MAX) throw tooLarge();
+  // Told before it is sent.
+  share.checkRoom(announced);
   const reader = request.body?.getReader();
-  if (reader === undefined) return "";
+  if (reader === undefined) return new Uint8Array(0);
   let isLate = false;
   const deadline = setTimeout(() => {
     isLate = true;
@@ -61,6 +82,7 @@ async function readBody(request: Request, bodyMsMax: number): Promise<string> {
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
       size += next.value.length;
       if (size > BODY_BYTES_MAX) throw tooLarge();
+      share.take(next.value.length);
       parts.push(next.value);
     }
   } catch (error) {
@@ -73,7 +95,7 @@ async function readBody(request: Request, bodyMsMax: number): Promise<string> {
     if (!isLate) reader.cancel().catch(() => undefined);
   }
   if (isLate) throw new ApiError(408, `The body of your request did not arrive within ${bodyMsMax / 1000} s.`);
-  return new TextDecoder().decode(Buffer.concat(parts));
+  return Buffer.concat(parts);
 }
 
 /** Whether objects and arrays of a JSON text lie within each other more than DEPTH_MAX times. */

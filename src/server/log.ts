@@ -16,6 +16,7 @@ export interface LogEntry {
   method: string;
   /** One of a fixed set, as in the metrics: somebody may have put a key into a path. */
   route: string;
+  /** Of the answer; 499 where the client left before its end. */
   status: number;
   /** From the request's arrival to the end of its answer. */
   milliseconds: number;
@@ -23,8 +24,6 @@ export interface LogEntry {
   key: number;
   /** Of its generated answers; empty when there were none. */
   counts: readonly Counts[];
-  /** Whether the client left before the end. */
-  hasLeft: boolean;
 }
 
 /** Writes a line about a request. */
@@ -52,7 +51,6 @@ function textLine(entry: LogEntry): string {
     `${entry.milliseconds.toFixed(1)} ms`,
   ];
   if (entry.counts.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
-  if (entry.hasLeft) parts.push("client left");
   if (entry.key >= 0) parts.push(`key ${entry.key}`);
   parts.push(entry.id);
   return parts.join(" ");
@@ -70,7 +68,6 @@ function jsonLine(entry: LogEntry): string {
     prompt_tokens: prompt,
     cached_tokens: cached,
     completion_tokens: generated,
-    client_left: entry.hasLeft,
     key: entry.key < 0 ? null : entry.key,
   });
 }

@@ -41,23 +41,20 @@ class Histogram {
   }
 }
 
-/** vLLM's words for how an answer ended. */
-const OUTCOMES: Record<FinishReason, string> = { stop: "stop", length: "length", cancelled: "abort", grammar: "error" };
-
 /** What was counted since the start. */
 export class Metrics {
   readonly #queueTime = new Histogram();
   readonly #timeToFirstToken = new Histogram();
   readonly #interTokenLatency = new Histogram();
   readonly #totalTime = new Histogram();
-  readonly #outcomes = new Map<string, number>(Object.values(OUTCOMES).map((outcome) => [outcome, 0]));
+  /** Answers that ended, by the engine's reason. */
+  readonly #answers: Record<FinishReason, number> = { stop: 0, length: 0, cancelled: 0, grammar: 0 };
   /** Requests by method, route and status, as their labels. */
   readonly #requests = new Map<string, number>();
 
   /** An answer ended. @param counts what it cost; undefined when it did not come so far. */
   answered(reason: FinishReason, counts?: Counts): void {
-    const outcome = OUTCOMES[reason];
-    this.#outcomes.set(outcome, (this.#outcomes.get(outcome) ?? 0) + 1);
+    this.#answers[reason]++;
     if (counts === undefined || reason === "cancelled") return;
     this.#queueTime.observe(counts.queueMs / 1000);
     if (counts.completionTokens > 0) this.#timeToFirstToken.observe(counts.firstTokenMs / 1000);
@@ -122,8 +119,15 @@ export class Metrics {
       single("engine_steps_total", "counter", "Batches computed.", stats.steps);
       single("engine_busy_seconds_total", "counter", "Time spent computing them.", stats.busy_ms / 1000);
     }
-    family("request_success_total", "counter", "Answers that ended, by the reason.", (name) =>
-      [...this.#outcomes].map(([outcome, count]) => `${name}{${model},finished_reason="${outcome}"} ${count}`),
+    const { stop, length, cancelled, grammar } = this.#answers;
+    family("request_success_total", "counter", "Whole answers, by the reason for their end.", (name) =>
+      Object.entries({ stop, length }).map(
+        ([reason, count]) => `${name}{${model},finished_reason="${reason}"} ${count}`,
+      ),
+    );
+    const outcomes = { success: stop + length, abort: cancelled, error: grammar };
+    family("request_outcomes_total", "counter", "Answers that ended, whole or not.", (name) =>
+      Object.entries(outcomes).map(([outcome, count]) => `${name}{${model},outcome="${outcome}"} ${count}`),
     );
     family("http_requests_total", "counter", "Requests answered, by status.", (name) =>
       [...this.#requests].map(([labels, count]) => `${name}{${labels}} ${count}`),

@@ -4,6 +4,7 @@
 
 import { ApiError } from "../api/errors.ts";
 import { Scopes } from "./auth.ts";
+import { BodyBudget } from "./body_budget.ts";
 import { type JobLimits, Jobs } from "./jobs.ts";
 import { Metrics } from "./metrics.ts";
 import type { Service } from "./service.ts";
@@ -15,6 +16,8 @@ const RETRY_AFTER_S = "5";
 export class ServerState {
   readonly jobs: Jobs;
   readonly metrics = new Metrics();
+  /** What the bodies of requests may take. */
+  readonly bodies = new BodyBudget();
   /** Which requests may share what the prefix cache holds. */
   readonly scopes = new Scopes();
   /** Used by requests that set neither a temperature nor another parameter of sampling. */

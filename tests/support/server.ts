@@ -193,6 +193,8 @@ export interface Connection {
   /** Sends a request, with a body of JSON or of a text as it is, and reads the answer. */
   ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<RawAnswer>;
   close(): void;
+  /** Whether it is closed, by either side. */
+  isClosed(): boolean;
 }
 
 /** Opens a connection. */
@@ -250,6 +252,7 @@ export function openConnection(port: number): Connection {
       return read();
     },
     close: () => socket.destroy(),
+    isClosed: () => isClosed,
   };
 }
 

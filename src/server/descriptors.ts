@@ -1,0 +1,51 @@
+/**
+ * File descriptors, of which every connection takes one. At the limit Bun can't accept connections and keeps trying, so connections
+ * are closed after their answers before it comes to that. (Bun raises the soft limit to the hard one when it starts.)
+ */
+
+import { closeSync, openSync, readFileSync } from "node:fs";
+
+/** Fewer than these soon run out: some twenty are in use before the first connection. */
+const COMFORTABLE = 256;
+
+/** The share of the limit above which connections are not kept. */
+const BUSY_SHARE = 0.75;
+
+/** This process's limit. */
+export class Descriptors {
+  /** How many there may be; infinite where the system doesn't say. */
+  readonly limit: number;
+
+  constructor() {
+    this.limit = readLimit();
+  }
+
+  /** Says on stderr when there are few. */
+  warn(): void {
+    if (this.limit >= COMFORTABLE) return;
+    process.stderr.write(
+      `wrinklefree: warning: only ${this.limit} file descriptors are allowed, which is about as many clients as can be connected at once; raise it with 'ulimit -n' or LimitNOFILE=\n`,
+    );
+  }
+
+  /** Whether so many are in use that connections should not be kept for further requests. */
+  get areShort(): boolean {
+    try {
+      // The system gives out the lowest one that is free, so all below it are in use.
+      const lowest = openSync("/dev/null", "r");
+      closeSync(lowest);
+      return lowest >= this.limit * BUSY_SHARE;
+    } catch {
+      return true;
+    }
+  }
+}
+
+function readLimit(): number {
+  try {
+    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}

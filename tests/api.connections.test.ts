@@ -1,0 +1,84 @@
+/**
+ * Connections: how long idle ones are kept, and that they don't use up the descriptors of the process.
+ */
+
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { deepModel } from "./support/deep_model.ts";
+import { type Connection, eventually, openConnection, startServer, type TestServer } from "./support/server.ts";
+
+setDefaultTimeout(60_000);
+
+const CHAT = "/v1/chat/completions";
+const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
+
+let server: TestServer;
+let connections: Connection[] = [];
+afterEach(async () => {
+  for (const connection of connections) connection.close();
+  connections = [];
+  await server.stop();
+});
+
+function open(): Connection {
+  const connection = openConnection(server.port);
+  connections.push(connection);
+  return connection;
+}
+
+function request(body: string): string {
+  const head = `Host: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
+  return `POST ${CHAT} HTTP/1.1\r\n${head}\r\n\r\n${body}`;
+}
+
+test("idle ones are closed, those with a request or an answer under way are not", async () => {
+  server = await startServer([await deepModel(), "--keep-alive", "1", "--log", "off"]);
+  const body = JSON.stringify({ ...FRANCE, max_tokens: 1 });
+  const endless = { ...FRANCE, max_tokens: 1900, ignore_eos: true };
+  // A silent answer, a stream, and a request that is slow to come.
+  const [whole, streamed, slow, unused, idle, answered] = Array.from({ length: 6 }, open) as Connection[];
+  whole?.write(request(JSON.stringify(endless)));
+  streamed?.write(request(JSON.stringify({ ...endless, stream: true })));
+  slow?.write(request(body).slice(0, -10));
+  expect((await idle?.ask("GET", "/health"))?.status).toBe(200);
+  answered?.write(request(JSON.stringify({ ...FRANCE, max_tokens: 1, stream: true })));
+  for (const connection of [idle, answered, unused]) await eventually(() => connection?.isClosed() === true, 30_000);
+  expect([whole, streamed, slow].map((connection) => connection?.isClosed())).toEqual([false, false, false]);
+  slow?.write(request(body).slice(-10));
+  expect((await slow?.read())?.status).toBe(200);
+  await eventually(() => slow?.isClosed() === true, 30_000);
+});
+
+describe("descriptors", () => {
+  const limited = (limit: string) => ({ wrapper: ["/bin/bash", "-c", `ulimit ${limit} && exec "$0" "$@"`] });
+
+  test("running short, answers are the last ones on their connections, and newcomers are served", async () => {
+    server = await startServer(["--log", "off"], limited("-n 100"));
+    expect(server.log()).toMatch(/^wrinklefree: warning: only 100 file descriptors .*ulimit -n/m);
+    const headers = [];
+    for (let i = 0; i < 150; i++) {
+      const answer = await open().ask("GET", "/health");
+      expect(answer.status).toBe(200);
+      headers.push(answer.headers.get("connection"));
+    }
+    expect(headers[0]).not.toBe("close");
+    expect(headers.slice(-50)).toEqual(Array(50).fill("close"));
+    await eventually(() => connections.slice(-50).every((connection) => connection.isClosed()));
+    const kept = connections.filter((connection) => !connection.isClosed());
+    expect(kept.length).toBeWithin(20, 75);
+    // Streams end as they should all the same.
+    const last = open();
+    last.write(request(JSON.stringify({ ...FRANCE, stream: true })));
+    expect((await last.read()).headers.get("connection")).toBe("close");
+    await eventually(() => last.isClosed());
+  });
+
+  test("the soft limit is raised at the start", async () => {
+    server = await startServer(["--log", "off"], limited("-Sn 100"));
+    expect(server.log()).not.toContain("warning");
+    const [, soft, hard] = /^Max open files\s+(\d+)\s+(\d+)/m.exec(
+      readFileSync(`/proc/${server.pid}/limits`, "utf8"),
+    ) as RegExpExecArray;
+    expect(soft).toBe(hard as string);
+  });
+});
