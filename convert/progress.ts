@@ -10,7 +10,7 @@ const BAR_INTERVAL_MS = 100;
 /** Milliseconds between two lines in a log. */
 const LINE_INTERVAL_MS = 5000;
 
-/** Where progress goes; process.stderr is one. */
+/** Where progress goes: stderr, as a rule. */
 export interface ProgressStream {
   isTTY?: boolean;
   columns?: number;
@@ -26,7 +26,7 @@ export interface ProgressDisplay {
 }
 
 /** Starts a progress display for what `label` names. */
-export function showProgress(label: string, stream: ProgressStream = process.stderr): ProgressDisplay {
+export function showProgress(label: string, stream: ProgressStream): ProgressDisplay {
   const interactive = stream.isTTY === true;
   const started = performance.now();
   let shown = interactive ? -Infinity : started;

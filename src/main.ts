@@ -1,12 +1,15 @@
 #!/usr/bin/env bun
 /**
  * The command line: finds the command, runs it, and turns what goes wrong into one line and an exit code (0, 1 for a failure,
- * 2 for a command line that makes no sense).
+ * 2 for a command line that makes no sense, 141 when whoever read the results has left).
  */
 
+import { existsSync } from "node:fs";
 import { version } from "../package.json";
 import type { Command } from "./commands/command.ts";
-import { Failure, UsageError } from "./errors.ts";
+import { suggestion } from "./commands/suggestion.ts";
+import { Failure, OutputFailure, UsageError } from "./errors.ts";
+import { notes, results, tolerateStderr } from "./output.ts";
 
 /** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
 const commands: Record<string, () => Promise<{ command: Command }>> = {
@@ -18,56 +21,95 @@ const commands: Record<string, () => Promise<{ command: Command }>> = {
   bench: () => import("./commands/bench.ts"),
 };
 
+/** Words and options that ask for something other than a command. */
+const VERSION = ["version", "--version", "-v", "-V"];
+const HELP = ["help", "--help", "-h"];
+
+/** What a shell reports of a program that SIGPIPE ended, as it does those before `head` that know nothing of pipes. */
+const READER_LEFT = 128 + 13;
+
 async function help(): Promise<string> {
   const loaded = await Promise.all(Object.values(commands).map(async (load) => (await load()).command));
-  const width = Math.max(...loaded.map((command) => command.name.length));
+  const lines = [
+    ...loaded.map(({ name, summary }) => [name, summary] as const),
+    ["help", "describe a command: 'wrinklefree help serve', or 'wrinklefree serve --help'"] as const,
+    ["version", "print the version; also --version"] as const,
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
   return `wrinklefree ${version}: serves 1.58-bit language models from a CPU
 
 usage: wrinklefree <command> [options]
 
-${loaded.map((command) => `  ${command.name.padEnd(width)}  ${command.summary}`).join("\n")}
+${lines.map(([name, summary]) => `  ${name.padEnd(width)}  ${summary}`).join("\n")}
 
-'wrinklefree <command> --help' describes a command. Without a model, serve and chat use a small embedded demo.
+Without a model, serve and chat use a small embedded demo.
 `;
 }
 
-/** Runs a command line and gives the exit code. */
-async function main(args: string[]): Promise<number> {
-  const [name, ...rest] = args;
-  if (name === "--version" || name === "-v") {
-    console.log(version);
-    return 0;
-  }
-  if (name === "--help" || name === "-h" || name === "help") {
-    process.stdout.write(await help());
-    return 0;
-  }
-  if (name === undefined) {
-    process.stderr.write(await help());
-    return 2;
-  }
+/** Finds a command by its name. @throws UsageError. */
+async function findCommand(name: string): Promise<Command> {
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (load === undefined) {
-    console.error(`wrinklefree: there is no command '${name}'; 'wrinklefree --help' lists them`);
+  if (load !== undefined) return (await load()).command;
+  if (name.startsWith("-")) {
+    const hint = suggestion(name, ["--help", "--version"]);
+    throw new UsageError(`unknown option '${name}' in front of a command${hint}`);
+  }
+  throw new UsageError(
+    `there is no command '${name}'${suggestion(name, [...Object.keys(commands), "help", "version"])}`,
+  );
+}
+
+/** Whether a command's own arguments ask for its description. A model that is called "help" is a model. */
+function asksForHelp(args: string[]): boolean {
+  const end = args.indexOf("--");
+  const options = end < 0 ? args : args.slice(0, end);
+  return options.includes("--help") || options.includes("-h") || (args.join() === "help" && !existsSync("help"));
+}
+
+/** Runs a command line and gives the exit code. @throws Failure, UsageError, OutputFailure. */
+async function run([name, ...args]: string[]): Promise<number> {
+  if (name === undefined) {
+    notes.write(await help());
     return 2;
   }
-  const { command } = await load();
-  if (rest.includes("--help") || rest.includes("-h")) {
-    process.stdout.write(command.usage);
+  if (VERSION.includes(name)) {
+    results.write(`${version}\n`);
     return 0;
   }
+  if (HELP.includes(name)) {
+    results.write(args[0] === undefined ? await help() : (await findCommand(args[0])).usage);
+    return 0;
+  }
+  const command = await findCommand(name);
+  if (asksForHelp(args)) {
+    results.write(command.usage);
+    return 0;
+  }
+  return await command.run(args);
+}
+
+/** Says what went wrong and gives the exit code. A bug is thrown again. */
+function report(error: unknown, name: string | undefined): number {
+  if (error instanceof UsageError) {
+    const known = name !== undefined && Object.hasOwn(commands, name) ? ` ${name}` : "";
+    const lists = known === "" ? "lists the commands" : "shows the options";
+    notes.write(`wrinklefree${known}: ${error.message}; 'wrinklefree${known} --help' ${lists}\n`);
+    return 2;
+  }
+  if (error instanceof OutputFailure && error.isClosed) return READER_LEFT;
+  if (error instanceof Failure || error instanceof OutputFailure) {
+    notes.write(`wrinklefree: ${error.message}\n`);
+    return 1;
+  }
+  throw error;
+}
+
+async function main(args: string[]): Promise<number> {
+  tolerateStderr();
   try {
-    return await command.run(rest);
+    return await run(args);
   } catch (error) {
-    if (error instanceof UsageError) {
-      console.error(`wrinklefree ${name}: ${error.message}; 'wrinklefree ${name} --help' shows the options`);
-      return 2;
-    }
-    if (error instanceof Failure) {
-      console.error(`wrinklefree: ${error.message}`);
-      return 1;
-    }
-    throw error;
+    return report(error, args[0]);
   }
 }
 

@@ -8,6 +8,7 @@ import { contextLengthExceeded } from "../api/errors.ts";
 import { timings } from "../api/usage.ts";
 import { defaultSampling, type Sampling } from "../engine/engine.ts";
 import { Failure, UsageError } from "../errors.ts";
+import { notes, results } from "../output.ts";
 import { Service } from "../server/service.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import type { TemplateMessage } from "../text/chat_template.ts";
@@ -55,7 +56,7 @@ async function chat(args: string[]): Promise<number> {
   const sampling = readSampling(values);
   const service = await Service.open(positionals[0], readModelOptions(values, 1));
   try {
-    process.stderr.write(`${service.name}: ${service.description}\n`);
+    notes.write(`${service.name}: ${service.description}\n`);
     const conversation = new Conversation(service, sampling, values.system);
     if (values.prompt !== undefined) await answerOnce(conversation, values.prompt);
     else await talk(conversation);
@@ -129,10 +130,10 @@ class Conversation {
         counts = event.counts;
       } else if (event.kind === "text") {
         answer += event.text;
-        process.stdout.write(event.text);
+        results.write(event.text);
       }
     }
-    process.stdout.write("\n");
+    results.write("\n");
     this.#turns.push({ role: "assistant", content: answer });
     return counts as Counts;
   }
@@ -147,7 +148,7 @@ class Conversation {
         throw new Failure(contextLengthExceeded("messages", context, encoding.tooLong, encoding.isExact).message);
       }
       this.#turns = this.#turns.slice(2);
-      process.stderr.write("(the conversation is longer than the context: its beginning is forgotten)\n");
+      notes.write("(the conversation is longer than the context: its beginning is forgotten)\n");
     }
   }
 
@@ -163,7 +164,7 @@ class Conversation {
 
 async function answerOnce(conversation: Conversation, prompt: string): Promise<void> {
   const speed = timings([await conversation.say(prompt, new AbortController().signal)]);
-  process.stderr.write(
+  notes.write(
     `${speed.prompt_n} prompt tokens, ${speed.prompt_per_second} per second; ` +
       `${speed.predicted_n} tokens, ${speed.predicted_per_second} per second\n`,
   );
@@ -186,7 +187,7 @@ async function talk(conversation: Conversation): Promise<void> {
       answering.abort();
       return;
     }
-    process.stderr.write("\n(Ctrl-D leaves)\n");
+    notes.write("\n(Ctrl-D leaves)\n");
     showPrompt();
   });
   showPrompt();
@@ -200,7 +201,7 @@ async function talk(conversation: Conversation): Promise<void> {
         await conversation.say(text, answering.signal);
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
-        process.stderr.write(`${error.message}\n`);
+        notes.write(`${error.message}\n`);
       }
       answering = undefined;
     }

@@ -5,6 +5,7 @@ import { convertCheckpoint } from "../../convert/convert.ts";
 import { interruptible } from "../../convert/interrupt.ts";
 import { formatBytes, showProgress } from "../../convert/progress.ts";
 import { UsageError } from "../errors.ts";
+import { notes, notice, results } from "../output.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
 
@@ -27,21 +28,21 @@ serve, chat and inspect take it as it is.
       throw new UsageError("convert takes a SOURCE directory and an OUTPUT.wf");
     if (!output.endsWith(".wf")) throw new UsageError(`the output '${output}' must end in .wf`);
     const started = performance.now();
-    const progress = showProgress("converting");
+    const progress = showProgress("converting", notes);
     try {
       await interruptible((signal) =>
         convertCheckpoint(source, output, {
           replace: values.force,
           signal,
           onProgress: progress.update,
-          onNotice: (notice) => console.error(`${source}: ${notice}`),
+          onNotice: (text) => notice(source, text),
         }),
       );
     } finally {
       progress.finish();
     }
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    console.log(`${output}: ${formatBytes(statSync(output).size)} in ${seconds} s`);
+    results.write(`${output}: ${formatBytes(statSync(output).size)} in ${seconds} s\n`);
     return 0;
   },
 };

@@ -7,6 +7,7 @@ import { formatBytes } from "../../convert/progress.ts";
 import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
+import { notes } from "../output.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isHostName, isLoopback } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
@@ -121,7 +122,7 @@ async function serve(args: string[]): Promise<number> {
     throw error;
   }
   state.setReady(service);
-  process.stderr.write(startText(state, service, listening));
+  notes.write(startText(state, service, listening));
   await untilStopped(state, listening, signals);
   await service.close();
   return 0;

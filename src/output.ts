@@ -1,0 +1,73 @@
+/**
+ * Where commands write: results to stdout, what people should know to stderr. Every write is over when the call returns, so
+ * nothing is lost when the process ends, by itself or by a signal. The server's log, which must never wait for its reader, goes
+ * through process.stderr instead.
+ */
+
+import { writeSync } from "node:fs";
+import { describeSystemError } from "../convert/byte_source.ts";
+import { OutputFailure } from "./errors.ts";
+
+/** How long to wait for the reader of a pipe that is full and does not block. */
+const RETRY_MS = 5;
+
+/** Stdout. */
+export const results = {
+  /** @throws OutputFailure when not all of the text can be written. */
+  write(text: string): void {
+    try {
+      writeAll(1, text);
+    } catch (error) {
+      const isClosed = (error as NodeJS.ErrnoException).code === "EPIPE";
+      throw new OutputFailure(`can't write the results to stdout: ${describeSystemError(error)}`, isClosed);
+    }
+  },
+};
+
+/** Stderr. That it is full or closed is nothing that a command fails for: nobody could be told. */
+export const notes = {
+  get isTTY(): boolean {
+    return process.stderr.isTTY === true;
+  },
+
+  /** Width of the terminal. */
+  get columns(): number {
+    return process.stderr.columns ?? 80;
+  },
+
+  write(text: string): void {
+    try {
+      writeAll(2, text);
+    } catch {
+      // See above.
+    }
+  },
+};
+
+const said = new Set<string>();
+
+/** Writes a line about a model, once: it is found out when the model is converted, and again when it is opened. */
+export function notice(model: string, text: string): void {
+  const line = `${model}: ${text}\n`;
+  if (said.has(line)) return;
+  said.add(line);
+  notes.write(line);
+}
+
+/** Keeps what goes wrong with process.stderr, which the server's log and readline write to, from ending the process. */
+export function tolerateStderr(): void {
+  process.stderr.on("error", () => undefined);
+}
+
+function writeAll(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text);
+  let written = 0;
+  while (written < bytes.length) {
+    try {
+      written += writeSync(descriptor, bytes, written);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Bun.sleepSync(RETRY_MS);
+    }
+  }
+}
