@@ -7,7 +7,7 @@ import type { Machine } from "./machine.ts";
 const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: 4, sketch: 128 / 96 };
 
 /** Tokens that a product is measured with: decode, small batches, pieces of prompts. */
-export const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];
+const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];
 
 /** One measurement. */
 export interface KernelRun {
@@ -23,26 +23,27 @@ export interface KernelRun {
   share_of_multiply_add: number;
 }
 
-/** Measures every kernel with every number of threads and tokens. @param onStep called before each. @throws Failure. */
-export function measureKernels(machine: Machine, threadCounts: number[], onStep: (what: string) => void): KernelRun[] {
-  const runs: KernelRun[] = [];
-  for (const threads of threadCounts) {
-    for (const kernel of ["ternary", "sketch"] as const) {
-      for (const tokens of KERNEL_TOKENS) {
-        onStep(`${kernel}, ${threads} thread${threads === 1 ? "" : "s"}, ${tokens} tokens`);
-        const multiplyAdds = machineProduct(kernel, threads, tokens);
-        const bandwidth = multiplyAdds / tokens / WEIGHTS_PER_BYTE[kernel];
-        runs.push({
-          kernel,
-          threads,
-          tokens,
-          weights_gb_s: bandwidth,
-          multiply_add_g_s: multiplyAdds,
-          share_of_read: bandwidth / (machine.readBandwidth.get(threads) as number),
-          share_of_multiply_add: multiplyAdds / (machine.multiplyAdds.get(threads) as number),
-        });
-      }
-    }
-  }
-  return runs;
+/** A measurement to make. */
+export type KernelPlan = Pick<KernelRun, "kernel" | "threads" | "tokens">;
+
+/** Every kernel with every number of threads and tokens. */
+export function kernelPlans(threadCounts: number[]): KernelPlan[] {
+  return threadCounts.flatMap((threads) =>
+    (["ternary", "sketch"] as const).flatMap((kernel) => KERNEL_TOKENS.map((tokens) => ({ kernel, threads, tokens }))),
+  );
+}
+
+/** Makes one measurement. @param machine its limits with that number of threads are known. @throws Failure. */
+export function measureKernel(machine: Machine, { kernel, threads, tokens }: KernelPlan): KernelRun {
+  const multiplyAdds = machineProduct(kernel, threads, tokens);
+  const bandwidth = multiplyAdds / tokens / WEIGHTS_PER_BYTE[kernel];
+  return {
+    kernel,
+    threads,
+    tokens,
+    weights_gb_s: bandwidth,
+    multiply_add_g_s: multiplyAdds,
+    share_of_read: bandwidth / (machine.readBandwidth.get(threads) as number),
+    share_of_multiply_add: multiplyAdds / (machine.multiplyAdds.get(threads) as number),
+  };
 }

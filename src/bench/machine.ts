@@ -17,24 +17,19 @@ export interface Machine {
   multiplyAdds: Map<number, number>;
 }
 
-/**
- * Measures the limits for each number of threads, about a second for each.
- *
- * @param onStep called before each number of threads.
- * @throws Failure.
- */
-export function measureMachine(threadCounts: number[], onStep: (threads: number) => void): Machine {
-  const machine: Machine = {
+/** The machine, its limits not measured yet. @throws Failure. */
+export function thisMachine(): Machine {
+  return {
     cpu: cpus()[0]?.model.trim() || "unknown",
     tier: cpuTier(),
     cores: cpuCores(),
     readBandwidth: new Map(),
     multiplyAdds: new Map(),
   };
-  for (const threads of threadCounts) {
-    onStep(threads);
-    machine.readBandwidth.set(threads, machineReadBandwidth(threads));
-    machine.multiplyAdds.set(threads, machineMultiplyAdds(threads));
-  }
-  return machine;
+}
+
+/** Measures the limits with a number of threads, which takes about a second. @throws Failure. */
+export function measureLimits(machine: Machine, threads: number): void {
+  machine.readBandwidth.set(threads, machineReadBandwidth(threads));
+  machine.multiplyAdds.set(threads, machineMultiplyAdds(threads));
 }

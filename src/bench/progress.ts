@@ -1,6 +1,7 @@
 /** Shows which measurement runs: a bar on a terminal, a line for each where stderr goes to a file or a log. */
 
 import type { ProgressStream } from "../../convert/progress.ts";
+import { notes } from "../output.ts";
 
 const BAR_WIDTH = 20;
 
@@ -10,7 +11,7 @@ export class BenchProgress {
   readonly #total: number;
   #begun = 0;
 
-  constructor(total: number, stream: ProgressStream = process.stderr) {
+  constructor(total: number, stream: ProgressStream = notes) {
     this.#total = total;
     this.#stream = stream;
   }
@@ -28,8 +29,8 @@ export class BenchProgress {
     this.#begun++;
   }
 
-  /** Takes the bar off the screen. */
-  finish(): void {
+  /** Takes the bar off the screen, to make room for a result. */
+  clear(): void {
     if (this.#stream.isTTY === true) this.#stream.write("\r\u001b[K");
   }
 }

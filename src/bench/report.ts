@@ -1,19 +1,54 @@
-/** The results in words and numbers: a table for people, JSON and CSV for programs. */
+/**
+ * The results in words and numbers: tables for people, JSON and CSV for programs. Each result is written when it is there, so that
+ * a bench that is interrupted has said what it knew.
+ */
 
 import { parameterCount } from "../../convert/model_config.ts";
 import { formatBytes } from "../../convert/progress.ts";
+import { results } from "../output.ts";
 import type { Costs } from "./costs.ts";
 import type { KernelRun } from "./kernels.ts";
 import type { Machine } from "./machine.ts";
-import type { Run, Throughput } from "./runs.ts";
+import type { Plan, Run, Throughput } from "./runs.ts";
 import type { Subject } from "./subject.ts";
+import { Table } from "./table.ts";
 
-/** Everything that a bench found out. */
+/** The forms in which results can be had. */
+export type Form = "text" | "json" | "csv";
+
+/** What a bench of a model is about. */
 export interface Report {
   machine: Machine;
   subject: Subject;
   costs: Costs;
-  runs: Run[];
+}
+
+/** Takes results as they are measured and writes them. Each method throws OutputFailure. */
+export interface ReportWriter<Result> {
+  /** What the machine can do with so many threads is measured. */
+  addLimits(threads: number): void;
+  /** Called when all limits are measured. */
+  add(result: Result): void;
+  /** Nothing comes any more. @param isComplete whether everything was measured that was asked for. */
+  end(isComplete: boolean): void;
+}
+
+/** Writes the runs of a model. @param plans the runs that are to come. */
+export function runsWriter(form: Form, report: Report, plans: readonly Plan[]): ReportWriter<Run> {
+  if (form === "text") return new RunTables(report, plans);
+  if (form === "csv") return new CsvWriter((run) => csvFields(run, report));
+  return new JsonWriter(
+    () => documentFields(report),
+    "runs",
+    (run) => runFields(run, report),
+  );
+}
+
+/** Writes what the kernels reach by themselves. */
+export function kernelsWriter(form: Form, machine: Machine): ReportWriter<KernelRun> {
+  if (form === "text") return new KernelTables(machine);
+  if (form === "csv") return new CsvWriter(kernelFields);
+  return new JsonWriter(() => ({ machine: machineFields(machine) }), "kernels", kernelFields);
 }
 
 /** A run as JSON and CSV give it, the same names for every kind; README.md documents them. */
@@ -52,7 +87,45 @@ function limitShares(run: Run, throughput: Throughput, { machine, costs }: Repor
   };
 }
 
-/** The machine as JSON gives it. */
+/** A run as CSV gives it: the machine and the model stand in every line. */
+function csvFields(run: Run, report: Report) {
+  const { machine, subject } = report;
+  return {
+    cpu: machine.cpu,
+    tier: machine.tier,
+    cores: machine.cores,
+    read_gb_s: rounded(limit(machine.readBandwidth, run)),
+    multiply_add_g_s: rounded(limit(machine.multiplyAdds, run)),
+    model: subject.name,
+    ...runFields(run, report),
+  };
+}
+
+function kernelFields(run: KernelRun) {
+  return {
+    ...run,
+    weights_gb_s: rounded(run.weights_gb_s),
+    multiply_add_g_s: rounded(run.multiply_add_g_s),
+    share_of_read: rounded(run.share_of_read),
+    share_of_multiply_add: rounded(run.share_of_multiply_add),
+  };
+}
+
+/** The machine and the model as JSON gives them, before the runs. */
+function documentFields({ machine, subject, costs }: Report) {
+  return {
+    machine: machineFields(machine),
+    model: {
+      name: subject.name,
+      random: subject.isRandom,
+      parameters: parameterCount(subject.config),
+      ternary_bytes: costs.ternaryBytes,
+      head_bytes: costs.headBytes,
+      kv_bytes_per_position: costs.positionBytes,
+    },
+  };
+}
+
 function machineFields(machine: Machine) {
   const byThreads = (values: Map<number, number>) =>
     Object.fromEntries([...values].map(([threads, value]) => [threads, rounded(value)]));
@@ -65,125 +138,176 @@ function machineFields(machine: Machine) {
   };
 }
 
-/** One JSON document. */
-export function toJson(report: Report): string {
-  const { machine, subject, costs, runs } = report;
-  const document = {
-    machine: machineFields(machine),
-    model: {
-      name: subject.name,
-      random: subject.isRandom,
-      parameters: parameterCount(subject.config),
-      ternary_bytes: costs.ternaryBytes,
-      head_bytes: costs.headBytes,
-      kv_bytes_per_position: costs.positionBytes,
-    },
-    runs: runs.map((run) => runFields(run, report)),
-  };
-  return `${JSON.stringify(document, null, 1)}\n`;
+/** One JSON document, which is valid once it is ended, whenever that is. */
+class JsonWriter<Result> implements ReportWriter<Result> {
+  readonly #beginning: () => object;
+  readonly #list: string;
+  readonly #fields: (result: Result) => object;
+  #count = 0;
+
+  /**
+   * @param beginning gives what stands before the results.
+   * @param list what the list of results is called.
+   */
+  constructor(beginning: () => object, list: string, fields: (result: Result) => object) {
+    this.#beginning = beginning;
+    this.#list = list;
+    this.#fields = fields;
+  }
+
+  addLimits(): void {}
+
+  add(result: Result): void {
+    const text = JSON.stringify(this.#fields(result), null, 1).replaceAll("\n", "\n  ");
+    results.write(`${this.#count === 0 ? this.#head() : ","}\n  ${text}`);
+    this.#count++;
+  }
+
+  end(isComplete: boolean): void {
+    results.write(`${this.#count === 0 ? this.#head() : "\n "}],\n "complete": ${isComplete}\n}\n`);
+  }
+
+  #head(): string {
+    return `${JSON.stringify(this.#beginning(), null, 1).slice(0, -"\n}".length)},\n "${this.#list}": [`;
+  }
 }
 
-/** A line of names and a line for each run, each with the machine and the model. */
-export function toCsv(report: Report): string {
-  const { machine, subject, runs } = report;
-  const records = runs.map((run) => ({
-    cpu: machine.cpu,
-    tier: machine.tier,
-    cores: machine.cores,
-    read_gb_s: rounded(limit(machine.readBandwidth, run)),
-    multiply_add_g_s: rounded(limit(machine.multiplyAdds, run)),
-    model: subject.name,
-    ...runFields(run, report),
-  }));
-  const lines = [Object.keys(records[0] ?? {}), ...records.map((record) => Object.values(record).map(csvCell))];
-  return lines.map((cells) => `${cells.join(",")}\n`).join("");
+/** A line of names, and a line for each result. */
+class CsvWriter<Result> implements ReportWriter<Result> {
+  readonly #fields: (result: Result) => Record<string, string | number | null>;
+  #isEmpty = true;
+
+  constructor(fields: (result: Result) => Record<string, string | number | null>) {
+    this.#fields = fields;
+  }
+
+  addLimits(): void {}
+
+  add(result: Result): void {
+    const fields = this.#fields(result);
+    const lines = [...(this.#isEmpty ? [Object.keys(fields)] : []), Object.values(fields).map(csvCell)];
+    results.write(lines.map((cells) => `${cells.join(",")}\n`).join(""));
+    this.#isEmpty = false;
+  }
+
+  end(): void {}
 }
 
-/** Tables with a line on the machine and one on the model before them. */
-export function toText(report: Report): string {
-  const { machine, subject, costs, runs } = report;
-  const count = parameterCount(subject.config);
-  const parameters = count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
-  const weights = subject.isRandom ? `${subject.name}, random weights` : subject.name;
-  const sections = [
-    `${machineLine(machine)}\n` +
-      `model    ${weights}, ${parameters} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`,
-    limitsTable(machine),
-  ];
-  const throughputs = runs.filter(({ throughput }) => throughput !== null);
-  if (throughputs.length > 0) {
-    const headings = [
-      "run",
-      "threads",
-      "parallel",
-      "context",
-      "temperature",
-      "tokens",
-      "tok/s",
-      "min-max",
-      "zeros",
-      "bytes/step",
-    ];
-    const rows = throughputs.map((run) => throughputCells(run, report));
-    sections.push(table([[...headings, "of reads", "of multiply-adds"], ...rows]));
+/** The machine and the model in a line each, then tables. */
+class RunTables implements ReportWriter<Run> {
+  readonly #report: Report;
+  readonly #limits: Table;
+  readonly #throughput: Table;
+  readonly #latency: Table;
+
+  constructor(report: Report, plans: readonly Plan[]) {
+    const { machine, subject, costs } = report;
+    this.#report = report;
+    this.#limits = limitsTable();
+    this.#throughput = new Table(throughputHeadings, plans.map(planCells));
+    this.#latency = new Table(latencyHeadings, plans.map(latencyPlanCells));
+    const count = parameterCount(subject.config);
+    const parameters = count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
+    const weights = subject.isRandom ? `${subject.name}, random weights` : subject.name;
+    const bytes = `${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`;
+    results.write(`${machineLine(machine)}model    ${weights}, ${parameters} parameters: ${bytes}\n`);
   }
-  const latencies = runs.filter(({ kind }) => kind === "latency");
-  if (latencies.length > 0) {
-    const headings = ["run", "threads", "long prompt", "tokens", "first token ms", "min-max", "second turn computes"];
-    sections.push(table([headings, ...latencies.map((run) => latencyCells(run, report))]));
+
+  addLimits(threads: number): void {
+    this.#limits.write(limitsCells(this.#report.machine, threads));
   }
-  return `${sections.join("\n\n")}\n`;
+
+  add(run: Run): void {
+    if (run.kind === "latency") {
+      this.#throughput.close();
+      this.#latency.write([...latencyPlanCells(run), ...latencyCells(run, this.#report)]);
+    } else {
+      this.#latency.close();
+      this.#throughput.write([...planCells(run), ...throughputCells(run, this.#report)]);
+    }
+  }
+
+  end(): void {}
+}
+
+/** The machine in a line, then tables. */
+class KernelTables implements ReportWriter<KernelRun> {
+  readonly #machine: Machine;
+  readonly #limits: Table;
+  readonly #kernels: Table;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+    this.#limits = limitsTable();
+    this.#kernels = new Table(
+      ["kernel", "threads", "tokens", "weights GB/s", "multiply-adds G/s", "of reads", "of multiply-adds"],
+      [["ternary"]],
+    );
+    results.write(machineLine(machine));
+  }
+
+  addLimits(threads: number): void {
+    this.#limits.write(limitsCells(this.#machine, threads));
+  }
+
+  add(run: KernelRun): void {
+    this.#kernels.write([
+      run.kernel,
+      String(run.threads),
+      String(run.tokens),
+      run.weights_gb_s.toFixed(1),
+      run.multiply_add_g_s.toFixed(1),
+      percent(run.share_of_read),
+      percent(run.share_of_multiply_add),
+    ]);
+  }
+
+  end(): void {}
 }
 
 function machineLine(machine: Machine): string {
-  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels`;
+  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels\n`;
 }
 
-function limitsTable(machine: Machine): string {
-  const limits = [...machine.readBandwidth].map(([threads, bandwidth]) => [
-    String(threads),
-    bandwidth.toFixed(1),
-    (machine.multiplyAdds.get(threads) ?? 0).toFixed(1),
-  ]);
-  return table([["threads", "reads GB/s", "multiply-adds G/s"], ...limits]);
+function limitsTable(): Table {
+  return new Table(["threads", "reads GB/s", "multiply-adds G/s"], []);
 }
 
-/** The kernels by themselves, in the form that was asked for. */
-export function kernelsReport(machine: Machine, runs: KernelRun[], form: "text" | "json" | "csv"): string {
-  const records = runs.map((run) => ({
-    ...run,
-    weights_gb_s: rounded(run.weights_gb_s),
-    multiply_add_g_s: rounded(run.multiply_add_g_s),
-    share_of_read: rounded(run.share_of_read),
-    share_of_multiply_add: rounded(run.share_of_multiply_add),
-  }));
-  if (form === "json") return `${JSON.stringify({ machine: machineFields(machine), kernels: records }, null, 1)}\n`;
-  if (form === "csv") {
-    const lines = [Object.keys(records[0] ?? {}), ...records.map((record) => Object.values(record).map(csvCell))];
-    return lines.map((line) => `${line.join(",")}\n`).join("");
-  }
-  const headings = ["kernel", "threads", "tokens", "weights GB/s", "multiply-adds G/s", "of reads", "of multiply-adds"];
-  const rows = runs.map((run) => [
-    run.kernel,
-    String(run.threads),
-    String(run.tokens),
-    run.weights_gb_s.toFixed(1),
-    run.multiply_add_g_s.toFixed(1),
-    percent(run.share_of_read),
-    percent(run.share_of_multiply_add),
-  ]);
-  return `${[machineLine(machine), limitsTable(machine), table([headings, ...rows])].join("\n\n")}\n`;
+function limitsCells(machine: Machine, threads: number): string[] {
+  const cell = (values: Map<number, number>) => (values.get(threads) ?? 0).toFixed(1);
+  return [String(threads), cell(machine.readBandwidth), cell(machine.multiplyAdds)];
+}
+
+const throughputHeadings = [
+  "run",
+  "threads",
+  "parallel",
+  "context",
+  "temperature",
+  "tokens",
+  "  tok/s",
+  "      min-max",
+  "zeros",
+  "bytes/step",
+  "of reads",
+  "of multiply-adds",
+];
+
+/** What a row says of a run before it is measured. */
+function planCells(plan: Plan): string[] {
+  return [
+    plan.kind,
+    String(plan.threads),
+    String(plan.parallel),
+    String(plan.context),
+    plan.kind === "decode" ? String(plan.temperature) : "",
+    String(plan.tokens),
+  ];
 }
 
 function throughputCells(run: Run, report: Report): string[] {
   const fields = runFields(run, report);
   return [
-    run.kind,
-    String(run.threads),
-    String(run.parallel),
-    String(run.context),
-    String(fields.temperature ?? ""),
-    String(run.tokens),
     figure(fields.tok_s),
     `${figure(fields.tok_s_min)}-${figure(fields.tok_s_max)}`,
     percent(fields.zeros),
@@ -193,13 +317,24 @@ function throughputCells(run: Run, report: Report): string[] {
   ];
 }
 
+const latencyHeadings = [
+  "run",
+  "threads",
+  "long prompt",
+  "tokens",
+  "first token ms",
+  "      min-max",
+  "second turn computes",
+];
+
+/** What a row says of a latency run before it is measured. */
+function latencyPlanCells(plan: Plan): string[] {
+  return [plan.kind, String(plan.threads), String(plan.context), String(plan.tokens)];
+}
+
 function latencyCells(run: Run, report: Report): string[] {
   const fields = runFields(run, report);
   return [
-    run.kind,
-    String(run.threads),
-    String(run.context),
-    String(run.tokens),
     figure(fields.first_token_ms),
     `${figure(fields.first_token_ms_min)}-${figure(fields.first_token_ms_max)}`,
     `${fields.second_turn_computed} of ${fields.second_turn_tokens}`,
@@ -231,14 +366,4 @@ function percent(share: number | null): string {
 function csvCell(value: string | number | null): string {
   const text = String(value ?? "");
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-/** Rows under one another, everything but the first column to the right. */
-function table(rows: string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
-  const line = (row: string[]) =>
-    row
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)))
-      .join("  ");
-  return rows.map(line).join("\n");
 }

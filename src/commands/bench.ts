@@ -1,12 +1,13 @@
 /** `wrinklefree bench`: how fast a model runs on this machine, and how much of what the machine can do that is. */
 
+import { interruptible } from "../../convert/interrupt.ts";
 import type { ModelConfig } from "../../convert/model_config.ts";
 import { shapes } from "../../convert/shapes.ts";
 import { modelCosts } from "../bench/costs.ts";
-import { KERNEL_TOKENS, measureKernels } from "../bench/kernels.ts";
-import { measureMachine } from "../bench/machine.ts";
+import { kernelPlans, measureKernel } from "../bench/kernels.ts";
+import { type Machine, measureLimits, thisMachine } from "../bench/machine.ts";
 import { BenchProgress } from "../bench/progress.ts";
-import { kernelsReport, type Report, toCsv, toJson, toText } from "../bench/report.ts";
+import { type Form, kernelsWriter, type ReportWriter, runsWriter } from "../bench/report.ts";
 import { contextOf, measure, type Plan } from "../bench/runs.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
@@ -49,7 +50,8 @@ instructions can do. "kernels" measures the products by themselves, for 1 to 512
   --temperature LIST what a decode run draws its tokens with; 0: the likeliest are taken (default: 0)
   --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
-  --json, --csv      print JSON or CSV instead of a table
+  --json, --csv      print JSON or CSV instead of tables; results are printed as they are measured, and a bench that is
+                     interrupted ends its JSON with "complete": false
   --help             show this text
 
   wrinklefree bench --shape 2b-4t --parallel 1,4,16
@@ -80,8 +82,9 @@ async function bench(args: string[]): Promise<number> {
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
   const threadCounts =
     values.threads === undefined ? [...new Set([1, cpuCores()])] : wholeNumbers(values.threads, "threads", 1, 256);
+  const form = values.json ? "json" : values.csv ? "csv" : "text";
   if (positionals[0] === "kernels" && values.shape === undefined) {
-    process.stdout.write(benchKernels(threadCounts, values.json ? "json" : values.csv ? "csv" : "text"));
+    await measureKernels(threadCounts, form);
     return 0;
   }
   const wishes = {
@@ -102,25 +105,8 @@ async function bench(args: string[]): Promise<number> {
   const subject = await findSubject(positionals[0], values.shape);
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
-  const report = await measureAll(subject, threadCounts, plans, wishes.kvKind);
-  process.stdout.write(values.json ? toJson(report) : values.csv ? toCsv(report) : toText(report));
+  await measureModel(subject, threadCounts, plans, wishes.kvKind, form);
   return 0;
-}
-
-function benchKernels(threadCounts: number[], form: "text" | "json" | "csv"): string {
-  const progress = new BenchProgress(threadCounts.length * (1 + 2 * KERNEL_TOKENS.length));
-  try {
-    const machine = measureMachine(threadCounts, (threads) =>
-      progress.begin(`the machine, ${plural(threads, "thread")}`),
-    );
-    return kernelsReport(
-      machine,
-      measureKernels(machine, threadCounts, (what) => progress.begin(what)),
-      form,
-    );
-  } finally {
-    progress.finish();
-  }
 }
 
 /** Reads an option's value as a list of different whole numbers. @throws UsageError. */
@@ -209,29 +195,101 @@ function checkContexts(plans: Plan[], { name, config }: Subject): void {
   }
 }
 
-async function measureAll(subject: Subject, threadCounts: number[], plans: Plan[], kvKind: KvKind): Promise<Report> {
+async function measureModel(
+  subject: Subject,
+  threadCounts: number[],
+  plans: Plan[],
+  kvKind: KvKind,
+  form: Form,
+): Promise<void> {
+  const machine = thisMachine();
+  const costs = modelCosts(subject.config, kvKind);
+  const writer = runsWriter(form, { machine, subject, costs }, plans);
   const progress = new BenchProgress(threadCounts.length + plans.length);
-  try {
-    const machine = measureMachine(threadCounts, (threads) =>
-      progress.begin(`the machine, ${plural(threads, "thread")}`),
-    );
-    const costs = modelCosts(subject.config, kvKind);
-    const report: Report = { machine, subject, costs, runs: [] };
+  await writing(writer, progress, async () => {
+    await measureMachine(machine, threadCounts, writer, progress);
     for (const zeros of new Set(plans.map((plan) => plan.zeros))) {
       const model = subject.open(zeros);
       try {
-        for (const plan of plans.filter((one) => one.zeros === zeros)) {
+        for (const plan of ordered(plans, zeros, form)) {
           progress.begin(describe(plan));
-          report.runs.push(await measure(model, subject.config, costs, plan));
+          const run = await measure(model, subject.config, costs, plan);
+          progress.clear();
+          writer.add(run);
         }
       } finally {
         model.close();
       }
     }
-    return report;
-  } finally {
-    progress.finish();
+  });
+}
+
+async function measureKernels(threadCounts: number[], form: Form): Promise<void> {
+  const machine = thisMachine();
+  const writer = kernelsWriter(form, machine);
+  const plans = kernelPlans(threadCounts);
+  const progress = new BenchProgress(threadCounts.length + plans.length);
+  await writing(writer, progress, async () => {
+    await measureMachine(machine, threadCounts, writer, progress);
+    for (const plan of plans) {
+      await step(progress, `${plan.kernel}, ${plural(plan.threads, "thread")}, ${plan.tokens} tokens`);
+      const run = measureKernel(machine, plan);
+      progress.clear();
+      writer.add(run);
+    }
+  });
+}
+
+/**
+ * Measures and ends what is written, whether all was measured or not. A signal doesn't wait for the measurement under way: what was
+ * written is ended, and the process dies of the signal.
+ */
+async function writing<Result>(
+  writer: ReportWriter<Result>,
+  progress: BenchProgress,
+  measureAll: () => Promise<void>,
+): Promise<void> {
+  await interruptible(async (signal) => {
+    const interrupted = new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => resolve());
+    });
+    let isComplete = false;
+    try {
+      await Promise.race([measureAll(), interrupted]);
+      isComplete = !signal.aborted;
+    } finally {
+      progress.clear();
+      writer.end(isComplete);
+    }
+  });
+}
+
+async function measureMachine<Result>(
+  machine: Machine,
+  threadCounts: number[],
+  writer: ReportWriter<Result>,
+  progress: BenchProgress,
+): Promise<void> {
+  for (const threads of threadCounts) {
+    await step(progress, `the machine, ${plural(threads, "thread")}`);
+    measureLimits(machine, threads);
+    progress.clear();
+    writer.addLimits(threads);
   }
+}
+
+/** Begins a measurement that holds the event loop; a signal that came during the one before is heard first. */
+async function step(progress: BenchProgress, what: string): Promise<void> {
+  await new Promise(setImmediate);
+  progress.begin(what);
+}
+
+/** The plans for one kind of random weights. For people, latency comes last: it has a table of its own. */
+function ordered(plans: Plan[], zeros: number, form: Form): Plan[] {
+  const chosen = plans.filter((plan) => plan.zeros === zeros);
+  if (form !== "text") return chosen;
+  const isLatency = ({ kind }: Plan) => kind === "latency";
+  return [...chosen.filter((plan) => !isLatency(plan)), ...chosen.filter(isLatency)];
 }
 
 function describe({ kind, threads, parallel, tokens, context }: Plan): string {
