@@ -7,9 +7,11 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { Failure } from "../src/errors.ts";
+import { checkModelText } from "../src/text/model_text.ts";
 import { type ByteSource, describeSystemError, openByteSource, readSmallFile } from "./byte_source.ts";
 import { ConfigFields, Fault, inside, naming, parseJson, printable } from "./config_fields.ts";
-import { assetNames, packedLayout } from "./layout.ts";
+import { recogniseForeignFile } from "./foreign.ts";
+import { ASSET_BYTES_MAX, assetNames, packedLayout } from "./layout.ts";
 import { checkModelConfig, limits, type ModelConfig } from "./model_config.ts";
 import { readSafetensorsHeader, type TensorEntry, tensorFailure } from "./safetensors.ts";
 import { endOfTextTokens } from "./special_tokens.ts";
@@ -70,9 +72,6 @@ const families: Record<string, Family> = {
   LlamaForCausalLM: { activation: "silu", subNorms: false, ropeTheta: 10000, spelling: [] },
 };
 
-/** A tokenizer.json of a vocabulary of 256 thousand tokens has about 20 MB. */
-const ASSET_BYTES_MAX = 256 * 1024 * 1024;
-
 const INDEX_NAME = "model.safetensors.index.json";
 const SINGLE_NAME = "model.safetensors";
 
@@ -102,8 +101,7 @@ export function openCheckpoint(directory: string): Checkpoint {
         "config.json does not say that this model was trained for 1.58 bits; an ordinary model's answers will be noise",
       );
     }
-    if (!assets.has("tokenizer.json"))
-      notices.push("there is no tokenizer.json: the packed file will serve token ids only");
+    checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
     return {
       directory,
       name: basename(resolve(directory)),
@@ -152,11 +150,34 @@ function readAssets(directory: string): Map<string, Uint8Array> {
 
 function listDirectory(directory: string): string[] {
   try {
-    if (!statSync(directory).isDirectory()) throw new Failure(`${directory}: is not a directory`);
+    const status = statSync(directory);
+    if (!status.isDirectory()) {
+      throw new Failure(`${directory}: is not a directory${status.isFile() ? ` but ${describeFile(directory)}` : ""}`);
+    }
     return readdirSync(directory);
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(`${directory}: ${describeSystemError(error)}`);
+  }
+}
+
+/** What a file is that was given in place of a checkpoint's directory, and what to do. */
+function describeFile(path: string): string {
+  const file = openByteSource(path);
+  try {
+    const head = new Uint8Array(Math.min(file.size, 64));
+    file.read(0, head);
+    const foreign = recogniseForeignFile(head);
+    if (foreign !== null) return foreign;
+    const { metadata } = readSafetensorsHeader(file);
+    return metadata.get("format") === "wrinklefree"
+      ? "a packed model: it is converted already"
+      : "a safetensors file: give the directory that it is in, with config.json and the tokenizer";
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return "a file of a kind that is unknown here: give the directory of a Hugging Face checkpoint";
+  } finally {
+    file.close();
   }
 }
 

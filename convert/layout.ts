@@ -25,6 +25,9 @@ export const assetNames = [
   "config.json",
 ] as const;
 
+/** Most bytes of one of them: a tokenizer.json of a vocabulary of 256 thousand tokens has about 20 MB. */
+export const ASSET_BYTES_MAX = 256 * 1024 * 1024;
+
 /** One tensor of the packed file and what it holds. */
 export interface LayoutEntry {
   name: string;

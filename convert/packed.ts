@@ -7,7 +7,7 @@
 import { Failure } from "../src/errors.ts";
 import { type ByteSource, memoryByteSource, openByteSource } from "./byte_source.ts";
 import { naming, printable } from "./config_fields.ts";
-import { ALIGNMENT, assetNames, FORMAT_VERSION, type LayoutEntry, packedLayout } from "./layout.ts";
+import { ALIGNMENT, ASSET_BYTES_MAX, assetNames, FORMAT_VERSION, type LayoutEntry, packedLayout } from "./layout.ts";
 import { decodeModelConfig, type ModelConfig } from "./model_config.ts";
 import { readSafetensorsHeader, type SafetensorsHeader, type TensorEntry, tensorFailure } from "./safetensors.ts";
 
@@ -148,7 +148,11 @@ function checkValues(file: ByteSource, tensor: TensorEntry, expected: LayoutEntr
 }
 
 function readAsset(file: ByteSource, entry: TensorEntry): Uint8Array {
-  const bytes = new Uint8Array(entry.end - entry.begin);
+  const size = entry.end - entry.begin;
+  if (size > ASSET_BYTES_MAX) {
+    throw tensorFailure(file, entry.name, `${size} bytes are over the limit of ${ASSET_BYTES_MAX}`);
+  }
+  const bytes = new Uint8Array(size);
   file.read(entry.begin, bytes);
   let length = bytes.length;
   while (length > 0 && bytes[length - 1] === 0) length--;

@@ -33,7 +33,7 @@ export function endOfTextTokens(
     tokenText(readFields(directory, "special_tokens_map.json", assets));
   if (text !== null) {
     const id = tokenId(text, readFields(directory, "tokenizer.json", assets));
-    // The model can't generate an id beyond its vocabulary, so there is nothing to stop at.
+    // One beyond the vocabulary is refused where the tokenizer is checked.
     if (id !== null && id < vocabSize) ids.push(id);
   }
   return [...new Set(ids)];

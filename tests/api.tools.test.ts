@@ -178,7 +178,7 @@ describe("calls", () => {
 
 describe("templates", () => {
   test("one that takes tools gets them, and calls with their arguments as objects", () => {
-    const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny");
+    const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", 2048);
     const source =
       "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}{% for m in messages %}{{ m.content }}" +
       "{% for c in m.tool_calls or [] %}({{ c.function.arguments.city }}){% endfor %}{% endfor %}{{ mood }}";
@@ -194,7 +194,7 @@ describe("templates", () => {
   });
 
   test("arguments that are nested deeper than any stack can bear stay text", () => {
-    const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny");
+    const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", 2048);
     const source =
       "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}" +
       "{{ tools | length if tools }}";

@@ -15,6 +15,7 @@ import {
   type MemoryCheckpoint,
   type MemoryTensor,
   smallCheckpoint,
+  smallTokenizer,
   writeCheckpoint,
 } from "./tools/small_checkpoint.ts";
 
@@ -300,12 +301,16 @@ test("end-of-text ids are the union of what three files say", async () => {
   const checkpoint = smallCheckpoint();
   checkpoint.files.set("generation_config.json", JSON.stringify({ eos_token_id: [5, 2] }));
   checkpoint.files.set("tokenizer_config.json", JSON.stringify({ eos_token: { content: "<end>" } }));
-  checkpoint.files.set("tokenizer.json", JSON.stringify({ added_tokens: [{ id: 9, content: "<end>" }] }));
-  expect((await convertMemory(checkpoint)).packed.config.eosTokenIds).toEqual([5, 2, 9]);
-  checkpoint.files.set("tokenizer.json", JSON.stringify({ added_tokens: [{ id: 4000, content: "<end>" }] }));
+  const tokenizer = smallTokenizer();
+  tokenizer.added_tokens.push({ id: 40, content: "<end>" });
+  checkpoint.files.set("tokenizer.json", JSON.stringify(tokenizer));
+  expect((await convertMemory(checkpoint)).packed.config.eosTokenIds).toEqual([5, 2, 40]);
+  tokenizer.added_tokens.pop();
+  checkpoint.files.set("tokenizer.json", JSON.stringify(tokenizer));
   expect((await convertMemory(checkpoint)).packed.config.eosTokenIds).toEqual([5, 2]);
-  checkpoint.files.set("tokenizer.json", JSON.stringify({ model: { vocab: { "<end>": 7 } } }));
-  expect((await convertMemory(checkpoint)).packed.config.eosTokenIds).toEqual([5, 2, 7]);
+  tokenizer.model.vocab["<end>"] = 47;
+  checkpoint.files.set("tokenizer.json", JSON.stringify(tokenizer));
+  expect((await convertMemory(checkpoint)).packed.config.eosTokenIds).toEqual([5, 2, 47]);
 });
 
 test("a head that is absent is the embedding; one of its own is kept", async () => {

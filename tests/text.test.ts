@@ -20,7 +20,7 @@ import { goldens, readAssets, tinyDirectory } from "./support/goldens.ts";
 setDefaultTimeout(60_000);
 
 const assets = readAssets(tinyDirectory);
-const tokenizer = Tokenizer.fromAssets(assets, "tiny");
+const tokenizer = Tokenizer.fromAssets(assets, "tiny", 2048);
 const template = ChatTemplate.fromAssets(assets, tokenizer, "tiny");
 const ANY = 10_000_000;
 
@@ -148,13 +148,13 @@ describe("tokenizer", () => {
 
   test("a file that is no tokenizer, or none that is known, is one clear line", () => {
     const broken = (json: string) => () =>
-      Tokenizer.fromAssets(new Map([["tokenizer.json", Buffer.from(json)]]), "model.wf");
+      Tokenizer.fromAssets(new Map([["tokenizer.json", Buffer.from(json)]]), "model.wf", 2048);
     expect(broken("{")).toThrow(Failure);
     expect(broken("{}")).toThrow(/^model\.wf: /);
     expect(broken('{"model":{"type":"Unigram","vocab":[]}}')).toThrow(
       "model.wf: tokenizer.json: model type Unigram is not supported",
     );
-    expect(() => Tokenizer.fromAssets(new Map(), "model.wf")).toThrow("model.wf: no tokenizer.json inside");
+    expect(() => Tokenizer.fromAssets(new Map(), "model.wf", 2048)).toThrow("model.wf: no tokenizer.json inside");
   });
 
   test("a vocabulary of the SentencePiece kind reads back too", () => {
@@ -170,6 +170,7 @@ describe("tokenizer", () => {
     const other = Tokenizer.fromAssets(
       new Map([["tokenizer.json", Buffer.from(JSON.stringify(description))]]),
       "other",
+      7,
     );
     const detokenizer = new Detokenizer(other);
     expect([5, 0, 1, 2, 3, 4, 6].map((id) => detokenizer.push(id))).toEqual([" Hello", "", "", "", "", "🚀", " "]);

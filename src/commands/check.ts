@@ -16,9 +16,11 @@ import {
 import { cpuCores, cpuTier } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import { notice, results } from "../output.ts";
 import { KV_BLOCK_TOKENS } from "../server/service.ts";
-import { ChatTemplate, type TemplateMessage } from "../text/chat_template.ts";
-import { Tokenizer } from "../text/tokenizer.ts";
+import type { ChatTemplate, TemplateMessage } from "../text/chat_template.ts";
+import { openModelText } from "../text/model_text.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Command } from "./command.ts";
 import { parseOptions, wholeNumber } from "./options.ts";
 
@@ -68,12 +70,13 @@ async function check(args: string[]): Promise<number> {
     );
   }
   const size = `${(parameterCount(config) / 1e6).toFixed(0)} million parameters`;
-  process.stdout.write(
-    `${resolved.name}, ${size}: ${cpuTier()} kernels, ${threads} threads, ${context} tokens of context\n`,
-  );
   const model = openModel(resolved);
   try {
-    return (await runChecks(new Subject(model, resolved, { threads, context, concurrent }))) ? 0 : 1;
+    const subject = new Subject(model, resolved, { threads, context, concurrent });
+    results.write(
+      `${resolved.name}, ${size}: ${cpuTier()} kernels, ${threads} threads, ${context} tokens of context\n`,
+    );
+    return (await runChecks(subject)) ? 0 : 1;
   } finally {
     model.close();
   }
@@ -111,9 +114,9 @@ async function runChecks(subject: Subject): Promise<boolean> {
       failures++;
       line = `FAIL  ${name}: ${error.message}`;
     }
-    process.stdout.write(`${line} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
+    results.write(`${line} (${((performance.now() - started) / 1000).toFixed(1)} s)\n`);
   }
-  process.stdout.write(failures === 0 ? "all is well\n" : `${failures} of ${checks.length} checks failed\n`);
+  results.write(failures === 0 ? "all is well\n" : `${failures} of ${checks.length} checks failed\n`);
   return failures === 0;
 }
 
@@ -153,7 +156,7 @@ class Subject {
 
   constructor(
     model: Model,
-    { packed, name }: ResolvedModel,
+    { packed, given }: ResolvedModel,
     options: { threads: number; context: number; concurrent: number },
   ) {
     this.#model = model;
@@ -161,8 +164,9 @@ class Subject {
     this.context = options.context;
     this.concurrent = options.concurrent;
     this.#config = packed.config;
-    this.#tokenizer = Tokenizer.fromAssets(packed.assets, name);
-    this.#template = ChatTemplate.fromAssets(packed.assets, this.#tokenizer, name);
+    const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text));
+    this.#tokenizer = tokenizer;
+    this.#template = template;
   }
 
   /** Runs `use` with an engine of its own, whose cache is empty. */

@@ -9,6 +9,8 @@ import { readPackedModel } from "../../convert/packed.ts";
 import { formatBytes } from "../../convert/progress.ts";
 import type { TensorEntry } from "../../convert/safetensors.ts";
 import { Failure, UsageError } from "../errors.ts";
+import { notice, results } from "../output.ts";
+import { checkModelText } from "../text/model_text.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
 
@@ -33,8 +35,8 @@ export const command: Command = {
   summary: "show what a model is: configuration, tensors, files inside",
   usage: `usage: wrinklefree inspect MODEL [--json]
 
-Shows what a packed file (.wf) or a Hugging Face directory holds, after the same checks as before serving it. Only headers are
-read, so it takes no time whatever the size.
+Shows what a packed file (.wf) or a Hugging Face directory holds, after the same checks as before serving it. Only headers and
+small files are read, so it takes no time whatever the size.
 
   --json    print JSON
   --help    show this text
@@ -44,7 +46,7 @@ read, so it takes no time whatever the size.
     const [path] = positionals;
     if (path === undefined) throw new UsageError("inspect takes a MODEL: a .wf file or a Hugging Face directory");
     const inspection = await inspect(path);
-    process.stdout.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
+    results.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
     return 0;
   },
 };
@@ -53,12 +55,15 @@ async function inspect(path: string): Promise<Inspection> {
   const status = statSync(path, { throwIfNoEntry: false });
   if (status === undefined) throw new Failure(`${path}: no such file or directory`);
   if (!status.isDirectory()) {
-    const { config, source, sourceSha256, tensors, assets } = await readPackedModel(path);
+    const packed = await readPackedModel(path);
+    checkModelText(packed, path, (text) => notice(path, text));
+    const { config, source, sourceSha256, tensors, assets } = packed;
     const format = `packed model, version ${FORMAT_VERSION}`;
     return { path, format, source, sourceSha256, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
   }
   const checkpoint = openCheckpoint(path);
   try {
+    for (const text of checkpoint.notices) notice(path, text);
     const tensors = [...checkpoint.tensors.values()].map((tensor) => tensor.entry);
     const { name: source, config, assets } = checkpoint;
     const format = `Hugging Face checkpoint, weights: ${checkpoint.weights}`;

@@ -10,6 +10,7 @@ import { interruptible } from "../../convert/interrupt.ts";
 import { type PackedModel, readPackedModel } from "../../convert/packed.ts";
 import { showProgress } from "../../convert/progress.ts";
 import { Failure } from "../errors.ts";
+import { notes, notice } from "../output.ts";
 import { cachePlace, openCacheDirectory } from "./cache.ts";
 import { readDemoModel } from "./demo.ts";
 
@@ -20,6 +21,8 @@ export interface ResolvedModel {
   bytes?: Uint8Array;
   /** What to call it: the file's or the directory's name. */
   name: string;
+  /** What to call it in messages: what the user named, as it was written. */
+  given: string;
 }
 
 /**
@@ -31,17 +34,18 @@ export interface ResolvedModel {
 export async function resolveModel(argument: string | undefined): Promise<ResolvedModel> {
   if (argument === undefined) {
     const bytes = await readDemoModel();
-    const packed = await readPackedModel(bytes, "the built-in model");
-    return { packed, bytes, name: packed.source };
+    const given = "the built-in model";
+    const packed = await readPackedModel(bytes, given);
+    return { packed, bytes, name: packed.source, given };
   }
   const status = statSync(argument, { throwIfNoEntry: false });
   if (status === undefined) throw new Failure(`${argument}: no such file or directory`);
   if (status.isDirectory()) {
     const packed = await convertOnce(argument);
-    return { packed, path: packed.path, name: basename(resolve(argument)) };
+    return { packed, path: packed.path, name: basename(resolve(argument)), given: argument };
   }
   const packed = await readPackedModel(argument);
-  return { packed, path: argument, name: basename(argument).replace(/\.wf$/, "") };
+  return { packed, path: argument, name: basename(argument).replace(/\.wf$/, ""), given: argument };
 }
 
 async function convertOnce(directory: string): Promise<PackedModel> {
@@ -52,22 +56,22 @@ async function convertOnce(directory: string): Promise<PackedModel> {
     } catch (error) {
       // A damaged cache is no reason to give up: the source is here.
       if (!(error instanceof Failure)) throw error;
-      console.error(`${error.message}; converting again`);
+      notes.write(`${error.message}; converting again\n`);
     }
   }
   let announced = false;
-  const progress = showProgress("converting");
+  const progress = showProgress("converting", notes);
   try {
     await interruptible((signal) =>
       convertCheckpoint(directory, place.path, {
         replace: true,
         signal,
         onProgress: (state) => {
-          if (!announced) console.error(`converting ${directory} to ${place.path}, once`);
+          if (!announced) notes.write(`converting ${directory} to ${place.path}, once\n`);
           announced = true;
           progress.update(state);
         },
-        onNotice: (notice) => console.error(`${directory}: ${notice}`),
+        onNotice: (text) => notice(directory, text),
       }),
     );
   } finally {

@@ -8,8 +8,10 @@ import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind
 import { cpuCores } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { ChatTemplate } from "../text/chat_template.ts";
-import { Tokenizer } from "../text/tokenizer.ts";
+import { notice } from "../output.ts";
+import type { ChatTemplate } from "../text/chat_template.ts";
+import { openModelText } from "../text/model_text.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** How a model is to be run. */
 export interface ServiceOptions {
@@ -63,18 +65,24 @@ export class Service {
   readonly #model: Model;
 
   private constructor(resolved: Awaited<ReturnType<typeof resolveModel>>, isDemo: boolean, options: ServiceOptions) {
-    const { packed, path, bytes, name } = resolved;
+    const { packed, path, bytes, name, given } = resolved;
     this.config = packed.config;
     this.name = name;
     this.isDemo = isDemo;
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
-    this.tokenizer = Tokenizer.fromAssets(packed.assets, name);
-    this.template = ChatTemplate.fromAssets(packed.assets, this.tokenizer, name);
+    const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text));
+    this.tokenizer = tokenizer;
+    this.template = template;
     this.threads = options.threads || options.cpus.length || cpuCores();
     this.parallel = options.parallel;
     this.#kvTokenBytes = kvTokenBytes(packed.config, options.kvKind);
-    this.context = Math.min(options.context || packed.config.context, packed.config.context);
+    this.context = options.context || packed.config.context;
+    if (this.context > packed.config.context) {
+      throw new Failure(
+        `--ctx ${this.context} is more than ${name} was made for; its context has ${packed.config.context} tokens: lower --ctx, or leave it out`,
+      );
+    }
     const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
     this.#model = bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
     this.engine = Engine.create(this.#model, {

@@ -35,6 +35,9 @@ const FALLBACK_TEMPLATE =
   "{{ message['role'] | capitalize + ': ' + message['content'] | trim + end_of_turn }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
 
+/** Longest template, some fifty times as long as any that is known. */
+const TEMPLATE_LENGTH_MAX = 1_000_000;
+
 /** Longest string, in UTF-16 code units, that a template may make beyond four times what the messages hold. */
 const CHARACTERS_MAX = 1_000_000;
 
@@ -57,6 +60,11 @@ export class ChatTemplate {
       end_of_turn: tokenizer.hasToken("<|eot_id|>") ? "<|eot_id|>" : tokenizer.eosToken,
       documents: null,
     };
+    if (source !== undefined && source.length > TEMPLATE_LENGTH_MAX) {
+      throw new Failure(
+        `${name}: its chat template can't be used: ${source.length} characters are over the limit of ${TEMPLATE_LENGTH_MAX}`,
+      );
+    }
     this.takesTools = source !== undefined && /\btools\b/.test(source);
     try {
       this.#template = new Template(source ?? FALLBACK_TEMPLATE);

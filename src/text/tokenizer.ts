@@ -8,7 +8,16 @@
  */
 
 import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
+import { naming } from "../../convert/config_fields.ts";
 import { Failure } from "../errors.ts";
+import {
+  type AddedToken,
+  flatten,
+  readTokenizerFiles,
+  type TokenizerConfiguration,
+  type TokenizerDescription,
+  tokenText,
+} from "./tokenizer_files.ts";
 
 /** Text of about this many characters is encoded without letting the event loop turn: some tens of milliseconds at worst. */
 const SLICE_CHARACTERS = 16_384;
@@ -24,41 +33,6 @@ const CUT = /(?<=[^\s]) (?=\p{L})/gu;
 
 /** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
 export type Encoding = { ids: number[] } | { tooLong: number; isExact: boolean };
-
-interface AddedToken {
-  id: number;
-  content: string;
-  special?: boolean;
-  normalized?: boolean;
-  lstrip?: boolean;
-  rstrip?: boolean;
-}
-
-interface Stage {
-  type: string;
-  pretokenizers?: Stage[];
-  decoders?: Stage[];
-  add_prefix_space?: boolean;
-  use_regex?: boolean;
-}
-
-interface TokenizerDescription {
-  model: { type?: string; vocab: Record<string, number> };
-  added_tokens?: AddedToken[];
-  normalizer: unknown;
-  pre_tokenizer: Stage | null;
-  decoder: Stage | null;
-}
-
-interface SpecialTokenText {
-  content: string;
-}
-
-interface TokenizerConfiguration {
-  bos_token?: string | SpecialTokenText | null;
-  eos_token?: string | SpecialTokenText | null;
-  [key: string]: unknown;
-}
 
 /** A model's tokenizer. Immutable; any number of requests may use it. */
 export class Tokenizer {
@@ -77,13 +51,14 @@ export class Tokenizer {
   readonly #sliceable: boolean;
 
   private constructor(description: TokenizerDescription, configuration: TokenizerConfiguration) {
-    this.#encoder = new HuggingFaceTokenizer(description, configuration);
+    // The library looks for each of these among all others, and makes nothing of them that is needed here.
+    this.#encoder = new HuggingFaceTokenizer(description, { ...configuration, additional_special_tokens: [] });
     if (this.#encoder.model instanceof BPE) {
       // The library's cache of words deletes and re-inserts an entry at each hit, which costs over 20 µs in a full JavaScriptCore
       // Map, ten times what encoding the word again costs. No word is short enough for it now.
       this.#encoder.model.max_length_to_cache = 0;
     }
-    const added = description.added_tokens ?? [];
+    const added = description.added_tokens;
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.#bytes = tableOfBytes(description, added);
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
@@ -94,26 +69,31 @@ export class Tokenizer {
   }
 
   /**
-   * Reads the tokenizer of a packed model.
+   * Reads the tokenizer of a model.
    *
    * @param assets the model's files by name; tokenizer.json must be among them, tokenizer_config.json may be.
    * @param name what to call the model in messages.
+   * @param vocabSize ids of the model are below this.
+   * @param onNotice called with each thing that a person should know, one line.
    * @throws Failure when a file is missing, is no JSON, or describes a kind of tokenizer that isn't supported.
    */
-  static fromAssets(assets: ReadonlyMap<string, Uint8Array>, name: string): Tokenizer {
-    const description = readJson(assets, "tokenizer.json", name) as TokenizerDescription | undefined;
-    if (description === undefined) {
+  static fromAssets(
+    assets: ReadonlyMap<string, Uint8Array>,
+    name: string,
+    vocabSize: number,
+    onNotice: (notice: string) => void = () => undefined,
+  ): Tokenizer {
+    if (!assets.has("tokenizer.json")) {
       throw new Failure(
         `${name}: no tokenizer.json inside; convert the checkpoint again from a directory that has one`,
       );
     }
-    if (description.model?.type !== undefined && description.model.type !== "BPE") {
-      throw new Failure(`${name}: tokenizer.json: model type ${description.model.type} is not supported, only BPE is`);
-    }
-    const configuration = (readJson(assets, "tokenizer_config.json", name) ?? {}) as TokenizerConfiguration;
     try {
+      const { description, configuration, notices } = naming(name, () => readTokenizerFiles(assets, vocabSize));
+      for (const notice of notices) onNotice(notice);
       return new Tokenizer(description, configuration);
     } catch (error) {
+      if (error instanceof Failure) throw error;
       throw new Failure(`${name}: tokenizer.json can't be used: ${(error as Error).message.split("\n")[0]}`);
     }
   }
@@ -176,26 +156,6 @@ export class Tokenizer {
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-function readJson(assets: ReadonlyMap<string, Uint8Array>, file: string, name: string): unknown {
-  const bytes = assets.get(file);
-  if (bytes === undefined) return undefined;
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    throw new Failure(`${name}: ${file} inside it is not JSON: ${(error as Error).message.split("\n")[0]}`);
-  }
-}
-
-function tokenText(token: string | SpecialTokenText | null | undefined): string {
-  return typeof token === "string" ? token : (token?.content ?? "");
-}
-
-/** A stage and the stages inside it. */
-function flatten(stage: Stage | null): Stage[] {
-  if (stage === null) return [];
-  return [stage, ...[...(stage.pretokenizers ?? []), ...(stage.decoders ?? [])].flatMap(flatten)];
-}
 
 /** Whether CUT is safe: nothing looks across it, neither a normalizer, nor a prefix space, nor a token that strips its neighbour. */
 function isSliceable(description: TokenizerDescription, added: AddedToken[]): boolean {

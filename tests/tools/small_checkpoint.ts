@@ -92,6 +92,26 @@ export function smallCheckpoint(dtype: "F32" | "F16" | "BF16" = "BF16"): MemoryC
   };
 }
 
+/** A tokenizer.json for the small checkpoints: the letters are tokens 3 to 28, and `<s>` and `</s>` are added ones. */
+export function smallTokenizer(): LooseJson {
+  return {
+    added_tokens: [
+      { id: 1, content: "<s>", special: true },
+      { id: 2, content: "</s>", special: true },
+    ],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+    model: {
+      type: "BPE",
+      vocab: Object.fromEntries(Array.from("abcdefghijklmnopqrstuvwxyz", (letter, i) => [letter, i + 3])),
+      merges: [],
+      unk_token: null,
+    },
+  };
+}
+
 /** Little-endian bytes of floats; BF16 by cutting off the lower half. */
 export function encodeFloats(values: Float32Array, dtype: "F32" | "F16" | "BF16"): Uint8Array {
   if (dtype === "F32") return new Uint8Array(values.slice().buffer);
