@@ -4,6 +4,7 @@
  */
 
 import { Failure, UsageError } from "../errors.ts";
+import { notes } from "../output.ts";
 import { isSendable, readKeyFile } from "../server/auth.ts";
 
 /** Holds a key, or several with white space between them. */
@@ -49,7 +50,7 @@ function restartWithout(keys: readonly string[]): void {
   } catch {
     // The warning says it.
   }
-  process.stderr.write(
+  notes.write(
     `wrinklefree: warning: other users of this machine can see --api-key in the list of processes, and crash reports show it; use ${VARIABLE} or --api-key-file\n`,
   );
 }
