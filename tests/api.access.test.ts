@@ -270,6 +270,8 @@ describe("a key on the command line", () => {
     const server = await startServer(["--parallel", "3", ...keys, "--log", "off"]);
     await writing;
     for (const key of [argument, other, inFile]) expect(await status(server, key)).toBe(200);
+    // What the start says how to ask.
+    expect(server.log()).toContain(" -H 'Authorization: Bearer KEY' ");
     expect(await status(server, "sk-wrong")).toBe(401);
     const wanted = ["serve", "--port", "0", "--parallel", "3", "--api-key-file", pipe, "--log", "off", ""];
     expect(commandLine(server).slice(1)).toEqual(wanted);

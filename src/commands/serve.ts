@@ -122,7 +122,7 @@ async function serve(args: string[]): Promise<number> {
     throw error;
   }
   state.setReady(service);
-  notes.write(startText(state, service, listening));
+  notes.write(startText(state, service, listening, apiKeys.length > 0));
   await untilStopped(state, listening, signals);
   await service.close();
   return 0;
@@ -141,8 +141,9 @@ function readOrigin(text: string): string {
 }
 
 /** What the user needs to know at the start. */
-function startText(state: ServerState, service: Service, listening: Listening): string {
+function startText(state: ServerState, service: Service, listening: Listening, needsKey: boolean): string {
   const message = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}';
+  const key = needsKey ? " -H 'Authorization: Bearer KEY'" : "";
   return [
     `wrinklefree ${version}`,
     `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
@@ -150,7 +151,7 @@ function startText(state: ServerState, service: Service, listening: Listening): 
     ...memoryPlan(service),
     `serving  ${listening.url}/v1`,
     "",
-    `  curl ${listening.url}/v1/chat/completions -H 'Content-Type: application/json' -d '${message}'`,
+    `  curl ${listening.url}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
     "",
     "",
   ].join("\n");

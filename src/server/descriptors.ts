@@ -4,6 +4,7 @@
  */
 
 import { closeSync, openSync, readFileSync } from "node:fs";
+import { notes } from "../output.ts";
 
 /** Fewer than these soon run out: some twenty are in use before the first connection. */
 const COMFORTABLE = 256;
@@ -23,7 +24,7 @@ export class Descriptors {
   /** Says on stderr when there are few. */
   warn(): void {
     if (this.limit >= COMFORTABLE) return;
-    process.stderr.write(
+    notes.write(
       `wrinklefree: warning: only ${this.limit} file descriptors are allowed, which is about as many clients as can be connected at once; raise it with 'ulimit -n' or LimitNOFILE=\n`,
     );
   }
