@@ -54,6 +54,9 @@ async function findCommand(name: string): Promise<Command> {
     const hint = suggestion(name, ["--help", "--version"]);
     throw new UsageError(`unknown option '${name}' in front of a command${hint}`);
   }
+  if (name.endsWith(".wf") || existsSync(name)) {
+    throw new UsageError(`'${name}' is no command; 'wrinklefree serve ${name}' serves a model`);
+  }
   throw new UsageError(
     `there is no command '${name}'${suggestion(name, [...Object.keys(commands), "help", "version"])}`,
   );

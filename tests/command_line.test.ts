@@ -134,6 +134,9 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["INSPECT x.wf", "there is no command 'INSPECT' (did you mean 'inspect'?)"],
     ["toString", "there is no command 'toString'; "],
     ["help srve", "there is no command 'srve' (did you mean 'serve'?)"],
+    ["model.wf", "'model.wf' is no command; 'wrinklefree serve model.wf' serves a model"],
+    ["bench kernel", "there is no model 'kernel' (did you mean 'kernels'?)"],
+    ["bench --shape 2b4t", "not '2b4t' (did you mean '2b-4t'?)"],
     ["--versoin", "unknown option '--versoin' in front of a command (did you mean '--version'?)"],
     ["--port 1 serve", "unknown option '--port' in front of a command; "],
     [

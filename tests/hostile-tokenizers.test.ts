@@ -9,6 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { readPackedModel } from "../convert/packed.ts";
+import { Failure } from "../src/errors.ts";
+import { Tokenizer } from "../src/text/tokenizer.ts";
 import { runProgram, startServer } from "./support/server.ts";
 import { type LooseJson, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./tools/small_checkpoint.ts";
 
@@ -216,6 +218,42 @@ describe("a model is refused", () => {
     const { code, stderr } = await runProgram(["chat", path, "-p", "a"]);
     expect([code, stderr]).toEqual([1, `wrinklefree: ${path}: tokenizer_config.json: it is not a JSON object\n`]);
   });
+});
+
+test("whatever the damage: a tokenizer is refused in one line, or all that it gives are ids of the model", async () => {
+  const whole = changed((files) => {
+    add(60)(files);
+    files.tokenizer.model.vocab.ab = 59;
+    files.tokenizer.model.merges.push("a b");
+    files.tokenizer.pre_tokenizer = { type: "Sequence", pretokenizers: [{ type: "FixedLength", length: 7 }] };
+    files.tokenizer.post_processor = template("<s>");
+  });
+  const text = JSON.stringify(whole.tokenizer);
+  const values = ["-1", "0", "2", "0.5", "60", "61", "4294967294", "1e300", "null", "[]", "{}", '""', '"a"', "true"];
+  const places = [...text.matchAll(/"[^"]*"(?!:)|\d+|\[\]|null|true/g)];
+  let [refused, taken] = [0, 0];
+  for (const place of places) {
+    for (const value of values) {
+      const damaged = text.slice(0, place.index) + value + text.slice(place.index + place[0].length);
+      const assets = new Map([["tokenizer.json", new TextEncoder().encode(damaged)]]);
+      let tokenizer: Tokenizer;
+      try {
+        tokenizer = Tokenizer.fromAssets(assets, "damaged", 61);
+      } catch (error) {
+        if (!(error instanceof Failure)) throw new Error(`${damaged}: ${error}`);
+        expect(error.message).toMatch(/^damaged: [^\n]+$/);
+        refused++;
+        continue;
+      }
+      const encoding = await tokenizer.encode("<s>abc xyz</s>é<x>", 100);
+      for (const id of [...tokenizer.beginning, ...("ids" in encoding ? encoding.ids : [])]) {
+        if (!(Number.isInteger(id) && id >= 0 && id < 61)) throw new Error(`${damaged}: gives ${id}`);
+      }
+      taken++;
+    }
+  }
+  expect(refused).toBeGreaterThan(500);
+  expect(taken).toBeGreaterThan(50);
 });
 
 describe("added tokens beyond the model's table", () => {

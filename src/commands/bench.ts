@@ -1,5 +1,6 @@
 /** `wrinklefree bench`: how fast a model runs on this machine, and how much of what the machine can do that is. */
 
+import { existsSync } from "node:fs";
 import { interruptible } from "../../convert/interrupt.ts";
 import type { ModelConfig } from "../../convert/model_config.ts";
 import { shapes } from "../../convert/shapes.ts";
@@ -15,6 +16,7 @@ import { cpuCores } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
 import type { Command } from "./command.ts";
 import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
+import { suggestion } from "./suggestion.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
 
@@ -174,10 +176,17 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
 async function findSubject(model: string | undefined, shapeName: string | undefined): Promise<Subject> {
   if (model !== undefined && shapeName !== undefined)
     throw new UsageError("either a MODEL or a --shape can be measured");
-  if (model !== undefined) return await givenSubject(model);
+  if (model !== undefined) {
+    const hint = existsSync(model) ? "" : suggestion(model, ["kernels"]);
+    if (hint !== "") throw new UsageError(`there is no model '${model}'${hint}`);
+    return await givenSubject(model);
+  }
   const name = shapeName ?? DEFAULT_SHAPE;
   const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
-  if (shape === undefined) throw new UsageError(`--shape is one of ${Object.keys(shapes).join(", ")}, not '${name}'`);
+  if (shape === undefined) {
+    const names = Object.keys(shapes);
+    throw new UsageError(`--shape is one of ${names.join(", ")}, not '${name}'${suggestion(name, names)}`);
+  }
   return randomSubject(name, shape);
 }
 

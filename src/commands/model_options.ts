@@ -23,7 +23,7 @@ export const modelOptions = {
 /** Their lines of a --help text. */
 export const modelOptionsUsage = `  --threads N        threads that compute (default: one for each core)
   --cpus LIST        pin the threads to these cores, as in 0-3,6
-  --ctx N            tokens that one request may hold, prompt and answer (default: the model's)
+  --ctx N            tokens that one request may hold, prompt and answer (default, and most: what the model was made for)
   --memory SIZE      bytes for keys and values, as in 2G or 512M; one context at least (default: what all requests
                      that are answered together can need)
   --batch-tokens N   prompt tokens that one step computes at most (default: 64)
