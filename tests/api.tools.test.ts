@@ -6,7 +6,9 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import fc from "fast-check";
 import OpenAI from "openai";
 import { readChatPrompt } from "../src/api/chat_prompt.ts";
+import { Exchange } from "../src/api/exchange.ts";
 import type { Service } from "../src/server/service.ts";
+import { ServerState } from "../src/server/state.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { type AnswerPart, CallParser, writeCall } from "../src/text/tool_calls.ts";
@@ -193,7 +195,7 @@ describe("templates", () => {
     expect(template.render(messages)).toBe("hi (Oslo) 9");
   });
 
-  test("arguments that are nested deeper than any stack can bear stay text", () => {
+  test("arguments that are nested deeper than any stack can bear stay text", async () => {
     const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", 2048);
     const source =
       "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}" +
@@ -205,7 +207,9 @@ describe("templates", () => {
       { role: "assistant", tool_calls: [call] },
       { role: "tool", content: "9" },
     ];
-    expect(readChatPrompt(service, { messages }).text).toBe(`"${args}"`);
+    const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
+    const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
+    expect((await readChatPrompt(exchange, service, { messages })).text).toBe(`"${args}"`);
   });
 });
 

@@ -8,6 +8,7 @@ import type { Service } from "../server/service.ts";
 import { endedByShutdown } from "../server/state.ts";
 import { type GenerationEvent, generate } from "../text/generation.ts";
 import { ApiError } from "./errors.ts";
+import { EventQueue } from "./event_queue.ts";
 import type { Exchange } from "./exchange.ts";
 import { choiceSampling, type GenerationParameters } from "./sampling.ts";
 
@@ -55,14 +56,20 @@ export async function answer(
       ids.reduce((sum, prompt) => sum + prompt.length, 0),
       prompts.param,
     );
+    exchange.onSent(exchange.state.jobs.holdAnswers(answerBytes(ids, parameters, service.context)));
     return await respond(allChoices(exchange, service, ids, parameters, jobs), ids);
   } catch (error) {
+    const isStopped = jobs[0]?.signal.aborted && !exchange.client.aborted;
     for (const job of jobs) job.finish();
-    throw error;
+    exchange.sent();
+    throw isStopped ? endedByShutdown() : error;
   }
 }
 
-/** Choice i answers prompt floor(i / parameters.choices). Ends every job, however it is left. */
+/**
+ * Choice i answers prompt floor(i / parameters.choices). Ends every job, however it is left. What the engine writes faster than the
+ * events are asked for waits; its memory was admitted.
+ */
 async function* allChoices(
   exchange: Exchange,
   service: Service,
@@ -82,37 +89,56 @@ async function* allChoices(
       onTokenGap: (ms) => metrics.tokenGap(ms),
     }),
   );
-  const step = async (choice: number) => ({
-    choice,
-    result: await (choices[choice] as (typeof choices)[number]).next(),
+  const queue = new EventQueue<ChoiceEvent>();
+  let unfinished = choices.length;
+  const written = choices.map(async (events, choice) => {
+    try {
+      for await (const event of events) queue.push({ ...event, choice });
+    } catch (error) {
+      queue.fail(error);
+    }
+    if (--unfinished === 0) queue.close();
   });
   let open = jobs.length;
   try {
-    const steps = new Map(choices.map((_, choice) => [choice, step(choice)]));
-    while (steps.size > 0) {
-      const { choice, result } = await Promise.race(steps.values());
-      if (result.done) {
-        steps.delete(choice);
-        jobs[choice]?.finish();
-        continue;
-      }
-      const event = result.value;
+    for await (const event of queue.drain()) {
       if (event.kind === "end") {
         if (event.reason === "cancelled" && !exchange.client.aborted) throw endedByShutdown();
         exchange.counts.push(event.counts);
         metrics.answered(event.reason, event.counts);
+        jobs[event.choice]?.finish();
         open--;
         if (event.reason === "grammar") throw formNotFollowed();
       }
-      steps.set(choice, step(choice));
-      yield { ...event, choice };
+      yield event;
     }
   } finally {
     for (; open > 0; open--) metrics.answered("cancelled");
     for (const job of jobs) job.abort();
-    await Promise.allSettled(choices.map((choice) => choice.return()));
+    await Promise.all(written);
     for (const job of jobs) job.finish();
   }
+}
+
+/** What one token takes until its answer is sent, in bytes: on its way, and as JSON. */
+const TOKEN_BYTES = 64;
+
+/** What each log-probability takes, that of the token itself and those of the likeliest in its place. */
+const LOGPROB_BYTES = 512;
+
+/** The most memory that the answers to these prompts can take until they are sent, in bytes. */
+export function answerBytes(
+  prompts: readonly (readonly number[])[],
+  { sampling, choices }: GenerationParameters,
+  context: number,
+): number {
+  const { logprobs, promptLogprobs, topLogprobs, maxTokens } = sampling;
+  const scoredBytes = TOKEN_BYTES + LOGPROB_BYTES * (1 + topLogprobs);
+  const tokenBytes = logprobs ? scoredBytes : TOKEN_BYTES;
+  return prompts.reduce((sum, { length }) => {
+    const answered = Math.min(maxTokens, context - length) * tokenBytes;
+    return sum + choices * (answered + (promptLogprobs ? length * scoredBytes : 0));
+  }, 0);
 }
 
 /** The answer is within the form that was asked for so far, and no token leads on. */

@@ -30,25 +30,25 @@ interface ChatRequest extends StreamParameters {
 /** Answers a chat request. @throws ApiError for whatever is wrong before the answer begins. */
 export async function chatCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
   const service = exchange.state.requireService();
-  const request = readRequest(exchange, service, body);
-  const prompts = chatPrompts(service, request.prompt);
+  const request = await readRequest(exchange, service, body);
+  const prompts = chatPrompts(exchange, service, request.prompt);
   return answer(exchange, service, request.parameters, prompts, async (events, [ids]) =>
     request.isStreamed
       ? exchange.stream(streamedAnswer(request, events, ids?.length ?? 0))
-      : Response.json(await wholeAnswer(request, events)),
+      : exchange.json(await wholeAnswer(request, events)),
   );
 }
 
-function readRequest(exchange: Exchange, service: Service, body: JsonObject): ChatRequest {
+async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<ChatRequest> {
   const { state } = exchange;
   state.checkModel(optionalString(body, "model"));
-  const prompt = readChatPrompt(service, body);
   const parameters = readGenerationParameters(body, samplingContext(state, service));
   refuseForChat(body);
   const logprobs = optionalBoolean(body, "logprobs");
   const topLogprobs = optionalInteger(body, "top_logprobs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   if (topLogprobs > 0 && !logprobs) throw onlyWith("top_logprobs", "logprobs");
   optionalString(body, "user");
+  const prompt = await readChatPrompt(exchange, service, body);
   const { calls, callsAreRequired } = prompt;
   const grammar = readAnswerGrammar(body, calls, callsAreRequired);
   Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });

@@ -12,8 +12,11 @@ import type { Service } from "../server/service.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../text/chat_template.ts";
 import { describeTools, writeCall } from "../text/tool_calls.ts";
+import { turns } from "../text/turns.ts";
 import type { Prompts } from "./answers.ts";
+import { encodeText } from "./encoding.ts";
 import { contextLengthExceeded, invalid } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { type JsonObject, optionalObject } from "./schema.ts";
 import { readTools } from "./tools.ts";
@@ -34,8 +37,8 @@ export interface ChatPrompt {
   callsAreRequired: boolean;
 }
 
-/** Reads the messages, the tools and the template's variables, and renders them. @throws ApiError 400. */
-export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
+/** Reads the messages, the tools and the template's variables, and renders them in a turn of its own. @throws ApiError 400. */
+export async function readChatPrompt(exchange: Exchange, service: Service, body: JsonObject): Promise<ChatPrompt> {
   const { template, context } = service;
   const messages = readMessages(body);
   const { sent, tools, callsMax, callable, callsAreRequired } = readTools(body);
@@ -46,6 +49,7 @@ export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
   const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
   if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
   try {
+    await turns.take(true, exchange.client);
     const text = template.render(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     return { text, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
@@ -60,7 +64,7 @@ export function readChatPrompt(service: Service, body: JsonObject): ChatPrompt {
 }
 
 /** The prompt of a chat, to be tokenized. */
-export function chatPrompts(service: Service, prompt: ChatPrompt): Prompts {
+export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPrompt): Prompts {
   return {
     count: 1,
     tokensAtMost: service.promptTokensAtMost(prompt.text),
@@ -68,7 +72,7 @@ export function chatPrompts(service: Service, prompt: ChatPrompt): Prompts {
     choicesParam: "n",
     async encode() {
       // One token of the context is left for the answer.
-      const encoding = await service.tokenizer.encode(prompt.text, service.context - 1);
+      const encoding = await encodeText(exchange, service, "messages", prompt.text, service.context - 1);
       if ("ids" in encoding) return [encoding.ids];
       throw contextLengthExceeded("messages", service.context, encoding.tooLong, encoding.isExact);
     },

@@ -74,6 +74,10 @@ export function contextLengthExceeded(
 /** Whatever was thrown, as an error for a client. Anything unexpected is reported on stderr and reads as a plain 500. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
+  // Nobody will read it.
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return new ApiError(499, "The connection ended before your request was answered.");
+  }
   process.stderr.write(
     `wrinklefree: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
   );

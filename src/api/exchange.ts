@@ -5,6 +5,7 @@
 import type { BodyShare } from "../server/body_budget.ts";
 import type { ServerState } from "../server/state.ts";
 import type { Counts } from "../text/generation.ts";
+import { jsonResponse } from "./json.ts";
 import { eventStream } from "./sse.ts";
 
 /** One request and its answer. */
@@ -24,6 +25,7 @@ export class Exchange {
   /** Whether the answer is a stream, which goes on after the handler has returned. */
   isStreamed = false;
   readonly #onStreamEnd: () => void;
+  readonly #onSent: (() => void)[] = [];
 
   /** @param onStreamEnd called once when a streamed answer is over, before its last bytes are sent. */
   constructor(state: ServerState, request: Request, path: string | undefined, onStreamEnd: () => void) {
@@ -35,9 +37,34 @@ export class Exchange {
     this.#onStreamEnd = onStreamEnd;
   }
 
+  /** Has something done once the answer is sent, or given up. */
+  onSent(action: () => void): void {
+    this.#onSent.push(action);
+  }
+
+  /** The answer is sent, or given up. */
+  sent(): void {
+    for (const action of this.#onSent.splice(0)) action();
+  }
+
+  /** Answers with JSON; see jsonResponse. */
+  json(value: object): Response {
+    return jsonResponse(value, this.client, {
+      onStream: () => {
+        this.isStreamed = true;
+      },
+      onEnd: () => this.#end(),
+    });
+  }
+
   /** Answers with a stream of events; see eventStream. */
   stream(events: AsyncGenerator<object>, isMarked = true): Response {
     this.isStreamed = true;
-    return eventStream(events, this.client, { isMarked, onEnd: this.#onStreamEnd });
+    return eventStream(events, this.client, { isMarked, onEnd: () => this.#end() });
+  }
+
+  #end(): void {
+    this.sent();
+    if (this.isStreamed) this.#onStreamEnd();
   }
 }

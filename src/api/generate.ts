@@ -36,7 +36,7 @@ export async function generateText(exchange: Exchange, body: JsonObject): Promis
     if (request.isStreamed) return exchange.stream(streamedAnswer(choices[0] as Choice, events));
     for await (const event of events) (choices[event.choice] as Choice).add(event);
     const answers = choices.map((choice) => choice.state());
-    return Response.json(request.isArray ? answers : answers[0]);
+    return exchange.json(request.isArray ? answers : (answers[0] as object));
   });
 }
 

@@ -5,10 +5,11 @@
 import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
+import { encodeText, type TextIds } from "./encoding.ts";
 import { contextLengthExceeded, invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { GenerationParameters } from "./sampling.ts";
-import { invalidType, type JsonObject, missing, readInteger } from "./schema.ts";
+import { invalidType, type JsonObject, missing, readIntegers } from "./schema.ts";
 
 /** Most prompts of a request. */
 const PROMPTS_MAX = 256;
@@ -25,7 +26,7 @@ export function readPrompts(body: JsonObject, name: string, service: Service): S
   if (value.length === 0) throw invalid(name, "empty_array", `Invalid '${name}': empty array.`);
   const readIds = (ids: unknown[], path: string) => {
     if (ids.length === 0) throw invalid(path, "empty_array", `Invalid '${path}': empty array.`);
-    return ids.map((id, i) => readInteger(id, `${path}[${i}]`, { low: 0, high: service.config.vocabSize - 1 }));
+    return readIntegers(ids, path, { low: 0, high: service.config.vocabSize - 1 });
   };
   if (typeof value[0] === "number") return [readIds(value, name)];
   if (value.length > PROMPTS_MAX) {
@@ -64,7 +65,7 @@ export function answerTexts<Choice>(
   respond: (events: ChoiceEvents, choices: Choice[]) => Promise<Response>,
 ): Promise<Response> {
   const { service, prompts, parameters } = request;
-  return answer(exchange, service, parameters, textPrompts(request), (events, ids) => {
+  return answer(exchange, service, parameters, textPrompts(exchange, request), (events, ids) => {
     const choices = Array.from({ length: prompts.length * parameters.choices }, (_, index) => {
       const prompt = Math.floor(index / parameters.choices);
       return begin(index, ids[prompt] as number[], prompts[prompt] as SentPrompt);
@@ -77,8 +78,9 @@ export function answerTexts<Choice>(
  * Prompts that are texts or ids, to be tokenized. A text gets the tokens that the tokenizer puts before every text, most often a
  * beginning-of-text token, unless it spells that itself.
  */
-function textPrompts({ service, prompts, param, choicesParam, parameters }: TextRequest): Prompts {
-  const { tokenizer, context } = service;
+function textPrompts(exchange: Exchange, request: TextRequest): Prompts {
+  const { service, prompts, param, choicesParam, parameters } = request;
+  const { context } = service;
   // Of the context, for the answer.
   const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
   const most = (prompt: SentPrompt) =>
@@ -91,7 +93,7 @@ function textPrompts({ service, prompts, param, choicesParam, parameters }: Text
     async encode() {
       const all: number[][] = [];
       for (const prompt of prompts) {
-        const ids = await encodeText(service, prompt, context - room);
+        const ids = await encode(prompt, context - room);
         if (!("ids" in ids)) throw contextLengthExceeded(param, context, ids.tooLong, ids.isExact);
         if (ids.ids.length === 0) throw invalid(param, "invalid_value", `Invalid '${param}': it has no tokens.`);
         all.push(ids.ids);
@@ -100,12 +102,12 @@ function textPrompts({ service, prompts, param, choicesParam, parameters }: Text
     },
   };
 
-  async function encodeText(service: Service, prompt: SentPrompt, limit: number) {
+  async function encode(prompt: SentPrompt, limit: number): Promise<TextIds> {
     if (typeof prompt !== "string") {
       return prompt.length > limit ? { tooLong: prompt.length, isExact: true } : { ids: prompt };
     }
     const hidden = hiddenBeginning(service, prompt);
-    const encoding = await tokenizer.encode(prompt, limit - hidden.length);
+    const encoding = await encodeText(exchange, service, param, prompt, limit - hidden.length);
     return "ids" in encoding ? { ids: [...hidden, ...encoding.ids] } : encoding;
   }
 }

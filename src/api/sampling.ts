@@ -16,7 +16,7 @@ import {
   optionalDecimal,
   optionalInteger,
   optionalObject,
-  readInteger,
+  readIntegers,
 } from "./schema.ts";
 
 /** Most stop strings of a request; each costs a comparison per character of the answer. */
@@ -147,18 +147,21 @@ function readStops(body: JsonObject): string[] {
         `Invalid '${path}': empty string. Expected a string with minimum length 1.`,
       );
     }
-    return stop;
+    // Text never holds half a character, so neither may a stop string: a lone surrogate becomes U+FFFD here, as it does in text.
+    return stop.toWellFormed();
   });
 }
 
 function readStopIds(body: JsonObject, vocabularySize: number): number[] {
   const ids = optionalArray(body, "stop_token_ids", STOP_IDS_MAX) ?? [];
-  return ids.map((id, i) => readInteger(id, `stop_token_ids[${i}]`, { low: 0, high: vocabularySize - 1 }));
+  return readIntegers(ids, "stop_token_ids", { low: 0, high: vocabularySize - 1 });
 }
 
 function readLogitBias(body: JsonObject, vocabularySize: number): Map<number, number> {
   const biases = new Map<number, number>();
-  for (const [key, value] of Object.entries(optionalObject(body, "logit_bias") ?? {})) {
+  const entries = Object.entries(optionalObject(body, "logit_bias") ?? {});
+  checkBiasCount(entries.length, vocabularySize);
+  for (const [key, value] of entries) {
     const id = Number(key);
     if (!/^\d{1,10}$/.test(key) || id >= vocabularySize) {
       throw invalid(
@@ -167,8 +170,23 @@ function readLogitBias(body: JsonObject, vocabularySize: number): Map<number, nu
         `Invalid key in 'logit_bias': expected token ids from 0 to ${vocabularySize - 1} of this model's vocabulary.`,
       );
     }
-    if (typeof value !== "number") throw invalidType("logit_bias", "an object of decimals", value);
-    biases.set(id, checkRange(value, "logit_bias", "decimal", { low: -100, high: 100 }));
+    biases.set(id, readBias(value, "logit_bias"));
   }
   return biases;
 }
+
+/** Checks how many biases there are: none are needed beyond one for each token. @throws ApiError 400. */
+export function checkBiasCount(count: number, vocabularySize: number): void {
+  if (count <= vocabularySize) return;
+  const message = `Invalid 'logit_bias': too many biases. Expected at most ${vocabularySize}, one for each token.`;
+  throw invalid("logit_bias", "array_above_max_length", message);
+}
+
+/** Reads what is added to a token's logit. @throws ApiError 400. */
+export function readBias(value: unknown, path: string): number {
+  if (typeof value !== "number") throw invalidType(path, "a decimal", value);
+  return checkRange(value, path, "decimal", BIAS_RANGE);
+}
+
+/** The strongest biases: these forbid a token or force it. */
+export const BIAS_RANGE = { low: -100, high: 100 };

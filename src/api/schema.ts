@@ -68,6 +68,15 @@ export function readInteger(value: unknown, path: string, range: Range): number 
   return checkRange(value, path, "integer", range);
 }
 
+/** Whole numbers within bounds, found at `path`: what may be hundreds of thousands of ids. */
+export function readIntegers(values: readonly unknown[], path: string, range: Required<Range>): number[] {
+  const isRight = (value: unknown) =>
+    Number.isInteger(value) && (value as number) >= range.low && (value as number) <= range.high;
+  const wrong = values.findIndex((value) => !isRight(value));
+  if (wrong >= 0) readInteger(values[wrong], `${path}[${wrong}]`, range);
+  return values as number[];
+}
+
 /** Checks a number's bounds. */
 export function checkRange(value: number, path: string, kind: "decimal" | "integer", range: Range): number {
   const { low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY } = range;

@@ -5,13 +5,18 @@
 
 import type { Service } from "../server/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
+import { turns } from "../text/turns.ts";
 import { readChatPrompt } from "./chat_prompt.ts";
+import { encodeText } from "./encoding.ts";
 import { invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
-import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readInteger } from "./schema.ts";
+import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "./schema.ts";
 
 /** Most ids of an answer; more than any context, few enough to be counted in a moment. */
 const TOKENS_MAX = 262_144;
+
+/** Ids that are spelled in one turn: some ten milliseconds. */
+const IDS_AT_ONCE = 8192;
 
 /**
  * A text's ids. `content` is encoded as it is (llama.cpp), `prompt` with the tokens that the tokenizer puts before every text
@@ -20,23 +25,34 @@ const TOKENS_MAX = 262_144;
 export async function tokenize(exchange: Exchange, body: JsonObject): Promise<Response> {
   const service = exchange.state.requireService();
   exchange.state.checkModel(optionalString(body, "model"));
-  const { param, text, isPlain } = readText(service, body);
+  const { param, text, isPlain } = await readText(exchange, service, body);
   const wanted = body.add_special ?? body.add_special_tokens ?? undefined;
   const name = body.add_special === undefined ? "add_special_tokens" : "add_special";
   const isAdded = wanted === undefined ? isPlain : optionalBoolean(body, name);
-  const encoding = await service.tokenizer.encode(text, TOKENS_MAX);
+  const encoding = await encodeText(exchange, service, param, text, TOKENS_MAX);
   if (!("ids" in encoding)) {
     throw invalid(param, "string_above_max_length", `Invalid '${param}': it has more than ${TOKENS_MAX} tokens.`);
   }
-  const tokens = [...(isAdded ? service.tokenizer.beginning : []), ...encoding.ids];
+  const tokens = isAdded ? service.tokenizer.beginning.concat(encoding.ids) : encoding.ids;
   const spell = (id: number) => decodeAll(service.tokenizer, [id]);
   const withPieces = optionalBoolean(body, "with_pieces");
-  return Response.json({
-    tokens: withPieces ? tokens.map((id) => ({ id, piece: pieceOf(service, id) })) : tokens,
-    ...(optionalBoolean(body, "return_token_strs") ? { token_strs: tokens.map(spell) } : {}),
+  const withStrings = optionalBoolean(body, "return_token_strs");
+  return exchange.json({
+    tokens: withPieces ? await mapInTurns(tokens, (id) => ({ id, piece: pieceOf(service, id) })) : tokens,
+    ...(withStrings ? { token_strs: await mapInTurns(tokens, spell) } : {}),
     count: tokens.length,
     max_model_len: service.context,
   });
+
+  /** Ids come in numbers that would hold up the event loop. */
+  async function mapInTurns<Result>(ids: readonly number[], map: (id: number) => Result): Promise<Result[]> {
+    const results: Result[] = [];
+    for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
+      await turns.take(start === 0, exchange.client);
+      for (const id of ids.slice(start, start + IDS_AT_ONCE)) results.push(map(id));
+    }
+    return results;
+  }
 }
 
 /** The text of ids, control tokens spelled out. */
@@ -50,8 +66,8 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
     const message = `Invalid 'tokens': array too long. Expected an array with maximum length ${TOKENS_MAX}.`;
     throw invalid("tokens", "array_above_max_length", message);
   }
-  const range = { low: 0, high: service.config.vocabSize - 1 };
-  const ids = tokens.map((id, i) => readInteger(id, `tokens[${i}]`, range));
+  await turns.take(true, exchange.client);
+  const ids = readIntegers(tokens, "tokens", { low: 0, high: service.config.vocabSize - 1 });
   const text = decodeAll(service.tokenizer, ids);
   return Response.json({ content: text, prompt: text });
 }
@@ -60,17 +76,21 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
 export async function applyTemplate(exchange: Exchange, body: JsonObject): Promise<Response> {
   const service = exchange.state.requireService();
   exchange.state.checkModel(optionalString(body, "model"));
-  return Response.json({ prompt: readChatPrompt(service, body).text });
+  return Response.json({ prompt: (await readChatPrompt(exchange, service, body)).text });
 }
 
 /** The text to encode, and whether it is a plain text that a template hasn't made. */
-function readText(service: Service, body: JsonObject): { param: string; text: string; isPlain: boolean } {
+async function readText(
+  exchange: Exchange,
+  service: Service,
+  body: JsonObject,
+): Promise<{ param: string; text: string; isPlain: boolean }> {
   const content = optionalString(body, "content");
   if (content !== undefined) return { param: "content", text: content, isPlain: false };
   const prompt = optionalString(body, "prompt");
   if (prompt !== undefined) return { param: "prompt", text: prompt, isPlain: true };
   if (body.messages === undefined) throw missing("content");
-  return { param: "messages", text: readChatPrompt(service, body).text, isPlain: false };
+  return { param: "messages", text: (await readChatPrompt(exchange, service, body)).text, isPlain: false };
 }
 
 /** A token's text, or its bytes where they are no text, as llama.cpp has it. */

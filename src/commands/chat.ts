@@ -144,6 +144,9 @@ class Conversation {
     for (;;) {
       const encoding = await tokenizer.encode(this.#render(template), context - 1);
       if ("ids" in encoding) return encoding.ids;
+      if ("indivisible" in encoding) {
+        throw new Failure(`the tokenizer can't divide ${encoding.indivisible} characters in a row; break them up`);
+      }
       if (this.#turns.length === 1) {
         throw new Failure(contextLengthExceeded("messages", context, encoding.tooLong, encoding.isExact).message);
       }

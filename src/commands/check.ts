@@ -206,7 +206,7 @@ class Subject {
   async chatPrompt(messages: TemplateMessage[]): Promise<Uint32Array> {
     const encoding = await this.#tokenizer.encode(this.#template.render(messages), this.context - 1);
     if ("ids" in encoding) return Uint32Array.from(encoding.ids);
-    throw new Failure(`a conversation of ${encoding.tooLong} tokens does not fit; raise --ctx`);
+    throw new Failure(`a conversation of ${this.context} tokens or more does not fit; raise --ctx`);
   }
 
   /** The text of an answer, without control tokens. */

@@ -1,6 +1,6 @@
 /**
- * Who is being served: counts the answers that wait for their first token and those that are being written, bounds their number
- * and the prompts that wait with them, and knows how to wait for all of them or to end them, which is what shutting down needs.
+ * Who is being served: counts the answers that wait for their first token and those that are being written, bounds their number, the
+ * prompts that wait with them and the memory that they take, and knows how to wait for all of them or to end them, which is what shutting down needs.
  *
  * Places are taken before a prompt is tokenized, for the most tokens that its text can have, and corrected afterwards: what is
  * checked is what is counted, however many requests arrive meanwhile. Nothing waits here. Who is admitted goes on to the engine,
@@ -14,6 +14,18 @@ import { ApiError, contextLengthExceeded, invalid } from "../api/errors.ts";
 
 /** Finished answers that wait for their readers at once; each holds its tokens in memory. */
 const UNREAD_MAX = 1024;
+
+/** What answers may take together until they are sent, in bytes. */
+const ANSWER_BYTES_MAX = 512 * 1024 * 1024;
+
+/** What answers of requests for much may take of that: slow readers of a few of them must not keep everybody else out. */
+const LARGE_ANSWER_BYTES_MAX = ANSWER_BYTES_MAX * 0.75;
+
+/** A request asks for much when its answers may take more bytes: those to a plain question never do. */
+const SMALL_ANSWER_BYTES_MAX = 8 * 1024 * 1024;
+
+/** What the answers to one request may take: they are written in one go. */
+const REQUEST_ANSWER_BYTES_MAX = 128 * 1024 * 1024;
 
 /** How much may be under way. */
 export interface JobLimits {
@@ -65,6 +77,8 @@ export class Jobs {
   running = 0;
   /** Tokens of the prompts whose answers have not begun, or the most that they can have where that is not known yet. */
   waitingTokens = 0;
+  /** The most bytes that the answers take which are not sent. */
+  answerBytes = 0;
   readonly #limits: JobLimits;
   readonly #engineLoad: () => number;
   /** Answers whose prompts are being tokenized. */
@@ -73,6 +87,7 @@ export class Jobs {
   readonly #underWay = new Map<AbortController, number>();
   readonly #finishedAnswers = new Speed();
   readonly #begunTokens = new Speed();
+  readonly #sentBytes = new Speed();
   #idleListeners: (() => void)[] = [];
 
   /** @param engineLoad the requests that the engine has, waiting ones included. */
@@ -117,6 +132,34 @@ export class Jobs {
     this.waitingTokens += tokens;
     this.#unsubmitted += count;
     return Array.from({ length: count }, () => this.#take(client, prompt));
+  }
+
+  /**
+   * Takes room for the answers to a request, until they are sent; it is given back by calling what is returned.
+   *
+   * @param bytes the most that they can take.
+   * @throws ApiError 400 when one request may never take so much, 429 when there is not enough left.
+   */
+  holdAnswers(bytes: number): () => void {
+    const advice = "Lower 'n', the maximum number of tokens or the number of log-probabilities";
+    if (bytes > REQUEST_ANSWER_BYTES_MAX) {
+      const share = Math.floor((100 * REQUEST_ANSWER_BYTES_MAX) / bytes);
+      const message =
+        `The answers that you ask for may take ${megabytes(bytes)} MB; this server takes requests for up to ` +
+        `${megabytes(REQUEST_ANSWER_BYTES_MAX)} MB. ${advice} to less than ${share} % of their product.`;
+      throw new ApiError(400, message, { code: "answers_too_large" });
+    }
+    const most = bytes > SMALL_ANSWER_BYTES_MAX ? LARGE_ANSWER_BYTES_MAX : ANSWER_BYTES_MAX;
+    const over = this.answerBytes + bytes - most;
+    if (over > 0) {
+      const limit = `${megabytes(most)} MB of answers that are not sent`;
+      throw this.#full(limit, this.#sentBytes.secondsFor(over), ` ${advice} for more room.`);
+    }
+    this.answerBytes += bytes;
+    return once(() => {
+      this.answerBytes -= bytes;
+      this.#sentBytes.add(bytes);
+    });
   }
 
   /** Ends all answers. */
@@ -189,16 +232,30 @@ export class Jobs {
   }
 
   /** @param seconds until there is room, from the speed so far; undefined when there is none yet. */
-  #full(limit: string, seconds: number | undefined): ApiError {
+  #full(limit: string, seconds: number | undefined, advice = ""): ApiError {
     // What has been under way for so long without an end is good for as long again.
     const oldest = this.#underWay.values().next().value ?? performance.now();
     const wait = Math.ceil(seconds ?? (performance.now() - oldest) / 1000);
     const retryAfter = Math.min(Math.max(wait, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S);
-    return new ApiError(429, `The server is at its limit of ${limit}. Please try again in ${retryAfter} s.`, {
+    return new ApiError(429, `The server is at its limit of ${limit}. Please try again in ${retryAfter} s.${advice}`, {
       code: "rate_limit_exceeded",
       headers: { "retry-after": String(retryAfter) },
     });
   }
+}
+
+function megabytes(bytes: number): number {
+  return Math.ceil(bytes / 1024 / 1024);
+}
+
+/** Does it, but only the first time. */
+function once(action: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    action();
+  };
 }
 
 /** How long a measured speed looks back, in seconds. */

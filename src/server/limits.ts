@@ -4,6 +4,7 @@
 
 import { ApiError } from "../api/errors.ts";
 import { isObject, type JsonObject } from "../api/schema.ts";
+import { turns } from "../text/turns.ts";
 import type { BodyShare } from "./body_budget.ts";
 import { contentEncoding } from "./content_encoding.ts";
 
@@ -18,6 +19,9 @@ const BODY_MS_MAX = 60_000;
  * above all, and the stack ends somewhere; tools and schemas of people have some ten levels.
  */
 export const DEPTH_MAX = 256;
+
+/** A body of more bytes is decoded and parsed in a turn of its own. */
+const LONG_BODY = 65_536;
 
 /**
  * Reads a request's body as a JSON object.
@@ -39,6 +43,8 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
     bytes = await encoding.decode(bytes, BODY_BYTES_MAX);
     share.take(bytes.length);
   }
+  // Reading megabytes takes a while.
+  if (bytes.length > LONG_BODY) await turns.take(true, request.signal);
   const text = readText(bytes);
   if (isTooDeep(text)) {
     throw new ApiError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
@@ -98,18 +104,23 @@ async function readBody(request: Request, share: BodyShare, bodyMsMax: number): 
   return Buffer.concat(parts);
 }
 
+// Codes, since a text that is no Latin-1 makes a string of each character that it is asked for.
+const [OPENING_BRACE, CLOSING_BRACE, OPENING_BRACKET, CLOSING_BRACKET, QUOTE, BACKSLASH] = [...'{}[]"\\'].map(
+  (character) => character.charCodeAt(0),
+) as [number, number, number, number, number, number];
+
 /** Whether objects and arrays of a JSON text lie within each other more than DEPTH_MAX times. */
 export function isTooDeep(text: string): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
-    const character = text[i];
-    if (character === "{" || character === "[") {
+    const code = text.charCodeAt(i);
+    if (code === OPENING_BRACE || code === OPENING_BRACKET) {
       if (++depth > DEPTH_MAX) return true;
-    } else if (character === "}" || character === "]") {
+    } else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) {
       depth--;
-    } else if (character === '"') {
+    } else if (code === QUOTE) {
       // To the end of the string; a backslash takes the character after it along.
-      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === "\\") i++;
+      for (i++; i < text.length && text.charCodeAt(i) !== QUOTE; i++) if (text.charCodeAt(i) === BACKSLASH) i++;
     }
   }
   return false;

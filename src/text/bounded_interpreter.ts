@@ -14,8 +14,8 @@ export class TemplateError extends Error {
   override name = "TemplateError";
 }
 
-/** Steps that one rendering may take: enough for thousands of messages, about a second. */
-const STEPS_MAX = 300_000;
+/** Steps that one rendering may take, in one turn on the event loop: enough for thousands of messages, some 70 ms. */
+const STEPS_MAX = 150_000;
 
 /** Longest list that a template may make. */
 export const LIST_LENGTH_MAX = 100_000;

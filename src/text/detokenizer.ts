@@ -48,8 +48,6 @@ export class Detokenizer {
 
 /** The text of ids, control tokens spelled out. */
 export function decodeAll(tokenizer: Tokenizer, ids: Iterable<number>): string {
-  const detokenizer = new Detokenizer(tokenizer, true);
-  let text = "";
-  for (const id of ids) text += detokenizer.push(id);
-  return text + detokenizer.finish();
+  const bytes = Buffer.concat(Array.from(ids, (id) => tokenizer.bytes(id)));
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
 }

@@ -58,10 +58,9 @@ export class StopStrings {
   /** The stop string that begins there. */
   #cutter: string | undefined;
 
-  /** @param stops none of them empty. */
+  /** @param stops well-formed, none of them empty. */
   constructor(stops: readonly string[]) {
-    // Text never holds half a character, so neither may a stop string: a lone surrogate becomes U+FFFD here, as it does in text.
-    this.#automata = [...new Set(stops)].map((stop) => new Automaton(stop.toWellFormed()));
+    this.#automata = [...new Set(stops)].map((stop) => new Automaton(stop));
   }
 
   /** Adds a piece of text and returns what is now certain to lie before every stop string. */

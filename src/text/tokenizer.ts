@@ -1,15 +1,15 @@
 /**
  * Text to token ids and ids back to bytes, for the tokenizer that travels inside a packed model.
  *
- * The ids come from @huggingface/tokenizers. What this file adds is what a server needs around it: time that is bounded and
- * shared (a long text is encoded in slices, between which the event loop turns), an early end for texts that can't fit the
- * context, and the raw bytes of each id, because an id may hold a part of a character and only a stream of bytes can be
- * decoded without loss.
+ * The ids are those of @huggingface/tokenizers. What this file adds is what a server needs around it: time that is shared (the text
+ * is encoded in slices, encoder.ts, each in a turn of its own, turns.ts), an early end for texts that can't fit the context, and the raw
+ * bytes of each id, because an id may hold a part of a character and only a stream of bytes can be decoded without loss.
  */
 
 import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { naming } from "../../convert/config_fields.ts";
 import { Failure } from "../errors.ts";
+import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
 import {
   type AddedToken,
   flatten,
@@ -18,21 +18,19 @@ import {
   type TokenizerDescription,
   tokenText,
 } from "./tokenizer_files.ts";
-
-/** Text of about this many characters is encoded without letting the event loop turn: some tens of milliseconds at worst. */
-const SLICE_CHARACTERS = 16_384;
+import { turns } from "./turns.ts";
 
 /** A text with this many times the wanted ids isn't counted any further. */
 const GIVE_UP_FACTOR = 4;
 
 /**
- * Where a long text may be cut: before a single space that follows a visible character and precedes a letter. The pre-tokenizers
- * of the GPT-2, Llama 3 and Qwen families never let a piece run across such a place, so both halves have the ids of the whole.
+ * The ids of a text; or, when there are too many, their number: the exact one, or one that the text has at least; or the length of a
+ * part that can't be divided, and how long such a part may be.
  */
-const CUT = /(?<=[^\s]) (?=\p{L})/gu;
-
-/** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
-export type Encoding = { ids: number[] } | { tooLong: number; isExact: boolean };
+export type Encoding =
+  | { ids: number[] }
+  | { tooLong: number; isExact: boolean }
+  | { indivisible: number; lengthMax: number };
 
 /** A model's tokenizer. Immutable; any number of requests may use it. */
 export class Tokenizer {
@@ -45,24 +43,24 @@ export class Tokenizer {
   /** The ids that the tokenizer puts before every plain text, most often that of bosToken or none. */
   readonly beginning: readonly number[];
 
-  readonly #encoder: HuggingFaceTokenizer;
+  readonly #library: HuggingFaceTokenizer;
+  readonly #encoder: Encoder;
   readonly #bytes: (Uint8Array | undefined)[];
   readonly #special: Set<number>;
-  readonly #sliceable: boolean;
 
   private constructor(description: TokenizerDescription, configuration: TokenizerConfiguration) {
     // The library looks for each of these among all others, and makes nothing of them that is needed here.
-    this.#encoder = new HuggingFaceTokenizer(description, { ...configuration, additional_special_tokens: [] });
-    if (this.#encoder.model instanceof BPE) {
-      // The library's cache of words deletes and re-inserts an entry at each hit, which costs over 20 µs in a full JavaScriptCore
-      // Map, ten times what encoding the word again costs. No word is short enough for it now.
-      this.#encoder.model.max_length_to_cache = 0;
-    }
+    this.#library = new HuggingFaceTokenizer(description, { ...configuration, additional_special_tokens: [] });
+    const { model } = this.#library;
+    if (!(model instanceof BPE)) throw new Error("its model is no BPE");
+    // The library's cache of words deletes and re-inserts an entry at each hit, which costs over 20 µs in a full JavaScriptCore
+    // Map, ten times what encoding the word again costs. No word is short enough for it now.
+    model.max_length_to_cache = 0;
     const added = description.added_tokens;
+    this.#encoder = new Encoder(this.#library, model, added, configuration);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.#bytes = tableOfBytes(description, added);
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
-    this.#sliceable = isSliceable(description, added);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
     this.beginning = this.#findBeginning();
@@ -99,21 +97,40 @@ export class Tokenizer {
   }
 
   /**
-   * The ids of a text, special tokens recognised where the text spells them, none added.
+   * The ids of a text, special tokens recognised where the text spells them, none added. The event loop goes round between slices.
    *
    * @param limit most ids wanted. A text with more is counted, but given up when it has several times as many.
+   * @param signal ends the work.
+   * @throws the signal's reason when it has fired.
    */
-  async encode(text: string, limit: number): Promise<Encoding> {
+  async encode(text: string, limit: number, signal?: AbortSignal): Promise<Encoding> {
+    const work = this.encodeInSlices(text, limit);
+    for (let isFresh = true; ; isFresh = false) {
+      await turns.take(isFresh, signal);
+      const { done, value } = work.next();
+      if (done) return value;
+    }
+  }
+
+  /** As `encode`, by whoever asks for the slices. */
+  *encodeInSlices(text: string, limit: number): Generator<Slice, Encoding> {
     const leastIds = Math.ceil(Buffer.byteLength(text) / this.longestTokenBytes);
     if (leastIds > limit) return { tooLong: leastIds, isExact: false };
     const ids: number[] = [];
-    for (const slice of this.#slices(text)) {
-      if (ids.length > GIVE_UP_FACTOR * limit) return { tooLong: ids.length, isExact: false };
-      if (ids.length > 0) await new Promise(setImmediate);
-      const { ids: more } = this.#encoder.encode(slice, { add_special_tokens: false });
-      for (const id of more) ids.push(id);
+    let count = 0;
+    const emit = (id: number) => {
+      if (++count <= limit) ids.push(id);
+    };
+    try {
+      for (const slice of this.#encoder.encode(text, emit)) {
+        if (count > GIVE_UP_FACTOR * limit) return { tooLong: count, isExact: false };
+        yield slice;
+      }
+    } catch (error) {
+      if (!(error instanceof IndivisibleText)) throw error;
+      return { indivisible: error.length, lengthMax: error.lengthMax };
     }
-    return ids.length > limit ? { tooLong: ids.length, isExact: true } : { ids };
+    return count > limit ? { tooLong: count, isExact: true } : { ids };
   }
 
   /** The raw bytes of an id, which may be a part of a character; none for an id that the vocabulary lacks. */
@@ -128,50 +145,19 @@ export class Tokenizer {
 
   /** Whether the text is exactly one token of the vocabulary. */
   hasToken(text: string): boolean {
-    return this.#encoder.token_to_id(text) !== undefined;
+    return this.#library.token_to_id(text) !== undefined;
   }
 
   /** What stands before a text that is encoded with special tokens and not before one that is encoded without. */
   #findBeginning(): number[] {
     const probe = "a";
-    const [first] = this.#encoder.encode(probe, { add_special_tokens: false }).ids;
-    const { ids } = this.#encoder.encode(probe, { add_special_tokens: true });
+    const [first] = this.#library.encode(probe, { add_special_tokens: false }).ids;
+    const { ids } = this.#library.encode(probe, { add_special_tokens: true });
     return ids.slice(0, Math.max(0, ids.indexOf(first as number)));
-  }
-
-  /** Cuts a text at places that change none of its ids, into parts of about SLICE_CHARACTERS where it has such places. */
-  *#slices(text: string): Generator<string> {
-    let start = 0;
-    if (this.#sliceable) {
-      while (text.length - start > SLICE_CHARACTERS) {
-        CUT.lastIndex = start + SLICE_CHARACTERS;
-        const cut = CUT.exec(text);
-        if (cut === null) break;
-        yield text.slice(start, cut.index);
-        start = cut.index;
-      }
-    }
-    yield text.slice(start);
   }
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-/** Whether CUT is safe: nothing looks across it, neither a normalizer, nor a prefix space, nor a token that strips its neighbour. */
-function isSliceable(description: TokenizerDescription, added: AddedToken[]): boolean {
-  const stages = flatten(description.pre_tokenizer);
-  const splits = stages.some(
-    (stage) => stage.type === "Split" || (stage.type === "ByteLevel" && stage.use_regex !== false),
-  );
-  return (
-    splits &&
-    description.normalizer === null &&
-    stages.every(
-      (stage) => ["Sequence", "Split", "ByteLevel", "Digits"].includes(stage.type) && !stage.add_prefix_space,
-    ) &&
-    added.every((token) => !token.lstrip && !token.rstrip && !/\s/.test(token.content))
-  );
-}
 
 /**
  * The bytes of every id. Two families of vocabulary are known: byte-level (each character of a token stands for one byte) and

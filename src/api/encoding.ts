@@ -1,0 +1,32 @@
+/**
+ * Strangers' texts to token ids: in turns with everybody else's, given up when the client leaves.
+ */
+
+import type { Service } from "../server/service.ts";
+import { invalid } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
+export type TextIds = { ids: number[] } | { tooLong: number; isExact: boolean };
+
+/**
+ * Encodes a text of a request.
+ *
+ * @param param the parameter that holds it.
+ * @param limit most ids wanted.
+ * @throws ApiError 400 when a part of it can't be divided and is too long to be encoded at once.
+ */
+export async function encodeText(
+  exchange: Exchange,
+  { tokenizer }: Service,
+  param: string,
+  text: string,
+  limit: number,
+): Promise<TextIds> {
+  const encoding = await tokenizer.encode(text, limit, exchange.client);
+  if (!("indivisible" in encoding)) return encoding;
+  const message =
+    `Invalid '${param}': ${encoding.indivisible} characters in a row that this model's tokenizer can't divide; ` +
+    `it takes up to ${encoding.lengthMax}. Please break them up, with spaces between words or new lines.`;
+  throw invalid(param, "string_above_max_length", message);
+}
