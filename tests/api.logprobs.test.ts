@@ -123,7 +123,26 @@ describe("scoring a prompt", () => {
     const answer = await complete({ prompt: ids, max_tokens: 5, logprobs: 0, echo: true });
     expect(answer.choices[0]?.finish_reason).toBe("stop");
     expect(answer.choices[0]?.logprobs?.tokens.length).toBe(ids.length + 1);
-    expect(answer.choices[0]?.logprobs?.tokens.at(-1)).toStartWith("<|");
+  });
+
+  test("the token that ended the answer has scores and no text, as the text has none of it", async () => {
+    const golden = goldens.chat.find(({ finish_reason }) => finish_reason === "stop");
+    const prompt = golden?.prompt_ids as number[];
+    for (const echo of [false, true]) {
+      const request = { prompt, max_tokens: 100, logprobs: 2, echo };
+      for (const [choice] of [(await complete(request)).choices, [joined(await completeStreamed(request))]]) {
+        const { text, logprobs, finish_reason } = choice as Completion["choices"][number];
+        const { tokens, token_logprobs, text_offset } = logprobs as Scores;
+        expect(finish_reason).toBe("stop");
+        expect(tokens.join("")).toBe(text);
+        expect(tokens.length).toBe((echo ? prompt.length : 0) + (golden?.greedy_ids.length as number));
+        expect([tokens.at(-1), text_offset.at(-1)]).toEqual(["", [...text].length]);
+        expect(token_logprobs.at(-1)).toBeNumber();
+        for (const [i, offset] of text_offset.entries()) {
+          expect([...text].slice(offset).join("")).toStartWith(tokens[i] as string);
+        }
+      }
+    }
   });
 
   test("texts, ids and arrays of both are the same prompts", async () => {

@@ -87,6 +87,23 @@ describe("tokenizer", () => {
   });
 });
 
+test("a text whose parts are too long to be tokenized, in every place", async () => {
+  const run = "a".repeat(40_000);
+  for (const [path, body, param] of [
+    ["/tokenize", { content: run }, "content"],
+    ["/tokenize", { prompt: run }, "prompt"],
+    ["/tokenize", { messages: [{ role: "user", content: run }] }, "messages"],
+    ["/v1/completions", { prompt: run }, "prompt"],
+    ["/v1/completions", { prompt: ["x", run] }, "prompt"],
+    ["/completion", { prompt: run }, "prompt"],
+    ["/completion", { prompt: "x", logit_bias: [[run, 1]] }, "logit_bias[0]"],
+    ["/generate", { text: run }, "text"],
+    ["/v1/chat/completions", { messages: [{ role: "user", content: run }] }, "messages"],
+  ] as const) {
+    expect([path, await errorOf(path, body)]).toEqual([path, [400, param, "string_above_max_length"]]);
+  }
+});
+
 test("a text that is too long to be tokenized", async () => {
   expect(await errorOf("/tokenize", { content: "a".repeat(4_000_000) })).toEqual([
     400,
@@ -199,6 +216,45 @@ describe("/completion", () => {
     expect(STORY.greedy_text).toStartWith(both[1].content);
   });
 
+  test("a bias of a text is one of each of its tokens, even if the text is a number; those of one token add up", async () => {
+    const ids = async (content: string): Promise<number[]> => (await send("/tokenize", { content })).tokens;
+    const [twelve] = await ids("12");
+    expect(twelve).not.toBe(12);
+    // A token that is forced is all that is written.
+    const forced = async (logit_bias: unknown) => {
+      const answer = await send("/completion", {
+        prompt: FRANCE.prompt,
+        n_predict: 3,
+        logit_bias,
+        ignore_eos: true,
+        return_tokens: true,
+      });
+      return answer.tokens;
+    };
+    expect(await forced([["12", 100]])).toEqual([twelve, twelve, twelve]);
+    expect(await forced([[12, 100]])).toEqual([12, 12, 12]);
+    expect(await forced({ 12: 100 })).toEqual([12, 12, 12]);
+    // Both tokens of a text are forbidden as both were forced.
+    const two = await ids("2345x");
+    expect(two.length).toBeGreaterThan(1);
+    for (const bias of [[["2345x", 100]], { "2345x": 100 }]) {
+      for (const id of await forced(bias)) expect(two).toContain(id);
+    }
+    const greedy = FRANCE.greedy_ids.slice(0, 3);
+    expect(
+      await forced([
+        ["2345x", 100],
+        ["2345x", -100],
+      ]),
+    ).toEqual(greedy);
+    expect(
+      await forced([
+        ["2345x", 100],
+        ["2345x", false],
+      ]),
+    ).toEqual(greedy);
+  });
+
   test.each<[object, (string | number | null)[]]>([
     [{}, [400, "prompt", "missing_required_parameter"]],
     [{ prompt: "x", n_predict: -2 }, [400, "n_predict", "integer_below_min_value"]],
@@ -208,7 +264,18 @@ describe("/completion", () => {
     [{ prompt: "x", json_schema: 5 }, [400, "json_schema", "invalid_type"]],
     [{ prompt: "x", json_schema: { not: {} } }, [400, "json_schema", "unsupported_schema"]],
     [{ prompt: "x", logit_bias: [[1]] }, [400, "logit_bias[0]", "invalid_type"]],
-    [{ prompt: "x", logit_bias: [["word", 1]] }, [400, "logit_bias", "invalid_value"]],
+    [{ prompt: "x", logit_bias: [[{ toString: 1 }, 1]] }, [400, "logit_bias[0]", "invalid_type"]],
+    [{ prompt: "x", logit_bias: [[[5], 1]] }, [400, "logit_bias[0]", "invalid_type"]],
+    [{ prompt: "x", logit_bias: [[2048, 1]] }, [400, "logit_bias[0]", "integer_above_max_value"]],
+    [{ prompt: "x", logit_bias: [[1.5, 1]] }, [400, "logit_bias[0]", "invalid_type"]],
+    [{ prompt: "x", logit_bias: [["word", "1"]] }, [400, "logit_bias[0]", "invalid_type"]],
+    [{ prompt: "x", logit_bias: [["word", true]] }, [400, "logit_bias[0]", "invalid_type"]],
+    [{ prompt: "x", logit_bias: [["word", 101]] }, [400, "logit_bias[0]", "decimal_above_max_value"]],
+    [{ prompt: "x", logit_bias: "word" }, [400, "logit_bias", "invalid_type"]],
+    [{ prompt: "x", logit_bias: { 2048: 1 } }, [400, "logit_bias", "integer_above_max_value"]],
+    [{ prompt: "x", logit_bias: Array(2049).fill([1, 1]) }, [400, "logit_bias", "array_above_max_length"]],
+    [{ prompt: "x", logit_bias: Array(1025).fill(["a", 1]) }, [400, "logit_bias", "array_above_max_length"]],
+    [{ prompt: "x", logit_bias: [["a".repeat(70_000), 1]] }, [400, "logit_bias", "string_above_max_length"]],
   ])("%j is refused", async (body, wanted) => {
     expect(await errorOf("/completion", body)).toEqual(wanted);
   });

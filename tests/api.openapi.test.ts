@@ -180,4 +180,55 @@ describe("whatever is sent", () => {
       return running + waiting === 0;
     });
   });
+
+  /** Objects that pass for what they aren't where code takes them for text, a list or a number. */
+  const HOSTILE: unknown[] = [
+    { toString: 1 },
+    { valueOf: 1, toString: null },
+    { length: 1e9 },
+    [[{ toString: 1 }, 1]],
+    [{ toString: 1 }],
+    { a: { toString: 1 }, $ref: { toString: 1 }, type: { toString: 1 } },
+  ];
+
+  test.each([
+    ["/v1/chat/completions", { messages: [{ role: "user", content: "x" }], max_tokens: 1 }],
+    ["/v1/completions", { prompt: "x", max_tokens: 1 }],
+    ["/completion", { prompt: "x", n_predict: 1 }],
+    ["/generate", { text: "x", sampling_params: { max_new_tokens: 1 } }],
+    ["/tokenize", { content: "x" }],
+    ["/detokenize", { tokens: [1] }],
+    ["/apply-template", { messages: [{ role: "user", content: "x" }] }],
+  ])("objects in the place of any value: %s", async (path, body) => {
+    const operation = description.paths[path]?.post as Operation;
+    const schema = operation.requestBody?.content["application/json"]?.schema as Schema;
+    const names = [...propertiesOf(schema), "logit_bias", "stop", "seed", "response_format", "tools", "tool_choice"];
+    for (const name of new Set(names)) {
+      for (const value of HOSTILE) {
+        const sent = [{ ...body, [name]: value }];
+        if (path === "/generate")
+          sent.push({ ...body, sampling_params: { max_new_tokens: 1, [name]: value } } as never);
+        for (const request of sent) {
+          const response = await server.post(path, request);
+          const text = await response.text();
+          expect([request, [200, 400, 404].includes(response.status), text.includes("server_error")]).toEqual([
+            request,
+            true,
+            false,
+          ]);
+        }
+      }
+    }
+    expect(server.log()).not.toContain("internal error");
+  });
+
+  /** Names of an object's properties, whatever its schema is put together from. */
+  function propertiesOf(schema: Schema): string[] {
+    const { $ref, properties = {}, allOf = [] } = schema as Schema & { allOf?: Schema[] };
+    const referred = $ref === undefined ? [] : [description.components.schemas[$ref.split("/").at(-1) as string]];
+    return [
+      ...Object.keys(properties),
+      ...[...allOf, ...referred].flatMap((part) => (part === undefined ? [] : propertiesOf(part as Schema))),
+    ];
+  }
 });

@@ -32,7 +32,7 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
   return answerTexts(exchange, request, begin, async (events, choices) =>
     request.isStreamed
       ? exchange.stream(streamedAnswer(request, choices, events))
-      : Response.json(await wholeAnswer(request, choices, events)),
+      : exchange.json(await wholeAnswer(request, choices, events)),
   );
 }
 
@@ -102,7 +102,7 @@ class Choice {
       return this.#scores.prompt(this.#ids, hiddenBeginning(service, this.#prompt).length, event.tokens);
     }
     if (event.kind === "text") return this.#scores.answer(event.tokens);
-    if (event.kind === "end" && event.endToken !== undefined) return this.#scores.answer([event.endToken]);
+    if (event.kind === "end" && event.endToken !== undefined) return this.#scores.end(event.endToken);
     return null;
   }
 }

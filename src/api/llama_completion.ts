@@ -9,11 +9,12 @@ import { readAnswerGrammar } from "./answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
 import { unsupported } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { readLlamaBias } from "./llama_bias.ts";
 import { llamaProbabilities, TOP_LOGPROBS_MAX } from "./logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "./prompts.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
 import { readGenerationParameters, samplingContext } from "./sampling.ts";
-import { invalidType, type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
+import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
 import { timings } from "./usage.ts";
 
 /** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
@@ -36,21 +37,21 @@ interface LlamaRequest extends TextRequest, StreamParameters {
 
 /** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
 export async function llamaCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const request = await readRequest(exchange, exchange.state.requireService(), body);
   const begin = (index: number, ids: readonly number[]) => new Choice(request, index, ids);
   return answerTexts(exchange, request, begin, async (events, choices) => {
     if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events), false);
     for await (const event of events) (choices[event.choice] as Choice).add(event);
     const answers = choices.map((choice) => choice.whole());
-    return Response.json(request.isArray ? answers : answers[0]);
+    return exchange.json(request.isArray ? answers : (answers[0] as object));
   });
 }
 
-function readRequest(exchange: Exchange, service: Service, body: JsonObject): LlamaRequest {
+async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<LlamaRequest> {
   const { state } = exchange;
   state.checkModel(optionalString(body, "model"));
   const prompts = readPrompts(body, "prompt", service);
-  const adapted = { ...body, n_predict: positive(body.n_predict), seed: seedOf(body.seed), logit_bias: biasOf(body) };
+  const adapted = { ...body, n_predict: positive(body.n_predict), seed: seedOf(body.seed), logit_bias: undefined };
   const parameters = readGenerationParameters(adapted, samplingContext(state, service), {
     maxTokens: ["n_predict", "max_tokens"],
     maxTokensLow: 0,
@@ -65,6 +66,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ll
     topLogprobs,
     scope: readScope(body, exchange),
     grammar: readAnswerGrammar(body),
+    logitBias: await readLlamaBias(exchange, service, body),
   });
   return {
     service,
@@ -87,16 +89,6 @@ function positive(value: unknown): unknown {
 /** -1 stands for a random seed. */
 function seedOf(value: unknown): unknown {
   return value === -1 ? undefined : value;
-}
-
-/** Pairs of an id and a bias, or of an id and false, which forbids it, as the object that OpenAI's API has. */
-function biasOf({ logit_bias: value }: JsonObject): unknown {
-  if (!Array.isArray(value)) return value;
-  const pairs = value.map((pair, i) => {
-    if (!Array.isArray(pair) || pair.length !== 2) throw invalidType(`logit_bias[${i}]`, "an array of two", pair);
-    return [String(pair[0]), pair[1] === false ? -100 : pair[1]];
-  });
-  return Object.fromEntries(pairs);
 }
 
 /** One answer as it grows. */

@@ -84,6 +84,14 @@ export class CompletionScores {
     return this.#lists(tokens, new Detokenizer(this.#tokenizer), 0);
   }
 
+  /**
+   * The lists for the control token that ended the answer. The text lacks it, so it is named by no text: the names joined are the text.
+   * It stays in the lists, since readers rely on one element for each token generated (lm-evaluation-harness drops the last one).
+   */
+  end(token: ScoredToken): CompletionLogprobs {
+    return { ...this.answer([token]), tokens: [""] };
+  }
+
   #lists(tokens: readonly ScoredToken[], detokenizer: Detokenizer, hidden: number): CompletionLogprobs {
     const lists: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
     const name = (id: number) => nameOf(this.#tokenizer.bytes(id), "bytes:");

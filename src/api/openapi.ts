@@ -349,9 +349,19 @@ const schemas: Record<string, Schema> = {
       n_probs: orNull({ ...integer, ...within(0, 20) }),
       logit_bias: orNull({
         anyOf: [
-          { type: "object", additionalProperties: { ...number, ...within(-100, 100) } },
-          array(array({ type: ["number", "boolean"] }, { minItems: 2, maxItems: 2 })),
+          {
+            type: "object",
+            additionalProperties: {
+              anyOf: [
+                { ...number, ...within(-100, 100) },
+                { ...boolean, enum: [false] },
+              ],
+            },
+          },
+          array(array({ type: ["number", "string", "boolean"] }, { minItems: 2, maxItems: 2 })),
         ],
+        description:
+          "Pairs of a token id or a text and a bias, or an object of them; a text's bias is for each of its tokens, false forbids.",
       }),
       min_tokens: orNull({ ...integer, minimum: 0 }),
       stream: orNull(boolean),
