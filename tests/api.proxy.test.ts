@@ -130,17 +130,7 @@ for (const proxy of PROXIES) {
       expect(error.message).toContain(`--allowed-host ${NAME}`);
     });
 
-    test("one that it was told of is answered, whole and streamed, and so is the machine's own, but no other", async () => {
-      expect(await (await ask(1, { ...FRANCE, max_tokens: 5 })).json()).toMatchObject({ choices: [{}] });
-      const streamed = await ask(1, { ...FRANCE, stream: true, max_tokens: 5, ignore_eos: true });
-      expect(parseEvents(await streamed.text()).length).toBeGreaterThan(2);
-      const statuses = [];
-      for (const host of ["LLM.example", `${NAME}:8080`, "other.example", "localhost", "evil.example"]) {
-        statuses.push((await ask(1, { ...FRANCE, max_tokens: 1 }, { host })).status);
-      }
-      expect(statuses).toEqual([200, 200, 200, 200, 403]);
-    });
-
+    // Before other requests to this server: Debian's Caddy now and then closes a connection to it that it takes up for a second one.
     test("a client that leaves ends its answer", async () => {
       const body = JSON.stringify({ ...FRANCE, stream: true, max_tokens: 2000, ignore_eos: true });
       const head = `Host: ${NAME}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
@@ -150,6 +140,17 @@ for (const proxy of PROXIES) {
       await eventually(async () => (await named.requests()).running === 1, 20_000);
       connection.close();
       await eventually(async () => (await named.requests()).running === 0);
+    });
+
+    test("one that it was told of is answered, whole and streamed, and so is the machine's own, but no other", async () => {
+      expect(await (await ask(1, { ...FRANCE, max_tokens: 5 })).json()).toMatchObject({ choices: [{}] });
+      const streamed = await ask(1, { ...FRANCE, stream: true, max_tokens: 5, ignore_eos: true });
+      expect(parseEvents(await streamed.text()).length).toBeGreaterThan(2);
+      const statuses = [];
+      for (const host of ["LLM.example", `${NAME}:8080`, "other.example", "localhost", "evil.example"]) {
+        statuses.push((await ask(1, { ...FRANCE, max_tokens: 1 }, { host })).status);
+      }
+      expect(statuses).toEqual([200, 200, 200, 200, 403]);
     });
 
     test("with a key any name will do, and without it none", async () => {
