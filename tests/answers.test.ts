@@ -6,7 +6,8 @@ import { heapStats } from "bun:jsc";
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import fc from "fast-check";
-import { answer } from "../src/api/answers.ts";
+import { answer, type Prompts } from "../src/api/answers.ts";
+import type { ApiError } from "../src/api/errors.ts";
 import { EventQueue } from "../src/api/event_queue.ts";
 import { Exchange } from "../src/api/exchange.ts";
 import { jsonResponse, writeJson } from "../src/api/json.ts";
@@ -104,6 +105,29 @@ describe("what answers may hold", () => {
 describe("choices", () => {
   const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", 2048);
 
+  /** A prompt of one token. @param repeatedBytes of its text that each answer repeats. */
+  function promptOf(repeatedBytes: number): Prompts {
+    const encode = async () => [[51]];
+    return { count: 1, tokensAtMost: 1, repeatedBytes, param: "prompt", choicesParam: "n", encode };
+  }
+
+  test("that repeat a long prompt count it, each for itself", async () => {
+    const service = { tokenizer, config: { eosTokenIds: [] }, context: 100 } as unknown as Service;
+    const state = new ServerState(0, undefined, { answers: 128, promptTokens: 100 });
+    const ask = (choices: number, repeatedBytes: number) => {
+      const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
+      const parameters = { sampling: defaultSampling(1), choices, stops: [] };
+      return answer(exchange, service, parameters, promptOf(repeatedBytes), async (events) => {
+        await events.return();
+        exchange.sent();
+        return new Response();
+      });
+    };
+    expect((await ask(100, 1_000_000)).status).toBe(200);
+    expect(await ask(128, 1_100_000).catch((error: ApiError) => error.details.code)).toBe("answers_too_large");
+    expect(state.jobs.answerBytes).toBe(0);
+  });
+
   test("the events of one leave nothing behind with the others", async () => {
     const choices = 64;
     const events = 4000;
@@ -131,7 +155,7 @@ describe("choices", () => {
     const service = { engine, tokenizer, config: { eosTokenIds: [] }, context: 100_000 } as unknown as Service;
     const state = new ServerState(0, undefined, { answers: choices, promptTokens: 100 });
     const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
-    const prompts = { count: 1, tokensAtMost: 1, param: "prompt", choicesParam: "n", encode: async () => [[51]] };
+    const prompts = promptOf(0);
     const parameters = { sampling: defaultSampling(events), choices, stops: [] };
     let reactions = 0;
     const seen = new Map<number, number>();

@@ -195,7 +195,7 @@ describe("templates", () => {
     expect(template.render(messages)).toBe("hi (Oslo) 9");
   });
 
-  test("arguments that are nested deeper than any stack can bear stay text", async () => {
+  test("arguments that are nested deeper than any stack can bear stay text, and too many values are refused", async () => {
     const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", 2048);
     const source =
       "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}" +
@@ -210,6 +210,9 @@ describe("templates", () => {
     const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
     const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
     expect((await readChatPrompt(exchange, service, { messages })).text).toBe(`"${args}"`);
+    call.function.arguments = `[${"1,".repeat(100_000)}1]`;
+    const refused = await readChatPrompt(exchange, service, { messages }).catch((error) => error);
+    expect(refused).toMatchObject({ status: 400, details: { param: "messages", code: "invalid_value" } });
   });
 });
 

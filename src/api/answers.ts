@@ -24,6 +24,8 @@ export interface Prompts {
   count: number;
   /** The most tokens that they can have together. */
   tokensAtMost: number;
+  /** Bytes of their texts that the answers repeat, each for all of its choices. */
+  repeatedBytes: number;
   /** The parameter that holds them. */
   param: string;
   /** The parameter that says how many answers each gets. */
@@ -56,7 +58,9 @@ export async function answer(
       ids.reduce((sum, prompt) => sum + prompt.length, 0),
       prompts.param,
     );
-    exchange.onSent(exchange.state.jobs.holdAnswers(answerBytes(ids, parameters, service.context)));
+    exchange.onSent(
+      exchange.state.jobs.holdAnswers(answerBytes(ids, prompts.repeatedBytes, parameters, service.context)),
+    );
     return await respond(allChoices(exchange, service, ids, parameters, jobs), ids);
   } catch (error) {
     const isStopped = jobs[0]?.signal.aborted && !exchange.client.aborted;
@@ -127,8 +131,9 @@ const TOKEN_BYTES = 64;
 const LOGPROB_BYTES = 512;
 
 /** The most memory that the answers to these prompts can take until they are sent, in bytes. */
-export function answerBytes(
+function answerBytes(
   prompts: readonly (readonly number[])[],
+  repeatedBytes: number,
   { sampling, choices }: GenerationParameters,
   context: number,
 ): number {
@@ -138,7 +143,7 @@ export function answerBytes(
   return prompts.reduce((sum, { length }) => {
     const answered = Math.min(maxTokens, context - length) * tokenBytes;
     return sum + choices * (answered + (promptLogprobs ? length * scoredBytes : 0));
-  }, 0);
+  }, choices * repeatedBytes);
 }
 
 /** The answer is within the form that was asked for so far, and no token leads on. */

@@ -18,11 +18,14 @@ import { encodeText } from "./encoding.ts";
 import { contextLengthExceeded, invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Message, readMessages } from "./messages.ts";
-import { type JsonObject, optionalObject } from "./schema.ts";
+import { countValues, type JsonObject, optionalObject } from "./schema.ts";
 import { readTools } from "./tools.ts";
 
 /** Longest chat_template_kwargs, as JSON. */
 const KWARGS_CHARACTERS_MAX = 16 * 1024;
+
+/** Most values in the messages, those in the arguments of calls included: a template gets a copy of each. */
+const VALUES_MAX = 100_000;
 
 /** A chat's prompt. */
 export interface ChatPrompt {
@@ -50,6 +53,10 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
   if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
   try {
     await turns.take(true, exchange.client);
+    if (countValues(inWords, VALUES_MAX) >= VALUES_MAX) {
+      const message = `Invalid 'messages': expected less than ${VALUES_MAX} values in the arguments of 'tool_calls'.`;
+      throw invalid("messages", "invalid_value", message);
+    }
     const text = template.render(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     return { text, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
@@ -67,6 +74,7 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
 export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPrompt): Prompts {
   return {
     count: 1,
+    repeatedBytes: 0,
     tokensAtMost: service.promptTokensAtMost(prompt.text),
     param: "messages",
     choicesParam: "n",

@@ -63,6 +63,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Co
     prompts,
     param: "prompt",
     choicesParam: "n",
+    repeatsPrompt: echo,
     parameters,
     echo,
     hasLogprobs,

@@ -73,7 +73,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Ge
     throw invalid("stream", "invalid_value", "Invalid 'stream': only one answer to one prompt can be streamed here.");
   }
   const choicesParam = "sampling_params.n";
-  return { service, prompts, param, choicesParam, isArray, parameters, scoredFrom, isStreamed };
+  return { service, prompts, param, choicesParam, repeatsPrompt: false, isArray, parameters, scoredFrom, isStreamed };
 }
 
 /** Whether a prompt is an array of prompts. */

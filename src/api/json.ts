@@ -4,6 +4,7 @@
  */
 
 import { turns } from "../text/turns.ts";
+import { countValues } from "./schema.ts";
 
 /** An answer with fewer values is written at once: a few milliseconds. */
 const VALUES_AT_ONCE = 4096;
@@ -96,15 +97,4 @@ function* write(value: unknown): Generator<string, void> {
     }
     yield "}";
   }
-}
-
-/** How many values there are in one, itself included; counted up to a limit. */
-function countValues(value: unknown, limit: number): number {
-  if (typeof value !== "object" || value === null) return 1;
-  let count = 1;
-  for (const element of Array.isArray(value) ? value : Object.values(value)) {
-    count += countValues(element, limit - count);
-    if (count >= limit) break;
-  }
-  return count;
 }

@@ -74,6 +74,7 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
     prompts,
     param: "prompt",
     choicesParam: "n",
+    repeatsPrompt: true,
     isArray: prompts.length * parameters.choices > 1,
     parameters,
     returnsTokens: optionalBoolean(body, "return_tokens"),

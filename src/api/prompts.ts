@@ -49,6 +49,8 @@ export interface TextRequest {
   param: string;
   /** The parameter that said how many answers each gets. */
   choicesParam: string;
+  /** Whether each answer repeats its prompt's text. */
+  repeatsPrompt: boolean;
   parameters: GenerationParameters;
 }
 
@@ -85,8 +87,11 @@ function textPrompts(exchange: Exchange, request: TextRequest): Prompts {
   const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
   const most = (prompt: SentPrompt) =>
     typeof prompt === "string" ? service.promptTokensAtMost(prompt) + 1 : prompt.length;
+  const bytes = (prompt: SentPrompt) =>
+    typeof prompt === "string" ? Buffer.byteLength(prompt) : prompt.length * service.tokenizer.longestTokenBytes;
   return {
     count: prompts.length,
+    repeatedBytes: request.repeatsPrompt ? prompts.reduce((sum, prompt) => sum + bytes(prompt), 0) : 0,
     tokensAtMost: prompts.reduce((sum, prompt) => sum + most(prompt), 0),
     param,
     choicesParam,

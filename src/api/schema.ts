@@ -132,3 +132,14 @@ export function optionalArray(body: JsonObject, name: string, lengthMax: number)
   }
   return value;
 }
+
+/** How many values there are in one, itself included; counted up to a limit. */
+export function countValues(value: unknown, limit: number): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let count = 1;
+  for (const element of Array.isArray(value) ? value : Object.values(value)) {
+    count += countValues(element, limit - count);
+    if (count >= limit) break;
+  }
+  return count;
+}
