@@ -2,8 +2,8 @@
  * engine.c: the engine's life: one thread that owns all inference state, and the ways in which others reach it.
  *
  * Clients queue requests, cancel them and drain events; each of these holds the lock for a memory copy. The thread goes round: take in
- * what arrived, plan a step, compute it without the lock, deliver. When there is nothing to do, or no room for events because nobody
- * drains them, it sleeps.
+ * what arrived, plan a step, compute it, deliver, publish; it holds the lock only to take in and to publish. When there is nothing to do,
+ * or no room for events because nobody drains them, it sleeps.
  */
 #include "engine.h"
 
@@ -31,7 +31,7 @@
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
 
-/* ---- Events; the lock is held ---- */
+/* ---- Events ---- */
 
 /* The most events of one step: a place of a sequence has its token and the alternatives; beside it a sequence has its beginning, its
  * progress and its end. */
@@ -41,15 +41,19 @@ static uint32_t events_of_a_step(uint32_t max_sequences, uint32_t max_rows) {
 
 bool wf_has_room_for_a_step(const wf_engine *engine) {
     /* Twice: once for the step, and once for the requests that come and go before it. */
-    return engine->event_capacity - engine->events_count >= 2 * events_of_a_step(engine->max_sequences, engine->max_rows);
+    return engine->event_room >= 2 * events_of_a_step(engine->max_sequences, engine->max_rows);
 }
 
 void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event) {
     event.request = sequence->id;
     event.elapsed_ms = wf_now_ms() - sequence->submitted_ms;
-    engine->events[(engine->events_first + engine->events_count++) % engine->event_capacity] = event;
+    engine->events[engine->event_next] = event;
+    engine->event_next = (engine->event_next + 1) % engine->event_capacity;
+    engine->event_count++;
+    engine->event_room--;
 }
 
+/* The lock is held. */
 static void ring_doorbell(wf_engine *engine) {
     if (engine->events_count == 0 || engine->bell_rung)
         return;
@@ -61,37 +65,92 @@ static void ring_doorbell(wf_engine *engine) {
 
 /* ---- The thread ---- */
 
+/* Takes in what others left for the thread, which holds the lock. */
+static void take_in(wf_engine *engine) {
+    if (engine->arrived != NULL) {
+        *(engine->waiting_last == NULL ? &engine->waiting : &engine->waiting_last->next) = engine->arrived;
+        engine->waiting_last = engine->arrived_last;
+        engine->waiting_count += engine->arrived_count;
+        engine->published.waiting += engine->arrived_count;
+        engine->arrived = engine->arrived_last = NULL;
+        engine->arrived_count = 0;
+    }
+    engine->ends_cancelled |= engine->has_cancelled;
+    engine->has_news = engine->has_cancelled = false;
+    engine->event_room = engine->event_capacity - engine->events_count - engine->event_count;
+}
+
+/* The chain in which a request is found; the lock is held. */
+static wf_sequence **chain_of(wf_engine *engine, uint32_t request) { return &engine->known[request % WF_KNOWN_CHAINS]; }
+
+static void forget_request(wf_engine *engine, const wf_sequence *sequence) {
+    wf_sequence **link = chain_of(engine, sequence->id);
+    while (*link != sequence)
+        link = &(*link)->next_known;
+    *link = sequence->next_known;
+}
+
+static void destroy_all(wf_sequence *first) {
+    while (first != NULL) {
+        wf_sequence *next = first->next;
+        wf_sequence_destroy(first);
+        first = next;
+    }
+}
+
+/* Shows others the events and where things stand, and frees what has ended. */
+static void publish(wf_engine *engine) {
+    wf_engine_stats *stats = &engine->stats;
+    stats->running = engine->running_count;
+    stats->waiting = engine->waiting_count;
+    stats->blocks_cached = engine->cache.unused_count;
+    stats->blocks_used = engine->cache.blocks - wf_kv_available(&engine->cache);
+    pthread_mutex_lock(&engine->lock);
+    engine->published = *stats;
+    engine->events_count += engine->event_count;
+    for (const wf_sequence *sequence = engine->ended; sequence != NULL; sequence = sequence->next)
+        forget_request(engine, sequence);
+    ring_doorbell(engine);
+    pthread_mutex_unlock(&engine->lock);
+    engine->event_count = 0;
+    destroy_all(engine->ended);
+    engine->ended = NULL;
+}
+
+static void make_step(wf_engine *engine) {
+    wf_plan_step(engine);
+    publish(engine);
+    const double started_ms = wf_now_ms();
+    wf_compute_step(engine);
+    wf_engine_stats *stats = &engine->stats;
+    stats->step_ms = wf_now_ms() - started_ms;
+    stats->busy_ms += stats->step_ms;
+    stats->steps++;
+    const wf_zeros zeros = wf_forward_zeros(engine->forward);
+    stats->ffn_inputs = zeros.inputs;
+    stats->ffn_zeros = zeros.zeros;
+    stats->skipped_bytes = zeros.skipped_bytes;
+    stats->head_bytes = wf_forward_head_bytes(engine->forward);
+    wf_deliver_step(engine);
+}
+
 static void *run_engine(void *argument) {
     wf_engine *engine = argument;
     if (engine->first_core != UINT32_MAX)
         wf_pin_thread(engine->first_core);
     pthread_mutex_lock(&engine->lock);
     while (!engine->stopping) {
+        take_in(engine);
+        pthread_mutex_unlock(&engine->lock);
         if (wf_has_room_for_a_step(engine))
             wf_schedule_arrivals(engine);
-        if (engine->running_count == 0 || !wf_has_room_for_a_step(engine)) {
-            ring_doorbell(engine);
-            pthread_cond_wait(&engine->wake, &engine->lock);
-            continue;
-        }
-        wf_plan_step(engine);
-        ring_doorbell(engine);
-        pthread_mutex_unlock(&engine->lock);
-
-        const double started_ms = wf_now_ms();
-        wf_compute_step(engine);
-
+        const bool has_work = engine->running_count > 0 && wf_has_room_for_a_step(engine);
+        if (has_work)
+            make_step(engine);
+        publish(engine);
         pthread_mutex_lock(&engine->lock);
-        engine->stats.step_ms = wf_now_ms() - started_ms;
-        engine->stats.busy_ms += engine->stats.step_ms;
-        engine->stats.steps++;
-        const wf_zeros zeros = wf_forward_zeros(engine->forward);
-        engine->stats.ffn_inputs = zeros.inputs;
-        engine->stats.ffn_zeros = zeros.zeros;
-        engine->stats.skipped_bytes = zeros.skipped_bytes;
-        engine->stats.head_bytes = wf_forward_head_bytes(engine->forward);
-        wf_deliver_step(engine);
-        ring_doorbell(engine);
+        while (!has_work && !engine->has_news && !engine->stopping)
+            pthread_cond_wait(&engine->wake, &engine->lock);
     }
     pthread_mutex_unlock(&engine->lock);
     return NULL;
@@ -213,7 +272,7 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     static const enum wf_kv_kind kv_kinds[] = {
         [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
     const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
-    engine->stats.blocks = blocks;
+    engine->stats.blocks = engine->published.blocks = blocks;
     if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
         goto failed;
     engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
@@ -258,11 +317,8 @@ void wf_engine_destroy(wf_engine *engine) {
     }
     for (uint32_t i = 0; i < engine->running_count; i++)
         wf_sequence_destroy(engine->running[i]);
-    while (engine->waiting != NULL) {
-        wf_sequence *next = engine->waiting->next;
-        wf_sequence_destroy(engine->waiting);
-        engine->waiting = next;
-    }
+    destroy_all(engine->waiting);
+    destroy_all(engine->arrived);
     wf_grammar_cache_clear(&engine->grammars);
     wf_vocabulary_destroy(engine->vocabulary);
     wf_forward_destroy(engine->forward);
@@ -289,6 +345,12 @@ void wf_engine_destroy(wf_engine *engine) {
 }
 
 /* ---- Requests ---- */
+
+/* Wakes the engine's thread; the lock is held. */
+static void tell(wf_engine *engine) {
+    engine->has_news = true;
+    pthread_cond_signal(&engine->wake);
+}
 
 int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
                                  uint32_t error_size) {
@@ -326,8 +388,9 @@ static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uin
         return NULL;
     /* Another thread may have made an equal one meanwhile: both work, one after the other leaves the cache. */
     pthread_mutex_lock(&engine->lock);
-    wf_grammar_cache_keep(&engine->grammars, automaton);
+    wf_automaton *gone = wf_grammar_cache_keep(&engine->grammars, automaton);
     pthread_mutex_unlock(&engine->lock);
+    wf_automaton_release(gone);
     return automaton;
 }
 
@@ -348,7 +411,7 @@ uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t co
     }
     sequence->matcher.automaton = automaton; /* the sequence's from now on */
     pthread_mutex_lock(&engine->lock);
-    if (engine->waiting_count >= WAITING_MAX) {
+    if (engine->published.waiting + engine->arrived_count >= WAITING_MAX) {
         pthread_mutex_unlock(&engine->lock);
         wf_sequence_destroy(sequence);
         wf_fail(error, error_size, "%u requests wait already; try again later", WAITING_MAX);
@@ -356,26 +419,27 @@ uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t co
     }
     engine->last_id = engine->last_id == UINT32_MAX ? 1 : engine->last_id + 1;
     const uint32_t id = sequence->id = engine->last_id;
-    if (engine->waiting_last != NULL)
-        engine->waiting_last->next = sequence;
-    else
-        engine->waiting = sequence;
-    engine->waiting_last = sequence;
-    engine->waiting_count++;
-    pthread_cond_signal(&engine->wake);
+    wf_sequence **chain = chain_of(engine, id);
+    sequence->next_known = *chain;
+    *chain = sequence;
+    *(engine->arrived_last == NULL ? &engine->arrived : &engine->arrived_last->next) = sequence;
+    engine->arrived_last = sequence;
+    engine->arrived_count++;
+    tell(engine);
     pthread_mutex_unlock(&engine->lock);
     return id;
 }
 
 void wf_engine_cancel(wf_engine *engine, uint32_t request) {
     pthread_mutex_lock(&engine->lock);
-    for (uint32_t i = 0; i < engine->running_count; i++)
-        if (engine->running[i]->id == request)
-            engine->running[i]->cancelled = true;
-    for (wf_sequence *waiting = engine->waiting; waiting != NULL; waiting = waiting->next)
-        if (waiting->id == request)
-            waiting->cancelled = true;
-    pthread_cond_signal(&engine->wake);
+    wf_sequence *sequence = *chain_of(engine, request);
+    while (sequence != NULL && sequence->id != request)
+        sequence = sequence->next_known;
+    if (sequence != NULL) {
+        atomic_store(&sequence->cancelled, true);
+        engine->has_cancelled = true;
+        tell(engine);
+    }
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -388,18 +452,16 @@ uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity)
     engine->events_count -= count;
     engine->bell_rung = false;
     ring_doorbell(engine); /* when more wait than fitted */
-    pthread_cond_signal(&engine->wake);
+    if (count > 0)
+        tell(engine);
     pthread_mutex_unlock(&engine->lock);
     return count;
 }
 
 void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
     pthread_mutex_lock(&engine->lock);
-    *stats = engine->stats;
-    stats->running = engine->running_count;
-    stats->waiting = engine->waiting_count;
-    stats->copying = !atomic_load(&engine->has_copied);
-    stats->blocks_cached = engine->cache.unused_count;
-    stats->blocks_used = engine->cache.blocks - engine->cache.free_count - engine->cache.unused_count;
+    *stats = engine->published;
+    stats->waiting += engine->arrived_count;
     pthread_mutex_unlock(&engine->lock);
+    stats->copying = !atomic_load(&engine->has_copied);
 }

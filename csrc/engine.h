@@ -2,8 +2,9 @@
  * engine.h: what an engine consists of, for the files that make it up: engine.c (its life, the queue and the events) and
  * scheduler.c (what it does in a step).
  *
- * The lock guards what several threads touch: the waiting list, the running list, cancellations, events, statistics. All else belongs
- * to the engine's thread. The thread holds the lock while it decides, and gives it up while it computes.
+ * The engine's thread owns all that requests go through. The lock guards what others leave for it and what it has for them: arrivals,
+ * cancellations, events, statistics. It is held for no longer than it takes to copy those; whatever is looked for, compared, computed or
+ * freed is so without it.
  */
 #ifndef WF_ENGINE_H
 #define WF_ENGINE_H
@@ -24,6 +25,9 @@
 
 /* The most sequences of an engine. */
 #define WF_SEQUENCES_MAX 256U
+
+/* Chains in which requests are found by their ids: a power of two. */
+#define WF_KNOWN_CHAINS 4096U
 
 /* What a step found out about one row that wanted logits. */
 typedef struct wf_answer {
@@ -52,22 +56,36 @@ struct wf_engine {
     int bell; /* the engine's end of the doorbell */
     int doorbell;
 
-    pthread_mutex_t lock;
-    pthread_cond_t wake; /* something was submitted, cancelled or drained, or the engine is to stop */
+    pthread_mutex_t lock; /* guards what follows: */
+    pthread_cond_t wake;  /* there is news, or the engine is to stop */
     bool stopping;
+    bool has_news;      /* something was submitted, cancelled or drained since the engine's thread looked */
+    bool has_cancelled; /* cancelled, that is */
     uint32_t last_id;
+    wf_sequence *arrived, *arrived_last; /* submitted since then, in order */
+    uint32_t arrived_count;
+    wf_sequence *known[WF_KNOWN_CHAINS]; /* all requests whose end is not published, by their ids */
+    uint32_t events_first, events_count; /* of the ring, what is published */
+    bool bell_rung;                      /* since the last drain */
+    wf_engine_stats published;
+    wf_vocabulary *vocabulary; /* NULL until it is told */
+    wf_grammar_cache grammars;
+
+    /* Written by the engine's thread in slots that are not published, read by others in those that are: */
+    wf_event *events; /* [event_capacity] a ring */
+    uint32_t event_capacity;
+
+    /* The engine thread's own: */
     wf_sequence *waiting, *waiting_last; /* in the order in which they are to run */
     uint32_t waiting_count;
     wf_sequence **running; /* [max_sequences], running_count of them, oldest first */
     uint32_t running_count;
-    wf_event *events; /* [event_capacity] a ring */
-    uint32_t event_capacity, events_first, events_count;
-    bool bell_rung; /* since the last drain */
-    wf_engine_stats stats;
-    wf_vocabulary *vocabulary; /* NULL until it is told */
-    wf_grammar_cache grammars;
-
-    /* The engine thread's own: */
+    wf_sequence *ended;    /* to be forgotten and freed when their ends are published */
+    bool ends_cancelled;   /* some of the waiting or running were cancelled */
+    uint32_t event_next;   /* slot of the next event */
+    uint32_t event_count;  /* not published */
+    uint32_t event_room;   /* slots that are surely free */
+    wf_engine_stats stats; /* but for what publishing fills in */
     wf_pool *pool;
     wf_kv_cache cache;
     wf_forward *forward;
@@ -80,7 +98,7 @@ struct wf_engine {
     wf_sampler_scratch *scratch; /* [max_sequences] */
 };
 
-/* ---- scheduler.c; the lock is held unless said otherwise ---- */
+/* ---- scheduler.c: on the engine's thread, without the lock ---- */
 
 /* Ends cancelled requests, and admits waiting ones while there is a place and memory for them. */
 void wf_schedule_arrivals(wf_engine *engine);
@@ -88,18 +106,18 @@ void wf_schedule_arrivals(wf_engine *engine);
 /* Decides what the coming step computes, and fills rows, answers and scores. */
 void wf_plan_step(wf_engine *engine);
 
-/* Computes it. Without the lock. */
+/* Computes it. */
 void wf_compute_step(wf_engine *engine);
 
 /* Appends and reports what came out. */
 void wf_deliver_step(wf_engine *engine);
 
-/* ---- engine.c; the lock is held ---- */
+/* ---- engine.c: the same ---- */
 
 /* Whether the events of one step fit into the ring, whatever they are. */
 bool wf_has_room_for_a_step(const wf_engine *engine);
 
-/* Puts an event of a sequence into the ring; its request and time are filled in. */
+/* Puts an event of a sequence into the ring, to be published with all others of the step; its request and time are filled in. */
 void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event);
 
 #endif

@@ -46,7 +46,8 @@ struct wf_forward {
     wf_kv_cache *cache;
     uint32_t padded; /* bytes of one token's activations: the widest layer's inputs rounded up to a block */
 
-    float *cosines, *sines; /* [context][head_dim / 2] */
+    double *frequencies;    /* [head_dim / 2] of the rotary embedding */
+    float *cosines, *sines; /* [rows][head_dim / 2] of each row's position */
     float *hidden;          /* x: [rows][hidden] */
     float *query;           /* [rows][heads * head_dim] */
     float *key, *value;     /* [rows][kv_heads * head_dim] */
@@ -80,7 +81,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
                               uint32_t max_rows, uint32_t max_logits, uint32_t context, char *error, uint32_t error_size) {
     const wf_config *config = &model->config;
     const size_t rows = max_rows, attention = (size_t)config->heads * config->head_dim;
-    const size_t kv = (size_t)config->kv_heads * config->head_dim;
+    const size_t kv = (size_t)config->kv_heads * config->head_dim, half = config->head_dim / 2;
     size_t widest = config->hidden > config->intermediate ? config->hidden : config->intermediate;
     widest = widest > attention ? widest : attention;
 
@@ -98,8 +99,9 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         void **buffer;
         size_t count, size;
     } buffers[] = {
-        {(void **)&forward->cosines, (size_t)context * config->head_dim / 2, sizeof(float)},
-        {(void **)&forward->sines, (size_t)context * config->head_dim / 2, sizeof(float)},
+        {(void **)&forward->frequencies, half, sizeof(double)},
+        {(void **)&forward->cosines, rows * half, sizeof(float)},
+        {(void **)&forward->sines, rows * half, sizeof(float)},
         {(void **)&forward->hidden, rows * config->hidden, sizeof(float)},
         {(void **)&forward->query, rows * attention, sizeof(float)},
         {(void **)&forward->key, rows * kv, sizeof(float)},
@@ -135,15 +137,8 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         return NULL;
     }
 
-    /* Angles in double precision: at position 4000 a float's rounding of the angle would be visible. */
-    const uint32_t half = config->head_dim / 2;
-    for (uint32_t d = 0; d < half; d++) {
-        const double frequency = pow((double)config->rope_theta, -2.0 * d / config->head_dim);
-        for (uint32_t position = 0; position < context; position++) {
-            forward->cosines[(size_t)position * half + d] = (float)cos(position * frequency);
-            forward->sines[(size_t)position * half + d] = (float)sin(position * frequency);
-        }
-    }
+    for (size_t d = 0; d < half; d++)
+        forward->frequencies[d] = pow((double)config->rope_theta, -2.0 * (double)d / config->head_dim);
     return forward;
 }
 
@@ -160,9 +155,10 @@ void wf_forward_destroy(wf_forward *forward) {
     free(forward->needed);
     free(forward->positive_before);
     free(forward->spans);
-    void *buffers[] = {forward->cosines, forward->sines,    forward->hidden,         forward->query, forward->key,
-                       forward->value,   forward->attended, forward->gate,           forward->up,    forward->product,
-                       forward->normed,  forward->values,   forward->inverse_scales, forward->sums,  forward->factors};
+    void *buffers[] = {forward->frequencies, forward->cosines, forward->sines,    forward->hidden,         forward->query,
+                       forward->key,         forward->value,   forward->attended, forward->gate,           forward->up,
+                       forward->product,     forward->normed,  forward->values,   forward->inverse_scales, forward->sums,
+                       forward->factors};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(forward);
@@ -372,8 +368,16 @@ static void normalise_and_quantise(wf_forward *forward, uint32_t row, const floa
                                &forward->sums[row]);
 }
 
+/* Begins one row: what its token is, and what its position turns keys and queries by. The angles are found anew for each batch, which takes a
+ * few microseconds; a table of them would be as long as a model says that its context is. */
 static void embed(void *context, uint32_t row) {
     wf_forward *forward = ((struct row_job *)context)->forward;
+    const uint32_t half = forward->model->config.head_dim / 2, position = forward->rows[row].position;
+    /* In double precision: at position 4000 a float's rounding of the angle would be visible. */
+    for (uint32_t d = 0; d < half; d++) {
+        forward->cosines[(size_t)row * half + d] = (float)cos(position * forward->frequencies[d]);
+        forward->sines[(size_t)row * half + d] = (float)sin(position * forward->frequencies[d]);
+    }
     const uint32_t hidden = forward->model->config.hidden;
     const uint16_t *embedding = forward->model->embedding + (size_t)forward->rows[row].token * hidden;
     float *x = forward->hidden + (size_t)row * hidden;
@@ -409,7 +413,7 @@ static void rotate_and_store(void *context, uint32_t unit) {
     const wf_config *config = &forward->model->config;
     const uint32_t row = unit / config->kv_heads, kv_head = unit % config->kv_heads, group = config->heads / config->kv_heads;
     const uint32_t position = forward->rows[row].position, half = config->head_dim / 2;
-    const float *cosines = forward->cosines + (size_t)position * half, *sines = forward->sines + (size_t)position * half;
+    const float *cosines = forward->cosines + (size_t)row * half, *sines = forward->sines + (size_t)row * half;
     const size_t kv = (size_t)unit * config->head_dim; /* [rows][kv_heads][head_dim] */
     rotate(forward->query + kv * group, group, config->head_dim, cosines, sines);
     rotate(forward->key + kv, 1, config->head_dim, cosines, sines);

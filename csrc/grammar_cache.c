@@ -19,11 +19,11 @@ wf_automaton *wf_grammar_cache_find(wf_grammar_cache *cache, const uint8_t *blob
     return NULL;
 }
 
-void wf_grammar_cache_keep(wf_grammar_cache *cache, wf_automaton *automaton) {
-    if (cache->count == WF_GRAMMARS_KEPT)
-        wf_automaton_release(cache->kept[--cache->count]);
+wf_automaton *wf_grammar_cache_keep(wf_grammar_cache *cache, wf_automaton *automaton) {
+    wf_automaton *gone = cache->count == WF_GRAMMARS_KEPT ? cache->kept[--cache->count] : NULL;
     move_up(cache, cache->count++);
     cache->kept[0] = wf_automaton_retain(automaton);
+    return gone;
 }
 
 void wf_grammar_cache_clear(wf_grammar_cache *cache) {

@@ -20,9 +20,9 @@ typedef struct wf_grammar_cache {
 /* The kept automaton of exactly this grammar, with a reference for the caller; NULL when there is none. */
 wf_automaton *wf_grammar_cache_find(wf_grammar_cache *cache, const uint8_t *blob, uint32_t size);
 
-/* Keeps an automaton, of a grammar that isn't kept yet, with a reference of the cache's own; the one that was used least recently
- * goes. */
-void wf_grammar_cache_keep(wf_grammar_cache *cache, wf_automaton *automaton);
+/* Keeps an automaton, of a grammar that isn't kept yet, with a reference of the cache's own. Returns the one that had to go for it, used
+ * least recently, whose reference is the caller's to give up; NULL when there was room. */
+wf_automaton *wf_grammar_cache_keep(wf_grammar_cache *cache, wf_automaton *automaton);
 
 /* Gives up all references. */
 void wf_grammar_cache_clear(wf_grammar_cache *cache);

@@ -19,7 +19,7 @@
 #include "error.h"
 #include "half.h"
 
-/* Ends of chains and lists. */
+/* Ends of lists. */
 #define NONE UINT32_MAX
 
 /* Bytes of one element. */
@@ -62,12 +62,6 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind ki
         return wf_fail(error, error_size, "no memory for a KV cache of %.1f GB; lower the context or the number of sequences",
                        gigabytes);
     }
-    for (uint32_t bucket = 0; bucket < bucket_count; bucket++)
-        cache->buckets[bucket] = NONE;
-    /* Low numbers on top of the stack: a short conversation touches little memory. */
-    for (uint32_t block = 0; block < blocks; block++)
-        cache->free_blocks[block] = blocks - 1 - block;
-    cache->free_count = blocks;
     return 0;
 }
 
@@ -118,12 +112,10 @@ static uint32_t *bucket_of(const wf_kv_cache *cache, uint64_t parent, const uint
 }
 
 uint32_t wf_kv_find(const wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens) {
-    uint32_t block = *bucket_of(cache, parent, tokens);
-    while (block != NONE) {
-        const wf_kv_entry *entry = &cache->entries[block];
+    for (uint32_t link = *bucket_of(cache, parent, tokens); link != 0; link = cache->entries[link - 1].next_in_bucket) {
+        const wf_kv_entry *entry = &cache->entries[link - 1];
         if (entry->parent == parent && memcmp(entry->tokens, tokens, sizeof entry->tokens) == 0)
-            return block;
-        block = entry->next_in_bucket;
+            return link - 1;
     }
     return WF_NO_BLOCK;
 }
@@ -138,15 +130,15 @@ uint64_t wf_kv_enter(wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens
     entry->parent = parent;
     memcpy(entry->tokens, tokens, sizeof entry->tokens);
     entry->next_in_bucket = *bucket;
-    *bucket = block;
+    *bucket = block + 1;
     return entry->serial;
 }
 
 static void leave_index(wf_kv_cache *cache, uint32_t block) {
     wf_kv_entry *entry = &cache->entries[block];
     uint32_t *link = bucket_of(cache, entry->parent, entry->tokens);
-    while (*link != block)
-        link = &cache->entries[*link].next_in_bucket;
+    while (*link != block + 1)
+        link = &cache->entries[*link - 1].next_in_bucket;
     *link = entry->next_in_bucket;
     entry->serial = 0;
 }
@@ -155,8 +147,11 @@ static void leave_index(wf_kv_cache *cache, uint32_t block) {
 
 uint32_t wf_kv_take(wf_kv_cache *cache) {
     uint32_t block;
+    /* Low numbers first: a short conversation touches little memory. */
     if (cache->free_count > 0) {
         block = cache->free_blocks[--cache->free_count];
+    } else if (cache->taken < cache->blocks) {
+        block = cache->taken++;
     } else if (cache->least_recent != NONE) {
         block = cache->least_recent;
         remove_unused(cache, block);

@@ -25,7 +25,7 @@ typedef struct wf_kv_entry {
     uint64_t serial; /* of this entry, never used again; 0: not entered */
     uint64_t parent; /* serial of the block before, or the sequence's scope */
     uint32_t tokens[WF_KV_BLOCK];
-    uint32_t next_in_bucket;
+    uint32_t next_in_bucket; /* a block's number + 1; 0: none */
     uint32_t references;
     uint32_t less_recent, more_recent; /* neighbours among the entered blocks without references */
 } wf_kv_entry;
@@ -43,9 +43,10 @@ typedef struct wf_kv_cache {
     size_t block_bytes;    /* of all KV heads in one block of one layer */
 
     wf_kv_entry *entries;  /* [blocks] */
-    uint32_t *free_blocks; /* [blocks], a stack of free_count */
+    uint32_t taken;        /* blocks from this one on were never in use: large pools cost nothing until then */
+    uint32_t *free_blocks; /* [blocks], a stack of free_count among the others */
     uint32_t free_count;
-    uint32_t *buckets; /* [bucket_count] the first block of each chain */
+    uint32_t *buckets; /* [bucket_count] the first block of each chain, as in next_in_bucket */
     uint32_t bucket_count;
     uint32_t least_recent, most_recent; /* ends of the list of entered blocks without references, unused_count long */
     uint32_t unused_count;
@@ -68,7 +69,9 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind ki
 void wf_kv_destroy(wf_kv_cache *cache);
 
 /* Blocks that wf_kv_take can give: free ones, and entered ones that nobody uses. */
-static inline uint32_t wf_kv_available(const wf_kv_cache *cache) { return cache->free_count + cache->unused_count; }
+static inline uint32_t wf_kv_available(const wf_kv_cache *cache) {
+    return cache->blocks - cache->taken + cache->free_count + cache->unused_count;
+}
 
 /* A block with one reference, or WF_NO_BLOCK. */
 uint32_t wf_kv_take(wf_kv_cache *cache);

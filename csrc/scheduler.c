@@ -52,13 +52,19 @@ static void report_progress(wf_engine *engine, wf_sequence *sequence) {
     wf_report(engine, sequence, (wf_event){.kind = WF_EVENT_PROGRESS, .token = sequence->computed, .count = sequence->cached});
 }
 
+/* Ends a sequence that is in no list any more. */
+static void end(wf_engine *engine, wf_sequence *sequence, uint32_t reason) {
+    wf_report(engine, sequence, (wf_event){.kind = WF_EVENT_DONE, .reason = reason});
+    sequence->next = engine->ended;
+    engine->ended = sequence;
+}
+
 /* Ends running[index]. */
 static void finish(wf_engine *engine, uint32_t index, uint32_t reason) {
     wf_sequence *sequence = engine->running[index];
-    wf_report(engine, sequence, (wf_event){.kind = WF_EVENT_DONE, .reason = reason});
     release_blocks(engine, sequence);
-    wf_sequence_destroy(sequence);
     remove_running(engine, index);
+    end(engine, sequence, reason);
 }
 
 /* ---- Arrivals ---- */
@@ -75,20 +81,25 @@ static wf_sequence *take_waiting(wf_engine *engine, wf_sequence **link) {
 }
 
 static void end_cancelled(wf_engine *engine) {
+    if (!engine->ends_cancelled)
+        return;
+    engine->ends_cancelled = false;
     for (uint32_t i = 0; i < engine->running_count;) {
-        if (engine->running[i]->cancelled)
+        if (atomic_load(&engine->running[i]->cancelled))
             finish(engine, i, WF_REASON_CANCELLED);
         else
             i++;
     }
-    for (wf_sequence **link = &engine->waiting; *link != NULL && wf_has_room_for_a_step(engine);) {
-        if (!(*link)->cancelled) {
+    for (wf_sequence **link = &engine->waiting; *link != NULL;) {
+        if (!atomic_load(&(*link)->cancelled)) {
             link = &(*link)->next;
             continue;
         }
-        wf_sequence *sequence = take_waiting(engine, link);
-        wf_report(engine, sequence, (wf_event){.kind = WF_EVENT_DONE, .reason = WF_REASON_CANCELLED});
-        wf_sequence_destroy(sequence);
+        if (!wf_has_room_for_a_step(engine)) {
+            engine->ends_cancelled = true; /* the rest of them when there is room */
+            return;
+        }
+        end(engine, take_waiting(engine, link), WF_REASON_CANCELLED);
     }
 }
 
@@ -117,10 +128,11 @@ static void reuse_full_blocks(wf_engine *engine, wf_sequence *sequence) {
 }
 
 /* The running sequence that has computed most of the tokens of the block after those that `sequence` has. *common is how many tokens
- * from position 0 on can be had from it; *coming how many it, or another one, is about to have. */
-static const wf_sequence *best_neighbour(const wf_engine *engine, const wf_sequence *sequence, uint32_t *common, uint32_t *coming) {
+ * from position 0 on can be had from it; *coming how many it, or another one, is about to have, which becomes the one that is awaited. */
+static const wf_sequence *best_neighbour(const wf_engine *engine, wf_sequence *sequence, uint32_t *common, uint32_t *coming) {
     const wf_sequence *best = NULL;
     *common = *coming = sequence->computed;
+    sequence->awaited = 0;
     for (uint32_t i = 0; i < engine->running_count; i++) {
         const wf_sequence *other = engine->running[i];
         if (other->sampling.scope != sequence->sampling.scope)
@@ -131,10 +143,20 @@ static const wf_sequence *best_neighbour(const wf_engine *engine, const wf_seque
             *common = computed;
             best = other;
         }
-        if (equal > *coming)
+        if (equal > *coming) {
             *coming = equal;
+            sequence->awaited = other->id;
+        }
     }
     return best;
+}
+
+/* Whether a sequence still waits for the one that is computing its prompt. Who waits need not be compared with anyone until then. */
+static bool is_still_awaiting(const wf_engine *engine, const wf_sequence *sequence) {
+    for (uint32_t i = 0; sequence->awaited != 0 && i < engine->running_count; i++)
+        if (engine->running[i]->id == sequence->awaited)
+            return engine->running[i]->computed < sequence->awaited_until;
+    return false;
 }
 
 /* Moves one waiting sequence to the running list if it can start now. `link` leads to it. Returns whether the ones behind it may be
@@ -145,15 +167,19 @@ static bool try_to_start(wf_engine *engine, wf_sequence **link, bool *started) {
     const bool reuses = !sequence->sampling.prompt_logprobs;
     const wf_sequence *neighbour = NULL;
     uint32_t common = 0, coming = 0;
+    if (is_still_awaiting(engine, sequence))
+        return true;
     sequence->parent = wf_kv_root(sequence->sampling.scope);
     if (reuses) {
         reuse_full_blocks(engine, sequence);
         neighbour = best_neighbour(engine, sequence, &common, &coming);
         if (coming >= common + WORTH_WAITING_FOR) {
+            sequence->awaited_until = coming - WORTH_WAITING_FOR + 1;
             release_blocks(engine, sequence);
             return true;
         }
     }
+    sequence->awaited = 0;
     /* One block for each running sequence is kept back: they grow too. */
     const uint32_t needed = blocks_for(sequence->count) - sequence->block_count;
     const uint32_t available = wf_kv_available(&engine->cache);

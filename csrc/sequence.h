@@ -4,6 +4,7 @@
 #ifndef WF_SEQUENCE_H
 #define WF_SEQUENCE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,10 +26,11 @@ typedef struct wf_request {
 } wf_request;
 
 typedef struct wf_sequence {
-    struct wf_sequence *next; /* in the waiting list; the first field, so that a link to the next one leads to this one */
+    struct wf_sequence *next;       /* in the waiting list; the first field, so that a link to the next one leads to this one */
+    struct wf_sequence *next_known; /* in its chain of known requests */
     uint32_t id;
-    bool cancelled;
-    bool started; /* has run before: what comes back from a pause reports no second beginning */
+    atomic_bool cancelled; /* set by any thread */
+    bool started;          /* has run before: what comes back from a pause reports no second beginning */
     double submitted_ms;
     wf_sampling sampling;
 
@@ -46,6 +48,9 @@ typedef struct wf_sequence {
     uint32_t block_count;
     uint32_t entered; /* of those, how many are in the prefix index or equal to one that is */
     uint64_t parent;  /* serial of the last of those */
+
+    uint32_t awaited;       /* the running request that is just computing this one's prompt, when last looked for, or 0 */
+    uint32_t awaited_until; /* tokens that it has to have computed for this one to start */
 
     uint32_t *stop_ids; /* [stop_count] the request's own, then the model's unless ignored; any of them ends the answer */
     uint32_t stop_count;
