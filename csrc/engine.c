@@ -7,15 +7,11 @@
  */
 #include "engine.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "cpu.h"
+#include "doorbell.h"
 #include "error.h"
 
 #define DEFAULT_BATCH_TOKENS 64
@@ -30,6 +26,39 @@
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
+
+/* ---- Which engines there are: a call on one that was destroyed is an error, and destruction waits for calls under way ---- */
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t all_left = PTHREAD_COND_INITIALIZER;
+static wf_engine *live_engines;
+
+/* The link that leads to an engine, or the last one; the lock of live engines is held. */
+static wf_engine **link_to(const wf_engine *engine) {
+    wf_engine **link = &live_engines;
+    while (*link != NULL && *link != engine)
+        link = &(*link)->next_live;
+    return link;
+}
+
+/* Begins a call on an engine, which leave() ends. False when there is no such engine. */
+static bool enter(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    const bool is_live = *link_to(engine) != NULL;
+    if (is_live)
+        engine->users++;
+    pthread_mutex_unlock(&live_lock);
+    return is_live;
+}
+
+static void leave(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    if (--engine->users == 0)
+        pthread_cond_broadcast(&all_left);
+    pthread_mutex_unlock(&live_lock);
+}
+
+static int fail_closed(char *error, uint32_t error_size) { return wf_fail(error, error_size, "the engine is closed"); }
 
 /* ---- Events ---- */
 
@@ -58,9 +87,7 @@ static void ring_doorbell(wf_engine *engine) {
     if (engine->events_count == 0 || engine->bell_rung)
         return;
     engine->bell_rung = true;
-    /* A full or closed socket is no fault: the other end has a byte to read, or has left. */
-    ssize_t ignored = send(engine->bell, "!", 1, MSG_NOSIGNAL);
-    (void)ignored;
+    wf_doorbell_ring(engine->bell);
 }
 
 /* ---- The thread ---- */
@@ -158,19 +185,6 @@ static void *run_engine(void *argument) {
 
 /* ---- Making and ending an engine ---- */
 
-static int open_doorbell(wf_engine *engine, char *error, uint32_t error_size) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
-        return wf_fail(error, error_size, "no socket pair for the engine's events: %s", strerror(errno));
-    for (int i = 0; i < 2; i++) {
-        (void)fcntl(ends[i], F_SETFL, O_NONBLOCK);
-        (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-    }
-    engine->doorbell = ends[0];
-    engine->bell = ends[1];
-    return 0;
-}
-
 static int check_options(const wf_config *config, wf_engine_options *options, char *error, uint32_t error_size) {
     if (options->threads < 1 || options->threads > WF_THREADS_MAX)
         return wf_fail(error, error_size, "%u threads asked for; 1 to %u can be had", options->threads, WF_THREADS_MAX);
@@ -235,75 +249,8 @@ static void *make_copies(void *argument) {
     return NULL;
 }
 
-wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *given, const uint32_t *cpus, uint32_t cpu_count,
-                            char *error, uint32_t error_size) {
-    wf_engine_options options = *given;
-    const wf_kernels *kernels = wf_kernels_active();
-    if (kernels == NULL) {
-        wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
-                getenv("WRINKLEFREE_CPU"));
-        return NULL;
-    }
-    if (check_options(&model->config, &options, error, error_size) != 0)
-        return NULL;
-
-    wf_engine *engine = calloc(1, sizeof *engine);
-    if (engine == NULL) {
-        wf_fail(error, error_size, "no memory for the engine");
-        return NULL;
-    }
-    engine->model = model;
-    engine->kernels = kernels;
-    engine->max_sequences = options.max_sequences;
-    engine->context = options.context;
-    engine->batch_tokens = options.batch_tokens;
-    engine->max_rows = options.batch_tokens + options.max_sequences;
-    engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
-    engine->doorbell = engine->bell = -1;
-    pthread_mutex_init(&engine->lock, NULL);
-    pthread_cond_init(&engine->wake, NULL);
-    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
-        (engine->copier_pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
-        wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
-                options.threads);
-        goto failed;
-    }
-    /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
-    static const enum wf_kv_kind kv_kinds[] = {
-        [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
-    const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
-    engine->stats.blocks = engine->published.blocks = blocks;
-    if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
-        goto failed;
-    engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
-                                        options.context, error, error_size);
-    if (engine->forward == NULL || open_doorbell(engine, error, error_size) != 0)
-        goto failed;
-    if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
-        goto failed;
-    if (options.zeros == WF_ZEROS_SKIP && wf_forward_skip_zeros(engine->forward, error, error_size) != 0)
-        goto failed;
-
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the host program's business */
-    engine->thread_started = pthread_create(&engine->thread, NULL, run_engine, engine) == 0;
-    engine->copier_started = engine->thread_started && pthread_create(&engine->copier, NULL, make_copies, engine) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (engine->copier_started)
-        return engine;
-    close(engine->doorbell); /* its owner never learns of it */
-    wf_fail(error, error_size, "the engine's threads can't be started");
-failed:
-    wf_engine_destroy(engine);
-    return NULL;
-}
-
-int32_t wf_engine_doorbell(wf_engine *engine) { return engine->doorbell; }
-
-void wf_engine_destroy(wf_engine *engine) {
-    if (engine == NULL)
-        return;
+/* Stops and frees an engine that is whole or half made, and that nobody uses. */
+static void end_engine(wf_engine *engine) {
     if (engine->thread_started) {
         pthread_mutex_lock(&engine->lock);
         engine->stopping = true;
@@ -331,8 +278,9 @@ void wf_engine_destroy(wf_engine *engine) {
         free(engine->scratch[i].candidates);
         free(engine->scratch[i].allowed);
     }
-    if (engine->bell >= 0)
-        close(engine->bell);
+    wf_doorbell_close(&engine->doorbell);
+    wf_doorbell_close(&engine->bell);
+    wf_model_close(engine->model);
     free(engine->running);
     free(engine->events);
     free(engine->rows);
@@ -344,6 +292,94 @@ void wf_engine_destroy(wf_engine *engine) {
     free(engine);
 }
 
+wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *given, const uint32_t *cpus, uint32_t cpu_count,
+                            char *error, uint32_t error_size) {
+    wf_engine_options options = *given;
+    const wf_kernels *kernels = wf_kernels_active();
+    if (kernels == NULL) {
+        wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
+                getenv("WRINKLEFREE_CPU"));
+        return NULL;
+    }
+    if (check_options(&model->config, &options, error, error_size) != 0)
+        return NULL;
+
+    wf_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        wf_fail(error, error_size, "no memory for the engine");
+        return NULL;
+    }
+    engine->model = wf_model_retain(model);
+    engine->kernels = kernels;
+    engine->max_sequences = options.max_sequences;
+    engine->context = options.context;
+    engine->batch_tokens = options.batch_tokens;
+    engine->max_rows = options.batch_tokens + options.max_sequences;
+    engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
+    engine->doorbell = engine->bell = -1;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->wake, NULL);
+    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
+        (engine->copier_pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
+        wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
+                options.threads);
+        goto failed;
+    }
+    /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
+    static const enum wf_kv_kind kv_kinds[] = {
+        [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
+    const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
+    engine->stats.blocks = engine->published.blocks = blocks;
+    if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
+        goto failed;
+    engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
+                                        options.context, error, error_size);
+    if (engine->forward == NULL || wf_doorbell_open(&engine->doorbell, &engine->bell, error, error_size) != 0)
+        goto failed;
+    if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
+        goto failed;
+    if (options.zeros == WF_ZEROS_SKIP && wf_forward_skip_zeros(engine->forward, error, error_size) != 0)
+        goto failed;
+
+    engine->thread_started = wf_start_thread(&engine->thread, run_engine, engine);
+    engine->copier_started = engine->thread_started && wf_start_thread(&engine->copier, make_copies, engine);
+    if (engine->copier_started) {
+        pthread_mutex_lock(&live_lock);
+        engine->next_live = live_engines;
+        live_engines = engine;
+        pthread_mutex_unlock(&live_lock);
+        return engine;
+    }
+    wf_fail(error, error_size, "the engine's threads can't be started");
+failed:
+    end_engine(engine);
+    return NULL;
+}
+
+int32_t wf_engine_doorbell(wf_engine *engine) {
+    if (!enter(engine))
+        return -1;
+    pthread_mutex_lock(&engine->lock);
+    const int doorbell = engine->doorbell;
+    engine->doorbell = -1;
+    pthread_mutex_unlock(&engine->lock);
+    leave(engine);
+    return doorbell;
+}
+
+void wf_engine_destroy(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    wf_engine **link = link_to(engine);
+    const bool is_live = *link != NULL;
+    if (is_live)
+        *link = engine->next_live;
+    while (is_live && engine->users > 0)
+        pthread_cond_wait(&all_left, &live_lock);
+    pthread_mutex_unlock(&live_lock);
+    if (is_live)
+        end_engine(engine);
+}
+
 /* ---- Requests ---- */
 
 /* Wakes the engine's thread; the lock is held. */
@@ -352,8 +388,8 @@ static void tell(wf_engine *engine) {
     pthread_cond_signal(&engine->wake);
 }
 
-int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
-                                 uint32_t error_size) {
+static int set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
+                          uint32_t error_size) {
     wf_vocabulary *vocabulary = wf_vocabulary_create(engine->model->config.vocabulary, bytes, offsets, count, error, error_size);
     if (vocabulary == NULL)
         return -1;
@@ -366,6 +402,15 @@ int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const 
         return 0;
     wf_vocabulary_destroy(vocabulary);
     return wf_fail(error, error_size, "the engine knows the bytes of its tokens already");
+}
+
+int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
+                                 uint32_t error_size) {
+    if (!enter(engine))
+        return fail_closed(error, error_size);
+    const int result = set_vocabulary(engine, bytes, offsets, count, error, error_size);
+    leave(engine);
+    return result;
 }
 
 /* The automaton of a grammar, one that is at work already if there is one of equal bytes. NULL with `error`. */
@@ -394,16 +439,15 @@ static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uin
     return automaton;
 }
 
-uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
-                          const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
-                          uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error, uint32_t error_size) {
-    const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
-    if (wf_check_request(&engine->model->config, engine->context, &request, error, error_size) != 0)
+/* The request's id; 0 with `error`. */
+static uint32_t submit(wf_engine *engine, const wf_request *request, const uint8_t *grammar, uint32_t grammar_size, char *error,
+                       uint32_t error_size) {
+    if (wf_check_request(&engine->model->config, engine->context, request, error, error_size) != 0)
         return 0;
     wf_automaton *automaton = NULL;
     if (grammar_size > 0 && (automaton = automaton_of(engine, grammar, grammar_size, error, error_size)) == NULL)
         return 0;
-    wf_sequence *sequence = wf_sequence_create(&engine->model->config, engine->context, &request);
+    wf_sequence *sequence = wf_sequence_create(&engine->model->config, engine->context, request);
     if (sequence == NULL) {
         wf_automaton_release(automaton);
         wf_fail(error, error_size, "no memory for another request");
@@ -430,7 +474,22 @@ uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t co
     return id;
 }
 
+uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
+                          const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
+                          uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error, uint32_t error_size) {
+    const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
+    if (!enter(engine)) {
+        fail_closed(error, error_size);
+        return 0;
+    }
+    const uint32_t id = submit(engine, &request, grammar, grammar_size, error, error_size);
+    leave(engine);
+    return id;
+}
+
 void wf_engine_cancel(wf_engine *engine, uint32_t request) {
+    if (!enter(engine))
+        return;
     pthread_mutex_lock(&engine->lock);
     wf_sequence *sequence = *chain_of(engine, request);
     while (sequence != NULL && sequence->id != request)
@@ -441,9 +500,12 @@ void wf_engine_cancel(wf_engine *engine, uint32_t request) {
         tell(engine);
     }
     pthread_mutex_unlock(&engine->lock);
+    leave(engine);
 }
 
 uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity) {
+    if (!enter(engine))
+        return 0;
     pthread_mutex_lock(&engine->lock);
     const uint32_t count = engine->events_count < capacity ? engine->events_count : capacity;
     for (uint32_t i = 0; i < count; i++)
@@ -455,13 +517,18 @@ uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity)
     if (count > 0)
         tell(engine);
     pthread_mutex_unlock(&engine->lock);
+    leave(engine);
     return count;
 }
 
 void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
+    *stats = (wf_engine_stats){0};
+    if (!enter(engine))
+        return;
     pthread_mutex_lock(&engine->lock);
     *stats = engine->published;
     stats->waiting += engine->arrived_count;
     pthread_mutex_unlock(&engine->lock);
     stats->copying = !atomic_load(&engine->has_copied);
+    leave(engine);
 }

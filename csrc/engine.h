@@ -41,7 +41,10 @@ typedef struct wf_answer {
 } wf_answer;
 
 struct wf_engine {
-    const wf_model *model;
+    struct wf_engine *next_live; /* of all engines; users is guarded by their lock too */
+    uint32_t users;              /* threads that are in one of this engine's functions */
+
+    wf_model *model; /* a reference */
     const wf_kernels *kernels;
     uint32_t max_sequences, context, batch_tokens;
     uint32_t max_rows;   /* of a batch: batch_tokens + max_sequences */
@@ -53,8 +56,8 @@ struct wf_engine {
     bool copier_started;
     atomic_bool copier_stopping, has_copied;
     wf_pool *copier_pool;
-    int bell; /* the engine's end of the doorbell */
-    int doorbell;
+    int bell;     /* the engine's end of the doorbell */
+    int doorbell; /* -1 when the caller has it */
 
     pthread_mutex_t lock; /* guards what follows: */
     pthread_cond_t wake;  /* there is news, or the engine is to stop */

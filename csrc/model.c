@@ -639,12 +639,15 @@ static int take_tensors(struct opening *opening) {
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
-/* Makes a model of a mapping, which it takes over also when it fails. `random` as in struct opening. */
-static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, wf_random_weights *random, char *error,
+/* Makes a model of a mapping, which it takes over also when it fails. `random` as in struct opening; `is_file` says whether the mapping is
+ * that of the file `name`. */
+static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, bool is_file, wf_random_weights *random, char *error,
                               uint32_t error_size) {
     struct wf_model *model = calloc(1, sizeof *model);
     char *copy = strdup(name);
-    if (model == NULL || copy == NULL) {
+    wf_mapped_file *file = is_file ? wf_mapped_file_note(mapping, (size_t)size, name) : NULL;
+    if (model == NULL || copy == NULL || (is_file && file == NULL)) {
+        wf_mapped_file_forget(file);
         free(model);
         free(copy);
         munmap(mapping, (size_t)size);
@@ -653,7 +656,9 @@ static wf_model *open_mapping(void *mapping, uint64_t size, const char *name, wf
     }
     model->mapping = mapping;
     model->mapping_size = size;
+    model->file = file;
     model->name = copy;
+    atomic_init(&model->references, 1);
     struct opening opening = {.model = model, .random = random, .error = error, .error_size = error_size};
     const bool opened = read_header(&opening) == 0 && read_metadata(&opening) == 0 && read_config(&opening) == 0 &&
                         read_tensors(&opening) == 0 && take_tensors(&opening) == 0;
@@ -754,16 +759,15 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
         wf_fail(error, error_size, "%s: its %" PRIu64 " bytes can't be mapped: %s", path, size, strerror(errno));
     }
     close(file);
-    wf_model *model = mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, NULL, error, error_size);
+    wf_model *model = mapping == MAP_FAILED ? NULL : open_mapping(mapping, size, path, true, NULL, error, error_size);
     if (model != NULL) {
-        model->is_file = true;
         prefault_layers(model);
     }
     return model;
 }
 
 void wf_model_release(const wf_model *model, const void *start, size_t bytes) {
-    if (!model->is_file) {
+    if (model->file == NULL) {
         return;
     }
     /* Whole pages: the one that the next part begins in goes with that. */
@@ -803,7 +807,7 @@ wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const char *n
         wf_fail(error, error_size, "%s: its copy can't be protected: %s", name, strerror(errno));
         return NULL;
     }
-    return open_mapping(mapping, size, name, NULL, error, error_size);
+    return open_mapping(mapping, size, name, false, NULL, error, error_size);
 }
 
 wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, double zeros, const char *name,
@@ -837,7 +841,7 @@ wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint
         wf_fail(error, error_size, "%s: no memory left to make its weights", name);
         return NULL;
     }
-    wf_model *model = open_mapping(mapping, size, name, random, error, error_size);
+    wf_model *model = open_mapping(mapping, size, name, false, random, error, error_size);
     wf_random_destroy(random);
     if (model != NULL && mprotect(mapping, (size_t)size, PROT_READ) != 0) {
         wf_fail(error, error_size, "%s: its weights can't be protected: %s", name, strerror(errno));
@@ -847,10 +851,17 @@ wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint
     return model;
 }
 
+wf_model *wf_model_retain(const wf_model *model) {
+    wf_model *retained = (wf_model *)(uintptr_t)model;
+    atomic_fetch_add(&retained->references, 1);
+    return retained;
+}
+
 void wf_model_close(wf_model *model) {
-    if (model == NULL) {
+    if (model == NULL || atomic_fetch_sub(&model->references, 1) > 1) {
         return;
     }
+    wf_mapped_file_forget(model->file);
     munmap((void *)(uintptr_t)model->mapping, (size_t)model->mapping_size);
     free(model->layers);
     free(model->name);

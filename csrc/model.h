@@ -8,8 +8,10 @@
 #ifndef WF_MODEL_H
 #define WF_MODEL_H
 
+#include "mapped_files.h"
 #include "wrinklefree.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -107,10 +109,14 @@ struct wf_model {
     wf_layer *layers;          /* [config.layers] */
     const uint8_t *mapping;    /* [mapping_size], page-aligned, read-only */
     uint64_t mapping_size;
-    bool is_file;           /* the mapping is a file's */
+    wf_mapped_file *file; /* that is mapped; NULL: a model in memory */
+    atomic_uint references;
     uint64_t ternary_bytes; /* bytes of all ternary rows: what one decode step reads beside the head and the KV cache */
     char *name;             /* the path that was opened, or the name given with the bytes */
 };
+
+/* Adds a reference, which wf_model_close gives up. */
+wf_model *wf_model_retain(const wf_model *model);
 
 /* Gives back the memory that a part of a mapped file takes; who reads there again finds it in the file. A model that lives in memory keeps
  * it. */

@@ -15,11 +15,9 @@
  */
 #include "threads.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "cpu.h"
@@ -132,6 +130,18 @@ static void *worker(void *argument) {
     return NULL;
 }
 
+bool wf_start_thread(pthread_t *thread, void *(*run)(void *), void *argument) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const bool started = pthread_create(thread, NULL, run, argument) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
 wf_pool *wf_pool_create(uint32_t threads, const uint32_t *cpus, uint32_t cpu_count) {
     wf_pool *pool = aligned_alloc(64, sizeof *pool);
     if (pool == NULL)
@@ -145,22 +155,17 @@ wf_pool *wf_pool_create(uint32_t threads, const uint32_t *cpus, uint32_t cpu_cou
     for (uint32_t i = 0; pool->shares != NULL && i < threads; i++)
         atomic_init(&pool->shares[i].word, 0);
 
-    /* Signals are the host program's business: none may be delivered to a worker. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (uint32_t i = 1; complete && i < threads; i++) {
         struct start *start = malloc(sizeof *start);
         if (start != NULL)
             *start = (struct start){pool, i, cpu_count > 0 ? cpus[i % cpu_count] : UINT32_MAX};
-        if (start == NULL || pthread_create(&pool->handles[pool->started], NULL, worker, start) != 0) {
+        if (start == NULL || !wf_start_thread(&pool->handles[pool->started], worker, start)) {
             free(start);
             complete = false;
         } else {
             pool->started++;
         }
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!complete) {
         wf_pool_destroy(pool);
         return NULL;

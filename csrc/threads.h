@@ -4,7 +4,13 @@
 #ifndef WF_THREADS_H
 #define WF_THREADS_H
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* Starts a thread to which no signals are delivered, which are the host program's business, but for faults of its own: the handlers of
+ * those run on the thread that has them, or not at all. False when there can be none. */
+bool wf_start_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 
 /* The most threads of a pool. */
 #define WF_THREADS_MAX 256U

@@ -2,7 +2,8 @@
  * wrinklefree.h: the contract between the engine (C) and everything else.
  *
  * Rules that hold for every function here:
- *   - The library never prints and never exits. A function that can fail takes the caller's `error` buffer of `error_size`
+ *   - The library never prints and never exits, with one exception: when the file of an open model is cut short, whoever reads there
+ *     would die of SIGBUS; instead a line on stderr names the file, and the process ends with exit code 1. A function that can fail takes the caller's `error` buffer of `error_size`
  *     bytes and, on failure, writes one line there (always terminated) that names what was wrong, where, and what to do.
  *   - No pointer given to a function is kept after it returns; what is needed later is copied.
  *   - Models are immutable once open and may be used by many engines and threads at once.
@@ -23,7 +24,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 4
+#define WF_ABI_VERSION 5
 
 /* How the source of wf_pack_rows stores its weights. */
 #define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
@@ -138,6 +139,9 @@ typedef struct wf_model wf_model;
 /* A running engine: the decode loop's thread, its workers and its KV cache. */
 typedef struct wf_engine wf_engine;
 
+/* A call that takes long, under way on a thread of its own. */
+typedef struct wf_task wf_task;
+
 /* WF_ABI_VERSION of the library that was loaded. */
 WF_API uint32_t wf_abi_version(void);
 
@@ -162,7 +166,7 @@ WF_API wf_model *wf_model_open_bytes(const uint8_t *bytes, uint64_t size, const 
 WF_API wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint64_t size, double zeros, const char *name,
                                       char *error, uint32_t error_size);
 
-/* Unmaps a model that no engine uses any more. NULL is allowed. */
+/* Gives a model up; it is unmapped when no engine uses it any more. NULL is allowed. */
 WF_API void wf_model_close(wf_model *model);
 
 /* Computes the logits of every position of one prompt: logits[count][vocabulary], `threads` as in wf_engine_options. For tests and
@@ -170,13 +174,13 @@ WF_API void wf_model_close(wf_model *model);
 WF_API int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t *tokens, uint32_t count, float *logits,
                                char *error, uint32_t error_size);
 
-/* Starts an engine on a model, which must outlive it. cpus[cpu_count] are the cores to pin to, one thread each in turn; none when
+/* Starts an engine on a model, which stays mapped until the engine is destroyed. cpus[cpu_count] are the cores to pin to, one thread each in turn; none when
  * cpu_count is 0. NULL on failure. */
 WF_API wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *options, const uint32_t *cpus,
                                    uint32_t cpu_count, char *error, uint32_t error_size);
 
-/* A file descriptor that becomes readable when events wait; the engine writes one byte for each batch of events. The caller owns
- * it and closes it. It is non-blocking. */
+/* A file descriptor that becomes readable when events wait; the engine writes one byte for each batch of events, and ends it when it is
+ * destroyed. It is non-blocking. The caller owns it from now on and closes it; asked for again, it is -1. */
 WF_API int32_t wf_engine_doorbell(wf_engine *engine);
 
 /* Tells the engine the bytes of the model's tokens, which requests with a grammar need: token t is bytes[offsets[t]] …
@@ -203,8 +207,28 @@ WF_API uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t ca
 /* Fills `stats`; never blocks for longer than a memory copy. */
 WF_API void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats);
 
-/* Cancels what runs, stops the threads and frees everything. NULL is allowed. */
+/* Cancels what runs, stops the threads, which takes until the step at hand is computed, and frees everything. Calls on the engine that are
+ * under way on other threads come to their ends first; later ones fail, or do nothing where they can't. NULL and what is destroyed already
+ * are ignored. */
 WF_API void wf_engine_destroy(wf_engine *engine);
+
+/* ---- The same for those who can't wait: `…_begin` starts a thread that makes the call, `…_end` waits for it, frees the task and gives the
+ * call's result. The doorbell tells when there is nothing to wait for. `…_begin` is NULL with `error` when memory or threads are
+ * lacking. ---- */
+
+/* A file descriptor that becomes readable, at its end, when the task's call has returned. It is non-blocking. The caller owns it from now on
+ * and closes it. */
+WF_API int32_t wf_task_doorbell(wf_task *task);
+
+WF_API wf_task *wf_model_open_begin(const char *path, char *error, uint32_t error_size);
+WF_API wf_model *wf_model_open_end(wf_task *task, char *error, uint32_t error_size);
+
+WF_API wf_task *wf_engine_create_begin(const wf_model *model, const wf_engine_options *options, const uint32_t *cpus,
+                                       uint32_t cpu_count, char *error, uint32_t error_size);
+WF_API wf_engine *wf_engine_create_end(wf_task *task, char *error, uint32_t error_size);
+
+WF_API wf_task *wf_engine_destroy_begin(wf_engine *engine, char *error, uint32_t error_size);
+WF_API void wf_engine_destroy_end(wf_task *task);
 
 /* What `threads` threads (1 to 256) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of several
  * passes. `tokens` is 1 to 1024 for products, 0 for the others. Takes about a second, for many tokens several, and up to a quarter of the

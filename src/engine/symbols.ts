@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 4;
+export const ABI_VERSION = 5;
 export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
@@ -62,6 +62,13 @@ export const symbols = {
   wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
   wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
+  wf_task_doorbell: { args: ["ptr"], returns: "i32" },
+  wf_model_open_begin: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
+  wf_model_open_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
+  wf_engine_create_begin: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
+  wf_engine_create_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
+  wf_engine_destroy_begin: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
+  wf_engine_destroy_end: { args: ["ptr"], returns: "void" },
   wf_machine_measure: { args: ["u32", "u32", "u32", "buffer", "u32"], returns: "f64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
