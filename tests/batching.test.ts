@@ -84,7 +84,7 @@ describe("what is shared", () => {
 
   test("different scopes share nothing", async () => {
     const model = Model.fromBytes(await readDemoModel(), "the demo");
-    const engine = Engine.create(model, {
+    const engine = await Engine.create(model, {
       threads: 1,
       maxSequences: 2,
       context: 0,

@@ -201,9 +201,9 @@ test("every shape is a valid configuration", () => {
   }
 });
 
-test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", (name) => {
+test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", async (name) => {
   const subject = randomSubject(name, shapes[name] as (typeof shapes)[string]);
-  const model = subject.open(0.5);
+  const model = await subject.open(0.5);
   const logits = model.logits(Uint32Array.of(1, 2, 3, 4), 2, subject.config.vocabSize);
   model.close();
   expect(logits.every(Number.isFinite)).toBe(true);

@@ -28,7 +28,7 @@ async function open(name: string, goldensOf: string): Promise<{ model: Model; vo
   if (!(await Bun.file(path).exists())) await convertCheckpoint(`${fixtures}/${name}`, path);
   const goldens = (await Bun.file(`${fixtures}/${goldensOf}/goldens.json`).json()) as Goldens;
   const { config } = await readPackedModel(path);
-  return { model: Model.open(path), vocabulary: config.vocabSize, goldens };
+  return { model: await Model.open(path), vocabulary: config.vocabSize, goldens };
 }
 
 /** |logit − golden| / logit_std of the 16 likeliest tokens of each position, by position over all prompts. */
@@ -90,7 +90,7 @@ describe("logits", () => {
 describe("greedy tokens", () => {
   /** Answers all chat goldens at once, so that they also share batches. */
   async function answerAll(model: Model, goldens: Goldens, threads: number): Promise<unknown[]> {
-    const engine = Engine.create(model, {
+    const engine = await Engine.create(model, {
       threads,
       maxSequences: 4,
       context: 0,

@@ -101,7 +101,7 @@ export function contextOf(plan: Plan): number {
  * @throws Failure when memory or threads are lacking
  */
 export async function measure(model: Model, config: ModelConfig, costs: Costs, plan: Plan): Promise<Run> {
-  const engine = Engine.create(model, engineOptions(config, plan));
+  const engine = await Engine.create(model, engineOptions(config, plan));
   await engine.copiesMade();
   try {
     switch (plan.kind) {

@@ -19,7 +19,7 @@ export interface Subject {
    * @param zeros share of the FFN's gates that are not to be positive in random weights.
    * @throws Failure.
    */
-  open(zeros: number): Model;
+  open(zeros: number): Promise<Model>;
 }
 
 /** A model of this shape that was never trained. */
@@ -29,7 +29,7 @@ export function randomSubject(name: string, shape: Shape): Subject {
     name,
     config,
     isRandom: true,
-    open(zeros) {
+    async open(zeros) {
       const metadata = {
         format: "wrinklefree",
         version: String(FORMAT_VERSION),

@@ -218,7 +218,7 @@ async function measureModel(
   await writing(writer, progress, async () => {
     await measureMachine(machine, threadCounts, writer, progress);
     for (const zeros of new Set(plans.map((plan) => plan.zeros))) {
-      const model = subject.open(zeros);
+      const model = await subject.open(zeros);
       try {
         for (const plan of ordered(plans, zeros, form)) {
           progress.begin(describe(plan));

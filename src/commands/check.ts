@@ -70,7 +70,7 @@ async function check(args: string[]): Promise<number> {
     );
   }
   const size = `${(parameterCount(config) / 1e6).toFixed(0)} million parameters`;
-  const model = openModel(resolved);
+  const model = await openModel(resolved);
   try {
     const subject = new Subject(model, resolved, { threads, context, concurrent });
     results.write(
@@ -82,7 +82,7 @@ async function check(args: string[]): Promise<number> {
   }
 }
 
-function openModel({ packed, path, bytes, name }: ResolvedModel): Model {
+async function openModel({ packed, path, bytes, name }: ResolvedModel): Promise<Model> {
   return bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
 }
 
@@ -171,7 +171,7 @@ class Subject {
 
   /** Runs `use` with an engine of its own, whose cache is empty. */
   async withEngine<T>(use: (engine: Engine) => Promise<T>, options: Partial<EngineOptions> = {}): Promise<T> {
-    const engine = Engine.create(this.#model, {
+    const engine = await Engine.create(this.#model, {
       threads: this.#threads,
       maxSequences: this.concurrent,
       context: this.context,

@@ -7,6 +7,7 @@ import { formatBytes } from "../../convert/progress.ts";
 import { version } from "../api/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
+import { resolveModel } from "../models/resolve.ts";
 import { notes } from "../output.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isHostName, isLoopback } from "../server/host.ts";
@@ -112,14 +113,20 @@ async function serve(args: string[]): Promise<number> {
     keepAliveSeconds,
     log,
   });
-  let service: Service;
+  let service: Service | undefined;
   try {
-    service = await Service.open(positionals[0], options);
+    const resolved = await resolveModel(positionals[0]);
+    // A signal need not wait for the loading, of which nothing stays behind.
+    service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {
     await listening.stop(true);
     // A conversion ends itself at a signal.
     if (signals.hasCome) return 0;
     throw error;
+  }
+  if (service === undefined) {
+    await listening.stop(true);
+    return 0;
   }
   state.setReady(service);
   notes.write(startText(state, service, listening, apiKeys.length > 0));

@@ -6,6 +6,7 @@
  */
 
 import { closeSync } from "node:fs";
+import { Failure } from "../errors.ts";
 import { checked, cString, library, type Pointer, packStruct, readNumber } from "./library.ts";
 import {
   EVENT_ALTERNATIVE,
@@ -25,6 +26,7 @@ import {
   ZEROS_MULTIPLY,
   ZEROS_SKIP,
 } from "./symbols.ts";
+import { onThread, returned } from "./task.ts";
 
 /** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
 export interface Sampling {
@@ -129,23 +131,23 @@ export type EngineStats = Record<keyof typeof layouts.wf_engine_stats.fields, nu
 
 /** A packed model, open in the library. Immutable; may serve any number of engines. */
 export class Model {
-  readonly handle: Pointer;
+  #handle: Pointer | undefined;
 
   private constructor(handle: Pointer) {
-    this.handle = handle;
+    this.#handle = handle;
   }
 
   /**
-   * Maps a packed file.
+   * Maps a packed file. What of it every token needs is read meanwhile, which takes as long as the disk takes.
    *
    * @throws Failure with one line that names the file and the fault.
    */
-  static open(path: string): Model {
+  static async open(path: string): Promise<Model> {
     return new Model(
-      checked(
-        (error, size) => library().wf_model_open(cString(path), error, size),
-        (result) => result === null,
-      ) as Pointer,
+      await onThread(
+        (error, size) => library().wf_model_open_begin(cString(path), error, size),
+        (task, error, size) => library().wf_model_open_end(task, error, size),
+      ),
     );
   }
 
@@ -179,6 +181,16 @@ export class Model {
   }
 
   /**
+   * What the library knows it by.
+   *
+   * @throws Failure when it is closed.
+   */
+  get handle(): Pointer {
+    if (this.#handle === undefined) throw new Failure("the model is closed");
+    return this.#handle;
+  }
+
+  /**
    * The logits of every position of a prompt, computed while the caller waits: for tests and checks.
    *
    * @param vocabularySize The model's, which the caller read from the packed file.
@@ -193,9 +205,10 @@ export class Model {
     return logits;
   }
 
-  /** Unmaps the model. No engine may use it any more. */
+  /** Gives the model up; its memory goes when no engine uses it any more. */
   close(): void {
-    library().wf_model_close(this.handle);
+    if (this.#handle !== undefined) library().wf_model_close(this.#handle);
+    this.#handle = undefined;
   }
 }
 
@@ -271,13 +284,13 @@ const NO_GRAMMAR = new Uint8Array(0);
 /** Events that one call copies out. */
 const DRAIN_CAPACITY = 1024;
 
-/** A running engine. */
+/** A running engine. Its functions throw a Failure when it is closed. */
 export class Engine {
-  private readonly handle: Pointer;
+  private handle: Pointer | undefined;
   private readonly requests = new Map<number, EventQueue>();
   private readonly drained = new Uint8Array(DRAIN_CAPACITY * layouts.wf_event.size);
   private readonly listening: Promise<void>;
-  private closed = false;
+  private closing: Promise<void> | undefined;
 
   private constructor(handle: Pointer) {
     this.handle = handle;
@@ -285,11 +298,11 @@ export class Engine {
   }
 
   /**
-   * Starts an engine on a model.
+   * Starts an engine on a model, which may be closed from then on.
    *
    * @throws Failure for options out of range, or when memory or threads are lacking.
    */
-  static create(model: Model, options: EngineOptions): Engine {
+  static async create(model: Model, options: EngineOptions): Promise<Engine> {
     const packed = packStruct(layouts.wf_engine_options, {
       threads: options.threads,
       max_sequences: options.maxSequences,
@@ -302,10 +315,10 @@ export class Engine {
     });
     const cpus = Uint32Array.from(options.cpus);
     return new Engine(
-      checked(
-        (error, size) => library().wf_engine_create(model.handle, packed, cpus, cpus.length, error, size),
-        (result) => result === null,
-      ) as Pointer,
+      await onThread(
+        (error, size) => library().wf_engine_create_begin(model.handle, packed, cpus, cpus.length, error, size),
+        (task, error, size) => library().wf_engine_create_end(task, error, size),
+      ),
     );
   }
 
@@ -321,7 +334,7 @@ export class Engine {
     const all = new Uint8Array(offsets[tokens.length] as number);
     for (const [id, bytes] of tokens.entries()) all.set(bytes, offsets[id]);
     checked(
-      (error, size) => library().wf_engine_set_vocabulary(this.handle, all, offsets, tokens.length, error, size),
+      (error, size) => library().wf_engine_set_vocabulary(this.open(), all, offsets, tokens.length, error, size),
       (result) => result !== 0,
     );
   }
@@ -360,7 +373,7 @@ export class Engine {
     const request = checked(
       (error, size) =>
         library().wf_engine_submit(
-          this.handle,
+          this.open(),
           tokens,
           tokens.length,
           packed,
@@ -385,7 +398,7 @@ export class Engine {
   stats(): EngineStats {
     const { size, fields } = layouts.wf_engine_stats;
     const bytes = new Uint8Array(size);
-    library().wf_engine_read_stats(this.handle, bytes);
+    library().wf_engine_read_stats(this.open(), bytes);
     return Object.fromEntries(
       Object.entries(fields).map(([name, field]) => [name, readNumber(bytes, field.offset, field.type)]),
     ) as EngineStats;
@@ -396,17 +409,39 @@ export class Engine {
     while (this.stats().copying !== 0) await Bun.sleep(1);
   }
 
-  /** Cancels what runs, stops the threads and frees the memory. */
-  async close(): Promise<void> {
-    if (this.closed) return;
-    this.closed = true;
-    library().wf_engine_destroy(this.handle);
+  /** Cancels what runs, stops the threads when they have computed the step at hand, and frees the memory. */
+  close(): Promise<void> {
+    this.closing ??= this.end(this.open());
+    return this.closing;
+  }
+
+  private async end(handle: Pointer): Promise<void> {
+    this.handle = undefined;
+    let task: Pointer | undefined;
+    try {
+      task = checked(
+        (error, size) => library().wf_engine_destroy_begin(handle, error, size),
+        (result) => result === null,
+      ) as Pointer;
+    } catch {
+      // Without a thread to wait on, this one waits: what an engine takes must come back, above all when little is left.
+      library().wf_engine_destroy(handle);
+    }
+    if (task !== undefined) {
+      await returned(task);
+      library().wf_engine_destroy_end(task);
+    }
     await this.listening;
     for (const queue of this.requests.values()) queue.push({ kind: "done", reason: "cancelled", elapsedMs: 0 });
   }
 
+  private open(): Pointer {
+    if (this.handle === undefined) throw new Failure("the engine is closed");
+    return this.handle;
+  }
+
   private cancel(request: number): void {
-    if (!this.closed) library().wf_engine_cancel(this.handle, request);
+    if (this.handle !== undefined) library().wf_engine_cancel(this.handle, request);
   }
 
   private async *events(request: number, queue: EventQueue, signal?: AbortSignal): AsyncIterable<EngineEvent> {
@@ -430,15 +465,15 @@ export class Engine {
   /** Drains events whenever the doorbell rings; ends when the engine closes its end. */
   private async listen(doorbell: number): Promise<void> {
     for await (const _ of Bun.file(doorbell).stream()) {
-      if (!this.closed) this.drain();
+      if (this.handle !== undefined) this.drain(this.handle);
     }
     closeSync(doorbell);
   }
 
-  private drain(): void {
+  private drain(handle: Pointer): void {
     const { size, fields } = layouts.wf_event;
     const view = new DataView(this.drained.buffer);
-    const count = library().wf_engine_drain(this.handle, this.drained, DRAIN_CAPACITY);
+    const count = library().wf_engine_drain(handle, this.drained, DRAIN_CAPACITY);
     for (let offset = 0; offset < count * size; offset += size) {
       const field = (name: "request" | "kind" | "token" | "reason" | "count") =>
         view.getUint32(offset + fields[name].offset, true);

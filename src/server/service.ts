@@ -7,7 +7,7 @@ import { type ModelConfig, parameterCount } from "../../convert/model_config.ts"
 import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
 import { notice } from "../output.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
@@ -57,18 +57,16 @@ export class Service {
   readonly context: number;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
-  readonly engine: Engine;
-  /** Blocks of the KV pool. */
-  readonly kvBlocks: number;
   /** Of the KV pool, for one token. */
   readonly #kvTokenBytes: number;
-  readonly #model: Model;
+  // A service is given to others when it has these; they take long to come.
+  #engine!: Engine;
+  #kvBlocks!: number;
 
-  private constructor(resolved: Awaited<ReturnType<typeof resolveModel>>, isDemo: boolean, options: ServiceOptions) {
-    const { packed, path, bytes, name, given } = resolved;
+  private constructor({ packed, bytes, name, given }: ResolvedModel, options: ServiceOptions) {
     this.config = packed.config;
     this.name = name;
-    this.isDemo = isDemo;
+    this.isDemo = bytes !== undefined;
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
     const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text));
@@ -83,21 +81,6 @@ export class Service {
         `--ctx ${this.context} is more than ${name} was made for; its context has ${packed.config.context} tokens: lower --ctx, or leave it out`,
       );
     }
-    const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
-    this.#model = bytes === undefined ? Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
-    this.engine = Engine.create(this.#model, {
-      threads: this.threads,
-      maxSequences: this.parallel,
-      context: this.context,
-      kvTokens,
-      batchTokens: options.batchTokens,
-      cpus: options.cpus,
-      kvKind: options.kvKind,
-      head: options.head,
-      zeros: options.zeros,
-    });
-    this.engine.setVocabulary(this.#readableTokens());
-    this.kvBlocks = this.engine.stats().blocks;
   }
 
   /**
@@ -107,7 +90,46 @@ export class Service {
    * @throws Failure.
    */
   static async open(model: string | undefined, options: ServiceOptions): Promise<Service> {
-    return new Service(await resolveModel(model), model === undefined, options);
+    return Service.start(await resolveModel(model), options);
+  }
+
+  /**
+   * The same with a model that was found already. The event loop goes on while it is loaded, and nothing is left behind that a process
+   * which doesn't wait for it would have to clean up.
+   *
+   * @throws Failure.
+   */
+  static async start(resolved: ResolvedModel, options: ServiceOptions): Promise<Service> {
+    const service = new Service(resolved, options);
+    await service.#load(resolved, options);
+    return service;
+  }
+
+  async #load({ packed, path, bytes, name }: ResolvedModel, options: ServiceOptions): Promise<void> {
+    const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
+    const model = bytes === undefined ? await Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
+    this.#engine = await Engine.create(model, {
+      threads: this.threads,
+      maxSequences: this.parallel,
+      context: this.context,
+      kvTokens,
+      batchTokens: options.batchTokens,
+      cpus: options.cpus,
+      kvKind: options.kvKind,
+      head: options.head,
+      zeros: options.zeros,
+    }).finally(() => model.close()); // the engine keeps what it needs
+    this.#engine.setVocabulary(this.#readableTokens());
+    this.#kvBlocks = this.#engine.stats().blocks;
+  }
+
+  get engine(): Engine {
+    return this.#engine;
+  }
+
+  /** Blocks of the KV pool. */
+  get kvBlocks(): number {
+    return this.#kvBlocks;
   }
 
   /** Tokens that the KV pool holds. */
@@ -134,8 +156,7 @@ export class Service {
 
   /** Cancels what runs and frees the memory. */
   async close(): Promise<void> {
-    await this.engine.close();
-    this.#model.close();
+    await this.#engine.close();
   }
 
   /** The bytes of each id that an answer with a form may be written with: control tokens and those that end answers have none. */
