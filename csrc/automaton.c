@@ -12,6 +12,10 @@
  * the answer at hand, and every other answer finds its state again by reading its tokens from the first one on. Deeper nesting than
  * DEPTH_MAX and more places at once than VISITED_MAX are not followed, as if the grammar didn't allow them: an answer may come to nothing
  * then, but it never leaves its grammar.
+ *
+ * Where a bound ends an answer, it does so whatever others had the automaton find out before. Work counts as if nothing were known: who
+ * uses a transition is charged with what finding it took, once in a walk. And arrays are as long as a power of two that what is in them needs,
+ * so what fits beside other things fits by itself.
  */
 #include "automaton.h"
 
@@ -29,15 +33,21 @@
 #define VISITED_MAX 8192U
 /* Slots of the table of visited places: a power of two. */
 #define VISITED_SLOTS (2 * VISITED_MAX)
-/* Places and edges that may be looked at to find one set of tokens, before it is given up: some tenths of a second. */
+/* Places and edges that may be looked at to find one set of tokens, or to read one token, before it is given up: some tenths of a second. */
 #define WORK_MAX (8U << 20)
+/* What a closure of more than VISITED_MAX places counts as: where it was given up depends on the order of its places. */
+#define WORK_TOO_WIDE (8 * VISITED_MAX)
+/* Walks that can be told apart. */
+#define WALKS_MAX 255U
 /* Token sets that are kept, at least. */
 #define MASKS_MIN 2U
 
-/* Numbers of states that are none. FULL is never remembered. */
+/* Numbers of states that are none: not looked for yet; nothing may follow; more than WORK_MAX to find out; no memory for it. Only the first
+ * two are remembered. */
 #define UNKNOWN UINT32_MAX
 #define DEAD (UINT32_MAX - 1)
-#define FULL (UINT32_MAX - 2)
+#define EXHAUSTED (UINT32_MAX - 2)
+#define FULL (UINT32_MAX - 3)
 #define NO_MASK UINT32_MAX
 
 /* Frame 0 is below all others: the end of rule 0 there is the end of the answer. */
@@ -62,6 +72,13 @@ typedef struct state {
     uint32_t mask; /* its set of tokens, or NO_MASK */
     bool is_complete;
 } state;
+
+/* Where a byte of some class leads from a state. */
+typedef struct transition {
+    uint32_t to;
+    uint32_t work : 24; /* that finding it took */
+    uint32_t walk : 8;  /* the last one that was charged with it */
+} transition;
 
 /* A set of tokens. */
 typedef struct mask {
@@ -94,7 +111,7 @@ struct wf_automaton {
     table state_table;
     place *places; /* those of the states, each state's in order */
     uint32_t place_count, place_capacity;
-    uint32_t *transitions; /* [state_count][class_count] */
+    transition *transitions; /* [state_count][class_count] */
     uint32_t transition_capacity;
 
     mask *masks;
@@ -111,8 +128,11 @@ struct wf_automaton {
     uint32_t found_count;
     bool found_end; /* the answer may end */
     bool is_too_wide;
-    bool is_full; /* memory or work is used up */
-    uint32_t work;
+    bool is_full; /* memory is used up */
+    uint32_t closure_work;
+
+    uint32_t walk; /* the one that is under way, 1 to WALKS_MAX */
+    uint32_t work; /* that it is charged with */
 };
 
 /* ---- Memory ---- */
@@ -122,8 +142,9 @@ struct wf_automaton {
 static void *reserve(wf_automaton *automaton, void *array, uint32_t *capacity, uint64_t needed, size_t element) {
     if (needed <= *capacity)
         return array;
-    uint64_t wanted = *capacity < 32 ? 64 : (uint64_t)*capacity * 2;
-    wanted = wanted < needed ? needed : wanted;
+    uint64_t wanted = 64;
+    while (wanted < needed)
+        wanted *= 2;
     const size_t more = (wanted - *capacity) * element;
     if (wanted >= FULL || automaton->memory + more > automaton->memory_max)
         return NULL;
@@ -155,8 +176,8 @@ static bool reserve_state(wf_automaton *automaton, uint32_t count) {
     if (places == NULL)
         return false;
     automaton->places = places;
-    uint32_t *transitions = reserve(automaton, automaton->transitions, &automaton->transition_capacity,
-                                    (uint64_t)(automaton->state_count + 1) * automaton->grammar.class_count, sizeof *transitions);
+    transition *transitions = reserve(automaton, automaton->transitions, &automaton->transition_capacity,
+                                      (uint64_t)(automaton->state_count + 1) * automaton->grammar.class_count, sizeof *transitions);
     if (transitions == NULL)
         return false;
     automaton->transitions = transitions;
@@ -276,7 +297,7 @@ static uint32_t state_found(wf_automaton *automaton) {
         memcpy(automaton->places + automaton->place_count, automaton->found, count * sizeof(place));
     automaton->place_count += count;
     for (uint32_t i = 0; i < classes; i++)
-        automaton->transitions[(size_t)automaton->state_count * classes + i] = UNKNOWN;
+        automaton->transitions[(size_t)automaton->state_count * classes + i] = (transition){.to = UNKNOWN};
     enter(&automaton->state_table, hash, automaton->state_count);
     return automaton->state_count++;
 }
@@ -288,7 +309,7 @@ static void begin_closure(wf_automaton *automaton) {
         memset(automaton->visited_stamp, 0, VISITED_SLOTS * sizeof *automaton->visited_stamp);
         automaton->stamp = 1;
     }
-    automaton->visited_count = automaton->pending_count = automaton->found_count = 0;
+    automaton->visited_count = automaton->pending_count = automaton->found_count = automaton->closure_work = 0;
     automaton->found_end = automaton->is_too_wide = automaton->is_full = false;
 }
 
@@ -352,13 +373,13 @@ static void return_from(wf_automaton *automaton, uint32_t in_frame) {
 
 static uint32_t finish_closure(wf_automaton *automaton) {
     const wf_grammar *grammar = &automaton->grammar;
-    while (automaton->pending_count > 0 && !automaton->is_full && !automaton->is_too_wide) {
+    while (automaton->pending_count > 0 && !automaton->is_full && !automaton->is_too_wide && automaton->closure_work <= WORK_MAX) {
         const place at = automaton->pending[--automaton->pending_count];
         bool reads = false;
-        automaton->work++;
+        automaton->closure_work++;
         for (uint32_t i = grammar->first[at.node]; i < grammar->first[at.node + 1]; i++) {
             const wf_edge *edge = &grammar->edges[i];
-            automaton->work++;
+            automaton->closure_work++;
             if (edge->kind == WF_EDGE_BYTES) {
                 reads = true;
             } else if (edge->kind == WF_EDGE_EMPTY) {
@@ -373,11 +394,11 @@ static uint32_t finish_closure(wf_automaton *automaton) {
             return_from(automaton, at.frame);
         if (reads)
             automaton->found[automaton->found_count++] = at;
-        if (automaton->work > WORK_MAX)
-            automaton->is_full = true;
     }
     if (automaton->is_full)
         return FULL;
+    if (automaton->closure_work > WORK_MAX)
+        return EXHAUSTED;
     return automaton->is_too_wide ? DEAD : state_found(automaton);
 }
 
@@ -406,41 +427,64 @@ static bool begin(wf_automaton *automaton) {
     return finish_closure(automaton) == 0;
 }
 
-/* Where a byte of a class leads from a state: a state, DEAD or FULL. */
+/* Begins a walk: the reading of one token, or the search for all that may follow. */
+static void begin_walk(wf_automaton *automaton) {
+    automaton->work = 0;
+    if (++automaton->walk <= WALKS_MAX)
+        return;
+    automaton->walk = 1;
+    for (size_t i = 0; i < (size_t)automaton->state_count * automaton->grammar.class_count; i++)
+        automaton->transitions[i].walk = 0;
+}
+
+/* Charges the walk with a transition. Returns where it leads, or EXHAUSTED. */
+static uint32_t charge(wf_automaton *automaton, transition *used) {
+    used->walk = automaton->walk & WALKS_MAX;
+    automaton->work += used->work;
+    return automaton->work > WORK_MAX ? EXHAUSTED : used->to;
+}
+
+/* Where a byte of a class leads from a state: a state, DEAD, EXHAUSTED or FULL. */
 static uint32_t find_transition(wf_automaton *automaton, uint32_t from, uint32_t class) {
     const wf_grammar *grammar = &automaton->grammar;
     const state at = automaton->states[from];
     begin_closure(automaton);
     for (uint32_t i = 0; i < at.count; i++) {
-        if (automaton->work > WORK_MAX)
-            return FULL;
+        if (automaton->closure_work > WORK_MAX)
+            return EXHAUSTED;
         const place in = automaton->places[at.first + i];
         for (uint32_t e = grammar->first[in.node]; e < grammar->first[in.node + 1]; e++) {
             const wf_edge *edge = &grammar->edges[e];
-            automaton->work++;
+            automaton->closure_work++;
             if (edge->kind == WF_EDGE_BYTES && grammar->classes[edge->low] <= class && class <= grammar->classes[edge->high])
                 visit(automaton, edge->next, in.frame);
         }
     }
     const uint32_t to = finish_closure(automaton);
-    if (to != FULL)
-        automaton->transitions[(size_t)from * grammar->class_count + class] = to;
-    return to;
+    if (to == FULL || to == EXHAUSTED)
+        return to;
+    transition *found = &automaton->transitions[(size_t)from * grammar->class_count + class];
+    found->to = to;
+    found->work = automaton->is_too_wide ? WORK_TOO_WIDE : automaton->closure_work;
+    return charge(automaton, found);
 }
 
-static inline uint32_t transition(wf_automaton *automaton, uint32_t from, uint8_t byte) {
+static inline uint32_t step(wf_automaton *automaton, uint32_t from, uint8_t byte) {
     const uint32_t class = automaton->grammar.classes[byte];
-    const uint32_t known = automaton->transitions[(size_t)from * automaton->grammar.class_count + class];
-    return known != UNKNOWN ? known : find_transition(automaton, from, class);
+    transition *known = &automaton->transitions[(size_t)from * automaton->grammar.class_count + class];
+    if (known->to == UNKNOWN)
+        return find_transition(automaton, from, class);
+    return known->walk == automaton->walk ? known->to : charge(automaton, known);
 }
 
 /* Where a token leads. */
 static uint32_t read_token(wf_automaton *automaton, uint32_t from, uint32_t token) {
+    begin_walk(automaton);
     const wf_vocabulary *vocabulary = automaton->vocabulary;
     const uint32_t first = vocabulary->offsets[token], end = vocabulary->offsets[token + 1];
     uint32_t at = first < end ? from : DEAD;
     for (uint32_t i = first; i < end && at < FULL; i++)
-        at = transition(automaton, at, vocabulary->bytes[i]);
+        at = step(automaton, at, vocabulary->bytes[i]);
     return at;
 }
 
@@ -506,7 +550,6 @@ static bool forget(wf_matcher *matcher) {
 /* Brings a matcher to the end of answer[count]. False when the answer isn't of the grammar or memory is lacking. */
 static bool follow(wf_matcher *matcher, const uint32_t *answer, uint32_t count) {
     wf_automaton *automaton = matcher->automaton;
-    automaton->work = 0;
     if (!begin(automaton)) {
         drop_states(automaton);
         return false;
@@ -514,9 +557,8 @@ static bool follow(wf_matcher *matcher, const uint32_t *answer, uint32_t count) 
     if (matcher->epoch != automaton->epoch)
         *matcher = (wf_matcher){.automaton = automaton, .epoch = automaton->epoch};
     for (bool forgot = false; matcher->followed < count;) {
-        automaton->work = 0;
         const uint32_t to = read_token(automaton, matcher->state, answer[matcher->followed]);
-        if (to == DEAD || (to == FULL && (forgot || !forget(matcher))))
+        if (to == DEAD || to == EXHAUSTED || (to == FULL && (forgot || !forget(matcher))))
             return false;
         forgot = to == FULL;
         if (!forgot) {
@@ -555,18 +597,19 @@ static mask *take_mask(wf_automaton *automaton) {
     return oldest;
 }
 
-/* Finds the tokens that may follow in a state. False when there is no memory to find out. */
-static bool find_tokens(wf_automaton *automaton, uint32_t from, mask *set) {
+/* Finds the tokens that may follow in a state. Returns that state, EXHAUSTED or FULL. */
+static uint32_t find_tokens(wf_automaton *automaton, uint32_t from, mask *set) {
     const wf_vocabulary *vocabulary = automaton->vocabulary;
     uint32_t path[WF_TOKEN_BYTES_MAX + 1]; /* states after each byte of the prefix */
     path[0] = from;
+    begin_walk(automaton);
     set->count = 0;
     memset(set->words, 0, wf_mask_words(vocabulary->count) * sizeof *set->words);
     for (uint32_t i = 0; i < vocabulary->node_count;) {
         const wf_trie_node *node = &vocabulary->nodes[i];
-        const uint32_t to = transition(automaton, path[node->depth - 1], node->byte);
-        if (to == FULL)
-            return false;
+        const uint32_t to = step(automaton, path[node->depth - 1], node->byte);
+        if (to == FULL || to == EXHAUSTED)
+            return to;
         if (to == DEAD) {
             i = node->end;
             continue;
@@ -576,22 +619,21 @@ static bool find_tokens(wf_automaton *automaton, uint32_t from, mask *set) {
             set->words[vocabulary->sorted[k] / 64] |= (uint64_t)1 << vocabulary->sorted[k] % 64;
         i++;
     }
-    return true;
+    return from;
 }
 
-/* The set of a matcher's state; NULL when there is no memory for it. */
-static mask *mask_of(wf_matcher *matcher) {
+/* Finds the set of a matcher's state, if it isn't known. Returns that state, EXHAUSTED or FULL. */
+static uint32_t find_mask(wf_matcher *matcher) {
     wf_automaton *automaton = matcher->automaton;
-    state *at = &automaton->states[matcher->state];
-    if (at->mask != NO_MASK)
-        return &automaton->masks[at->mask];
+    if (automaton->states[matcher->state].mask != NO_MASK)
+        return matcher->state;
     mask *set = take_mask(automaton);
-    automaton->work = 0;
-    if (set == NULL || !find_tokens(automaton, matcher->state, set))
-        return NULL;
+    const uint32_t found = set == NULL ? FULL : find_tokens(automaton, matcher->state, set);
+    if (found != matcher->state)
+        return found;
     set->state = matcher->state;
     automaton->states[matcher->state].mask = (uint32_t)(set - automaton->masks);
-    return set;
+    return found;
 }
 
 int32_t wf_matcher_allow(wf_matcher *matcher, const uint32_t *answer, uint32_t count, uint64_t *allowed, bool *is_complete) {
@@ -599,10 +641,11 @@ int32_t wf_matcher_allow(wf_matcher *matcher, const uint32_t *answer, uint32_t c
     int32_t result = -1;
     pthread_mutex_lock(&automaton->lock);
     if (follow(matcher, answer, count)) {
-        mask *set = mask_of(matcher);
-        if (set == NULL && forget(matcher))
-            set = mask_of(matcher);
-        if (set != NULL) {
+        uint32_t found = find_mask(matcher);
+        if (found == FULL && forget(matcher))
+            found = find_mask(matcher);
+        if (found == matcher->state) {
+            mask *set = &automaton->masks[automaton->states[found].mask];
             set->used = ++automaton->clock;
             memcpy(allowed, set->words, wf_mask_words(automaton->vocabulary->count) * sizeof *allowed);
             *is_complete = automaton->states[matcher->state].is_complete;

@@ -433,6 +433,104 @@ static void test_crowded_node(void) {
     wf_vocabulary_destroy(vocabulary);
 }
 
+/* Asks a fresh automaton and one that other answers have warmed the same; both must allow the same tokens, or none at all. Returns whether
+ * they were allowed. */
+static bool check_warmth(wf_automaton *fresh, wf_automaton *warm, const uint32_t *answer, uint32_t count) {
+    uint64_t cold_tokens[1] = {0}, warm_tokens[1] = {0};
+    bool cold_ends = false, warm_ends = false;
+    const int32_t cold = wf_matcher_allow(&(wf_matcher){.automaton = fresh}, answer, count, cold_tokens, &cold_ends);
+    const int32_t other = wf_matcher_allow(&(wf_matcher){.automaton = warm}, answer, count, warm_tokens, &warm_ends);
+    CHECK(cold == other && cold_ends == warm_ends && (cold < 0 || memcmp(cold_tokens, warm_tokens, sizeof cold_tokens) == 0),
+          "%d tokens may follow %u others, %d when some states were known before", cold, count, other);
+    return cold >= 0;
+}
+
+/* What an answer costs is what it costs by itself: neither work that others have done nor memory that they take changes its end. */
+static void test_warmth(void) {
+    /* From the beginning each of many letters leads to a place that is reached with 20 counts at once and has many edges: a token is
+     * read in time, but for all that may come first there are too many of them, when there are more than four. */
+    enum { COUNTS = 21, EDGES = 80000 };
+    static const char *const letters[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    wf_vocabulary *vocabulary = vocabulary_of(letters, 8, 0);
+    for (uint32_t choices = 2; choices <= 8; choices += 2) {
+        /* Nodes: 0, the beginning; 1 to 8, behind each letter; 9, the end of rule 0; 10 and 11, rule 1. */
+        const uint32_t edge_count = choices + 8 + EDGES + 1;
+        uint32_t *blob = need(malloc((5 + 2 + 12 + 2 * (size_t)edge_count + 3) * sizeof *blob)), count = 0;
+        const uint32_t head[] = {WF_GRAMMAR_MAGIC, 2, 12, edge_count, 1, 0, 10, 0};
+        memcpy(blob, head, sizeof head);
+        count = sizeof head / sizeof *head;
+        for (uint32_t i = 0; i < 8; i++)
+            blob[count++] = choices + i;
+        blob[count++] = (choices + 8) | WF_GRAMMAR_FINAL;
+        blob[count++] = choices + 8;
+        blob[count++] = edge_count | WF_GRAMMAR_FINAL;
+        for (uint32_t i = 0; i < choices; i++) {
+            blob[count++] = WF_EDGE_BYTES | ('a' + i) << 8 | ('a' + i) << 16;
+            blob[count++] = 1 + i;
+        }
+        for (uint32_t i = 0; i < 8; i++) {
+            blob[count++] = WF_EDGE_CALL;
+            blob[count++] = 9;
+        }
+        blob[count++] = WF_EDGE_EMPTY;
+        blob[count++] = 11;
+        for (uint32_t i = 0; i < EDGES; i++) {
+            blob[count++] = WF_EDGE_BYTES | 'a' << 8 | 'a' << 16;
+            blob[count++] = 11;
+        }
+        blob[count++] = 1;
+        blob[count++] = 0;
+        blob[count++] = COUNTS;
+        const uint8_t *bytes = (const uint8_t *)blob;
+        wf_automaton *fresh = wf_automaton_create(vocabulary, bytes, count * 4, ROOMY, error, ERROR_BYTES);
+        wf_automaton *warm = wf_automaton_create(vocabulary, bytes, count * 4, ROOMY, error, ERROR_BYTES);
+        CHECK(fresh != NULL && warm != NULL, "%s", error);
+        free(blob);
+        for (uint32_t i = 0; i < choices; i++)
+            CHECK(!wf_matcher_is_finished(&(wf_matcher){.automaton = warm}, &i, 1), "more may follow");
+        const bool is_allowed = check_warmth(fresh, warm, NULL, 0);
+        CHECK(is_allowed == (choices <= 4), "%u choices", choices);
+        wf_automaton_release(fresh);
+        wf_automaton_release(warm);
+    }
+    wf_vocabulary_destroy(vocabulary);
+
+    /* Random grammars in little memory. */
+    vocabulary = vocabulary_of(words, WORDS, 0);
+    static struct drawing drawing;
+    uint32_t allowed = 0, ended = 0;
+    for (uint32_t round = 0; round < 200; round++) {
+        draw(&drawing);
+        const size_t memory = (size_t)1 << (9 + below(5));
+        wf_automaton *warm = make(vocabulary, &drawing, memory);
+        for (uint32_t i = 0; i < 20; i++) {
+            uint32_t answer[12], length = 0;
+            wf_automaton *fresh = make(vocabulary, &drawing, memory);
+            while (length < 12 && check_warmth(fresh, warm, answer, length)) {
+                uint64_t tokens;
+                bool ends;
+                wf_matcher_allow(&(wf_matcher){.automaton = warm}, answer, length, &tokens, &ends);
+                if (tokens == 0)
+                    break;
+                uint32_t token = below(WORDS);
+                while ((tokens >> token & 1) == 0)
+                    token = (token + 1) % WORDS;
+                answer[length++] = token;
+                wf_automaton_release(fresh);
+                fresh = make(vocabulary, &drawing, memory);
+                allowed++;
+            }
+            uint64_t tokens;
+            bool ends;
+            ended += wf_matcher_allow(&(wf_matcher){.automaton = fresh}, answer, length, &tokens, &ends) < 0;
+            wf_automaton_release(fresh);
+        }
+        wf_automaton_release(warm);
+    }
+    CHECK(allowed > 1000 && ended > 50, "%u tokens were allowed and %u answers ended for want of memory", allowed, ended);
+    wf_vocabulary_destroy(vocabulary);
+}
+
 /* Grammars with wrong words in them are refused in one line or followed within their bounds. */
 static void test_hostile_blobs(void) {
     wf_vocabulary *vocabulary = vocabulary_of(words, WORDS, 0);
@@ -669,6 +767,7 @@ int main(void) {
     test_memory();
     test_bounds();
     test_crowded_node();
+    test_warmth();
     test_hostile_blobs();
     test_vocabularies();
     test_cache();
