@@ -3,7 +3,7 @@
  * piece at a time, so that no file is ever held whole; and both name themselves, so that every fault can say where it is.
  */
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { Failure } from "../src/errors.ts";
 
 /** Bytes that can be read at any position. */
@@ -30,14 +30,19 @@ export interface ByteSource {
 export function openByteSource(path: string): ByteSource {
   let descriptor: number;
   try {
-    descriptor = openSync(path, "r");
+    // Devices are not even opened, which can have effects; and whatever takes the file's place meanwhile, nobody waits for it.
+    requireRegularFile(path, statSync(path));
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
+    if (error instanceof Failure) throw error;
     throw new Failure(`${path}: ${describeSystemError(error)}`);
   }
   const status = fstatSync(descriptor);
-  if (!status.isFile()) {
+  try {
+    requireRegularFile(path, status);
+  } catch (error) {
     closeSync(descriptor);
-    throw new Failure(`${path}: ${status.isDirectory() ? "is a directory, not a file" : "is not a regular file"}`);
+    throw error;
   }
   return {
     name: path,
@@ -60,6 +65,18 @@ export function openByteSource(path: string): ByteSource {
       closeSync(descriptor);
     },
   };
+}
+
+function requireRegularFile(path: string, status: Stats): void {
+  if (status.isFile()) return;
+  const kind = status.isDirectory()
+    ? "is a directory, not a file"
+    : status.isFIFO()
+      ? "is a pipe, not a regular file"
+      : status.isSocket()
+        ? "is a socket, not a regular file"
+        : "is a device, not a regular file";
+  throw new Failure(`${path}: ${kind}`);
 }
 
 /** Reads from bytes that are already in memory; `name` stands for the path in messages. */

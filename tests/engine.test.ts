@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { readPackedModel } from "../convert/packed.ts";
-import { defaultSampling, Engine, Model } from "../src/engine/engine.ts";
+import { defaultSampling, Engine, type EngineEvent, Model } from "../src/engine/engine.ts";
 
 const fixtures = `${import.meta.dir}/fixtures`;
 let directory: string;
@@ -85,6 +85,32 @@ describe("logits", () => {
     expect(model.logits(ids, 1, vocabulary)).toEqual(model.logits(ids, 3, vocabulary));
     model.close();
   });
+});
+
+test("what is closed fails in words, and what was under way ends", async () => {
+  const { model, vocabulary } = await open("tiny", "tiny");
+  const options = { threads: 1, maxSequences: 2, context: 0, kvTokens: 0, batchTokens: 0, cpus: [] };
+  const engine = await Engine.create(model, options);
+  model.close();
+  model.close();
+  expect(() => model.logits(Uint32Array.of(1), 1, vocabulary)).toThrow("the model is closed");
+  expect(Engine.create(model, options)).rejects.toThrow("the model is closed");
+
+  // The engine keeps its model.
+  const endless = { ...defaultSampling(2 ** 31 - 1), ignoreEos: true };
+  const reasons = async (events: AsyncIterable<EngineEvent>) => {
+    for await (const event of events) if (event.kind === "done") return event.reason;
+  };
+  const running = [1, 2, 3].map((token) => reasons(engine.generate(Uint32Array.of(token), endless)));
+  const closings = [engine.close(), engine.close()];
+  expect(() => engine.generate(Uint32Array.of(1), endless)).toThrow("the engine is closed");
+  expect(() => engine.stats()).toThrow("the engine is closed");
+  expect(() => engine.setVocabulary([])).toThrow("the engine is closed");
+  expect(engine.copiesMade()).rejects.toThrow("the engine is closed");
+  await Promise.all(closings);
+  await engine.close();
+  expect(await Promise.all(running)).toEqual(["cancelled", "cancelled", "cancelled"]);
+  expect(() => engine.generate(Uint32Array.of(1), endless)).toThrow("the engine is closed");
 });
 
 describe("greedy tokens", () => {

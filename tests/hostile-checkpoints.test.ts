@@ -478,6 +478,56 @@ describe("directories and shards", () => {
   });
 });
 
+describe("files that are no regular files", () => {
+  /** Ways to put something else in a file's place. */
+  const kinds: [string, (path: string) => void, string][] = [
+    ["a pipe", (path) => void Bun.spawnSync(["mkfifo", path]), "is a pipe"],
+    ["a socket", (path) => void Bun.listen({ unix: path, socket: { data() {} } }).unref(), "is a socket"],
+    ["a device", (path) => symlinkSync("/dev/zero", path), "is a device"],
+  ];
+
+  /** The files of a checkpoint that are opened. */
+  const names = ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors"];
+
+  for (const [kind, make, fault] of kinds) {
+    test.each(names)(`${kind} in the place of %s`, (name) => {
+      const directory = spoiled(() => {});
+      rmSync(join(directory, name), { force: true });
+      make(join(directory, name));
+      expectRefusal(directory, [name, fault]);
+    });
+
+    test(`${kind} in the place of the index and of a shard`, () => {
+      const directory = spoiled(() => {});
+      rmSync(join(directory, "model.safetensors"));
+      const index = join(directory, "model.safetensors.index.json");
+      writeFileSync(index, JSON.stringify({ weight_map: { [query]: "one.safetensors" } }));
+      make(join(directory, "one.safetensors"));
+      expectRefusal(directory, ["one.safetensors", fault]);
+      rmSync(index);
+      make(index);
+      expectRefusal(directory, ["model.safetensors.index.json", fault]);
+    });
+
+    test.each([
+      ["inspect", []],
+      ["chat", ["-p", "Hi"]],
+      ["serve", ["--port", "0"]],
+      ["check", []],
+      ["bench", []],
+      ["convert", ["/nowhere/out.wf"]],
+    ])(`${kind} as the model of %s`, (command, more) => {
+      const path = join(scratch, `${Bun.randomUUIDv7().slice(-12)}.wf`);
+      make(path);
+      const { exitCode, stdout, stderr } = runCommandLine([command, path, ...more]);
+      expect(stderr).toMatch(/^wrinklefree: [^\n]+\n$/);
+      expect(stderr).toContain(path);
+      expect(stdout).toBe("");
+      expect(exitCode).toBe(1);
+    });
+  }
+});
+
 describe("packed files", () => {
   let good: Uint8Array;
   let header: LooseJson;

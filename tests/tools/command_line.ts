@@ -21,6 +21,7 @@ export function runCommandLine(args: string[], environment: Record<string, strin
     cwd: root,
     env: { ...process.env, ...environment },
     stdin: "ignore",
+    timeout: 60_000,
   });
   return { exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
 }
