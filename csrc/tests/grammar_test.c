@@ -624,7 +624,7 @@ static void test_cache(void) {
         const uint32_t size = write_words(&drawings[i], blob) * 4;
         CHECK(wf_grammar_cache_find(&cache, (const uint8_t *)blob, size) == NULL, "grammar %u is new", i);
         wf_automaton *automaton = make(vocabulary, &drawings[i], ROOMY);
-        wf_grammar_cache_keep(&cache, automaton);
+        wf_automaton_release(wf_grammar_cache_keep(&cache, automaton));
         wf_automaton_release(automaton);
         /* The first one is used in between, so it stays. */
         const uint32_t first = write_words(&drawings[0], blob) * 4;
