@@ -62,6 +62,7 @@ function demoIsFresh(): boolean {
   const sources = [
     ...new Bun.Glob(`${demoSource}/*`).scanSync({ absolute: true }),
     ...new Bun.Glob(`${root}/convert/*.ts`).scanSync({ absolute: true }),
+    ...new Bun.Glob(`${root}/src/model_file/*.ts`).scanSync({ absolute: true }),
     `${root}/csrc/pack.c`,
   ];
   return sources.every((source) => statSync(source).mtimeMs < made);

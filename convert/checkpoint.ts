@@ -7,13 +7,13 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { Failure } from "../src/errors.ts";
+import { type ByteSource, describeSystemError, openByteSource, readSmallFile } from "../src/model_file/byte_source.ts";
+import { ConfigFields, Fault, inside, naming, parseJson, printable } from "../src/model_file/config_fields.ts";
+import { recogniseForeignFile } from "../src/model_file/foreign.ts";
+import { ASSET_BYTES_MAX, assetNames, packedLayout } from "../src/model_file/layout.ts";
+import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/model_config.ts";
+import { readSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
-import { type ByteSource, describeSystemError, openByteSource, readSmallFile } from "./byte_source.ts";
-import { ConfigFields, Fault, inside, naming, parseJson, printable } from "./config_fields.ts";
-import { recogniseForeignFile } from "./foreign.ts";
-import { ASSET_BYTES_MAX, assetNames, packedLayout } from "./layout.ts";
-import { checkModelConfig, limits, type ModelConfig } from "./model_config.ts";
-import { readSafetensorsHeader, type TensorEntry, tensorFailure } from "./safetensors.ts";
 import { endOfTextTokens } from "./special_tokens.ts";
 
 /** How the linear layers of a checkpoint are stored. */

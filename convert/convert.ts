@@ -5,12 +5,12 @@
 
 import { packRows, sumOfMagnitudes } from "../src/engine/library.ts";
 import { Failure } from "../src/errors.ts";
+import { ALIGNMENT, FORMAT_VERSION, type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
+import { encodeModelConfig } from "../src/model_file/model_config.ts";
+import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Checkpoint, openCheckpoint, type SourceTensor } from "./checkpoint.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
-import { ALIGNMENT, FORMAT_VERSION, type LayoutEntry, packedLayout } from "./layout.ts";
-import { encodeModelConfig } from "./model_config.ts";
 import { OutputFile } from "./output_file.ts";
-import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "./safetensors.ts";
 
 /** How far a conversion is. */
 export interface ConversionProgress {

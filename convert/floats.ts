@@ -3,8 +3,8 @@
  * bf16. Values that are not finite are refused, as one of them would spread to every answer.
  */
 
-import { Fault } from "./config_fields.ts";
-import type { Dtype } from "./safetensors.ts";
+import { Fault } from "../src/model_file/config_fields.ts";
+import type { Dtype } from "../src/model_file/safetensors.ts";
 
 /** The exponent bits of a bf16. */
 const EXPONENT = 0x7f80;

@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { ConfigFields, naming, parseJson } from "./config_fields.ts";
+import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
 
 /**
  * The union of the end-of-text ids of generation_config.json, config.json and the tokenizer, without repetition, in that order.

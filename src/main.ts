@@ -9,7 +9,7 @@ import { version } from "../package.json";
 import type { Command } from "./commands/command.ts";
 import { suggestion } from "./commands/suggestion.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
-import { notes, results, tolerateStderr } from "./output.ts";
+import { notes, results, tolerateStderr } from "./terminal/output.ts";
 
 /** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
 const commands: Record<string, () => Promise<{ command: Command }>> = {

@@ -7,13 +7,13 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { connect, type Socket } from "node:net";
 import fc from "fast-check";
 import { answer, type Prompts } from "../src/api/answers.ts";
-import type { ApiError } from "../src/api/errors.ts";
 import { EventQueue } from "../src/api/event_queue.ts";
 import { Exchange } from "../src/api/exchange.ts";
 import { jsonResponse, writeJson } from "../src/api/json.ts";
 import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
-import type { Service } from "../src/server/service.ts";
-import { ServerState } from "../src/server/state.ts";
+import type { ApiError } from "../src/serving/request_error.ts";
+import type { Service } from "../src/serving/service.ts";
+import { ServerState } from "../src/serving/state.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { readAssets, tinyDirectory } from "./support/goldens.ts";
 import { eventually, startServer, type TestServer } from "./support/server.ts";

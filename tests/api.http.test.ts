@@ -10,9 +10,9 @@ import { join } from "node:path";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
 import { listen } from "../src/server/app.ts";
-import { BODIES_BYTES_MAX, BodyBudget } from "../src/server/body_budget.ts";
-import { BODY_BYTES_MAX, readJsonBody } from "../src/server/limits.ts";
-import { ServerState } from "../src/server/state.ts";
+import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
+import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
+import { ServerState } from "../src/serving/state.ts";
 import {
   accepts,
   type Connection,

@@ -5,10 +5,10 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import OpenAI from "openai";
-import { readChatPrompt } from "../src/api/chat_prompt.ts";
 import { Exchange } from "../src/api/exchange.ts";
-import type { Service } from "../src/server/service.ts";
-import { ServerState } from "../src/server/state.ts";
+import { readChatPrompt } from "../src/api/openai/chat_prompt.ts";
+import type { Service } from "../src/serving/service.ts";
+import { ServerState } from "../src/serving/state.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { type AnswerPart, CallParser, writeCall } from "../src/text/tool_calls.ts";

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { connect } from "node:net";
 import { defaultSampling, Engine, Model } from "../src/engine/engine.ts";
 import { readDemoModel } from "../src/models/demo.ts";
-import { Jobs } from "../src/server/jobs.ts";
+import { Jobs } from "../src/serving/jobs.ts";
 import { dechunked, engineHealth, readSlowly, soak } from "./soak.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { goldens } from "./support/goldens.ts";

@@ -4,10 +4,10 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { decodeModelConfig, encodeModelConfig } from "../convert/model_config.ts";
-import { shapes } from "../convert/shapes.ts";
 import { modelCosts } from "../src/bench/costs.ts";
 import { randomSubject } from "../src/bench/subject.ts";
+import { decodeModelConfig, encodeModelConfig } from "../src/model_file/model_config.ts";
+import { shapes } from "../src/model_file/shapes.ts";
 import { fixtures, runCommandLine } from "./tools/command_line.ts";
 
 setDefaultTimeout(120_000);

@@ -5,9 +5,9 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
-import { packedRowBytes } from "../convert/layout.ts";
-import { type PackedModel, readPackedModel } from "../convert/packed.ts";
-import { type ProgressStream, showProgress } from "../convert/progress.ts";
+import { packedRowBytes } from "../src/model_file/layout.ts";
+import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
+import { type ProgressStream, showProgress } from "../src/terminal/progress.ts";
 import { fixtures, root, runCommandLine } from "./tools/command_line.ts";
 import {
   encodeSafetensors,
@@ -409,7 +409,7 @@ test.each(["SIGINT", "SIGTERM"])("%s ends a conversion in an orderly way", async
   writeFileSync(
     script,
     `import { convertCheckpoint } from ${JSON.stringify(join(root, "convert/convert.ts"))};
-     import { interruptible } from ${JSON.stringify(join(root, "convert/interrupt.ts"))};
+     import { interruptible } from ${JSON.stringify(join(root, "src/terminal/interrupt.ts"))};
      await interruptible((signal) => convertCheckpoint(${JSON.stringify(join(fixtures, "tiny"))}, ${JSON.stringify(join(directory, "model.wf"))},
        { signal, onProgress: () => process.kill(process.pid, ${JSON.stringify(signal)}) }));`,
   );

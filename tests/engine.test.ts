@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { convertCheckpoint } from "../convert/convert.ts";
-import { readPackedModel } from "../convert/packed.ts";
 import { defaultSampling, Engine, type EngineEvent, Model } from "../src/engine/engine.ts";
+import { readPackedModel } from "../src/model_file/packed.ts";
 
 const fixtures = `${import.meta.dir}/fixtures`;
 let directory: string;

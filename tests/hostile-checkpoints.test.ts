@@ -16,12 +16,12 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { memoryByteSource } from "../convert/byte_source.ts";
 import { convertCheckpoint } from "../convert/convert.ts";
-import { readPackedModel } from "../convert/packed.ts";
-import { readSafetensorsHeader } from "../convert/safetensors.ts";
 import { Model } from "../src/engine/engine.ts";
 import { Failure } from "../src/errors.ts";
+import { memoryByteSource } from "../src/model_file/byte_source.ts";
+import { readPackedModel } from "../src/model_file/packed.ts";
+import { readSafetensorsHeader } from "../src/model_file/safetensors.ts";
 import { fixtures, runCommandLine } from "./tools/command_line.ts";
 import {
   encodeFloats,

@@ -8,8 +8,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
-import { readPackedModel } from "../convert/packed.ts";
 import { Failure } from "../src/errors.ts";
+import { readPackedModel } from "../src/model_file/packed.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { runProgram, startServer } from "./support/server.ts";
 import { type LooseJson, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./tools/small_checkpoint.ts";

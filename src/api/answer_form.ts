@@ -4,8 +4,8 @@
 
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
-import { DEPTH_MAX, isTooDeep } from "../server/limits.ts";
-import { type ApiError, invalid, unsupported } from "./errors.ts";
+import { DEPTH_MAX, isTooDeep } from "../server/request_body.ts";
+import { type ApiError, invalid, unsupported } from "../serving/request_error.ts";
 import {
   invalidType,
   invalidValue,

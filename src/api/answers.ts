@@ -3,11 +3,11 @@
  * for all of them however the request is left. Every endpoint that generates goes through here.
  */
 
-import type { Job } from "../server/jobs.ts";
-import type { Service } from "../server/service.ts";
-import { endedByShutdown } from "../server/state.ts";
+import type { Job } from "../serving/jobs.ts";
+import { ApiError } from "../serving/request_error.ts";
+import type { Service } from "../serving/service.ts";
+import { endedByShutdown } from "../serving/state.ts";
 import { type GenerationEvent, generate } from "../text/generation.ts";
-import { ApiError } from "./errors.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Exchange } from "./exchange.ts";
 import { choiceSampling, type GenerationParameters } from "./sampling.ts";

@@ -2,8 +2,8 @@
  * Strangers' texts to token ids: in turns with everybody else's, given up when the client leaves.
  */
 
-import type { Service } from "../server/service.ts";
-import { invalid } from "./errors.ts";
+import { invalid } from "../serving/request_error.ts";
+import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */

@@ -2,8 +2,8 @@
  * What a handler knows about its request beside the body, and what it reports for the access log.
  */
 
-import type { BodyShare } from "../server/body_budget.ts";
-import type { ServerState } from "../server/state.ts";
+import type { BodyShare } from "../serving/body_budget.ts";
+import type { ServerState } from "../serving/state.ts";
 import type { Counts } from "../text/generation.ts";
 import { jsonResponse } from "./json.ts";
 import { eventStream } from "./sse.ts";

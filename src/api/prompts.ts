@@ -2,11 +2,11 @@
  * Prompts that are plain texts or token ids, as the endpoints that continue texts take them.
  */
 
-import type { Service } from "../server/service.ts";
+import { contextLengthExceeded, invalid } from "../serving/request_error.ts";
+import type { Service } from "../serving/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
 import { encodeText, type TextIds } from "./encoding.ts";
-import { contextLengthExceeded, invalid } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { GenerationParameters } from "./sampling.ts";
 import { invalidType, type JsonObject, missing, readIntegers } from "./schema.ts";

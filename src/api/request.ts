@@ -3,9 +3,9 @@
  * carries, who asks, and with whom the prefix cache may be shared.
  */
 
-import { invalid } from "./errors.ts";
+import { invalid } from "../serving/request_error.ts";
 import type { Exchange } from "./exchange.ts";
-import { onlyWith } from "./refusals.ts";
+import { onlyWith } from "./openai/refusals.ts";
 import { type JsonObject, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt and the like, in UTF-16 code units. */

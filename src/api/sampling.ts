@@ -4,9 +4,9 @@
  */
 
 import { defaultSampling, type Sampling } from "../engine/engine.ts";
-import type { Service } from "../server/service.ts";
-import type { ServerState } from "../server/state.ts";
-import { invalid } from "./errors.ts";
+import { invalid } from "../serving/request_error.ts";
+import type { Service } from "../serving/service.ts";
+import type { ServerState } from "../serving/state.ts";
 import {
   checkRange,
   invalidType,

@@ -3,7 +3,7 @@
  * message that names what was expected. What was sent is never repeated, since it may be a prompt.
  */
 
-import { invalid } from "./errors.ts";
+import { invalid } from "../serving/request_error.ts";
 
 /** A JSON object of a request. Fields that nobody asks for are ignored. */
 export type JsonObject = Readonly<Record<string, unknown>>;

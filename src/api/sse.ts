@@ -7,7 +7,7 @@
  * than the context holds.
  */
 
-import { toApiError } from "./errors.ts";
+import { toApiError } from "../serving/request_error.ts";
 
 /** A silent connection gets a comment this often, so that no proxy takes it for dead. */
 const PING_INTERVAL_MS = 15_000;

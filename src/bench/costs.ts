@@ -1,9 +1,9 @@
 /** What a step of a model costs, counted from its configuration: bytes that must come from memory, and 8-bit multiply-adds. */
 
-import { packedLayout } from "../../convert/layout.ts";
-import type { ModelConfig } from "../../convert/model_config.ts";
-import { tensorBytes } from "../../convert/safetensors.ts";
 import { type KvKind, kvTokenBytes } from "../engine/engine.ts";
+import { packedLayout } from "../model_file/layout.ts";
+import type { ModelConfig } from "../model_file/model_config.ts";
+import { tensorBytes } from "../model_file/safetensors.ts";
 
 /** Weights in one byte of a ternary row. */
 const WEIGHTS_PER_BYTE = 4;

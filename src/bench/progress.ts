@@ -1,7 +1,7 @@
 /** Shows which measurement runs: a bar on a terminal, a line for each where stderr goes to a file or a log. */
 
-import type { ProgressStream } from "../../convert/progress.ts";
-import { notes } from "../output.ts";
+import { notes } from "../terminal/output.ts";
+import type { ProgressStream } from "../terminal/progress.ts";
 
 const BAR_WIDTH = 20;
 

@@ -3,9 +3,9 @@
  * a bench that is interrupted has said what it knew.
  */
 
-import { parameterCount } from "../../convert/model_config.ts";
-import { formatBytes } from "../../convert/progress.ts";
-import { results } from "../output.ts";
+import { parameterCount } from "../model_file/model_config.ts";
+import { results } from "../terminal/output.ts";
+import { formatBytes } from "../terminal/progress.ts";
 import type { Costs } from "./costs.ts";
 import type { KernelRun } from "./kernels.ts";
 import type { Machine } from "./machine.ts";

@@ -3,7 +3,6 @@
  * server's users get, scheduler, sampling and event delivery included.
  */
 
-import type { ModelConfig } from "../../convert/model_config.ts";
 import {
   defaultSampling,
   Engine,
@@ -13,6 +12,7 @@ import {
   type Model,
 } from "../engine/engine.ts";
 import { Failure } from "../errors.ts";
+import type { ModelConfig } from "../model_file/model_config.ts";
 import type { Costs } from "./costs.ts";
 
 /** Tokens that one step of the engine computes at most. */

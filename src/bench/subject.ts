@@ -1,10 +1,10 @@
 /** The model that is measured: a real one, or one of a known shape with random weights, which needs no file. */
 
-import { ALIGNMENT, FORMAT_VERSION, packedLayout } from "../../convert/layout.ts";
-import { encodeModelConfig, type ModelConfig } from "../../convert/model_config.ts";
-import { encodeSafetensorsHeader } from "../../convert/safetensors.ts";
-import type { Shape } from "../../convert/shapes.ts";
 import { Model } from "../engine/engine.ts";
+import { ALIGNMENT, FORMAT_VERSION, packedLayout } from "../model_file/layout.ts";
+import { encodeModelConfig, type ModelConfig } from "../model_file/model_config.ts";
+import { encodeSafetensorsHeader } from "../model_file/safetensors.ts";
+import type { Shape } from "../model_file/shapes.ts";
 import { resolveModel } from "../models/resolve.ts";
 
 /** A model to measure, not open yet: its weights would be in the way while the machine is measured. */

@@ -1,6 +1,6 @@
 /** A table for people that is written row by row, while later rows are still being measured. */
 
-import { results } from "../output.ts";
+import { results } from "../terminal/output.ts";
 
 /** Columns are as wide as their headings and what is known of their cells; a cell that is wider pushes its row to the right. */
 export class Table {

@@ -4,8 +4,8 @@
  */
 
 import { Failure, UsageError } from "../errors.ts";
-import { notes } from "../output.ts";
 import { isSendable, readKeyFile } from "../server/auth.ts";
+import { notes } from "../terminal/output.ts";
 
 /** Holds a key, or several with white space between them. */
 const VARIABLE = "WRINKLEFREE_API_KEY";

@@ -1,9 +1,6 @@
 /** `wrinklefree bench`: how fast a model runs on this machine, and how much of what the machine can do that is. */
 
 import { existsSync } from "node:fs";
-import { interruptible } from "../../convert/interrupt.ts";
-import type { ModelConfig } from "../../convert/model_config.ts";
-import { shapes } from "../../convert/shapes.ts";
 import { modelCosts } from "../bench/costs.ts";
 import { kernelPlans, measureKernel } from "../bench/kernels.ts";
 import { type Machine, measureLimits, thisMachine } from "../bench/machine.ts";
@@ -14,6 +11,9 @@ import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
+import type { ModelConfig } from "../model_file/model_config.ts";
+import { shapes } from "../model_file/shapes.ts";
+import { interruptible } from "../terminal/interrupt.ts";
 import type { Command } from "./command.ts";
 import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
 import { suggestion } from "./suggestion.ts";

@@ -4,12 +4,12 @@
  */
 
 import { createInterface } from "node:readline";
-import { contextLengthExceeded } from "../api/errors.ts";
-import { timings } from "../api/usage.ts";
+import { timings } from "../api/openai/usage.ts";
 import { defaultSampling, type Sampling } from "../engine/engine.ts";
 import { Failure, UsageError } from "../errors.ts";
-import { notes, results } from "../output.ts";
-import { Service } from "../server/service.ts";
+import { contextLengthExceeded } from "../serving/request_error.ts";
+import { Service } from "../serving/service.ts";
+import { notes, results } from "../terminal/output.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import type { TemplateMessage } from "../text/chat_template.ts";
 import { type Counts, generate } from "../text/generation.ts";

@@ -4,7 +4,6 @@
  * cache and the crowd gain is measured on the way.
  */
 
-import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
 import {
   defaultSampling,
   Engine,
@@ -15,9 +14,10 @@ import {
 } from "../engine/engine.ts";
 import { cpuCores, cpuTier } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
+import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
-import { notice, results } from "../output.ts";
-import { KV_BLOCK_TOKENS } from "../server/service.ts";
+import { KV_BLOCK_TOKENS } from "../serving/service.ts";
+import { notice, results } from "../terminal/output.ts";
 import type { ChatTemplate, TemplateMessage } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

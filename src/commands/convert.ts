@@ -2,10 +2,10 @@
 
 import { statSync } from "node:fs";
 import { convertCheckpoint } from "../../convert/convert.ts";
-import { interruptible } from "../../convert/interrupt.ts";
-import { formatBytes, showProgress } from "../../convert/progress.ts";
 import { UsageError } from "../errors.ts";
-import { notes, notice, results } from "../output.ts";
+import { interruptible } from "../terminal/interrupt.ts";
+import { notes, notice, results } from "../terminal/output.ts";
+import { formatBytes, showProgress } from "../terminal/progress.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
 

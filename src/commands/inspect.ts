@@ -2,14 +2,14 @@
 
 import { statSync } from "node:fs";
 import { openCheckpoint } from "../../convert/checkpoint.ts";
-import { printable } from "../../convert/config_fields.ts";
-import { FORMAT_VERSION } from "../../convert/layout.ts";
-import { encodeModelConfig, type ModelConfig, parameterCount } from "../../convert/model_config.ts";
-import { readPackedModel } from "../../convert/packed.ts";
-import { formatBytes } from "../../convert/progress.ts";
-import type { TensorEntry } from "../../convert/safetensors.ts";
 import { Failure, UsageError } from "../errors.ts";
-import { notice, results } from "../output.ts";
+import { printable } from "../model_file/config_fields.ts";
+import { FORMAT_VERSION } from "../model_file/layout.ts";
+import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
+import { readPackedModel } from "../model_file/packed.ts";
+import type { TensorEntry } from "../model_file/safetensors.ts";
+import { notice, results } from "../terminal/output.ts";
+import { formatBytes } from "../terminal/progress.ts";
 import { checkModelText } from "../text/model_text.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { HEAD_KINDS, KV_KINDS, ZEROS_KINDS } from "../engine/engine.ts";
 import { UsageError } from "../errors.ts";
-import type { ServiceOptions } from "../server/service.ts";
+import type { ServiceOptions } from "../serving/service.ts";
 import { oneOf, wholeNumber } from "./options.ts";
 
 /** For parseOptions. */

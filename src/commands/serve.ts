@@ -3,18 +3,18 @@
  */
 
 import { totalmem } from "node:os";
-import { formatBytes } from "../../convert/progress.ts";
-import { version } from "../api/usage.ts";
+import { version } from "../api/openai/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { notes } from "../output.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isHostName, isLoopback } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
-import { KV_BLOCK_TOKENS, Service } from "../server/service.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
-import { ServerState } from "../server/state.ts";
+import { KV_BLOCK_TOKENS, Service } from "../serving/service.ts";
+import { ServerState } from "../serving/state.ts";
+import { notes } from "../terminal/output.ts";
+import { formatBytes } from "../terminal/progress.ts";
 import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";

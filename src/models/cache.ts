@@ -8,11 +8,11 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { describeSystemError } from "../../convert/byte_source.ts";
 import { checkpointFiles } from "../../convert/checkpoint.ts";
-import { FORMAT_VERSION } from "../../convert/layout.ts";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
 import { Failure } from "../errors.ts";
+import { describeSystemError } from "../model_file/byte_source.ts";
+import { FORMAT_VERSION } from "../model_file/layout.ts";
 
 /** An unfinished file that nobody has written to for so long was left by a process that was killed. */
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;

@@ -6,11 +6,11 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { convertCheckpoint } from "../../convert/convert.ts";
-import { interruptible } from "../../convert/interrupt.ts";
-import { type PackedModel, readPackedModel } from "../../convert/packed.ts";
-import { showProgress } from "../../convert/progress.ts";
 import { Failure } from "../errors.ts";
-import { notes, notice } from "../output.ts";
+import { type PackedModel, readPackedModel } from "../model_file/packed.ts";
+import { interruptible } from "../terminal/interrupt.ts";
+import { notes, notice } from "../terminal/output.ts";
+import { showProgress } from "../terminal/progress.ts";
 import { cachePlace, openCacheDirectory } from "./cache.ts";
 import { readDemoModel } from "./demo.ts";
 

@@ -8,27 +8,27 @@
  */
 
 import { Elysia } from "elysia";
-import { chatCompletion } from "../api/chat.ts";
-import { completion } from "../api/completions.ts";
-import { ApiError, toApiError } from "../api/errors.ts";
 import { Exchange } from "../api/exchange.ts";
-import { generateText } from "../api/generate.ts";
-import { llamaCompletion } from "../api/llama_completion.ts";
-import { getModel, listModels } from "../api/models.ts";
-import { openApiDocument } from "../api/openapi.ts";
+import { llamaCompletion } from "../api/llama_cpp/completion.ts";
+import { applyTemplate, detokenize, tokenize } from "../api/llama_cpp/tokenize.ts";
+import { chatCompletion } from "../api/openai/chat.ts";
+import { completion } from "../api/openai/completions.ts";
+import { getModel, listModels } from "../api/openai/models.ts";
+import { openApiDocument } from "../api/openapi/document.ts";
 import type { JsonObject } from "../api/schema.ts";
-import { applyTemplate, detokenize, tokenize } from "../api/tokenize.ts";
+import { generateText } from "../api/sglang/generate.ts";
 import { Failure } from "../errors.ts";
+import { ApiError, toApiError } from "../serving/request_error.ts";
+import type { ServerState } from "../serving/state.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
 import { health, ready } from "./health.ts";
 import { HostNames, isLoopback } from "./host.ts";
-import { readJsonBody } from "./limits.ts";
 import { type LogFormat, logRequest } from "./log.ts";
 import { METRICS_CONTENT_TYPE } from "./metrics.ts";
 import { readPath, routingRequest } from "./path.ts";
-import type { ServerState } from "./state.ts";
+import { readJsonBody } from "./request_body.ts";
 
 /** Answers a request with a JSON body. */
 type Handler = (exchange: Exchange, body: JsonObject) => Promise<Response>;

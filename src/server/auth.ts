@@ -7,8 +7,8 @@
 
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { ApiError } from "../api/errors.ts";
 import { Failure } from "../errors.ts";
+import { ApiError } from "../serving/request_error.ts";
 
 /** Paths that need no key: whoever watches over the process has none. */
 const PUBLIC_PATHS = new Set(["/health", "/ready"]);

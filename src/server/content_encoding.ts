@@ -4,7 +4,7 @@
 
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate, type ZlibOptions, zstdDecompress } from "node:zlib";
-import { ApiError } from "../api/errors.ts";
+import { ApiError } from "../serving/request_error.ts";
 
 type Decoder = (bytes: Uint8Array, limit: ZlibOptions) => Promise<Uint8Array>;
 

@@ -4,7 +4,7 @@
  */
 
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { notes } from "../output.ts";
+import { notes } from "../terminal/output.ts";
 
 /** Fewer than these soon run out: some twenty are in use before the first connection. */
 const COMFORTABLE = 256;

@@ -2,10 +2,10 @@
  * GET /health and GET /ready: whether the process is alive, and whether it takes requests.
  */
 
-import { version } from "../api/usage.ts";
+import { version } from "../api/openai/usage.ts";
 import { cpuTier } from "../engine/library.ts";
-import type { Service } from "./service.ts";
-import type { ServerState } from "./state.ts";
+import type { Service } from "../serving/service.ts";
+import type { ServerState } from "../serving/state.ts";
 
 /** Liveness: answered as long as the process can serve, while it loads and while it drains too. */
 export function health(state: ServerState): object {

@@ -5,7 +5,7 @@
  * name in the Host header gives it away. It can't know a key, so where there are keys any name will do.
  */
 
-import { ApiError } from "../api/errors.ts";
+import { ApiError } from "../serving/request_error.ts";
 
 /** Whether an address or host name, without a port, means this machine only. */
 export function isLoopback(host: string): boolean {

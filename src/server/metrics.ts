@@ -3,11 +3,11 @@
  * thing, with this program's name in front.
  */
 
-import { version } from "../api/usage.ts";
+import { version } from "../api/openai/usage.ts";
 import type { FinishReason } from "../engine/engine.ts";
 import { cpuTier } from "../engine/library.ts";
+import type { ServerState } from "../serving/state.ts";
 import type { Counts } from "../text/generation.ts";
-import type { ServerState } from "./state.ts";
 
 /** The content type of what `expose` makes. */
 export const METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";

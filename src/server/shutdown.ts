@@ -4,8 +4,8 @@
  * nothing to finish: the process ends as soon as it learns of the signal. Whoever asks the server to stop gets exit code 0.
  */
 
+import type { ServerState } from "../serving/state.ts";
 import type { Listening } from "./app.ts";
-import type { ServerState } from "./state.ts";
 
 /** How long answers under way may take to finish. */
 const DEADLINE_MS = 30_000;

@@ -3,7 +3,7 @@
  * and so makes the same checks: serve, chat and check to use them, convert and inspect to say at once what would stop those.
  */
 
-import type { ModelConfig } from "../../convert/model_config.ts";
+import type { ModelConfig } from "../model_file/model_config.ts";
 import { ChatTemplate } from "./chat_template.ts";
 import { Tokenizer } from "./tokenizer.ts";
 

@@ -7,8 +7,8 @@
  */
 
 import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
-import { naming } from "../../convert/config_fields.ts";
 import { Failure } from "../errors.ts";
+import { naming } from "../model_file/config_fields.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
 import {
   type AddedToken,

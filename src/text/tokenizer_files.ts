@@ -6,8 +6,8 @@
  * as images. Their text is then text like any other.
  */
 
-import { Fault, inside, parseJson, printable } from "../../convert/config_fields.ts";
-import { limits } from "../../convert/model_config.ts";
+import { Fault, inside, parseJson, printable } from "../model_file/config_fields.ts";
+import { limits } from "../model_file/model_config.ts";
 
 /** A token that is looked for in a text before anything else. */
 export interface AddedToken {

@@ -5,8 +5,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { memoryByteSource } from "../../convert/byte_source.ts";
-import { readSafetensorsHeader } from "../../convert/safetensors.ts";
+import { memoryByteSource } from "../../src/model_file/byte_source.ts";
+import { readSafetensorsHeader } from "../../src/model_file/safetensors.ts";
 import { fixtures, root } from "../tools/command_line.ts";
 import { type MemoryTensor, writeCheckpoint } from "../tools/small_checkpoint.ts";
 import { runProgram } from "./server.ts";

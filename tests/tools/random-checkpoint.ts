@@ -8,10 +8,10 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { packedLayout } from "../../convert/layout.ts";
-import type { ModelConfig } from "../../convert/model_config.ts";
-import { encodeSafetensorsHeader, type TensorPlan, tensorBytes } from "../../convert/safetensors.ts";
-import { shapes } from "../../convert/shapes.ts";
+import { packedLayout } from "../../src/model_file/layout.ts";
+import type { ModelConfig } from "../../src/model_file/model_config.ts";
+import { encodeSafetensorsHeader, type TensorPlan, tensorBytes } from "../../src/model_file/safetensors.ts";
+import { shapes } from "../../src/model_file/shapes.ts";
 
 /** Bytes of the block that is repeated. A prime number of bf16 values, so that no row of a matrix equals another. */
 const BLOCK_BYTES = 2 * 4194301;

@@ -5,8 +5,8 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { packedLayout } from "../../convert/layout.ts";
-import type { ModelConfig } from "../../convert/model_config.ts";
+import { packedLayout } from "../../src/model_file/layout.ts";
+import type { ModelConfig } from "../../src/model_file/model_config.ts";
 
 /** JSON into which tests put values of the wrong types. */
 // biome-ignore lint/suspicious/noExplicitAny: the point is to write what no type allows

@@ -2,9 +2,9 @@
  * What an answer cost, as clients read it: OpenAI's `usage`, and `timings` in llama.cpp's words.
  */
 
-import packageJson from "../../package.json" with { type: "json" };
-import { cpuTier } from "../engine/library.ts";
-import type { Counts } from "../text/generation.ts";
+import packageJson from "../../../package.json" with { type: "json" };
+import { cpuTier } from "../../engine/library.ts";
+import type { Counts } from "../../text/generation.ts";
 
 /** This program's version. */
 export const version: string = packageJson.version;

@@ -4,7 +4,7 @@
  * for itself.
  */
 
-import { Failure } from "../src/errors.ts";
+import { Failure } from "../errors.ts";
 import { type ByteSource, memoryByteSource, openByteSource } from "./byte_source.ts";
 import { naming, printable } from "./config_fields.ts";
 import { ALIGNMENT, ASSET_BYTES_MAX, assetNames, FORMAT_VERSION, type LayoutEntry, packedLayout } from "./layout.ts";

@@ -2,9 +2,9 @@
  * Log-probabilities in OpenAI's two shapes: that of chat answers and the older one of completions, which lm-evaluation-harness reads.
  */
 
-import { Detokenizer } from "../text/detokenizer.ts";
-import type { ScoredToken } from "../text/generation.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
+import { Detokenizer } from "../../text/detokenizer.ts";
+import type { ScoredToken } from "../../text/generation.ts";
+import type { Tokenizer } from "../../text/tokenizer.ts";
 
 /** The most alternatives that a request may ask for. */
 export const TOP_LOGPROBS_MAX = 20;

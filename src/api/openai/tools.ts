@@ -2,9 +2,9 @@
  * The tools that a chat request offers, and how it wants them used.
  */
 
-import type { CallableTool } from "../grammar/answer_forms.ts";
-import type { Tool } from "../text/tool_calls.ts";
-import { invalid } from "./errors.ts";
+import type { CallableTool } from "../../grammar/answer_forms.ts";
+import { invalid } from "../../serving/request_error.ts";
+import type { Tool } from "../../text/tool_calls.ts";
 import {
   invalidType,
   invalidValue,
@@ -13,7 +13,7 @@ import {
   missing,
   optionalArray,
   optionalBoolean,
-} from "./schema.ts";
+} from "../schema.ts";
 
 const TOOLS_MAX = 128;
 

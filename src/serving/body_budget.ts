@@ -5,7 +5,7 @@
  * budget is for small bodies alone, so that a few who send large ones slowly don't keep everybody else out either.
  */
 
-import { ApiError } from "../api/errors.ts";
+import { ApiError } from "./request_error.ts";
 
 /** Bytes of all bodies. */
 export const BODIES_BYTES_MAX = 128 * 1024 * 1024;

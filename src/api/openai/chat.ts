@@ -2,20 +2,20 @@
  * POST /v1/chat/completions: from a request's JSON to one answer or several, streamed or whole, in OpenAI's shapes.
  */
 
-import type { FinishReason } from "../engine/engine.ts";
-import type { Service } from "../server/service.ts";
-import type { Counts, ScoredToken } from "../text/generation.ts";
-import { type AnswerPart, CallParser, type WrittenCall } from "../text/tool_calls.ts";
-import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, answer, type ChoiceEvents } from "./answers.ts";
+import type { FinishReason } from "../../engine/engine.ts";
+import type { Service } from "../../serving/service.ts";
+import type { Counts, ScoredToken } from "../../text/generation.ts";
+import { type AnswerPart, CallParser, type WrittenCall } from "../../text/tool_calls.ts";
+import { readAnswerGrammar } from "../answer_form.ts";
+import { ahead, answer, type ChoiceEvents } from "../answers.ts";
+import type { Exchange } from "../exchange.ts";
+import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
+import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
-import type { Exchange } from "./exchange.ts";
 import { answerHeader, newId } from "./header.ts";
 import { chatLogprobs, TOP_LOGPROBS_MAX } from "./logprobs.ts";
 import { onlyWith, refuseForChat } from "./refusals.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
-import { type GenerationParameters, readGenerationParameters, samplingContext } from "./sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
 import { timings, usage } from "./usage.ts";
 
 /** A request after all checks. */

@@ -2,19 +2,19 @@
  * POST /v1/completions: OpenAI's older API, which continues texts, with `echo` and `logprobs` to score them.
  */
 
-import type { Service } from "../server/service.ts";
-import { decodeAll } from "../text/detokenizer.ts";
-import type { Counts } from "../text/generation.ts";
-import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Service } from "../../serving/service.ts";
+import { decodeAll } from "../../text/detokenizer.ts";
+import type { Counts } from "../../text/generation.ts";
+import { readAnswerGrammar } from "../answer_form.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
+import type { Exchange } from "../exchange.ts";
+import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
+import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { readGenerationParameters, samplingContext } from "../sampling.ts";
+import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "./prompts.ts";
 import { refuseForCompletion } from "./refusals.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
-import { readGenerationParameters, samplingContext } from "./sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
 import { timings, usage } from "./usage.ts";
 
 /** A request after all checks. */

@@ -2,7 +2,7 @@
  * GET /v1/models and GET /v1/models/{id}: the model that this server has, in OpenAI's shape, with its facts.
  */
 
-import type { ServerState } from "../server/state.ts";
+import type { ServerState } from "../../serving/state.ts";
 
 /** The list of models. @throws ApiError 503 while there is none. */
 export function listModels(state: ServerState): object {

@@ -3,7 +3,7 @@
  * fault gets the file's name where that is known, so that the checks themselves need not carry paths around.
  */
 
-import { Failure } from "../src/errors.ts";
+import { Failure } from "../errors.ts";
 
 /** Something wrong in a file, without the file's name. `naming` turns it into a Failure. */
 export class Fault extends Error {

@@ -4,7 +4,7 @@
  * range piece by piece from the ByteSource, so files may be of any size.
  */
 
-import { Failure } from "../src/errors.ts";
+import { Failure } from "../errors.ts";
 import type { ByteSource } from "./byte_source.ts";
 import { printable } from "./config_fields.ts";
 import { recogniseForeignFile } from "./foreign.ts";

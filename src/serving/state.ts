@@ -2,11 +2,11 @@
  * What the whole server shares: the model once it is loaded, the answers under way, and whether new ones are taken.
  */
 
-import { ApiError } from "../api/errors.ts";
-import { Scopes } from "./auth.ts";
+import { Scopes } from "../server/auth.ts";
+import { Metrics } from "../server/metrics.ts";
 import { BodyBudget } from "./body_budget.ts";
 import { type JobLimits, Jobs } from "./jobs.ts";
-import { Metrics } from "./metrics.ts";
+import { ApiError } from "./request_error.ts";
 import type { Service } from "./service.ts";
 
 /** Seconds after which a client may try again while the server is loading or shutting down. */

@@ -2,20 +2,20 @@
  * POST /completion: llama.cpp's own way to continue a text, for its clients.
  */
 
-import type { Service } from "../server/service.ts";
-import { decodeAll } from "../text/detokenizer.ts";
-import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
-import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
-import { unsupported } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
-import { readLlamaBias } from "./llama_bias.ts";
-import { llamaProbabilities, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { answerTexts, readPrompts, type TextRequest } from "./prompts.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "./request.ts";
-import { readGenerationParameters, samplingContext } from "./sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "./schema.ts";
-import { timings } from "./usage.ts";
+import { unsupported } from "../../serving/request_error.ts";
+import type { Service } from "../../serving/service.ts";
+import { decodeAll } from "../../text/detokenizer.ts";
+import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
+import { readAnswerGrammar } from "../answer_form.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
+import type { Exchange } from "../exchange.ts";
+import { llamaProbabilities, TOP_LOGPROBS_MAX } from "../openai/logprobs.ts";
+import { timings } from "../openai/usage.ts";
+import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
+import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { readGenerationParameters, samplingContext } from "../sampling.ts";
+import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { readLlamaBias } from "./logit_bias.ts";
 
 /** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
 const ABSENT_SAMPLERS: Record<string, number> = {

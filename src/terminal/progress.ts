@@ -2,7 +2,7 @@
  * Shows how far a conversion is: a bar on a terminal, a line every few seconds where stderr goes to a file or a log.
  */
 
-import type { ConversionProgress } from "./convert.ts";
+import type { ConversionProgress } from "../../convert/convert.ts";
 
 /** Milliseconds between two drawings of the bar. */
 const BAR_INTERVAL_MS = 100;

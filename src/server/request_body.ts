@@ -2,10 +2,10 @@
  * What a request may send: how much, and in what form.
  */
 
-import { ApiError } from "../api/errors.ts";
 import { isObject, type JsonObject } from "../api/schema.ts";
+import type { BodyShare } from "../serving/body_budget.ts";
+import { ApiError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
-import type { BodyShare } from "./body_budget.ts";
 import { contentEncoding } from "./content_encoding.ts";
 
 /** Largest body of a request, in bytes, as it is sent and when it is decoded. A prompt that fills a context of 100,000 tokens has about a tenth of it. */

@@ -10,7 +10,7 @@
  * take as long as they like.
  */
 
-import { ApiError, contextLengthExceeded, invalid } from "../api/errors.ts";
+import { ApiError, contextLengthExceeded, invalid } from "./request_error.ts";
 
 /** Finished answers that wait for their readers at once; each holds its tokens in memory. */
 const UNREAD_MAX = 1024;

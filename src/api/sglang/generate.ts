@@ -3,18 +3,18 @@
  * so far.
  */
 
-import type { Service } from "../server/service.ts";
-import type { Counts, ScoredToken, StoppedBy } from "../text/generation.ts";
-import { readAnswerGrammar } from "./answer_form.ts";
-import { ahead, type ChoiceEvent, type ChoiceEvents } from "./answers.ts";
-import { ApiError, invalid } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
-import { newId } from "./header.ts";
-import { finite, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { answerTexts, readPrompts, type TextRequest } from "./prompts.ts";
-import { readScope } from "./request.ts";
-import { readGenerationParameters, samplingContext } from "./sampling.ts";
-import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "./schema.ts";
+import { ApiError, invalid } from "../../serving/request_error.ts";
+import type { Service } from "../../serving/service.ts";
+import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
+import { readAnswerGrammar } from "../answer_form.ts";
+import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
+import type { Exchange } from "../exchange.ts";
+import { newId } from "../openai/header.ts";
+import { finite, TOP_LOGPROBS_MAX } from "../openai/logprobs.ts";
+import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
+import { readScope } from "../request.ts";
+import { readGenerationParameters, samplingContext } from "../sampling.ts";
+import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
 const NEW_TOKENS_DEFAULT = 128;

@@ -3,14 +3,14 @@
  * shapes and vLLM's.
  */
 
-import type { Service } from "../server/service.ts";
-import { decodeAll } from "../text/detokenizer.ts";
-import { turns } from "../text/turns.ts";
-import { readChatPrompt } from "./chat_prompt.ts";
-import { encodeText } from "./encoding.ts";
-import { invalid } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
-import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "./schema.ts";
+import { invalid } from "../../serving/request_error.ts";
+import type { Service } from "../../serving/service.ts";
+import { decodeAll } from "../../text/detokenizer.ts";
+import { turns } from "../../text/turns.ts";
+import { encodeText } from "../encoding.ts";
+import type { Exchange } from "../exchange.ts";
+import { readChatPrompt } from "../openai/chat_prompt.ts";
+import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
 
 /** Most ids of an answer; more than any context, few enough to be counted in a moment. */
 const TOKENS_MAX = 262_144;

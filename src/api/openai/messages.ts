@@ -2,10 +2,10 @@
  * The `messages` of a chat request: checked one by one, and brought into the form that chat templates know.
  */
 
-import type { TemplateMessage } from "../text/chat_template.ts";
-import type { WrittenCall } from "../text/tool_calls.ts";
-import { invalid, unsupported } from "./errors.ts";
-import { invalidType, invalidValue, isObject, type JsonObject, missing, optionalString } from "./schema.ts";
+import { invalid, unsupported } from "../../serving/request_error.ts";
+import type { TemplateMessage } from "../../text/chat_template.ts";
+import type { WrittenCall } from "../../text/tool_calls.ts";
+import { invalidType, invalidValue, isObject, type JsonObject, missing, optionalString } from "../schema.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 

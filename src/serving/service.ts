@@ -3,12 +3,12 @@
  * chat both stand on it.
  */
 
-import { type ModelConfig, parameterCount } from "../../convert/model_config.ts";
 import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
+import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
-import { notice } from "../output.ts";
+import { notice } from "../terminal/output.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";

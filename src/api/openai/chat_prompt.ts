@@ -6,19 +6,19 @@
  * calls in the text of the message that made them, as the model would have written them.
  */
 
-import type { CallsForm } from "../grammar/answer_forms.ts";
-import { isTooDeep } from "../server/limits.ts";
-import type { Service } from "../server/service.ts";
-import { TemplateError } from "../text/bounded_interpreter.ts";
-import { RESERVED_VARIABLES, type TemplateMessage } from "../text/chat_template.ts";
-import { describeTools, writeCall } from "../text/tool_calls.ts";
-import { turns } from "../text/turns.ts";
-import type { Prompts } from "./answers.ts";
-import { encodeText } from "./encoding.ts";
-import { contextLengthExceeded, invalid } from "./errors.ts";
-import type { Exchange } from "./exchange.ts";
+import type { CallsForm } from "../../grammar/answer_forms.ts";
+import { isTooDeep } from "../../server/request_body.ts";
+import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
+import type { Service } from "../../serving/service.ts";
+import { TemplateError } from "../../text/bounded_interpreter.ts";
+import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
+import { describeTools, writeCall } from "../../text/tool_calls.ts";
+import { turns } from "../../text/turns.ts";
+import type { Prompts } from "../answers.ts";
+import { encodeText } from "../encoding.ts";
+import type { Exchange } from "../exchange.ts";
+import { countValues, type JsonObject, optionalObject } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
-import { countValues, type JsonObject, optionalObject } from "./schema.ts";
 import { readTools } from "./tools.ts";
 
 /** Longest chat_template_kwargs, as JSON. */

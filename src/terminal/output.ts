@@ -5,8 +5,8 @@
  */
 
 import { writeSync } from "node:fs";
-import { describeSystemError } from "../convert/byte_source.ts";
-import { OutputFailure } from "./errors.ts";
+import { OutputFailure } from "../errors.ts";
+import { describeSystemError } from "../model_file/byte_source.ts";
 
 /** How long to wait for the reader of a pipe that is full and does not block. */
 const RETRY_MS = 5;

@@ -4,7 +4,7 @@
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
-import { Failure } from "../src/errors.ts";
+import { Failure } from "../errors.ts";
 
 /** Bytes that can be read at any position. */
 export interface ByteSource {
