@@ -15,6 +15,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -23,7 +24,7 @@
 #include "wrinklefree.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static const wf_kernels *supported[5];
+static const wf_kernels *supported[6];
 static uint32_t supported_count;
 static const wf_kernels *active;
 
@@ -45,11 +46,34 @@ static bool has_avx_vnni(void) {
 }
 #endif
 
+#if defined(WF_HAS_AMX)
+/* Linux's number for the state of tiles, and the call that asks for the permission to use it. */
+#define XFEATURE_TILE_DATA 18
+#define REQUEST_PERMISSION 0x1023 /* ARCH_REQ_XCOMP_PERM, since Linux 5.16 */
+
+/* Why tiles are not used, or NULL. The permission holds for the process. It is not given by systems that don't know tiles, nor where a
+ * thread's stack for signals is too small for their state. */
+static const char *refuse_amx(void) {
+    uint32_t a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 3) != 3)
+        return "the processor has no tiles";
+    if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, XFEATURE_TILE_DATA) != 0)
+        return "the system does not allow tiles";
+    return wf_amx_computes() ? NULL : "tiles compute a wrong product";
+}
+#endif
+
 static void choose(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512vnni");
+#if defined(WF_HAS_AMX)
+    if (has_avx512 && refuse_amx() == NULL)
+        supported[supported_count++] = wf_kernels_amx();
+#endif
+    if (has_avx512)
         supported[supported_count++] = &wf_kernels_avx512;
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 #if defined(WF_HAS_AVX_VNNI)

@@ -23,8 +23,7 @@
 #define SLICE_BYTES_MAX (128U << 10)
 /* … in as many slices for each thread as evens out their speeds … */
 #define SLICES_PER_THREAD 8U
-/* … and a multiple of this, so that kernels work in full groups of rows. */
-#define SLICE_ROWS_MULTIPLE 8U
+/* … and a multiple of what the kernels work through together. */
 
 /* Single rows of the up projection are computed when at most so many eighths of them are needed: a processor reads all rows in a
  * line about twice as fast as it reads rows here and there. */
@@ -56,9 +55,11 @@ struct wf_forward {
     float *product;         /* [rows][hidden], what a residual addition adds */
     float *normed;          /* [rows][widest]; scratch of one phase */
     int8_t *values;         /* [rows][padded], 64-byte aligned */
-    float *inverse_scales;  /* [rows] 1 / s */
-    int32_t *sums;          /* [rows] */
-    float *factors;         /* [3][rows] inverse_scales times the weight scale of each product of a phase */
+    int8_t *arranged;       /* [rows rounded up to a tile][wf_arranged_bytes(padded)], the same as the kernels arrange them */
+    atomic_uint_least32_t *quantised; /* [tiles] rows of a tile whose activations are complete in this phase */
+    float *inverse_scales;            /* [rows] 1 / s */
+    int32_t *sums;                    /* [rows] */
+    float *factors;                   /* [3][rows] inverse_scales times the weight scale of each product of a phase */
     wf_head *head;
 
     wf_columns columns;                       /* all zero where zeros are not to be skipped */
@@ -82,6 +83,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
     const wf_config *config = &model->config;
     const size_t rows = max_rows, attention = (size_t)config->heads * config->head_dim;
     const size_t kv = (size_t)config->kv_heads * config->head_dim, half = config->head_dim / 2;
+    const size_t tiles = (rows + WF_ARRANGED_TOKENS - 1) / WF_ARRANGED_TOKENS;
     size_t widest = config->hidden > config->intermediate ? config->hidden : config->intermediate;
     widest = widest > attention ? widest : attention;
 
@@ -112,6 +114,8 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
         {(void **)&forward->product, rows * config->hidden, sizeof(float)},
         {(void **)&forward->normed, rows * widest, sizeof(float)},
         {(void **)&forward->values, rows * forward->padded, sizeof(int8_t)},
+        {(void **)&forward->arranged, tiles * WF_ARRANGED_TOKENS, wf_arranged_bytes(forward->padded)},
+        {(void **)&forward->quantised, tiles, sizeof *forward->quantised},
         {(void **)&forward->inverse_scales, rows, sizeof(float)},
         {(void **)&forward->sums, rows, sizeof(int32_t)},
         {(void **)&forward->factors, 3 * rows, sizeof(float)},
@@ -125,6 +129,7 @@ wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, 
             return NULL;
         }
     }
+    memset(forward->quantised, 0, tiles * sizeof *forward->quantised);
 
     if (wf_chunks_create(&forward->chunks, cache, config->heads, wf_pool_threads(pool), context) != 0) {
         wf_forward_destroy(forward);
@@ -155,10 +160,10 @@ void wf_forward_destroy(wf_forward *forward) {
     free(forward->needed);
     free(forward->positive_before);
     free(forward->spans);
-    void *buffers[] = {forward->frequencies, forward->cosines, forward->sines,    forward->hidden,         forward->query,
-                       forward->key,         forward->value,   forward->attended, forward->gate,           forward->up,
-                       forward->product,     forward->normed,  forward->values,   forward->inverse_scales, forward->sums,
-                       forward->factors};
+    void *buffers[] = {forward->frequencies, forward->cosines,  forward->sines,    forward->hidden,         forward->query,
+                       forward->key,         forward->value,    forward->attended, forward->gate,           forward->up,
+                       forward->product,     forward->normed,   forward->values,   forward->inverse_scales, forward->sums,
+                       forward->factors,     forward->arranged, forward->quantised};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         free(buffers[i]);
     free(forward);
@@ -191,7 +196,7 @@ static void multiply_slice(void *context, uint32_t unit) {
     const wf_linear *linear = product->linear;
     const uint32_t first = unit * product->slice;
     const uint32_t rows = linear->outputs - first < product->slice ? linear->outputs - first : product->slice;
-    const wf_activations x = {forward->values, forward->padded, forward->sums, product->factors, forward->count};
+    const wf_activations x = {forward->values, forward->padded, forward->arranged, forward->sums, product->factors, forward->count};
     forward->kernels->ternary_matmul(linear->rows + (size_t)first * linear->row_bytes, linear->row_bytes, rows, &x,
                                      product->out + first, linear->outputs);
     if (product->residual == NULL)
@@ -216,7 +221,8 @@ static uint32_t plan(struct product_job *job, const struct product *products, ui
         uint32_t slice = product->linear->outputs / (wf_pool_threads(forward->pool) * SLICES_PER_THREAD);
         const uint32_t most = SLICE_BYTES_MAX / product->linear->row_bytes;
         slice = slice < most ? slice : most;
-        product->slice = (slice / SLICE_ROWS_MULTIPLE + 1) * SLICE_ROWS_MULTIPLE;
+        const uint32_t together = forward->kernels->rows_together;
+        product->slice = (slice / together + 1) * together;
         product->slices = (product->linear->outputs + product->slice - 1) / product->slice;
         units += product->slices;
     }
@@ -250,7 +256,7 @@ static bool multiply_needed(wf_forward *forward, const struct product *gate, con
     for (uint32_t row = 0; row < forward->count; row++)
         memset(up->out + (size_t)row * width + first, 0, rows * sizeof *up->out);
     const size_t row_bytes = up->linear->row_bytes;
-    const wf_activations x = {forward->values, forward->padded, forward->sums, up->factors, forward->count};
+    const wf_activations x = {forward->values, forward->padded, forward->arranged, forward->sums, up->factors, forward->count};
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *next = up->linear->rows + needed[i + PREFETCHED_ROWS < count ? i + PREFETCHED_ROWS : i] * row_bytes;
         for (size_t byte = 0; byte < row_bytes; byte += CACHE_LINE)
@@ -356,6 +362,19 @@ struct row_job {
     uint32_t layer_index;
 };
 
+/* Whoever completes a tile of activations arranges it, if the kernels want that, so it takes no phase of its own. */
+static void arrange_complete_tile(wf_forward *forward, uint32_t row, uint32_t padded) {
+    if (forward->kernels->arrange == NULL)
+        return;
+    const uint32_t tile = row / WF_ARRANGED_TOKENS, first = tile * WF_ARRANGED_TOKENS, left = forward->count - first;
+    const uint32_t rows = left < WF_ARRANGED_TOKENS ? left : WF_ARRANGED_TOKENS;
+    if (atomic_fetch_add_explicit(&forward->quantised[tile], 1, memory_order_acq_rel) + 1 < rows)
+        return;
+    atomic_store_explicit(&forward->quantised[tile], 0, memory_order_relaxed); /* for the next phase */
+    forward->kernels->arrange(forward->values + (size_t)first * forward->padded, forward->padded, forward->count, rows, padded,
+                              forward->arranged + first * wf_arranged_bytes(padded));
+}
+
 /* The activations of the next products: norm(x) in 8 bits. Without a norm x itself. */
 static void normalise_and_quantise(wf_forward *forward, uint32_t row, const float *x, const float *norm, uint32_t count) {
     if (norm != NULL) {
@@ -366,6 +385,7 @@ static void normalise_and_quantise(wf_forward *forward, uint32_t row, const floa
     const uint32_t padded = (count + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS * WF_BLOCK_WEIGHTS;
     forward->kernels->quantize(x, count, padded, forward->values + (size_t)row * forward->padded, &forward->inverse_scales[row],
                                &forward->sums[row]);
+    arrange_complete_tile(forward, row, padded);
 }
 
 /* Begins one row: what its token is, and what its position turns keys and queries by. The angles are found anew for each batch, which takes a

@@ -226,12 +226,14 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     uint8_t *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));
     void *values = wf_allocate(value_bytes, 1);
+    int8_t *arranged = wf_allocate(tokens + WF_ARRANGED_TOKENS, wf_arranged_bytes(ROW_WEIGHTS));
     int32_t *sums = calloc(tokens, sizeof *sums);
     float *factors = calloc(tokens, sizeof *factors);
     job.scales = calloc(job.slice, sizeof *job.scales);
     job.out = calloc((size_t)units * tokens * job.slice, sizeof *job.out);
     double result = 0;
-    if (rows == MAP_FAILED || values == NULL || sums == NULL || factors == NULL || job.scales == NULL || job.out == NULL) {
+    if (rows == MAP_FAILED || values == NULL || arranged == NULL || sums == NULL || factors == NULL || job.scales == NULL ||
+        job.out == NULL) {
         wf_fail(error, error_size, "no memory for the %zu MB that measuring products takes", bytes >> 20);
     } else {
 #if defined(MADV_HUGEPAGE)
@@ -240,7 +242,12 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
         memset(rows, 0x15, bytes); /* four codes: 1, 1, 1, 0 */
         memset(values, 3, value_bytes);
         job.rows = rows;
-        job.x = (wf_activations){values, ROW_WEIGHTS, sums, factors, tokens};
+        if (is_ternary && job.kernels->arrange != NULL)
+            for (uint32_t token = 0; token < tokens; token += WF_ARRANGED_TOKENS)
+                job.kernels->arrange((const int8_t *)values + (size_t)token * ROW_WEIGHTS, ROW_WEIGHTS, tokens,
+                                     tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, ROW_WEIGHTS,
+                                     arranged + token * wf_arranged_bytes(ROW_WEIGHTS));
+        job.x = (wf_activations){values, ROW_WEIGHTS, arranged, sums, factors, tokens};
         job.wide = (wf_wide_activations){values, ROW_WEIGHTS, sums, factors, tokens};
         const double seconds = median_seconds(pool, multiply_rows, &job, units);
         result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
@@ -248,6 +255,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     if (rows != MAP_FAILED)
         munmap(rows, bytes);
     free(values);
+    free(arranged);
     free(sums);
     free(factors);
     free(job.scales);

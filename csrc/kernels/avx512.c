@@ -2,10 +2,10 @@
  * avx512.c: kernels for x86-64 processors with AVX-512 (F, BW, DQ, VL) and VNNI: Intel since 2019, AMD since Zen 4.
  *
  * Ternary products. A load of 64 bytes brings two blocks of 128 codes; a shift and a mask give 64 of them as unsigned bytes, and
- * vpdpbusd multiplies them by 64 signed activations and adds fours into 32-bit lanes, so nothing ever has to be widened. The 64
- * activations that belong to them lie in two blocks as well and are put together from two loads.
- *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream.
- *   - Several tokens (prefill, batches) are bound by vpdpbusd: four rows by four tokens keep sixteen accumulators in registers.
+ * vpdpbusd multiplies them by 64 signed activations and adds fours into 32-bit lanes, so nothing ever has to be widened. The
+ * activations are arranged once a phase so that each load brings the 64 that belong to a quarter of the codes.
+ *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream, asked for ahead.
+ *   - Several tokens (prefill, batches) are bound by vpdpbusd: a tile of rows by tokens keeps sixteen accumulators in registers.
  * A row with an odd number of blocks ends with a half load; the upper half's weights and activations are zero then.
  */
 #include <immintrin.h>
@@ -15,16 +15,15 @@
 
 #include "kernels.h"
 
-/* Rows and tokens of a tile of a batch's product. */
-#define TILE_ROWS 4
-#define TILE_TOKENS 4
-
-/* A tile asks for the rows of the one so many further on: as four streams side by side, rows are not foreseen well by the
- * processor. The first tokens bring them into the cache for the others. A row that comes alone was picked out
- * of many: what lies behind it is not wanted. */
-#define PREFETCH_TILES 2
-
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* As far as the compiler knows, an accumulator has another value here, so it stays in its register: left to itself, gcc moves accumulators
+ * about and to the stack. Where there are no such registers, the instructions are emulated, and nothing needs to be hidden. */
+#if defined(__AVX512F__)
+#define PIN(accumulator) __asm__("" : "+v"(accumulator))
+#else
+#define PIN(accumulator) ((void)(accumulator))
+#endif
 
 /* Adds 16 lanes in halves: 8, 4, 2, 1. */
 static inline float sum_of_sixteen(__m512 lanes) {
@@ -104,60 +103,102 @@ static void quantize(const float *x, uint32_t count, uint32_t padded, int8_t *va
     *sum = sum_of_integers(total);
 }
 
-/* Two blocks of a row: 256 codes. */
-static inline __m512i load_codes(const uint8_t *row) { return _mm512_loadu_si512(row); }
+/* ---- Ternary products ---- */
 
-/* The last block of a row with an odd number of them; the upper half is code 0, whose activations are 0 too. */
-static inline __m512i load_last_codes(const uint8_t *row) {
-    return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)row));
+/* A line of codes: two blocks of a row. */
+#define LINE_BYTES (2 * WF_BLOCK_BYTES)
+#define LINE_WEIGHTS (2 * WF_BLOCK_WEIGHTS)
+
+/* Rows of a tile of a batch's product, and the most tokens. Eight tokens by two rows would unpack less, but read twice as many activations,
+ * and was slower beyond sixteen tokens. */
+#define TILE_ROWS 4
+#define TILE_TOKENS 4
+
+/* Rows are asked for so many bytes ahead: Intel's prefetchers stop at the end of a page, and the queue of a core's own loads is too short for
+ * the bandwidth. A row that comes alone was picked out of many: what lies behind it is not wanted. */
+#define AHEAD_BYTES 4096U
+
+/* Each line's activations as they are used, 64 for each quarter of its codes: 32 of the first block and 32 of the second. Of a last single block
+ * the upper halves are zero. */
+static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
+    (void)batch;
+    for (uint32_t token = 0; token < count; token++, values += stride, arranged += wf_arranged_bytes(padded))
+        for (uint32_t input = 0; input < padded; input += LINE_WEIGHTS)
+            for (uint32_t quarter = 0; quarter < 4; quarter++) {
+                const int8_t *at = values + input + quarter * WF_BLOCK_BYTES;
+                const __m256i first = _mm256_loadu_si256((const __m256i *)at);
+                const __m256i second = padded - input >= LINE_WEIGHTS ? _mm256_loadu_si256((const __m256i *)(at + WF_BLOCK_WEIGHTS))
+                                                                      : _mm256_setzero_si256();
+                _mm512_store_si512(arranged + input + 64 * quarter, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+            }
 }
 
-/* The activations of one quarter of two blocks: 32 of the first, 32 of the second. */
-ALWAYS_INLINE __m512i load_values(const int8_t *values, uint32_t quarter) {
-    const __m256i first = _mm256_loadu_si256((const __m256i *)(values + quarter * WF_BLOCK_BYTES));
-    const __m256i second = _mm256_loadu_si256((const __m256i *)(values + WF_BLOCK_WEIGHTS + quarter * WF_BLOCK_BYTES));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
-}
-
-/* The same for a last single block. */
-ALWAYS_INLINE __m512i load_last_values(const int8_t *values, uint32_t quarter) {
-    return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)(values + quarter * WF_BLOCK_BYTES)));
-}
+/* The last line of a row with an odd number of blocks: its upper half is code 0. */
+ALWAYS_INLINE __m512i last_line(const uint8_t *row) { return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)row)); }
 
 ALWAYS_INLINE __m512i quarter_of(__m512i codes, uint32_t quarter) {
     return _mm512_and_si512(_mm512_srli_epi16(codes, 2 * quarter), _mm512_set1_epi8(3));
 }
 
-/* One row by one token. */
-static inline float decode_row(const uint8_t *row, size_t row_bytes, const int8_t *values, int32_t sum, float factor) {
-    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    size_t byte = 0;
-    for (; byte + 2 * WF_BLOCK_BYTES <= row_bytes; byte += 2 * WF_BLOCK_BYTES) {
-        const __m512i codes = load_codes(row + byte);
-        for (uint32_t quarter = 0; quarter < 4; quarter++)
-            sums[quarter] = _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_values(values + 4 * byte, quarter));
+/* Adds a line's products to four sums, one for each quarter. Codes stay where they are in their bytes, so the sums count them once, four,
+ * sixteen and 64 times: no shifts. */
+ALWAYS_INLINE void add_line(__m512i codes, const int8_t *values, __m512i sums[4]) {
+#pragma GCC unroll 4
+    for (uint32_t quarter = 0; quarter < 4; quarter++) {
+        const __m512i weights = _mm512_and_si512(codes, _mm512_set1_epi8((char)(3 << 2 * quarter)));
+        sums[quarter] = _mm512_dpbusd_epi32(sums[quarter], weights, _mm512_load_si512(values + 64 * quarter));
+        PIN(sums[quarter]);
     }
-    if (byte < row_bytes) {
-        const __m512i codes = load_last_codes(row + byte);
-        for (uint32_t quarter = 0; quarter < 4; quarter++)
-            sums[quarter] =
-                _mm512_dpbusd_epi32(sums[quarter], quarter_of(codes, quarter), load_last_values(values + 4 * byte, quarter));
-    }
-    const __m512i total = _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
-    return (float)(sum_of_integers(total) - sum) * factor;
 }
 
-/* Four sums of four vectors each: lane 4t + r of the result is the sum of the lanes of sums[r][t]. A step adds halves of two vectors and puts
- * what is left of them into one, which takes a quarter of the work of adding up each vector by itself. */
-ALWAYS_INLINE __m512i sums_of_tile(__m512i sums[TILE_ROWS][TILE_TOKENS]) {
-    __m512i fours[TILE_TOKENS]; /* lanes of 128 bits: partial sums of rows 0 to 3 */
-    for (uint32_t t = 0; t < TILE_TOKENS; t++) {
-        const __m512i low =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0][t], sums[1][t]), _mm512_unpackhi_epi32(sums[0][t], sums[1][t]));
-        const __m512i high =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2][t], sums[3][t]), _mm512_unpackhi_epi32(sums[2][t], sums[3][t]));
-        fours[t] = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+/* The lanes' sums of one row by one token. Of rows up to a megabyte no lane leaves 32 bits: a line adds at most 4 · 192 · 128 to it. */
+ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahead, const int8_t *values) {
+    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t byte = 0;
+    for (; byte + LINE_BYTES <= row_bytes; byte += LINE_BYTES) {
+        _mm_prefetch((const char *)(row + byte + ahead), _MM_HINT_T0);
+        add_line(_mm512_loadu_si512(row + byte), values + 4 * byte, sums);
     }
+    if (byte < row_bytes)
+        add_line(last_line(row + byte), values + 4 * byte, sums);
+    const __m512i low = _mm512_add_epi32(sums[0], _mm512_srai_epi32(sums[1], 2));
+    return _mm512_add_epi32(low, _mm512_add_epi32(_mm512_srai_epi32(sums[2], 4), _mm512_srai_epi32(sums[3], 6)));
+}
+
+/* Four vectors' sums of lanes: lane r of the result is that of sums[r], once the four lanes of 128 bits are added. */
+ALWAYS_INLINE __m512i fours_of(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3) {
+    const __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(sum0, sum1), _mm512_unpackhi_epi32(sum0, sum1));
+    const __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(sum2, sum3), _mm512_unpackhi_epi32(sum2, sum3));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+}
+
+ALWAYS_INLINE __m128i sum_of_quarters(__m512i fours) {
+    const __m256i halves = _mm256_add_epi32(_mm512_castsi512_si256(fours), _mm512_extracti64x4_epi64(fours, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
+/* All rows by one token, as one stream; four rows' lanes are added up together. */
+static void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const int8_t *values, int32_t sum, float factor,
+                        float *out) {
+    const size_t ahead = row_count > 1 ? AHEAD_BYTES : 0;
+    for (uint32_t row = 0; row < row_count; row += 4) {
+        const uint32_t left = row_count - row < 4 ? row_count - row : 4;
+        __m512i sums[4];
+        for (uint32_t i = 0; i < 4; i++)
+            sums[i] = i < left ? row_sums(rows + (row + i) * row_bytes, row_bytes, ahead, values) : _mm512_setzero_si512();
+        const __m128i totals = sum_of_quarters(fours_of(sums[0], sums[1], sums[2], sums[3]));
+        const __m128 products = _mm_mul_ps(_mm_cvtepi32_ps(_mm_sub_epi32(totals, _mm_set1_epi32(sum))), _mm_set1_ps(factor));
+        _mm_mask_storeu_ps(out + row, (uint8_t)((1U << left) - 1), products);
+    }
+}
+
+/* Sixteen vectors' sums of lanes: lane i is that of sums[i]. A step adds halves of two vectors and puts what is left of them into one,
+ * which takes a quarter of the work of adding up each vector by itself. */
+ALWAYS_INLINE __m512i sums_of_tile(const __m512i sums[16]) {
+    __m512i fours[4];
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++)
+        fours[i] = fours_of(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]);
     const __m512i low =
         _mm512_add_epi32(_mm512_shuffle_i32x4(fours[0], fours[1], 0x44), _mm512_shuffle_i32x4(fours[0], fours[1], 0xee));
     const __m512i high =
@@ -165,75 +206,119 @@ ALWAYS_INLINE __m512i sums_of_tile(__m512i sums[TILE_ROWS][TILE_TOKENS]) {
     return _mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88), _mm512_shuffle_i32x4(low, high, 0xdd));
 }
 
-/* `row_count` rows by `count` tokens (both constants at each call). */
-ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
-                              uint32_t count, float *out, size_t out_stride) {
-    const int8_t *values = x->values + token * x->stride;
-    __m512i sums[TILE_ROWS][TILE_TOKENS];
-    for (uint32_t row = 0; row < TILE_ROWS; row++)
-        for (uint32_t t = 0; t < TILE_TOKENS; t++)
-            sums[row][t] = _mm512_setzero_si512();
-    size_t byte = 0;
-    for (; byte + 2 * WF_BLOCK_BYTES <= row_bytes; byte += 2 * WF_BLOCK_BYTES) {
-        __m512i codes[TILE_ROWS];
-        for (uint32_t row = 0; row < row_count; row++) {
-            codes[row] = load_codes(rows + row * row_bytes + byte);
-            if (token == 0 && row_count > 1)
-                _mm_prefetch((const char *)(rows + (row + PREFETCH_TILES * row_count) * row_bytes + byte), _MM_HINT_T0);
-        }
-        for (uint32_t quarter = 0; quarter < 4; quarter++) {
-            __m512i weights[TILE_ROWS];
-            for (uint32_t row = 0; row < row_count; row++)
-                weights[row] = quarter_of(codes[row], quarter);
-            for (uint32_t t = 0; t < count; t++) {
-                const __m512i value = load_values(values + t * x->stride + 4 * byte, quarter);
-                for (uint32_t row = 0; row < row_count; row++)
-                    sums[row][t] = _mm512_dpbusd_epi32(sums[row][t], weights[row], value);
+/* One line of `row_count` rows by `count` tokens (constants at each call). sums[token][row]. */
+ALWAYS_INLINE void add_tile_line(const __m512i *codes, uint32_t row_count, const int8_t *values, size_t token_bytes, uint32_t count,
+                                 __m512i *sums) {
+#pragma GCC unroll 4
+    for (uint32_t quarter = 0; quarter < 4; quarter++) {
+        __m512i weights[TILE_ROWS];
+#pragma GCC unroll 4
+        for (uint32_t row = 0; row < row_count; row++)
+            weights[row] = quarter_of(codes[row], quarter);
+#pragma GCC unroll 8
+        for (uint32_t t = 0; t < count; t++) {
+            const __m512i value = _mm512_load_si512(values + t * token_bytes + 64 * quarter);
+#pragma GCC unroll 4
+            for (uint32_t row = 0; row < row_count; row++) {
+                sums[t * row_count + row] = _mm512_dpbusd_epi32(sums[t * row_count + row], weights[row], value);
+                PIN(sums[t * row_count + row]);
             }
         }
-    }
-    if (byte < row_bytes)
-        for (uint32_t quarter = 0; quarter < 4; quarter++)
-            for (uint32_t t = 0; t < count; t++) {
-                const __m512i value = load_last_values(values + t * x->stride + 4 * byte, quarter);
-                for (uint32_t row = 0; row < row_count; row++) {
-                    const __m512i codes = load_last_codes(rows + row * row_bytes + byte);
-                    sums[row][t] = _mm512_dpbusd_epi32(sums[row][t], quarter_of(codes, quarter), value);
-                }
-            }
-    if (row_count < TILE_ROWS) {
-        for (uint32_t t = 0; t < count; t++)
-            for (uint32_t row = 0; row < row_count; row++)
-                out[(token + t) * out_stride + row] =
-                    (float)(sum_of_integers(sums[row][t]) - x->sums[token + t]) * x->factors[token + t];
-        return;
-    }
-    const __m512i all = sums_of_tile(sums);
-    _Alignas(64) int32_t totals[TILE_TOKENS][TILE_ROWS];
-    _mm512_store_si512(totals, all);
-    for (uint32_t t = 0; t < count; t++) {
-        const __m128i total = _mm_sub_epi32(_mm_load_si128((const __m128i *)totals[t]), _mm_set1_epi32(x->sums[token + t]));
-        _mm_storeu_ps(out + (token + t) * out_stride, _mm_mul_ps(_mm_cvtepi32_ps(total), _mm_set1_ps(x->factors[token + t])));
     }
 }
 
-ALWAYS_INLINE void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
-                              uint32_t count, float *out, size_t out_stride) {
+/* `row_count` rows by `count` tokens from `token` on (constants at each call, at most 16 products). */
+ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count, size_t ahead, const wf_activations *x,
+                              uint32_t token, uint32_t count, float *out, size_t out_stride) {
+    const size_t token_bytes = wf_arranged_bytes((uint32_t)row_bytes * 4);
+    const int8_t *values = x->arranged + token * token_bytes;
+    __m512i sums[16];
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < 16; i++)
+        sums[i] = _mm512_setzero_si512();
+    __m512i codes[TILE_ROWS];
+    size_t byte = 0;
+    for (; byte + LINE_BYTES <= row_bytes; byte += LINE_BYTES) {
+#pragma GCC unroll 4
+        for (uint32_t row = 0; row < row_count; row++) {
+            codes[row] = _mm512_loadu_si512(rows + row * row_bytes + byte);
+            _mm_prefetch((const char *)(rows + row * row_bytes + byte + ahead), _MM_HINT_T0);
+        }
+        add_tile_line(codes, row_count, values + 4 * byte, token_bytes, count, sums);
+    }
+    if (byte < row_bytes) {
+#pragma GCC unroll 4
+        for (uint32_t row = 0; row < row_count; row++)
+            codes[row] = last_line(rows + row * row_bytes + byte);
+        add_tile_line(codes, row_count, values + 4 * byte, token_bytes, count, sums);
+    }
+    _Alignas(64) int32_t totals[16]; /* [token][row] */
+    _mm512_store_si512(totals, sums_of_tile(sums));
+#pragma GCC unroll 4
+    for (uint32_t t = 0; t < count; t++) {
+        float *products = out + (token + t) * out_stride;
+        const int32_t sum_of_values = x->sums[token + t];
+        const float factor = x->factors[token + t];
+        if (row_count == 4) {
+            const __m128i total = _mm_sub_epi32(_mm_load_si128((const __m128i *)(totals + 4 * t)), _mm_set1_epi32(sum_of_values));
+            _mm_storeu_ps(products, _mm_mul_ps(_mm_cvtepi32_ps(total), _mm_set1_ps(factor)));
+        } else {
+            for (uint32_t row = 0; row < row_count; row++)
+                products[row] = (float)(totals[t * row_count + row] - sum_of_values) * factor;
+        }
+    }
+}
+
+/* Tiles that are functions of their own, so that registers are given out for each by itself. */
+#define BATCH_TILE(name, row_count, count)                                                                                         \
+    static __attribute__((noinline)) void name(const uint8_t *rows, size_t row_bytes, size_t ahead, const wf_activations *x,       \
+                                               uint32_t token, float *out, size_t out_stride) {                                    \
+        batch_tile(rows, row_bytes, row_count, ahead, x, token, count, out, out_stride);                                           \
+    }
+BATCH_TILE(tile_of_four, TILE_ROWS, 4)
+BATCH_TILE(row_of_four, 1, 4)
+BATCH_TILE(tile_of_three, TILE_ROWS, 3)
+BATCH_TILE(row_of_three, 1, 3)
+BATCH_TILE(tile_of_two, TILE_ROWS, 2)
+BATCH_TILE(row_of_two, 1, 2)
+
+typedef void tile_function(const uint8_t *rows, size_t row_bytes, size_t ahead, const wf_activations *x, uint32_t token, float *out,
+                           size_t out_stride);
+
+/* All rows, TILE_ROWS at a time, by the tokens of a tile. */
+static void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, tile_function *tile, tile_function *single,
+                       const wf_activations *x, uint32_t token, float *out, size_t out_stride) {
+    /* The first tokens bring the rows into the cache for the others. A tile asks for the same line of a later tile. */
+    const size_t tile_bytes = TILE_ROWS * row_bytes;
+    const size_t ahead = token == 0 && row_count > 1 ? (AHEAD_BYTES / tile_bytes + 1) * tile_bytes : 0;
     uint32_t row = 0;
     for (; row + TILE_ROWS <= row_count; row += TILE_ROWS)
-        batch_tile(rows + row * row_bytes, row_bytes, TILE_ROWS, x, token, count, out + row, out_stride);
+        tile(rows + row * row_bytes, row_bytes, ahead, x, token, out + row, out_stride);
     for (; row < row_count; row++)
-        batch_tile(rows + row * row_bytes, row_bytes, 1, x, token, count, out + row, out_stride);
+        single(rows + row * row_bytes, row_bytes, ahead, x, token, out + row, out_stride);
 }
 
-ALWAYS_INLINE void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
-                               float *out, size_t out_stride) {
-    for (uint32_t row = 0; row < row_count; row++)
-        out[token * out_stride + row] =
-            decode_row(rows + row * row_bytes, row_bytes, x->values + token * x->stride, x->sums[token], x->factors[token]);
+static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
+                           size_t out_stride) {
+    const size_t token_bytes = wf_arranged_bytes((uint32_t)row_bytes * 4);
+    uint32_t token = 0;
+    for (; token + TILE_TOKENS <= x->tokens; token += TILE_TOKENS)
+        batch_rows(rows, row_bytes, row_count, tile_of_four, row_of_four, x, token, out, out_stride);
+    switch (x->tokens - token) {
+    case 3:
+        batch_rows(rows, row_bytes, row_count, tile_of_three, row_of_three, x, token, out, out_stride);
+        break;
+    case 2:
+        batch_rows(rows, row_bytes, row_count, tile_of_two, row_of_two, x, token, out, out_stride);
+        break;
+    case 1:
+        decode_rows(rows, row_bytes, row_count, x->arranged + token * token_bytes, x->sums[token], x->factors[token],
+                    out + token * out_stride);
+        break;
+    default:
+        break;
+    }
 }
-
-#include "ternary.h"
 
 /* Adds sixteen sums to sixteen others. */
 static inline void add_sixteen(int32_t *sums, __m512i addends) {
@@ -358,7 +443,8 @@ ALWAYS_INLINE void unpack_sketch(const uint8_t *coarse, const uint8_t *fine, boo
 /* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. */
 ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, uint32_t row, bool is_fine,
                               const wf_wide_activations *x, uint32_t token, uint32_t count, float *out, size_t out_stride) {
-    (void)row_count;
+    /* The first tokens bring in the rows for the others. A row that comes alone was picked out of many. */
+    const size_t ahead = token == 0 && row_count > 1 ? AHEAD_BYTES : 0;
     const uint8_t *coarse = rows->coarse + (size_t)row * rows->blocks * WF_COARSE_BYTES;
     const uint8_t *fine = is_fine ? rows->fine + (size_t)row * rows->blocks * WF_FINE_BYTES : NULL;
     const int16_t *values = x->values + token * x->stride;
@@ -366,6 +452,9 @@ ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, ui
     for (uint32_t t = 0; t < count; t++)
         even[t] = odd[t] = _mm512_setzero_si512();
     for (uint32_t block = 0; block < rows->blocks; block++, coarse += WF_COARSE_BYTES, values += WF_BLOCK_WEIGHTS) {
+        /* Every line once: 96 bytes are one and a half. */
+        for (uint32_t line = 0; line < 1 + block % 2; line++)
+            _mm_prefetch((const char *)(coarse + ahead + 64 * line), _MM_HINT_T0);
         __m512i halves[2];
         unpack_sketch(coarse, is_fine ? fine + block * WF_FINE_BYTES : NULL, is_fine, halves);
         for (uint32_t half = 0; half < 2; half++) {
@@ -456,40 +545,60 @@ ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, s
 
 /* Adds one block's weighted values to `count` heads' sums[head][value_stride], `width` vectors from element d on: with two, there are enough sums in flight to
  * hide the latency of an addition. */
-ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void *values, enum wf_kv_kind kind,
-                              uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width, float *sums) {
+ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void *values, wf_lines_ahead *ahead,
+                              enum wf_kv_kind kind, uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width,
+                              float *sums) {
     __m512 sum[4][2];
+#pragma GCC unroll 4
     for (uint32_t head = 0; head < count; head++)
+#pragma GCC unroll 2
         for (uint32_t part = 0; part < width; part++)
             sum[head][part] =
                 _mm512_mul_ps(_mm512_load_ps(sums + head * value_stride + d + 16 * part), _mm512_set1_ps(states[head].rescale));
-    for (uint32_t t = 0; t < visible; t++)
+    for (uint32_t t = 0; t < visible; t++) {
+        wf_ask_for_line(ahead);
+        __m512 weights[4];
+#pragma GCC unroll 4
+        for (uint32_t head = 0; head < count; head++)
+            weights[head] = _mm512_set1_ps(states[head].weights[t]);
+#pragma GCC unroll 2
         for (uint32_t part = 0; part < width; part++) {
             const __m512 value = load_elements(values, kind, (size_t)t * value_stride + d + 16 * part);
-            for (uint32_t head = 0; head < count; head++)
-                sum[head][part] = _mm512_fmadd_ps(_mm512_set1_ps(states[head].weights[t]), value, sum[head][part]);
+#pragma GCC unroll 4
+            for (uint32_t head = 0; head < count; head++) {
+                sum[head][part] = _mm512_fmadd_ps(weights[head], value, sum[head][part]);
+                PIN(sum[head][part]);
+            }
         }
+    }
+#pragma GCC unroll 4
     for (uint32_t head = 0; head < count; head++)
+#pragma GCC unroll 2
         for (uint32_t part = 0; part < width; part++)
             _mm512_store_ps(sums + head * value_stride + d + 16 * part, sum[head][part]);
 }
 
 /* Adds one block to `count` query heads of one token. */
 ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
-                                uint32_t positions, running *states, float *sums) {
+                                uint32_t positions, wf_lines_ahead *ahead, running *states, float *sums) {
     const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
     const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
     const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
 
     __m512 first[4], second[4];
+#pragma GCC unroll 4
     for (uint32_t head = 0; head < count; head++)
         first[head] = second[head] = _mm512_setzero_ps();
     for (uint32_t d = 0; d < input->head_dim; d++) {
+        wf_ask_for_line(ahead);
         const __m512 low = load_elements(keys, kind, d * WF_KV_BLOCK), high = load_elements(keys, kind, d * WF_KV_BLOCK + 16);
+#pragma GCC unroll 4
         for (uint32_t head = 0; head < count; head++) {
             const __m512 factor = _mm512_set1_ps(query[(size_t)head * input->head_dim + d]);
             first[head] = _mm512_fmadd_ps(factor, low, first[head]);
+            PIN(first[head]);
             second[head] = _mm512_fmadd_ps(factor, high, second[head]);
+            PIN(second[head]);
         }
     }
     __m512 low_scale = _mm512_set1_ps(input->scale), high_scale = low_scale;
@@ -498,39 +607,31 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         low_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales), low_scale);
         high_scale = _mm512_mul_ps(_mm512_loadu_ps(key_scales + 16), high_scale);
     }
+#pragma GCC unroll 4
     for (uint32_t head = 0; head < count; head++)
         update_softmax(&states[head], _mm512_mul_ps(first[head], low_scale), _mm512_mul_ps(second[head], high_scale), value_scales,
                        visible, start == input->start);
 
     uint32_t d = 0;
     for (; d + 32 <= input->value_stride; d += 32)
-        add_values(states, count, values, kind, input->value_stride, visible, d, 2, sums);
+        add_values(states, count, values, ahead, kind, input->value_stride, visible, d, 2, sums);
     if (d < input->value_stride)
-        add_values(states, count, values, kind, input->value_stride, visible, d, 1, sums);
+        add_values(states, count, values, ahead, kind, input->value_stride, visible, d, 1, sums);
 }
 
 /* Four heads at a time, so that one load serves them. */
 ALWAYS_INLINE void attend_group(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
                                 uint32_t positions, wf_lines_ahead *ahead, running *states, float *sums) {
-    (void)ahead; /* not measured yet */
     uint32_t head = 0;
     for (; head + 4 <= count; head += 4)
-        attend_block(input, kind, query + (size_t)head * input->head_dim, 4, start, positions, states + head,
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 4, start, positions, ahead, states + head,
                      sums + (size_t)head * input->value_stride);
     for (; head < count; head++)
-        attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, states + head,
+        attend_block(input, kind, query + (size_t)head * input->head_dim, 1, start, positions, ahead, states + head,
                      sums + (size_t)head * input->value_stride);
 }
 
 #include "attend.h"
-
-/* As far as the compiler knows, an accumulator has another value here. Where it has no such registers, the instructions are emulated, and
- * nothing needs to be hidden from it. */
-#if defined(__AVX512F__)
-#define PIN(accumulator) __asm__("" : "+v"(accumulator))
-#else
-#define PIN(accumulator) ((void)(accumulator))
-#endif
 
 /* One step of an accumulator in multiply_add_peak. */
 #define MULTIPLY_ADD(sum, weight, value)                                                                                           \
@@ -572,8 +673,10 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
 
 const wf_kernels wf_kernels_avx512 = {
     .name = "avx512",
+    .rows_together = 8,
     .rms_norm = rms_norm,
     .quantize = quantize,
+    .arrange = arrange,
     .ternary_matmul = ternary_matmul,
     .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,

@@ -12,6 +12,7 @@
 #ifndef WF_KERNELS_H
 #define WF_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,11 +39,17 @@
 /* Activations of one or several tokens, quantised for a ternary product. */
 typedef struct wf_activations {
     const int8_t *values; /* [tokens][stride], zero past the inputs */
-    size_t stride;        /* bytes from one token to the next: the inputs rounded up to WF_BLOCK_WEIGHTS */
+    size_t stride;        /* bytes from one token to the next: the inputs rounded up to WF_BLOCK_WEIGHTS or more */
+    const int8_t
+        *arranged;        /* the same as wf_kernels.arrange leaves them, tile by tile; looked at where the tier has that function */
     const int32_t *sums;  /* [tokens] sum of a token's values */
     const float *factors; /* [tokens] weight_scale / s: turns an integer sum into the product's value */
     uint32_t tokens;
 } wf_activations;
+
+/* Tokens whose activations are arranged together, and bytes that each of them takes then, for inputs rounded up to WF_BLOCK_WEIGHTS. */
+#define WF_ARRANGED_TOKENS 32U
+static inline size_t wf_arranged_bytes(uint32_t padded) { return ((size_t)padded + 255) / 256 * 256; }
 
 /* Rows of the head's sketch: 8 bits a weight in two parts. A block's coarse part has the upper six bits: byte i those of weight i, and above
  * them two bits of the weight that is 96 + i % 32 (byte i's, 32 + i's and 64 + i's, from the lowest on). Its fine part has the lower two, as
@@ -167,12 +174,20 @@ static inline void wf_ask_for_line(wf_lines_ahead *ahead) {
 typedef struct wf_kernels {
     const char *name;
 
+    /* Rows that products work through together: slices of a matrix are best a multiple of it. */
+    uint32_t rows_together;
+
     /* out = weight * (x * 1 / sqrt(mean(x²) + epsilon)); all [count]. */
     void (*rms_norm)(const float *x, const float *weight, uint32_t count, float epsilon, float *out);
 
     /* BitLinear's activations (formats.md §1): s = 127 / max(max|x|, 1e-5); values = clamp(round_half_even(x * s), -128, 127), then
      * zeros up to `padded`. Gives 1 / s as max(max|x|, 1e-5) / 127, and the sum of the values. */
     void (*quantize)(const float *x, uint32_t count, uint32_t padded, int8_t *values, float *inverse_scale, int32_t *sum);
+
+    /* Puts the activations of `count` tokens, at most WF_ARRANGED_TOKENS of a batch of `batch` tokens, in the order in which this tier's ternary_matmul
+     * reads those of such a batch: values[count][stride], of which `padded` bytes are the inputs', to the tile's
+     * WF_ARRANGED_TOKENS * wf_arranged_bytes(padded) bytes, 64-byte aligned. NULL where it reads them as they are. */
+    void (*arrange)(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged);
 
     /* out[token][row] = (Σ code · value − sum of values) * factor, for `row_count` packed rows of `row_bytes` bytes.
      * out's tokens are out_stride elements apart. Codes are 0 to 2; a 3, which only a damaged file holds, gives some number and no fault. */
@@ -219,6 +234,13 @@ extern const wf_kernels wf_kernels_avx2;
 extern const wf_kernels wf_kernels_avx2_vnni;
 #endif
 extern const wf_kernels wf_kernels_avx512;
+#if defined(WF_HAS_AMX)
+/* wf_kernels_avx512 with what tiles do better. To be called by one thread at a time. */
+const wf_kernels *wf_kernels_amx(void);
+
+/* Whether a product of tiles has the right result on this thread. Only where the system allows tiles: otherwise it faults. */
+bool wf_amx_computes(void);
+#endif
 #elif defined(__aarch64__)
 extern const wf_kernels wf_kernels_neon;
 extern const wf_kernels wf_kernels_neon_dotprod;

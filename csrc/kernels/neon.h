@@ -424,6 +424,7 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
 
 const wf_kernels WF_TIER = {
     .name = WF_TIER_NAME,
+    .rows_together = 8,
     .rms_norm = rms_norm,
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,

@@ -232,6 +232,7 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
 
 const wf_kernels wf_kernels_scalar = {
     .name = "scalar",
+    .rows_together = 8,
     .rms_norm = rms_norm,
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,

@@ -140,7 +140,14 @@ static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_
             sums[token] += values[token * stride + i];
         }
     }
-    const wf_activations x = {values, stride, sums, factors, tokens};
+    const uint32_t padded = blocks * WF_BLOCK_WEIGHTS;
+    const size_t tile_bytes = WF_ARRANGED_TOKENS * wf_arranged_bytes(padded);
+    int8_t *arranged = guard((tokens + WF_ARRANGED_TOKENS - 1) / WF_ARRANGED_TOKENS * tile_bytes, 4096);
+    for (uint32_t token = 0; token < tokens && tier->arrange != NULL; token += WF_ARRANGED_TOKENS)
+        tier->arrange(values + token * stride, stride, tokens,
+                      tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, padded,
+                      arranged + token / WF_ARRANGED_TOKENS * tile_bytes);
+    const wf_activations x = {values, stride, arranged, sums, factors, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     /* What lies between the rows of two tokens must stay as it was. */
@@ -401,6 +408,13 @@ static void test_tier(const wf_kernels *tier) {
             test_ternary_matmul(tier, blocks, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
             free_guarded();
         }
+    /* Whole tiles of rows and tokens, one more, one less, and rows shorter than what is worked through together. */
+    static const uint32_t counts[] = {15, 16, 17, 31, 32, 33, 65, 96};
+    for (uint32_t blocks = 1; blocks <= 11; blocks++)
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            test_ternary_matmul(tier, blocks, counts[(i + blocks) % 8], counts[i], (int)(i % 3));
+            free_guarded();
+        }
     for (uint32_t blocks = 1; blocks <= 9; blocks++)
         for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
             for (int extreme = 0; extreme < 3; extreme++) {
@@ -431,67 +445,71 @@ static void test_tier(const wf_kernels *tier) {
 
 /* ---- Tiers ---- */
 
-#if defined(WF_EMULATED)
+#if defined(WF_EMULATED) && !defined(__x86_64__)
 /* Declared in kernels.h for processors of their own. */
 extern const wf_kernels wf_kernels_avx512, wf_kernels_avx2_vnni, wf_kernels_avx2;
+const wf_kernels *wf_kernels_amx(void);
 #endif
 
 /* All that were compiled. */
-static const wf_kernels *const tiers[] = {
-#if defined(WF_EMULATED)
-    &wf_kernels_avx512,
-    &wf_kernels_avx2_vnni,
-    &wf_kernels_avx2,
-#else
-#if defined(__x86_64__)
-    &wf_kernels_avx512,
-#if defined(WF_HAS_AVX_VNNI)
-    &wf_kernels_avx2_vnni,
+static const wf_kernels *tiers[8];
+static uint32_t tier_count;
+
+static void list_tiers(void) {
+#if defined(WF_HAS_AMX)
+    tiers[tier_count++] = wf_kernels_amx();
 #endif
-    &wf_kernels_avx2,
+#if defined(WF_EMULATED) || defined(__x86_64__)
+    tiers[tier_count++] = &wf_kernels_avx512;
+#if defined(WF_EMULATED) || defined(WF_HAS_AVX_VNNI)
+    tiers[tier_count++] = &wf_kernels_avx2_vnni;
+#endif
+    tiers[tier_count++] = &wf_kernels_avx2;
 #elif defined(__aarch64__)
-    &wf_kernels_neon_dotprod,
-    &wf_kernels_neon,
+    tiers[tier_count++] = &wf_kernels_neon_dotprod;
+    tiers[tier_count++] = &wf_kernels_neon;
 #endif
-    &wf_kernels_scalar,
+#if !defined(WF_EMULATED)
+    tiers[tier_count++] = &wf_kernels_scalar;
 #endif
-};
+}
 
-#define TIERS (sizeof tiers / sizeof *tiers)
-
-/* Which of them can be run here. */
-static void find_runnable(bool runnable[TIERS]) {
+/* Whether a tier can be run here. */
+static bool is_runnable(const wf_kernels *tier) {
 #if defined(WF_EMULATED)
-    for (size_t i = 0; i < TIERS; i++)
-        runnable[i] = true;
+    (void)tier;
+    return true;
 #else
-    uint32_t count, found = 0;
+    uint32_t count;
     const wf_kernels *const *supported = wf_kernels_supported(&count);
-    for (size_t i = 0; i < TIERS; i++) {
-        runnable[i] = false;
-        for (uint32_t j = 0; j < count; j++)
-            runnable[i] = runnable[i] || tiers[i] == supported[j];
-        found += runnable[i];
-    }
-    CHECK(found == count, "%u tiers are supported and %u of them tested", count, found);
+    for (uint32_t i = 0; i < count; i++)
+        if (supported[i] == tier)
+            return true;
+    return false;
 #endif
 }
 
 int main(void) {
-    bool runnable[TIERS];
-    find_runnable(runnable);
+    uint32_t tested = 0;
+    list_tiers();
     test_specification();
-    for (size_t i = 0; i < TIERS; i++) {
-        if (!runnable[i]) {
-            printf("tier %s: not native: this processor lacks its instructions\n", tiers[i]->name);
+    for (uint32_t i = 0; i < tier_count; i++) {
+        if (!is_runnable(tiers[i])) {
+            printf("tier %s: not native: this machine lacks its instructions\n", tiers[i]->name);
             continue;
         }
         test_tier(tiers[i]);
+        tested++;
 #if defined(WF_EMULATED)
         printf("tier %s: emulated by SIMDe\n", tiers[i]->name);
 #else
         printf("tier %s: native\n", tiers[i]->name);
 #endif
     }
+#if !defined(WF_EMULATED)
+    uint32_t supported;
+    wf_kernels_supported(&supported);
+    CHECK(tested == supported, "%u tiers are supported and %u of them tested", supported, tested);
+#endif
     return check_report();
 }

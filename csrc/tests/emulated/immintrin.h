@@ -189,4 +189,31 @@ static inline float emulated_mm512_reduce_max_ps(__m512 a) {
 #undef _mm512_reduce_max_ps
 #define _mm512_reduce_max_ps(a) emulated_mm512_reduce_max_ps(a)
 
+EMULATE_MASKED_LOAD(_mm512_maskz_loadu_epi32, __m512i, uint32_t, 16, __mmask16)
+#undef _mm512_maskz_loadu_epi32
+#define _mm512_maskz_loadu_epi32(mask, from) emulated_mm512_maskz_loadu_epi32(mask, from)
+
+EMULATE_MASKED_STORE(_mm512_mask_storeu_epi32, __m512i, uint32_t, 16, __mmask16)
+#undef _mm512_mask_storeu_epi32
+#define _mm512_mask_storeu_epi32(to, mask, a) emulated_mm512_mask_storeu_epi32(to, mask, a)
+
+EMULATE_MASKED_STORE(_mm_mask_storeu_ps, __m128, float, 4, uint8_t)
+#undef _mm_mask_storeu_ps
+#define _mm_mask_storeu_ps(to, mask, a) emulated_mm_mask_storeu_ps(to, mask, a)
+
+static inline __m512i emulated_mm512_srai_epi32(__m512i a, int count) {
+    int32_t lanes[16];
+    memcpy(lanes, &a, sizeof lanes);
+    for (int i = 0; i < 16; i++)
+        lanes[i] >>= count;
+    memcpy(&a, lanes, sizeof a);
+    return a;
+}
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32(a, count) emulated_mm512_srai_epi32(a, count)
+
+/* ---- AMX ---- */
+
+#include "tiles.h"
+
 #endif
