@@ -11,8 +11,8 @@
 
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { generateSymbols } from "./src/engine/generate_symbols.ts";
 import { Failure, UsageError } from "./src/errors.ts";
+import { generateSymbols } from "./tools/generate_symbols.ts";
 
 const root = import.meta.dir;
 const demoSource = `${root}/tests/fixtures/tiny`;

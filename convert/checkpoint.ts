@@ -6,8 +6,8 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { Failure } from "../src/errors.ts";
-import { type ByteSource, describeSystemError, openByteSource, readSmallFile } from "../src/model_file/byte_source.ts";
+import { describeSystemError, Failure } from "../src/errors.ts";
+import { type ByteSource, openByteSource, readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, Fault, inside, naming, parseJson, printable } from "../src/model_file/config_fields.ts";
 import { recogniseForeignFile } from "../src/model_file/foreign.ts";
 import { ASSET_BYTES_MAX, assetNames, packedLayout } from "../src/model_file/layout.ts";

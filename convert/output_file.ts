@@ -7,8 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { Failure } from "../src/errors.ts";
-import { describeSystemError } from "../src/model_file/byte_source.ts";
+import { describeSystemError, Failure } from "../src/errors.ts";
 
 /** The end of the names of unfinished files. */
 export const UNFINISHED_SUFFIX = ".unfinished";

@@ -28,3 +28,24 @@ export class OutputFailure extends Error {
     super(message);
   }
 }
+
+/** What went wrong in a call to the operating system, in words and without its path. */
+export function describeSystemError(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code;
+  const words: Record<string, string> = {
+    ENOENT: "no such file or directory",
+    ENOTDIR: "a part of the path is not a directory",
+    EACCES: "permission denied",
+    EPERM: "operation not permitted",
+    EISDIR: "is a directory",
+    ENOSPC: "no space left on the device",
+    EDQUOT: "disk quota exceeded",
+    EROFS: "the file system is read-only",
+    EFBIG: "the file would be larger than allowed here",
+    EIO: "input/output error",
+    EMFILE: "too many open files",
+    ELOOP: "too many levels of symbolic links",
+    ENAMETOOLONG: "the file name is too long",
+  };
+  return (code !== undefined && words[code]) || (error as Error).message;
+}

@@ -1,15 +1,16 @@
 #!/usr/bin/env bun
+
 /**
  * The command line: finds the command, runs it, and turns what goes wrong into one line and an exit code (0, 1 for a failure,
  * 2 for a command line that makes no sense, 141 when whoever read the results has left).
  */
 
 import { existsSync } from "node:fs";
-import { version } from "../package.json";
 import type { Command } from "./commands/command.ts";
 import { suggestion } from "./commands/suggestion.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
 import { notes, results, tolerateStderr } from "./terminal/output.ts";
+import { version } from "./version.ts";
 
 /** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
 const commands: Record<string, () => Promise<{ command: Command }>> = {

@@ -11,7 +11,7 @@ import { EventQueue } from "../src/api/event_queue.ts";
 import { Exchange } from "../src/api/exchange.ts";
 import { jsonResponse, writeJson } from "../src/api/json.ts";
 import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
-import type { ApiError } from "../src/serving/request_error.ts";
+import type { RequestError } from "../src/serving/request_error.ts";
 import type { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
@@ -124,7 +124,7 @@ describe("choices", () => {
       });
     };
     expect((await ask(100, 1_000_000)).status).toBe(200);
-    expect(await ask(128, 1_100_000).catch((error: ApiError) => error.details.code)).toBe("answers_too_large");
+    expect(await ask(128, 1_100_000).catch((error: RequestError) => error.details.code)).toBe("answers_too_large");
     expect(state.jobs.answerBytes).toBe(0);
   });
 

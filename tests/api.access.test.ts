@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import OpenAI from "openai";
-import { Scopes } from "../src/server/auth.ts";
+import { Scopes } from "../src/serving/scopes.ts";
 import { deepModel } from "./support/deep_model.ts";
 import {
   eventually,

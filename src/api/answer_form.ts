@@ -4,8 +4,8 @@
 
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
-import { DEPTH_MAX, isTooDeep } from "../server/request_body.ts";
-import { type ApiError, invalid, unsupported } from "../serving/request_error.ts";
+import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
+import { DEPTH_MAX, isTooDeep } from "./json_depth.ts";
 import {
   invalidType,
   invalidValue,
@@ -44,7 +44,7 @@ const FORMATS = ["text", "json_object", "json_schema"];
  * @param calls the calls that it may, or has to, consist of instead.
  * @param callsAreRequired whether text and JSON won't do.
  * @returns the grammar; undefined when any text will do.
- * @throws ApiError 400.
+ * @throws RequestError 400.
  */
 export function readAnswerGrammar(
   body: JsonObject,
@@ -127,7 +127,7 @@ function compiled(form: AnswerForm, param: string): Uint8Array {
   }
 }
 
-function refusedSchema({ path, message, isUnsupported }: SchemaError, param: string): ApiError {
+function refusedSchema({ path, message, isUnsupported }: SchemaError, param: string): RequestError {
   const code = isUnsupported ? "unsupported_schema" : "invalid_json_schema";
   return invalid(param, code, `Invalid schema for '${param}': at ${path}: ${message}.`);
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Job } from "../serving/jobs.ts";
-import { ApiError } from "../serving/request_error.ts";
+import { RequestError } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { endedByShutdown } from "../serving/state.ts";
 import { type GenerationEvent, generate } from "../text/generation.ts";
@@ -30,7 +30,7 @@ export interface Prompts {
   param: string;
   /** The parameter that says how many answers each gets. */
   choicesParam: string;
-  /** Makes their ids. @throws ApiError 400 when the context can't hold one of them. */
+  /** Makes their ids. @throws RequestError 400 when the context can't hold one of them. */
   encode(): Promise<number[][]>;
 }
 
@@ -147,11 +147,11 @@ function answerBytes(
 }
 
 /** The answer is within the form that was asked for so far, and no token leads on. */
-function formNotFollowed(): ApiError {
+function formNotFollowed(): RequestError {
   const message =
     "The answer can't be continued in the form that was asked for: it nests too deeply, or has too many ways to go on. " +
     "Please simplify the schema.";
-  return new ApiError(400, message, { code: "schema_too_complex" });
+  return new RequestError(400, message, { code: "schema_too_complex" });
 }
 
 /**

@@ -14,7 +14,7 @@ export type TextIds = { ids: number[] } | { tooLong: number; isExact: boolean };
  *
  * @param param the parameter that holds it.
  * @param limit most ids wanted.
- * @throws ApiError 400 when a part of it can't be divided and is too long to be encoded at once.
+ * @throws RequestError 400 when a part of it can't be divided and is too long to be encoded at once.
  */
 export async function encodeText(
   exchange: Exchange,

@@ -17,7 +17,7 @@ const PROMPTS_MAX = 256;
 /** A prompt as it was sent: text or ids. */
 export type SentPrompt = string | number[];
 
-/** Reads a text, ids, or an array of either. @throws ApiError 400. */
+/** Reads a text, ids, or an array of either. @throws RequestError 400. */
 export function readPrompts(body: JsonObject, name: string, service: Service): SentPrompt[] {
   const value = body[name];
   if (value === undefined) throw missing(name);

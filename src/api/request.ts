@@ -5,8 +5,7 @@
 
 import { invalid } from "../serving/request_error.ts";
 import type { Exchange } from "./exchange.ts";
-import { onlyWith } from "./openai/refusals.ts";
-import { type JsonObject, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
+import { type JsonObject, onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt and the like, in UTF-16 code units. */
 const NAME_LENGTH_MAX = 1024;
@@ -20,7 +19,7 @@ export interface StreamParameters {
   returnsProgress: boolean;
 }
 
-/** Reads what is said about the stream. @throws ApiError 400. */
+/** Reads what is said about the stream. @throws RequestError 400. */
 export function readStreamParameters(body: JsonObject): StreamParameters {
   const isStreamed = optionalBoolean(body, "stream");
   const options = optionalObject(body, "stream_options");
@@ -33,7 +32,7 @@ export function readStreamParameters(body: JsonObject): StreamParameters {
 /**
  * The scope of the prefix cache that a request belongs to: that of its API key, narrowed by its cache_salt.
  *
- * @throws ApiError 400.
+ * @throws RequestError 400.
  */
 export function readScope(body: JsonObject, exchange: Exchange): bigint {
   const salt = optionalString(body, "cache_salt");

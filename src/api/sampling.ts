@@ -70,7 +70,7 @@ const CHAT_NAMES: ParameterNames = {
   minTokens: "min_tokens",
 };
 
-/** Reads the parameters. @throws ApiError 400 naming the parameter that is wrong. */
+/** Reads the parameters. @throws RequestError 400 naming the parameter that is wrong. */
 export function readGenerationParameters(
   body: JsonObject,
   context: SamplingContext,
@@ -175,14 +175,14 @@ function readLogitBias(body: JsonObject, vocabularySize: number): Map<number, nu
   return biases;
 }
 
-/** Checks how many biases there are: none are needed beyond one for each token. @throws ApiError 400. */
+/** Checks how many biases there are: none are needed beyond one for each token. @throws RequestError 400. */
 export function checkBiasCount(count: number, vocabularySize: number): void {
   if (count <= vocabularySize) return;
   const message = `Invalid 'logit_bias': too many biases. Expected at most ${vocabularySize}, one for each token.`;
   throw invalid("logit_bias", "array_above_max_length", message);
 }
 
-/** Reads what is added to a token's logit. @throws ApiError 400. */
+/** Reads what is added to a token's logit. @throws RequestError 400. */
 export function readBias(value: unknown, path: string): number {
   if (typeof value !== "number") throw invalidType(path, "a decimal", value);
   return checkRange(value, path, "decimal", BIAS_RANGE);

@@ -42,6 +42,11 @@ export function invalidValue(path: string, expected: string) {
   return invalid(path, "invalid_value", `Invalid value for '${path}': expected ${expected}.`);
 }
 
+/** The error for a parameter that means nothing without another one. */
+export function onlyWith(name: string, other: string): Error {
+  return invalid(name, undefined, `The '${name}' parameter is only allowed when '${other}' is enabled.`);
+}
+
 /** Whether a value is a JSON object. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);

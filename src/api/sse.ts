@@ -7,7 +7,7 @@
  * than the context holds.
  */
 
-import { toApiError } from "../serving/request_error.ts";
+import { toRequestError } from "../serving/request_error.ts";
 
 /** A silent connection gets a comment this often, so that no proxy takes it for dead. */
 const PING_INTERVAL_MS = 15_000;
@@ -72,7 +72,7 @@ export function eventStream(
           }
         } catch (error) {
           isLast = true;
-          text = line(toApiError(error).body) + mark;
+          text = line(toRequestError(error).body) + mark;
         }
         if (!isOpen) return;
         if (isLast) {

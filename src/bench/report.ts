@@ -4,8 +4,8 @@
  */
 
 import { parameterCount } from "../model_file/model_config.ts";
+import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
-import { formatBytes } from "../terminal/progress.ts";
 import type { Costs } from "./costs.ts";
 import type { KernelRun } from "./kernels.ts";
 import type { Machine } from "./machine.ts";

@@ -4,7 +4,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { timings } from "../api/openai/usage.ts";
+import { timings } from "../api/timings.ts";
 import { defaultSampling, type Sampling } from "../engine/engine.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { contextLengthExceeded } from "../serving/request_error.ts";

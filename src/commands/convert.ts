@@ -3,9 +3,10 @@
 import { statSync } from "node:fs";
 import { convertCheckpoint } from "../../convert/convert.ts";
 import { UsageError } from "../errors.ts";
+import { formatBytes } from "../terminal/format_bytes.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice, results } from "../terminal/output.ts";
-import { formatBytes, showProgress } from "../terminal/progress.ts";
+import { showProgress } from "../terminal/progress.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
 

@@ -3,7 +3,6 @@
  */
 
 import { totalmem } from "node:os";
-import { version } from "../api/openai/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
@@ -13,8 +12,9 @@ import { LOG_FORMATS } from "../server/log.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { KV_BLOCK_TOKENS, Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
+import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes } from "../terminal/output.ts";
-import { formatBytes } from "../terminal/progress.ts";
+import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";

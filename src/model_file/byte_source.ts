@@ -4,7 +4,7 @@
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
-import { Failure } from "../errors.ts";
+import { describeSystemError, Failure } from "../errors.ts";
 
 /** Bytes that can be read at any position. */
 export interface ByteSource {
@@ -109,25 +109,4 @@ export function readSmallFile(path: string, limit: number): Uint8Array {
   } finally {
     source.close();
   }
-}
-
-/** What went wrong in a call to the operating system, in words and without its path. */
-export function describeSystemError(error: unknown): string {
-  const code = (error as NodeJS.ErrnoException).code;
-  const words: Record<string, string> = {
-    ENOENT: "no such file or directory",
-    ENOTDIR: "a part of the path is not a directory",
-    EACCES: "permission denied",
-    EPERM: "operation not permitted",
-    EISDIR: "is a directory",
-    ENOSPC: "no space left on the device",
-    EDQUOT: "disk quota exceeded",
-    EROFS: "the file system is read-only",
-    EFBIG: "the file would be larger than allowed here",
-    EIO: "input/output error",
-    EMFILE: "too many open files",
-    ELOOP: "too many levels of symbolic links",
-    ENAMETOOLONG: "the file name is too long",
-  };
-  return (code !== undefined && words[code]) || (error as Error).message;
 }

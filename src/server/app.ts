@@ -18,7 +18,7 @@ import { openApiDocument } from "../api/openapi/document.ts";
 import type { JsonObject } from "../api/schema.ts";
 import { generateText } from "../api/sglang/generate.ts";
 import { Failure } from "../errors.ts";
-import { ApiError, toApiError } from "../serving/request_error.ts";
+import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
@@ -26,7 +26,7 @@ import { Descriptors } from "./descriptors.ts";
 import { health, ready } from "./health.ts";
 import { HostNames, isLoopback } from "./host.ts";
 import { type LogFormat, logRequest } from "./log.ts";
-import { METRICS_CONTENT_TYPE } from "./metrics.ts";
+import { exposeMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { readJsonBody } from "./request_body.ts";
 
@@ -50,8 +50,7 @@ const GET_ROUTES: Record<string, (state: ServerState) => Response> = {
   "/ready": (state) => Response.json(ready(state)),
   "/v1/models": (state) => Response.json(listModels(state)),
   "/openapi.json": () => Response.json(openApiDocument()),
-  "/metrics": (state) =>
-    new Response(state.metrics.expose(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
+  "/metrics": (state) => new Response(exposeMetrics(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
 };
 
 /** How a server is to be run. */
@@ -80,7 +79,7 @@ const CLIENT_CLOSED_REQUEST = 499;
 function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   // The error handler comes before the routes: it only holds for what is registered after it.
   const app = new Elysia().onError(({ code, error, request }) => {
-    const known = code === "NOT_FOUND" ? notFound(exchanges.get(request) as Exchange) : toApiError(error);
+    const known = code === "NOT_FOUND" ? notFound(exchanges.get(request) as Exchange) : toRequestError(error);
     return known.response();
   });
   for (const [path, handler] of Object.entries(GET_ROUTES)) app.get(path, () => handler(state));
@@ -129,7 +128,7 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // No error pages with source code in them.
       development: false,
-      error: (error: Error) => toApiError(error).response(),
+      error: (error: Error) => toRequestError(error).response(),
     });
     const host = hostname.includes(":") ? `[${hostname}]` : hostname;
     return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
@@ -162,12 +161,12 @@ function createResponder(state: ServerState, options: ListenOptions) {
       const preflight = cors.preflight(request);
       if (preflight !== undefined) return preflight;
       exchange.key = keys.check(request, path);
-      if (path === undefined) throw new ApiError(400, "The Host header of your request is malformed.");
+      if (path === undefined) throw new RequestError(400, "The Host header of your request is malformed.");
       const routed = routingRequest(request.method, path);
       exchanges.set(routed, exchange);
       return await app.fetch(routed);
     } catch (error) {
-      return toApiError(error).response();
+      return toRequestError(error).response();
     }
   }
 
@@ -214,11 +213,11 @@ function knownMethod(method: string): string {
 }
 
 /** Unknown path, or a known one with the wrong method. */
-function notFound({ request, path }: Exchange): ApiError {
+function notFound({ request, path }: Exchange): RequestError {
   const route = knownRoute(path);
   const methods = route === "other" ? undefined : route in POST_ROUTES ? "POST" : "GET, HEAD";
-  if (methods === undefined) return new ApiError(404, `Unknown request URL: ${request.method} ${path}.`);
-  return new ApiError(405, `Not allowed to ${request.method} on ${path}; allowed: ${methods}.`, {
+  if (methods === undefined) return new RequestError(404, `Unknown request URL: ${request.method} ${path}.`);
+  return new RequestError(405, `Not allowed to ${request.method} on ${path}; allowed: ${methods}.`, {
     headers: { allow: methods },
   });
 }

@@ -1,5 +1,5 @@
 /**
- * API keys: who may ask, and whose prompts may share what was computed for them.
+ * API keys: who may ask.
  *
  * Only hashes of the keys are kept. A given key is hashed and compared with every one of them, without stopping at a match, so that
  * the time it takes tells nothing about any key.
@@ -8,13 +8,10 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import { ApiError } from "../serving/request_error.ts";
+import { RequestError } from "../serving/request_error.ts";
 
 /** Paths that need no key: whoever watches over the process has none. */
 const PUBLIC_PATHS = new Set(["/health", "/ready"]);
-
-/** Pairs of key and salt that are remembered. */
-const SCOPES_MAX = 10_000;
 
 /** The keys of one server. */
 export class ApiKeys {
@@ -34,7 +31,7 @@ export class ApiKeys {
    * Which key a request came with; -1 when it needs none.
    *
    * @param path the one by which the request is routed; undefined where it has none.
-   * @throws ApiError 401 when there are keys and the request has none of them.
+   * @throws RequestError 401 when there are keys and the request has none of them.
    */
   check(request: Request, path: string | undefined): number {
     if (this.isEmpty || (path !== undefined && PUBLIC_PATHS.has(path))) return -1;
@@ -51,7 +48,7 @@ export class ApiKeys {
       given.length === 0
         ? "You didn't provide an API key. Send it in the header 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
         : "Incorrect API key provided.";
-    throw new ApiError(401, message, { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } });
+    throw new RequestError(401, message, { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } });
   }
 }
 
@@ -82,26 +79,6 @@ export function readKeyFile(path: string): string[] {
   const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
   if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
   return keys;
-}
-
-/**
- * Numbers for the prefix cache: requests with the same key and the same salt, and only they, get the same one. A pair that was long
- * not seen is forgotten and gets a new number, so a number never means two pairs.
- */
-export class Scopes {
-  readonly #known = new Map<string, bigint>();
-  #last = 0n;
-
-  /** The scope of a key (-1: none) and a salt. */
-  of(key: number, salt: string | undefined): bigint {
-    const pair = JSON.stringify([key, salt ?? null]);
-    const scope = this.#known.get(pair) ?? ++this.#last;
-    // Put at the end, so that the first one is the one that was not seen for longest.
-    this.#known.delete(pair);
-    this.#known.set(pair, scope);
-    if (this.#known.size > SCOPES_MAX) this.#known.delete(this.#known.keys().next().value as string);
-    return scope;
-  }
 }
 
 function hash(key: string): Buffer {

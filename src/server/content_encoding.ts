@@ -4,7 +4,7 @@
 
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate, type ZlibOptions, zstdDecompress } from "node:zlib";
-import { ApiError } from "../serving/request_error.ts";
+import { RequestError } from "../serving/request_error.ts";
 
 type Decoder = (bytes: Uint8Array, limit: ZlibOptions) => Promise<Uint8Array>;
 
@@ -23,14 +23,14 @@ DECODERS["x-gzip"] = DECODERS.gzip as Decoder;
 
 /** What a header Content-Encoding stands for. */
 export interface ContentEncoding {
-  /** @throws ApiError 400 when the bytes are not in this encoding, 413 when there are more than `bytesMax` in them. */
+  /** @throws RequestError 400 when the bytes are not in this encoding, 413 when there are more than `bytesMax` in them. */
   decode(bytes: Uint8Array, bytesMax: number): Promise<Uint8Array>;
 }
 
 /**
  * Finds an encoding by its name; undefined for none and "identity".
  *
- * @throws ApiError 415 for one that is not known, or several on top of each other.
+ * @throws RequestError 415 for one that is not known, or several on top of each other.
  */
 export function contentEncoding(header: string | null): ContentEncoding | undefined {
   const name = (header ?? "").trim().toLowerCase();
@@ -38,9 +38,13 @@ export function contentEncoding(header: string | null): ContentEncoding | undefi
   const decoder = Object.hasOwn(DECODERS, name) ? DECODERS[name] : undefined;
   if (decoder === undefined) {
     const known = "gzip, deflate, br, zstd";
-    throw new ApiError(415, `The Content-Encoding of your request is not one of ${known}; send the body as it is.`, {
-      headers: { "accept-encoding": known },
-    });
+    throw new RequestError(
+      415,
+      `The Content-Encoding of your request is not one of ${known}; send the body as it is.`,
+      {
+        headers: { "accept-encoding": known },
+      },
+    );
   }
   return {
     async decode(bytes, bytesMax) {
@@ -48,12 +52,12 @@ export function contentEncoding(header: string | null): ContentEncoding | undefi
         return await decoder(bytes, { maxOutputLength: bytesMax });
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
-          throw new ApiError(
+          throw new RequestError(
             413,
             `The body of your request is over the limit of ${bytesMax} bytes when it is decoded.`,
           );
         }
-        throw new ApiError(400, `The body of your request is not what its Content-Encoding says: ${name}.`);
+        throw new RequestError(400, `The body of your request is not what its Content-Encoding says: ${name}.`);
       }
     },
   };

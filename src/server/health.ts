@@ -2,10 +2,10 @@
  * GET /health and GET /ready: whether the process is alive, and whether it takes requests.
  */
 
-import { version } from "../api/openai/usage.ts";
 import { cpuTier } from "../engine/library.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
+import { version } from "../version.ts";
 
 /** Liveness: answered as long as the process can serve, while it loads and while it drains too. */
 export function health(state: ServerState): object {
@@ -43,7 +43,7 @@ function engineHealth({ engine }: Service): object {
   };
 }
 
-/** Readiness, for load balancers. @throws ApiError 503 while loading or draining. */
+/** Readiness, for load balancers. @throws RequestError 503 while loading or draining. */
 export function ready(state: ServerState): object {
   state.requireService();
   return { status: "ready" };

@@ -5,7 +5,7 @@
  * name in the Host header gives it away. It can't know a key, so where there are keys any name will do.
  */
 
-import { ApiError } from "../serving/request_error.ts";
+import { RequestError } from "../serving/request_error.ts";
 
 /** Whether an address or host name, without a port, means this machine only. */
 export function isLoopback(host: string): boolean {
@@ -29,7 +29,7 @@ export class HostNames {
   /**
    * Checks the host that a client thinks it is talking to. Programs that send no Host header are no browsers.
    *
-   * @throws ApiError 403.
+   * @throws RequestError 403.
    */
   check(request: Request): void {
     const host = request.headers.get("host");
@@ -37,7 +37,7 @@ export class HostNames {
     const name = host.replace(/:\d*$/, "");
     if (isLoopback(name) || this.#names.has(plainName(name))) return;
     const wanted = isHostName(name) ? name : "NAME";
-    throw new ApiError(
+    throw new RequestError(
       403,
       `This server only answers under this machine's own names: use localhost or 127.0.0.1 as the host, or start it with '--allowed-host ${wanted}', or with an API key.`,
     );

@@ -2,9 +2,10 @@
  * What a request may send: how much, and in what form.
  */
 
+import { DEPTH_MAX, isTooDeep } from "../api/json_depth.ts";
 import { isObject, type JsonObject } from "../api/schema.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
-import { ApiError } from "../serving/request_error.ts";
+import { RequestError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
 import { contentEncoding } from "./content_encoding.ts";
 
@@ -13,12 +14,6 @@ export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
 /** How long a body may take to arrive. A connection with a request under way has no time limit of its own: answers may be silent for long. */
 const BODY_MS_MAX = 60_000;
-
-/**
- * Deepest nesting of objects and arrays in JSON from a client. What walks through it calls itself for every level, JSON.stringify
- * above all, and the stack ends somewhere; tools and schemas of people have some ten levels.
- */
-export const DEPTH_MAX = 256;
 
 /** A body of more bytes is decoded and parsed in a turn of its own. */
 const LONG_BODY = 65_536;
@@ -30,12 +25,12 @@ const LONG_BODY = 65_536;
  *
  * @param share takes what the body takes.
  * @param bodyMsMax milliseconds that it may take to arrive.
- * @throws ApiError 400, 408, 413, 415 or 429.
+ * @throws RequestError 400, 408, 413, 415 or 429.
  */
 export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax = BODY_MS_MAX): Promise<JsonObject> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type)) {
-    throw new ApiError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
+    throw new RequestError(400, "The body has to be JSON, with the header 'Content-Type: application/json'.");
   }
   const encoding = contentEncoding(request.headers.get("content-encoding"));
   let bytes = await readBody(request, share, bodyMsMax);
@@ -47,29 +42,30 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
   if (bytes.length > LONG_BODY) await turns.take(true, request.signal);
   const text = readText(bytes);
   if (isTooDeep(text)) {
-    throw new ApiError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
+    throw new RequestError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
   }
   let body: unknown;
   try {
     body = JSON.parse(text);
   } catch {
-    throw new ApiError(400, "We could not parse the JSON body of your request.");
+    throw new RequestError(400, "We could not parse the JSON body of your request.");
   }
-  if (!isObject(body)) throw new ApiError(400, "The body of your request has to be a JSON object.");
+  if (!isObject(body)) throw new RequestError(400, "The body of your request has to be a JSON object.");
   return body;
 }
 
-/** The text of a body. @throws ApiError 400 when it is no UTF-8. */
+/** The text of a body. @throws RequestError 400 when it is no UTF-8. */
 function readText(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new ApiError(400, "The body of your request is not valid UTF-8.");
+    throw new RequestError(400, "The body of your request is not valid UTF-8.");
   }
 }
 
 async function readBody(request: Request, share: BodyShare, bodyMsMax: number): Promise<Uint8Array> {
-  const tooLarge = () => new ApiError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
+  const tooLarge = () =>
+    new RequestError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
   const announced = Number(request.headers.get("content-length") ?? 0);
   if (announced > BODY_BYTES_MAX) throw tooLarge();
   // Told before it is sent.
@@ -92,36 +88,14 @@ async function readBody(request: Request, share: BodyShare, bodyMsMax: number): 
       parts.push(next.value);
     }
   } catch (error) {
-    if (error instanceof ApiError) throw error;
+    if (error instanceof RequestError) throw error;
     // Nobody will read it: the client left in the middle of its own request.
-    throw new ApiError(400, "The connection ended before the body of your request did.");
+    throw new RequestError(400, "The connection ended before the body of your request did.");
   } finally {
     clearTimeout(deadline);
     // What was not read must not be kept for us.
     if (!isLate) reader.cancel().catch(() => undefined);
   }
-  if (isLate) throw new ApiError(408, `The body of your request did not arrive within ${bodyMsMax / 1000} s.`);
+  if (isLate) throw new RequestError(408, `The body of your request did not arrive within ${bodyMsMax / 1000} s.`);
   return Buffer.concat(parts);
-}
-
-// Codes, since a text that is no Latin-1 makes a string of each character that it is asked for.
-const [OPENING_BRACE, CLOSING_BRACE, OPENING_BRACKET, CLOSING_BRACKET, QUOTE, BACKSLASH] = [...'{}[]"\\'].map(
-  (character) => character.charCodeAt(0),
-) as [number, number, number, number, number, number];
-
-/** Whether objects and arrays of a JSON text lie within each other more than DEPTH_MAX times. */
-export function isTooDeep(text: string): boolean {
-  let depth = 0;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === OPENING_BRACE || code === OPENING_BRACKET) {
-      if (++depth > DEPTH_MAX) return true;
-    } else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) {
-      depth--;
-    } else if (code === QUOTE) {
-      // To the end of the string; a backslash takes the character after it along.
-      for (i++; i < text.length && text.charCodeAt(i) !== QUOTE; i++) if (text.charCodeAt(i) === BACKSLASH) i++;
-    }
-  }
-  return false;
 }

@@ -5,7 +5,7 @@
  * budget is for small bodies alone, so that a few who send large ones slowly don't keep everybody else out either.
  */
 
-import { ApiError } from "./request_error.ts";
+import { RequestError } from "./request_error.ts";
 
 /** Bytes of all bodies. */
 export const BODIES_BYTES_MAX = 128 * 1024 * 1024;
@@ -38,19 +38,19 @@ export class BodyShare {
     this.#budget = budget;
   }
 
-  /** Checks whether the budget has room for this many bytes more, and takes none. @throws ApiError 429. */
+  /** Checks whether the budget has room for this many bytes more, and takes none. @throws RequestError 429. */
   checkRoom(bytes: number): void {
     const isLarge = this.#bytes + bytes > SMALL_BODY_BYTES;
     const most = isLarge ? LARGE_BODIES_BYTES_MAX : BODIES_BYTES_MAX;
     if (this.#budget.bytes + bytes <= most) return;
-    throw new ApiError(
+    throw new RequestError(
       429,
       `The server is at its limit for the bodies of requests under way. Please try again in ${RETRY_AFTER_S} s, or send less at once.`,
       { code: "rate_limit_exceeded", headers: { "retry-after": String(RETRY_AFTER_S) } },
     );
   }
 
-  /** Takes more of the budget. @throws ApiError 429 when it has no room for that. */
+  /** Takes more of the budget. @throws RequestError 429 when it has no room for that. */
   take(bytes: number): void {
     this.checkRoom(bytes);
     this.#bytes += bytes;

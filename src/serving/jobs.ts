@@ -10,7 +10,7 @@
  * take as long as they like.
  */
 
-import { ApiError, contextLengthExceeded, invalid } from "./request_error.ts";
+import { contextLengthExceeded, invalid, RequestError } from "./request_error.ts";
 
 /** Finished answers that wait for their readers at once; each holds its tokens in memory. */
 const UNREAD_MAX = 1024;
@@ -50,7 +50,7 @@ export interface Job {
    * all of them.
    *
    * @param param the request's parameter that holds the prompt.
-   * @throws ApiError 400 when that many are never admitted.
+   * @throws RequestError 400 when that many are never admitted.
    */
   setPromptTokens(tokens: number, param: string): void;
 }
@@ -101,7 +101,7 @@ export class Jobs {
    *
    * @param promptTokens the most tokens that the request's prompt can have.
    * @param asking the request's parameter that asks for so many answers, and the error's code when that is never possible.
-   * @throws ApiError 429 when there is not enough room left, 400 when there never is.
+   * @throws RequestError 429 when there is not enough room left, 400 when there never is.
    */
   admit(
     count: number,
@@ -138,7 +138,7 @@ export class Jobs {
    * Takes room for the answers to a request, until they are sent; it is given back by calling what is returned.
    *
    * @param bytes the most that they can take.
-   * @throws ApiError 400 when one request may never take so much, 429 when there is not enough left.
+   * @throws RequestError 400 when one request may never take so much, 429 when there is not enough left.
    */
   holdAnswers(bytes: number): () => void {
     const advice = "Lower 'n', the maximum number of tokens or the number of log-probabilities";
@@ -147,7 +147,7 @@ export class Jobs {
       const message =
         `The answers that you ask for may take ${megabytes(bytes)} MB; this server takes requests for up to ` +
         `${megabytes(REQUEST_ANSWER_BYTES_MAX)} MB. ${advice} to less than ${share} % of their product.`;
-      throw new ApiError(400, message, { code: "answers_too_large" });
+      throw new RequestError(400, message, { code: "answers_too_large" });
     }
     const most = bytes > SMALL_ANSWER_BYTES_MAX ? LARGE_ANSWER_BYTES_MAX : ANSWER_BYTES_MAX;
     const over = this.answerBytes + bytes - most;
@@ -232,15 +232,19 @@ export class Jobs {
   }
 
   /** @param seconds until there is room, from the speed so far; undefined when there is none yet. */
-  #full(limit: string, seconds: number | undefined, advice = ""): ApiError {
+  #full(limit: string, seconds: number | undefined, advice = ""): RequestError {
     // What has been under way for so long without an end is good for as long again.
     const oldest = this.#underWay.values().next().value ?? performance.now();
     const wait = Math.ceil(seconds ?? (performance.now() - oldest) / 1000);
     const retryAfter = Math.min(Math.max(wait, RETRY_AFTER_MIN_S), RETRY_AFTER_MAX_S);
-    return new ApiError(429, `The server is at its limit of ${limit}. Please try again in ${retryAfter} s.${advice}`, {
-      code: "rate_limit_exceeded",
-      headers: { "retry-after": String(retryAfter) },
-    });
+    return new RequestError(
+      429,
+      `The server is at its limit of ${limit}. Please try again in ${retryAfter} s.${advice}`,
+      {
+        code: "rate_limit_exceeded",
+        headers: { "retry-after": String(retryAfter) },
+      },
+    );
   }
 }
 

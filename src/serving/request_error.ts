@@ -16,8 +16,8 @@ export interface ErrorDetails {
 }
 
 /** A request that is answered with an error. */
-export class ApiError extends Error {
-  override name = "ApiError";
+export class RequestError extends Error {
+  override name = "RequestError";
   readonly status: number;
   readonly details: ErrorDetails;
 
@@ -46,12 +46,12 @@ function typeOf(status: number): string {
 }
 
 /** A 400 that names the parameter at fault. */
-export function invalid(param: string, code: string | undefined, message: string): ApiError {
-  return new ApiError(400, message, { param, code });
+export function invalid(param: string, code: string | undefined, message: string): RequestError {
+  return new RequestError(400, message, { param, code });
 }
 
 /** A parameter that would change the answer and can't be honoured: refused rather than ignored. */
-export function unsupported(param: string, what: string): ApiError {
+export function unsupported(param: string, what: string): RequestError {
   return invalid(param, "unsupported_parameter", `Unsupported parameter: '${param}': ${what}.`);
 }
 
@@ -61,9 +61,9 @@ export function contextLengthExceeded(
   context: number,
   promptTokens: number,
   isExact: boolean,
-): ApiError {
+): RequestError {
   const count = `${isExact ? "" : "at least "}${promptTokens}`;
-  return new ApiError(
+  return new RequestError(
     400,
     `This model's maximum context length is ${context} tokens. However, your ${param} resulted in ${count} tokens. ` +
       `Please reduce the length of the ${param}.`,
@@ -72,14 +72,14 @@ export function contextLengthExceeded(
 }
 
 /** Whatever was thrown, as an error for a client. Anything unexpected is reported on stderr and reads as a plain 500. */
-export function toApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error;
+export function toRequestError(error: unknown): RequestError {
+  if (error instanceof RequestError) return error;
   // Nobody will read it.
   if (error instanceof DOMException && error.name === "AbortError") {
-    return new ApiError(499, "The connection ended before your request was answered.");
+    return new RequestError(499, "The connection ended before your request was answered.");
   }
   process.stderr.write(
     `wrinklefree: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
   );
-  return new ApiError(500, "The server had an internal error while processing your request.");
+  return new RequestError(500, "The server had an internal error while processing your request.");
 }

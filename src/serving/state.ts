@@ -2,11 +2,11 @@
  * What the whole server shares: the model once it is loaded, the answers under way, and whether new ones are taken.
  */
 
-import { Scopes } from "../server/auth.ts";
-import { Metrics } from "../server/metrics.ts";
 import { BodyBudget } from "./body_budget.ts";
 import { type JobLimits, Jobs } from "./jobs.ts";
-import { ApiError } from "./request_error.ts";
+import { Metrics } from "./metrics.ts";
+import { RequestError } from "./request_error.ts";
+import { Scopes } from "./scopes.ts";
 import type { Service } from "./service.ts";
 
 /** Seconds after which a client may try again while the server is loading or shutting down. */
@@ -67,17 +67,17 @@ export class ServerState {
     this.#isDraining = true;
   }
 
-  /** The model, for a new request. @throws ApiError 503 while loading or draining. */
+  /** The model, for a new request. @throws RequestError 503 while loading or draining. */
   requireService(): Service {
     if (this.phase === "ready" && this.#service !== undefined) return this.#service;
     const reason = this.#isDraining ? "The server is shutting down." : "The model is still being loaded.";
-    throw new ApiError(503, reason, { headers: { "retry-after": RETRY_AFTER_S } });
+    throw new RequestError(503, reason, { headers: { "retry-after": RETRY_AFTER_S } });
   }
 
-  /** Checks the name by which a request calls the model; none means this one. @throws ApiError 404. */
+  /** Checks the name by which a request calls the model; none means this one. @throws RequestError 404. */
   checkModel(name: string | undefined): void {
     if (name === undefined || name === this.modelName) return;
-    throw new ApiError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
+    throw new RequestError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
       param: "model",
       code: "model_not_found",
     });
@@ -85,8 +85,8 @@ export class ServerState {
 }
 
 /** The error for an answer that was ended because the server stops. */
-export function endedByShutdown(): ApiError {
-  return new ApiError(503, "The server shut down before the answer was complete.", {
+export function endedByShutdown(): RequestError {
+  return new RequestError(503, "The server shut down before the answer was complete.", {
     headers: { "retry-after": RETRY_AFTER_S },
   });
 }

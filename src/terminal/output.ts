@@ -5,8 +5,7 @@
  */
 
 import { writeSync } from "node:fs";
-import { OutputFailure } from "../errors.ts";
-import { describeSystemError } from "../model_file/byte_source.ts";
+import { describeSystemError, OutputFailure } from "../errors.ts";
 
 /** How long to wait for the reader of a pipe that is full and does not block. */
 const RETRY_MS = 5;

@@ -1,14 +1,20 @@
 /**
- * Shows how far a conversion is: a bar on a terminal, a line every few seconds where stderr goes to a file or a log.
+ * Shows how far work on a file is: a bar on a terminal, a line every few seconds where stderr goes to a file or a log.
  */
 
-import type { ConversionProgress } from "../../convert/convert.ts";
+import { formatBytes } from "./format_bytes.ts";
 
 /** Milliseconds between two drawings of the bar. */
 const BAR_INTERVAL_MS = 100;
 
 /** Milliseconds between two lines in a log. */
 const LINE_INTERVAL_MS = 5000;
+
+/** How far the work is, in bytes. */
+export interface Progress {
+  done: number;
+  total: number;
+}
 
 /** Where progress goes: stderr, as a rule. */
 export interface ProgressStream {
@@ -20,7 +26,7 @@ export interface ProgressStream {
 /** A progress display. */
 export interface ProgressDisplay {
   /** To be called as often as one likes. */
-  update(progress: ConversionProgress): void;
+  update(progress: Progress): void;
   /** Takes the bar off the screen. */
   finish(): void;
 }
@@ -45,28 +51,16 @@ export function showProgress(label: string, stream: ProgressStream): ProgressDis
   };
 }
 
-function describe(label: string, { done, total }: ConversionProgress, seconds: number): string {
+function describe(label: string, { done, total }: Progress, seconds: number): string {
   const share = total > 0 ? Math.floor((100 * done) / total) : 100;
   const left = done > 0 ? Math.ceil((seconds * (total - done)) / done) : 0;
   return `${label}: ${share} %, ${formatBytes(done)} of ${formatBytes(total)}, ${left} s left`;
 }
 
 /** The text with a bar behind it that fills what is left of the line. */
-function bar(text: string, { done, total }: ConversionProgress, columns: number): string {
+function bar(text: string, { done, total }: Progress, columns: number): string {
   const width = Math.min(40, columns - text.length - 4);
   if (width < 10) return text.slice(0, columns - 1);
   const filled = total > 0 ? Math.floor((width * done) / total) : width;
   return `${text} [${"#".repeat(filled)}${" ".repeat(width - filled)}]`;
-}
-
-/** A number of bytes for people: decimal units, three digits at most before the point. */
-export function formatBytes(bytes: number): string {
-  const units = ["bytes", "kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 999.95 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return unit === 0 ? `${bytes} bytes` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }

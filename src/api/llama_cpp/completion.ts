@@ -9,13 +9,14 @@ import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
-import { llamaProbabilities, TOP_LOGPROBS_MAX } from "../openai/logprobs.ts";
-import { timings } from "../openai/usage.ts";
+import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { timings } from "../timings.ts";
 import { readLlamaBias } from "./logit_bias.ts";
+import { llamaProbabilities } from "./probabilities.ts";
 
 /** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
 const ABSENT_SAMPLERS: Record<string, number> = {
@@ -35,7 +36,7 @@ interface LlamaRequest extends TextRequest, StreamParameters {
   returnsTokens: boolean;
 }
 
-/** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
+/** Answers a request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function llamaCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
   const request = await readRequest(exchange, exchange.state.requireService(), body);
   const begin = (index: number, ids: readonly number[]) => new Choice(request, index, ids);

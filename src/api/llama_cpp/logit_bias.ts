@@ -28,7 +28,7 @@ interface Bias {
  * Reads the biases: pairs of an id or a text and a bias, or an object with ids, spelled in digits, and texts as its keys. `false` instead of
  * a bias forbids. Biases of one token add up.
  *
- * @throws ApiError 400.
+ * @throws RequestError 400.
  */
 export async function readLlamaBias(
   exchange: Exchange,

@@ -9,14 +9,17 @@ import { type AnswerPart, CallParser, type WrittenCall } from "../../text/tool_c
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
+import { newId } from "../ids.ts";
+import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { type JsonObject, onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { timings } from "../timings.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
-import { answerHeader, newId } from "./header.ts";
-import { chatLogprobs, TOP_LOGPROBS_MAX } from "./logprobs.ts";
-import { onlyWith, refuseForChat } from "./refusals.ts";
-import { timings, usage } from "./usage.ts";
+import { answerHeader } from "./header.ts";
+import { chatLogprobs } from "./logprobs.ts";
+import { refuseForChat } from "./refusals.ts";
+import { usage } from "./usage.ts";
 
 /** A request after all checks. */
 interface ChatRequest extends StreamParameters {
@@ -27,7 +30,7 @@ interface ChatRequest extends StreamParameters {
   parameters: GenerationParameters;
 }
 
-/** Answers a chat request. @throws ApiError for whatever is wrong before the answer begins. */
+/** Answers a chat request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function chatCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
   const service = exchange.state.requireService();
   const request = await readRequest(exchange, service, body);

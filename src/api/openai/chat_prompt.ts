@@ -7,7 +7,6 @@
  */
 
 import type { CallsForm } from "../../grammar/answer_forms.ts";
-import { isTooDeep } from "../../server/request_body.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import { TemplateError } from "../../text/bounded_interpreter.ts";
@@ -17,6 +16,7 @@ import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
+import { isTooDeep } from "../json_depth.ts";
 import { countValues, type JsonObject, optionalObject } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";
@@ -40,7 +40,7 @@ export interface ChatPrompt {
   callsAreRequired: boolean;
 }
 
-/** Reads the messages, the tools and the template's variables, and renders them in a turn of its own. @throws ApiError 400. */
+/** Reads the messages, the tools and the template's variables, and renders them in a turn of its own. @throws RequestError 400. */
 export async function readChatPrompt(exchange: Exchange, service: Service, body: JsonObject): Promise<ChatPrompt> {
   const { template, context } = service;
   const messages = readMessages(body);
@@ -117,7 +117,7 @@ function parsedOr(text: string): unknown {
   }
 }
 
-/** Reads chat_template_kwargs. They can't take the place of what the template gets from elsewhere. @throws ApiError 400. */
+/** Reads chat_template_kwargs. They can't take the place of what the template gets from elsewhere. @throws RequestError 400. */
 function readTemplateVariables(body: JsonObject): JsonObject {
   const param = "chat_template_kwargs";
   const variables = optionalObject(body, param) ?? {};

@@ -8,14 +8,16 @@ import type { Counts } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
+import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
 import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { timings } from "../timings.ts";
 import { answerHeader } from "./header.ts";
-import { type CompletionLogprobs, CompletionScores, joinScores, TOP_LOGPROBS_MAX } from "./logprobs.ts";
+import { type CompletionLogprobs, CompletionScores, joinScores } from "./logprobs.ts";
 import { refuseForCompletion } from "./refusals.ts";
-import { timings, usage } from "./usage.ts";
+import { usage } from "./usage.ts";
 
 /** A request after all checks. */
 interface CompletionRequest extends TextRequest, StreamParameters {
@@ -25,7 +27,7 @@ interface CompletionRequest extends TextRequest, StreamParameters {
   hasLogprobs: boolean;
 }
 
-/** Answers a completion request. @throws ApiError for whatever is wrong before the answer begins. */
+/** Answers a completion request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
   const request = readRequest(exchange, exchange.state.requireService(), body);
   const begin = (_: number, ids: readonly number[], prompt: SentPrompt) => new Choice(request, prompt, ids);

@@ -1,6 +1,8 @@
 /** What every answer and every chunk of one begins with. */
 
-import { systemFingerprint } from "./usage.ts";
+import { cpuTier } from "../../engine/library.ts";
+import { version } from "../../version.ts";
+import { newId } from "../ids.ts";
 
 /** @param prefix of the id: chatcmpl, cmpl. */
 export function answerHeader(prefix: string, object: string, model: string) {
@@ -13,7 +15,7 @@ export function answerHeader(prefix: string, object: string, model: string) {
   };
 }
 
-/** 32 random hexadecimal digits. */
-export function newId(): string {
-  return crypto.randomUUID().replaceAll("-", "");
+/** Changes when answers to the same request may change: with the version and with the kernels in use. */
+export function systemFingerprint(): string {
+  return `wrinklefree-${version}-${cpuTier()}`;
 }

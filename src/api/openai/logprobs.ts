@@ -5,41 +5,13 @@
 import { Detokenizer } from "../../text/detokenizer.ts";
 import type { ScoredToken } from "../../text/generation.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
-
-/** The most alternatives that a request may ask for. */
-export const TOP_LOGPROBS_MAX = 20;
-
-/** Stands for probabilities that 32-bit floats can't tell from 0: JSON has no infinity. */
-const LOWEST = -9999;
-
-/** A token's name for readers: its text, or, for a part of a character, its bytes as \xe3\x81 after `prefix`. */
-function nameOf(bytes: Uint8Array, prefix: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return prefix + Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
-  }
-}
-
-/** A log-probability as JSON can hold it. */
-export function finite(logprob: number): number {
-  return Math.max(logprob, LOWEST);
-}
+import { finite, nameOf } from "../logprobs.ts";
 
 /** `logprobs.content` of a chat answer. */
 export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly ScoredToken[]): object[] {
   const describe = ({ token, logprob }: { token: number; logprob: number }) => {
     const bytes = tokenizer.bytes(token);
     return { token: nameOf(bytes, ""), logprob: finite(logprob), bytes: Array.from(bytes) };
-  };
-  return tokens.map((token) => ({ ...describe(token), top_logprobs: token.top.map(describe) }));
-}
-
-/** llama.cpp's `completion_probabilities`: as in a chat answer, with ids. */
-export function llamaProbabilities(tokenizer: Tokenizer, tokens: readonly ScoredToken[]): object[] {
-  const describe = ({ token, logprob }: { token: number; logprob: number }) => {
-    const bytes = tokenizer.bytes(token);
-    return { id: token, token: nameOf(bytes, ""), bytes: Array.from(bytes), logprob: finite(logprob) };
   };
   return tokens.map((token) => ({ ...describe(token), top_logprobs: token.top.map(describe) }));
 }

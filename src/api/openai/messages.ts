@@ -15,7 +15,7 @@ export interface Message extends TemplateMessage {
   calls?: (WrittenCall & { id: string | undefined })[];
 }
 
-/** Reads the messages. @throws ApiError 400 with the path of what is wrong. */
+/** Reads the messages. @throws RequestError 400 with the path of what is wrong. */
 export function readMessages(body: JsonObject): Message[] {
   const { messages } = body;
   if (messages === undefined) throw missing("messages");

@@ -4,12 +4,12 @@
 
 import type { ServerState } from "../../serving/state.ts";
 
-/** The list of models. @throws ApiError 503 while there is none. */
+/** The list of models. @throws RequestError 503 while there is none. */
 export function listModels(state: ServerState): object {
   return { object: "list", data: [describeModel(state)] };
 }
 
-/** One model. @throws ApiError 404 when it is another's name, 503 while there is none. */
+/** One model. @throws RequestError 404 when it is another's name, 503 while there is none. */
 export function getModel(state: ServerState, name: string): object {
   const description = describeModel(state);
   state.checkModel(name);

@@ -2,10 +2,10 @@
  * Parameters that would change the answer and that this server can't honour: refused by name rather than ignored.
  */
 
-import { invalid, unsupported } from "../../serving/request_error.ts";
+import { unsupported } from "../../serving/request_error.ts";
 import { type JsonObject, optionalArray } from "../schema.ts";
 
-/** Refuses the parameters of OpenAI's chat API that this model can't follow. @throws ApiError 400. */
+/** Refuses the parameters of OpenAI's chat API that this model can't follow. @throws RequestError 400. */
 export function refuseForChat(body: JsonObject): void {
   for (const name of ["functions", "function_call"]) {
     const value = body[name] ?? undefined;
@@ -22,7 +22,7 @@ export function refuseForChat(body: JsonObject): void {
   if (body.store === true) throw unsupported("store", "this server stores nothing");
 }
 
-/** The parameters of OpenAI's older completions API that this server can't follow. @throws ApiError 400. */
+/** The parameters of OpenAI's older completions API that this server can't follow. @throws RequestError 400. */
 export function refuseForCompletion(body: JsonObject, choices: number): void {
   const suffix = body.suffix ?? "";
   if (suffix !== "") throw unsupported("suffix", "this model only writes at the end of a text");
@@ -32,9 +32,4 @@ export function refuseForCompletion(body: JsonObject, choices: number): void {
   }
   const promptLogprobs = body.prompt_logprobs ?? undefined;
   if (promptLogprobs !== undefined) throw unsupported("prompt_logprobs", "use 'echo' with 'logprobs'");
-}
-
-/** The error for a parameter that means nothing without another one. */
-export function onlyWith(name: string, other: string): Error {
-  return invalid(name, undefined, `The '${name}' parameter is only allowed when '${other}' is enabled.`);
 }

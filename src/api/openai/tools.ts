@@ -36,7 +36,7 @@ export interface OfferedTools {
 /** Arguments of a tool that has no parameters. */
 const NO_ARGUMENTS = { type: "object", properties: {}, additionalProperties: false };
 
-/** Reads `tools`, `tool_choice` and `parallel_tool_calls`. @throws ApiError 400. */
+/** Reads `tools`, `tool_choice` and `parallel_tool_calls`. @throws RequestError 400. */
 export function readTools(body: JsonObject): OfferedTools {
   const sent = optionalArray(body, "tools", TOOLS_MAX) ?? [];
   const tools = sent.map((tool, i) => readTool(tool, `tools[${i}]`));

@@ -1,18 +1,6 @@
-/**
- * What an answer cost, as clients read it: OpenAI's `usage`, and `timings` in llama.cpp's words.
- */
+/** What an answer cost, as OpenAI's clients read it. */
 
-import packageJson from "../../../package.json" with { type: "json" };
-import { cpuTier } from "../../engine/library.ts";
 import type { Counts } from "../../text/generation.ts";
-
-/** This program's version. */
-export const version: string = packageJson.version;
-
-/** Changes when answers to the same request may change: with the version and with the kernels in use. */
-export function systemFingerprint(): string {
-  return `wrinklefree-${version}-${cpuTier()}`;
-}
 
 /**
  * OpenAI's `usage` of a request's choices.
@@ -30,32 +18,4 @@ export function usage(counts: readonly Counts[], choicesEach: number) {
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: prompts.reduce((sum, count) => sum + count.cachedTokens, 0) },
   };
-}
-
-/**
- * Speed of a request. The prompt's time is the time to the first token of any choice, waiting included; the first token counts
- * as the prompt's, so decoding is what came after it.
- */
-export function timings(counts: readonly Counts[]) {
-  const promptTokens = counts[0]?.promptTokens ?? 0;
-  const firstTokenMs = Math.min(...counts.map((count) => count.firstTokenMs));
-  const decodeMs = Math.max(...counts.map((count) => count.totalMs)) - firstTokenMs;
-  const decoded = counts.reduce((sum, count) => sum + count.completionTokens, 0);
-  return {
-    prompt_n: promptTokens,
-    prompt_ms: rounded(firstTokenMs),
-    prompt_per_second: perSecond(promptTokens, firstTokenMs),
-    predicted_n: decoded,
-    predicted_ms: rounded(decodeMs),
-    predicted_per_second: perSecond(Math.max(0, decoded - counts.length), decodeMs),
-    time_to_first_token_ms: rounded(firstTokenMs),
-  };
-}
-
-function perSecond(count: number, ms: number): number {
-  return ms > 0 ? rounded((count * 1000) / ms) : 0;
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 100) / 100;
 }

@@ -3,7 +3,7 @@
  * it says.
  */
 
-import { version } from "../openai/usage.ts";
+import { version } from "../../version.ts";
 
 /** A JSON Schema (2020-12), as OpenAPI 3.1 has it. */
 export interface Schema {

@@ -3,14 +3,14 @@
  * so far.
  */
 
-import { ApiError, invalid } from "../../serving/request_error.ts";
+import { invalid, RequestError } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
-import { newId } from "../openai/header.ts";
-import { finite, TOP_LOGPROBS_MAX } from "../openai/logprobs.ts";
+import { newId } from "../ids.ts";
+import { finite, TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { readScope } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
@@ -28,7 +28,7 @@ interface GenerateRequest extends TextRequest {
   isStreamed: boolean;
 }
 
-/** Answers a request. @throws ApiError for whatever is wrong before the answer begins. */
+/** Answers a request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function generateText(exchange: Exchange, body: JsonObject): Promise<Response> {
   const request = readRequest(exchange, exchange.state.requireService(), body);
   const begin = (_: number, ids: readonly number[]) => new Choice(request, ids);
@@ -86,8 +86,8 @@ function within<T>(path: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof ApiError) || error.details.param === undefined) throw error;
-    throw new ApiError(error.status, error.message, { ...error.details, param: `${path}.${error.details.param}` });
+    if (!(error instanceof RequestError) || error.details.param === undefined) throw error;
+    throw new RequestError(error.status, error.message, { ...error.details, param: `${path}.${error.details.param}` });
   }
 }
 

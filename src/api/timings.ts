@@ -1,0 +1,31 @@
+/** What an answer took, as llama.cpp's clients read it; every dialect that has `timings` has these. */
+
+import type { Counts } from "../text/generation.ts";
+
+/**
+ * Speed of a request. The prompt's time is the time to the first token of any choice, waiting included; the first token counts
+ * as the prompt's, so decoding is what came after it.
+ */
+export function timings(counts: readonly Counts[]) {
+  const promptTokens = counts[0]?.promptTokens ?? 0;
+  const firstTokenMs = Math.min(...counts.map((count) => count.firstTokenMs));
+  const decodeMs = Math.max(...counts.map((count) => count.totalMs)) - firstTokenMs;
+  const decoded = counts.reduce((sum, count) => sum + count.completionTokens, 0);
+  return {
+    prompt_n: promptTokens,
+    prompt_ms: rounded(firstTokenMs),
+    prompt_per_second: perSecond(promptTokens, firstTokenMs),
+    predicted_n: decoded,
+    predicted_ms: rounded(decodeMs),
+    predicted_per_second: perSecond(Math.max(0, decoded - counts.length), decodeMs),
+    time_to_first_token_ms: rounded(firstTokenMs),
+  };
+}
+
+function perSecond(count: number, ms: number): number {
+  return ms > 0 ? rounded((count * 1000) / ms) : 0;
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 100) / 100;
+}
