@@ -10,6 +10,7 @@ import { answer, type Prompts } from "../src/api/answers.ts";
 import { EventQueue } from "../src/api/event_queue.ts";
 import { Exchange } from "../src/api/exchange.ts";
 import { jsonResponse, writeJson } from "../src/api/json.ts";
+import { openAi } from "../src/api/openai/dialect.ts";
 import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
 import type { RequestError } from "../src/serving/request_error.ts";
 import type { Service } from "../src/serving/service.ts";
@@ -115,7 +116,11 @@ describe("choices", () => {
     const service = { tokenizer, config: { eosTokenIds: [] }, context: 100 } as unknown as Service;
     const state = new ServerState(0, undefined, { answers: 128, promptTokens: 100 });
     const ask = (choices: number, repeatedBytes: number) => {
-      const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
+      const exchange = new Exchange(
+        state,
+        { request: new Request("http://localhost/"), path: "/", dialect: openAi },
+        () => undefined,
+      );
       const parameters = { sampling: defaultSampling(1), choices, stops: [] };
       return answer(exchange, service, parameters, promptOf(repeatedBytes), async (events) => {
         await events.return();
@@ -154,7 +159,11 @@ describe("choices", () => {
     };
     const service = { engine, tokenizer, config: { eosTokenIds: [] }, context: 100_000 } as unknown as Service;
     const state = new ServerState(0, undefined, { answers: choices, promptTokens: 100 });
-    const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
+    const exchange = new Exchange(
+      state,
+      { request: new Request("http://localhost/"), path: "/", dialect: openAi },
+      () => undefined,
+    );
     const prompts = promptOf(0);
     const parameters = { sampling: defaultSampling(events), choices, stops: [] };
     let reactions = 0;

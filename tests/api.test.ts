@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test }
 import { connect, type Socket } from "node:net";
 import fc from "fast-check";
 import OpenAI from "openai";
-import { eventStream } from "../src/api/sse.ts";
+import { openAi } from "../src/api/openai/dialect.ts";
+import { eventStream, serverSentEvent } from "../src/api/sse.ts";
 import { goldens } from "./support/goldens.ts";
 import { eventually, parseEvents, rawExchange, startServer, streamedText, type TestServer } from "./support/server.ts";
 
@@ -1058,7 +1059,7 @@ describe("event streams", () => {
       throw new Error("the reason, which is nobody's business");
     }
     const stderr = spyOn(process.stderr, "write").mockImplementation(() => true);
-    const response = eventStream(slow(), new AbortController().signal, { pingIntervalMs: 30 });
+    const response = eventStream(slow(), openAi.events, new AbortController().signal, { pingIntervalMs: 30 });
     const text = await response.text();
     expect(stderr.mock.calls.flat().join("")).toContain("nobody's business");
     stderr.mockRestore();
@@ -1066,6 +1067,10 @@ describe("event streams", () => {
     const events = parseEvents(text);
     expect(events[1]).toMatchObject({ error: { type: "server_error", param: null, code: null } });
     expect(text).not.toContain("nobody's business");
+  });
+
+  test("events can have names, and no end of a line within them", () => {
+    expect(serverSentEvent({ text: "a\u2028b" }, "delta")).toBe('event: delta\ndata: {"text":"a\\u2028b"}\n\n');
   });
 
   test("a client that left before anything was read ends the generation", async () => {
@@ -1078,7 +1083,7 @@ describe("event streams", () => {
       }
     }
     const client = new AbortController();
-    eventStream(events(), client.signal);
+    eventStream(events(), openAi.events, client.signal);
     client.abort();
     await eventually(() => ended);
   });

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import OpenAI from "openai";
 import { Exchange } from "../src/api/exchange.ts";
 import { readChatPrompt } from "../src/api/openai/chat_prompt.ts";
+import { openAi } from "../src/api/openai/dialect.ts";
 import type { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
@@ -208,7 +209,11 @@ describe("templates", () => {
       { role: "tool", content: "9" },
     ];
     const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
-    const exchange = new Exchange(state, new Request("http://localhost/"), "/", () => undefined);
+    const exchange = new Exchange(
+      state,
+      { request: new Request("http://localhost/"), path: "/", dialect: openAi },
+      () => undefined,
+    );
     expect((await readChatPrompt(exchange, service, { messages })).text).toBe(`"${args}"`);
     call.function.arguments = `[${"1,".repeat(100_000)}1]`;
     const refused = await readChatPrompt(exchange, service, { messages }).catch((error) => error);

@@ -5,13 +5,19 @@
 import type { BodyShare } from "../serving/body_budget.ts";
 import type { ServerState } from "../serving/state.ts";
 import type { Counts } from "../text/generation.ts";
+import type { Dialect } from "./dialect.ts";
 import { jsonResponse } from "./json.ts";
 import { eventStream } from "./sse.ts";
+
+/** A request as it came in. */
+export type ReceivedRequest = Pick<Exchange, "request" | "path" | "dialect">;
 
 /** One request and its answer. */
 export class Exchange {
   readonly state: ServerState;
   readonly request: Request;
+  /** How its client reads errors and streams. */
+  readonly dialect: Dialect;
   /** The path that it asks for; undefined where Host and target make no URL. */
   readonly path: string | undefined;
   /** Fires when the client leaves. */
@@ -28,10 +34,11 @@ export class Exchange {
   readonly #onSent: (() => void)[] = [];
 
   /** @param onStreamEnd called once when a streamed answer is over, before its last bytes are sent. */
-  constructor(state: ServerState, request: Request, path: string | undefined, onStreamEnd: () => void) {
+  constructor(state: ServerState, { request, path, dialect }: ReceivedRequest, onStreamEnd: () => void) {
     this.state = state;
     this.request = request;
     this.path = path;
+    this.dialect = dialect;
     this.client = request.signal;
     this.body = state.bodies.share();
     this.#onStreamEnd = onStreamEnd;
@@ -58,9 +65,9 @@ export class Exchange {
   }
 
   /** Answers with a stream of events; see eventStream. */
-  stream(events: AsyncGenerator<object>, isMarked = true): Response {
+  stream(events: AsyncGenerator<object>): Response {
     this.isStreamed = true;
-    return eventStream(events, this.client, { isMarked, onEnd: () => this.#end() });
+    return eventStream(events, this.dialect.events, this.client, { onEnd: () => this.#end() });
   }
 
   #end(): void {

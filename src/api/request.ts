@@ -1,14 +1,22 @@
 /**
- * Parameters that every endpoint which generates has beside those of sampling: whether the answer is streamed and what the stream
+ * Parameters that every endpoint which generates has beside those of sampling: the model, whether the answer is streamed and what the stream
  * carries, who asks, and with whom the prefix cache may be shared.
  */
 
 import { invalid } from "../serving/request_error.ts";
+import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
 import { type JsonObject, onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt and the like, in UTF-16 code units. */
 const NAME_LENGTH_MAX = 1024;
+
+/** Which model a request is for. @throws RequestError 503 while there is none, 400 or 404 when it names another. */
+export function readModel({ state }: Exchange, body: JsonObject): { service: Service; model: string } {
+  const service = state.requireService();
+  state.checkModel(optionalString(body, "model"));
+  return { service, model: state.modelName };
+}
 
 /** What a stream carries. */
 export interface StreamParameters {

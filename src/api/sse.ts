@@ -1,25 +1,31 @@
 /**
- * Server-sent events: objects to `data:` lines on a socket.
+ * Server-sent events: an answer that comes piece by piece, on a socket. What the pieces look like is the dialect's matter.
  *
  * The stream is pulled: the next object is only asked for when the socket has room, so what waits for a slow reader is what the
  * kernel buffers plus one event. (Bun 1.4.5 calls `pull` for a stream with highWaterMark 0 exactly then, and calls `cancel` as
- * soon as the client is gone, before the first event too.) What the engine makes meanwhile waits as token ids, no more of them
- * than the context holds.
+ * soon as the client is gone, before the first event too.) What the engine makes meanwhile waits in event_queue.ts, in memory that
+ * the request was admitted with.
  */
 
-import { toRequestError } from "../serving/request_error.ts";
+import { type RequestError, toRequestError } from "../serving/request_error.ts";
 
 /** A silent connection gets a comment this often, so that no proxy takes it for dead. */
 const PING_INTERVAL_MS = 15_000;
 
 const PING = Symbol("ping");
 
-const DONE = "data: [DONE]\n\n";
+/** How a dialect writes its streams: each text is one event, or several, as serverSentEvent makes them. */
+export interface EventWriter {
+  /** What the answer says next. */
+  event(value: object): string;
+  /** What stands in the place of the rest when something goes wrong. */
+  error(error: RequestError): string;
+  /** What marks the end, after an error too; empty: nothing does. */
+  readonly end: string;
+}
 
-/** How a stream is written. */
+/** What else a stream needs. */
 export interface StreamOptions {
-  /** Whether `data: [DONE]` marks the end; default: true. */
-  isMarked?: boolean;
   /** Silence after which a comment is sent. */
   pingIntervalMs?: number;
   /** Called once when the stream is over, complete or not; before its last bytes are sent. */
@@ -31,15 +37,16 @@ export interface StreamOptions {
  *
  * @param events one object each; it is asked for the first one at once. If it throws, an error event is sent in its place and the
  *   stream ends. If the client leaves it is returned, so that its `finally` blocks run.
+ * @param writer makes the events' text.
  * @param client fires when the client has left. Whatever `events` may be waiting for has to end by it too.
  */
 export function eventStream(
   events: AsyncGenerator<object>,
+  writer: EventWriter,
   client: AbortSignal,
   options: StreamOptions = {},
 ): Response {
-  const { isMarked = true, pingIntervalMs = PING_INTERVAL_MS, onEnd } = options;
-  const mark = isMarked ? DONE : "";
+  const { pingIntervalMs = PING_INTERVAL_MS, onEnd } = options;
   const encoder = new TextEncoder();
   let isOpen = true;
   let next: Promise<IteratorResult<object>> | undefined = events.next();
@@ -68,11 +75,11 @@ export function eventStream(
           } else {
             next = undefined;
             isLast = result.done === true;
-            text = isLast ? mark : line(result.value);
+            text = isLast ? writer.end : writer.event(result.value);
           }
         } catch (error) {
           isLast = true;
-          text = line(toRequestError(error).body) + mark;
+          text = writer.error(toRequestError(error)) + writer.end;
         }
         if (!isOpen) return;
         if (isLast) {
@@ -97,8 +104,10 @@ export function eventStream(
   });
 }
 
-function line(value: object): string {
-  return `data: ${JSON.stringify(value).replaceAll(LINE_ENDS, escaped)}\n\n`;
+/** One event with a value as JSON, and with a name where the dialect names its events. */
+export function serverSentEvent(value: object, name?: string): string {
+  const data = `data: ${JSON.stringify(value).replaceAll(LINE_ENDS, escaped)}\n\n`;
+  return name === undefined ? data : `event: ${name}\n${data}`;
 }
 
 /** Ends of lines by Unicode, where Python's splitlines cuts as well; JSON has them only in strings, which may spell them otherwise. */

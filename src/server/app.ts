@@ -1,5 +1,5 @@
 /**
- * The HTTP server: which path means what, and what holds for every answer.
+ * The HTTP server: what holds for every request and every answer, whatever its path.
  *
  * Elysia and Bun have defaults that suit a web page and not a model that thinks for minutes; each is set here, with the reason.
  * Handlers return finished Responses and read their bodies themselves, so that neither Elysia's parsers nor its validators, with
@@ -8,50 +8,21 @@
  */
 
 import { Elysia } from "elysia";
+import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
-import { llamaCompletion } from "../api/llama_cpp/completion.ts";
-import { applyTemplate, detokenize, tokenize } from "../api/llama_cpp/tokenize.ts";
-import { chatCompletion } from "../api/openai/chat.ts";
-import { completion } from "../api/openai/completions.ts";
-import { getModel, listModels } from "../api/openai/models.ts";
-import { openApiDocument } from "../api/openapi/document.ts";
-import type { JsonObject } from "../api/schema.ts";
-import { generateText } from "../api/sglang/generate.ts";
+import { openAi } from "../api/openai/dialect.ts";
+import { getModel } from "../api/openai/models.ts";
 import { Failure } from "../errors.ts";
 import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
-import { health, ready } from "./health.ts";
 import { HostNames, isLoopback } from "./host.ts";
 import { type LogFormat, logRequest } from "./log.ts";
-import { exposeMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { readJsonBody } from "./request_body.ts";
-
-/** Answers a request with a JSON body. */
-type Handler = (exchange: Exchange, body: JsonObject) => Promise<Response>;
-
-/** What POST means, by path. */
-const POST_ROUTES: Record<string, Handler> = {
-  "/v1/chat/completions": chatCompletion,
-  "/v1/completions": completion,
-  "/completion": llamaCompletion,
-  "/generate": generateText,
-  "/tokenize": tokenize,
-  "/detokenize": detokenize,
-  "/apply-template": applyTemplate,
-};
-
-/** What GET means, by path; the models are apart, since a model's name may hold slashes. */
-const GET_ROUTES: Record<string, (state: ServerState) => Response> = {
-  "/health": (state) => Response.json(health(state)),
-  "/ready": (state) => Response.json(ready(state)),
-  "/v1/models": (state) => Response.json(listModels(state)),
-  "/openapi.json": () => Response.json(openApiDocument()),
-  "/metrics": (state) => new Response(exposeMetrics(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
-};
+import { dialectOf, GET_ROUTES, knownRoute, POST_ROUTES } from "./routes.ts";
 
 /** How a server is to be run. */
 export interface ListenOptions {
@@ -79,19 +50,19 @@ const CLIENT_CLOSED_REQUEST = 499;
 function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   // The error handler comes before the routes: it only holds for what is registered after it.
   const app = new Elysia().onError(({ code, error, request }) => {
-    const known = code === "NOT_FOUND" ? notFound(exchanges.get(request) as Exchange) : toRequestError(error);
-    return known.response();
+    const exchange = exchanges.get(request) as Exchange;
+    return errorResponse(code === "NOT_FOUND" ? notFound(exchange) : toRequestError(error), exchange.dialect);
   });
   for (const [path, handler] of Object.entries(GET_ROUTES)) app.get(path, () => handler(state));
   // A model's name may contain slashes, written plainly or as %2F.
   app.get("/v1/models/*", ({ params }) => Response.json(getModel(state, decodeName(params["*"]))));
-  for (const [path, handler] of Object.entries(POST_ROUTES)) {
+  for (const [path, { handle }] of Object.entries(POST_ROUTES)) {
     app.post(
       path,
       async ({ request }) => {
         state.requireService();
         const exchange = exchanges.get(request) as Exchange;
-        return handler(exchange, await readJsonBody(exchange.request, exchange.body));
+        return handle(exchange, await readJsonBody(exchange.request, exchange.body));
       },
       { parse: "none" },
     );
@@ -128,7 +99,7 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       // No error pages with source code in them.
       development: false,
-      error: (error: Error) => toRequestError(error).response(),
+      error: (error: Error) => errorResponse(toRequestError(error), openAi),
     });
     const host = hostname.includes(":") ? `[${hostname}]` : hostname;
     return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
@@ -166,7 +137,7 @@ function createResponder(state: ServerState, options: ListenOptions) {
       exchanges.set(routed, exchange);
       return await app.fetch(routed);
     } catch (error) {
-      return toRequestError(error).response();
+      return errorResponse(toRequestError(error), exchange.dialect);
     }
   }
 
@@ -189,7 +160,7 @@ function createResponder(state: ServerState, options: ListenOptions) {
       logRequest(options.log, { id, method, route, status, milliseconds, key, counts });
     };
     // Before anything is awaited, so that no departure is missed.
-    const exchange = new Exchange(state, request, path, () => finish(200));
+    const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
     const response = await respond(exchange);
     const { status, headers } = response;
     headers.set("x-request-id", id);
@@ -198,14 +169,6 @@ function createResponder(state: ServerState, options: ListenOptions) {
     if (!exchange.isStreamed) finish(status);
     return response;
   };
-}
-
-/** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */
-function knownRoute(path = ""): string {
-  if (/^\/v1\/models\/./.test(path)) return "/v1/models/{model}";
-  // A slash at the end changes nothing, as Elysia has it.
-  const plain = path.replace(/\/$/, "");
-  return Object.hasOwn(POST_ROUTES, plain) || Object.hasOwn(GET_ROUTES, plain) ? plain : "other";
 }
 
 function knownMethod(method: string): string {

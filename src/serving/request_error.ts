@@ -1,15 +1,15 @@
 /**
- * The errors that clients see, in OpenAI's shape: {"error": {"message", "type", "param", "code"}}, all four keys always there.
- * Whatever else goes wrong inside becomes a plain 500 that tells nothing of the inside.
+ * The errors that clients see, before a dialect gives them its shape. Messages and codes are OpenAI's where it has them. Whatever
+ * else goes wrong inside becomes a plain 500 that tells nothing of the inside.
  */
 
-/** Fields of an error's body beside the message. */
+/** What is known of an error beside its status and its message. */
 export interface ErrorDetails {
   /** The parameter at fault, as a path: messages[0].content. */
   param?: string;
   /** A word for programs: context_length_exceeded. */
   code?: string;
-  /** Further fields of the error object. */
+  /** Further facts for programs, by the names that clients know. */
   extra?: Record<string, unknown>;
   /** Headers of the answer, Retry-After above all. */
   headers?: Record<string, string>;
@@ -26,23 +26,6 @@ export class RequestError extends Error {
     this.status = status;
     this.details = details;
   }
-
-  /** The JSON body. */
-  get body(): { error: Record<string, unknown> } {
-    const { param = null, code = null, extra } = this.details;
-    return { error: { message: this.message, type: typeOf(this.status), param, code, ...extra } };
-  }
-
-  /** The whole answer. */
-  response(): Response {
-    return Response.json(this.body, { status: this.status, headers: this.details.headers });
-  }
-}
-
-function typeOf(status: number): string {
-  if (status === 429) return "rate_limit_error";
-  if (status >= 500) return "server_error";
-  return "invalid_request_error";
 }
 
 /** A 400 that names the parameter at fault. */

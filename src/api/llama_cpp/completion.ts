@@ -3,7 +3,6 @@
  */
 
 import { unsupported } from "../../serving/request_error.ts";
-import type { Service } from "../../serving/service.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
@@ -11,11 +10,11 @@ import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { type JsonObject, optionalBoolean, optionalInteger } from "../schema.ts";
 import { timings } from "../timings.ts";
-import { readLlamaBias } from "./logit_bias.ts";
+import { readLogitBias } from "./logit_bias.ts";
 import { llamaProbabilities } from "./probabilities.ts";
 
 /** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
@@ -37,23 +36,22 @@ interface LlamaRequest extends TextRequest, StreamParameters {
 }
 
 /** Answers a request. @throws RequestError for whatever is wrong before the answer begins. */
-export async function llamaCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const request = await readRequest(exchange, exchange.state.requireService(), body);
+export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
+  const request = await readRequest(exchange, body);
   const begin = (index: number, ids: readonly number[]) => new Choice(request, index, ids);
   return answerTexts(exchange, request, begin, async (events, choices) => {
-    if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events), false);
+    if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events));
     for await (const event of events) (choices[event.choice] as Choice).add(event);
     const answers = choices.map((choice) => choice.whole());
     return exchange.json(request.isArray ? answers : (answers[0] as object));
   });
 }
 
-async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<LlamaRequest> {
-  const { state } = exchange;
-  state.checkModel(optionalString(body, "model"));
+async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaRequest> {
+  const { service, model } = readModel(exchange, body);
   const prompts = readPrompts(body, "prompt", service);
   const adapted = { ...body, n_predict: positive(body.n_predict), seed: seedOf(body.seed), logit_bias: undefined };
-  const parameters = readGenerationParameters(adapted, samplingContext(state, service), {
+  const parameters = readGenerationParameters(adapted, samplingContext(exchange.state, service), {
     maxTokens: ["n_predict", "max_tokens"],
     maxTokensLow: 0,
     minTokens: "min_tokens",
@@ -67,11 +65,11 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
     topLogprobs,
     scope: readScope(body, exchange),
     grammar: readAnswerGrammar(body),
-    logitBias: await readLlamaBias(exchange, service, body),
+    logitBias: await readLogitBias(exchange, service, body),
   });
   return {
     service,
-    model: state.modelName,
+    model,
     prompts,
     param: "prompt",
     choicesParam: "n",

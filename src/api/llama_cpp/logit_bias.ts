@@ -30,7 +30,7 @@ interface Bias {
  *
  * @throws RequestError 400.
  */
-export async function readLlamaBias(
+export async function readLogitBias(
   exchange: Exchange,
   service: Service,
   body: JsonObject,

@@ -10,6 +10,7 @@ import { turns } from "../../text/turns.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { readChatPrompt } from "../openai/chat_prompt.ts";
+import { readModel } from "../request.ts";
 import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
 
 /** Most ids of an answer; more than any context, few enough to be counted in a moment. */
@@ -23,8 +24,7 @@ const IDS_AT_ONCE = 8192;
  * (vLLM), unless `add_special` or `add_special_tokens` says otherwise; `messages` go through the chat template.
  */
 export async function tokenize(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  exchange.state.checkModel(optionalString(body, "model"));
+  const { service } = readModel(exchange, body);
   const { param, text, isPlain } = await readText(exchange, service, body);
   const wanted = body.add_special ?? body.add_special_tokens ?? undefined;
   const name = body.add_special === undefined ? "add_special_tokens" : "add_special";
@@ -57,8 +57,7 @@ export async function tokenize(exchange: Exchange, body: JsonObject): Promise<Re
 
 /** The text of ids, control tokens spelled out. */
 export async function detokenize(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  exchange.state.checkModel(optionalString(body, "model"));
+  const { service } = readModel(exchange, body);
   const { tokens } = body;
   if (tokens === undefined) throw missing("tokens");
   if (!Array.isArray(tokens)) throw invalidType("tokens", "an array of token ids", tokens);
@@ -74,8 +73,7 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
 
 /** The text that a chat request's messages become. */
 export async function applyTemplate(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  exchange.state.checkModel(optionalString(body, "model"));
+  const { service } = readModel(exchange, body);
   return Response.json({ prompt: (await readChatPrompt(exchange, service, body)).text });
 }
 

@@ -11,7 +11,7 @@ import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { newId } from "../ids.ts";
 import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
@@ -32,8 +32,8 @@ interface ChatRequest extends StreamParameters {
 
 /** Answers a chat request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function chatCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const service = exchange.state.requireService();
-  const request = await readRequest(exchange, service, body);
+  const request = await readRequest(exchange, body);
+  const { service } = request;
   const prompts = chatPrompts(exchange, service, request.prompt);
   return answer(exchange, service, request.parameters, prompts, async (events, [ids]) =>
     request.isStreamed
@@ -42,10 +42,9 @@ export async function chatCompletion(exchange: Exchange, body: JsonObject): Prom
   );
 }
 
-async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<ChatRequest> {
-  const { state } = exchange;
-  state.checkModel(optionalString(body, "model"));
-  const parameters = readGenerationParameters(body, samplingContext(state, service));
+async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRequest> {
+  const { service, model } = readModel(exchange, body);
+  const parameters = readGenerationParameters(body, samplingContext(exchange.state, service));
   refuseForChat(body);
   const logprobs = optionalBoolean(body, "logprobs");
   const topLogprobs = optionalInteger(body, "top_logprobs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
@@ -55,7 +54,7 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
   const { calls, callsAreRequired } = prompt;
   const grammar = readAnswerGrammar(body, calls, callsAreRequired);
   Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
-  return { service, model: state.modelName, prompt, parameters, ...readStreamParameters(body) };
+  return { service, model, prompt, parameters, ...readStreamParameters(body) };
 }
 
 /** A call of a tool, in OpenAI's shape. */

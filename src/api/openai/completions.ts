@@ -2,7 +2,6 @@
  * POST /v1/completions: OpenAI's older API, which continues texts, with `echo` and `logprobs` to score them.
  */
 
-import type { Service } from "../../serving/service.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
@@ -10,7 +9,7 @@ import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
-import { promptProgress, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
+import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
@@ -29,7 +28,7 @@ interface CompletionRequest extends TextRequest, StreamParameters {
 
 /** Answers a completion request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const request = readRequest(exchange, body);
   const begin = (_: number, ids: readonly number[], prompt: SentPrompt) => new Choice(request, prompt, ids);
   return answerTexts(exchange, request, begin, async (events, choices) =>
     request.isStreamed
@@ -38,11 +37,10 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
   );
 }
 
-function readRequest(exchange: Exchange, service: Service, body: JsonObject): CompletionRequest {
-  const { state } = exchange;
-  state.checkModel(optionalString(body, "model"));
+function readRequest(exchange: Exchange, body: JsonObject): CompletionRequest {
+  const { service, model } = readModel(exchange, body);
   const prompts = readPrompts(body, "prompt", service);
-  const parameters = readGenerationParameters(body, samplingContext(state, service), {
+  const parameters = readGenerationParameters(body, samplingContext(exchange.state, service), {
     maxTokens: ["max_tokens", "max_completion_tokens"],
     maxTokensLow: 0,
     minTokens: "min_tokens",
@@ -61,7 +59,7 @@ function readRequest(exchange: Exchange, service: Service, body: JsonObject): Co
   });
   return {
     service,
-    model: state.modelName,
+    model,
     prompts,
     param: "prompt",
     choicesParam: "n",
