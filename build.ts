@@ -63,7 +63,7 @@ function demoIsFresh(): boolean {
     ...new Bun.Glob(`${demoSource}/*`).scanSync({ absolute: true }),
     ...new Bun.Glob(`${root}/convert/*.ts`).scanSync({ absolute: true }),
     ...new Bun.Glob(`${root}/src/model_file/*.ts`).scanSync({ absolute: true }),
-    `${root}/csrc/pack.c`,
+    `${root}/csrc/model/pack.c`,
   ];
   return sources.every((source) => statSync(source).mtimeMs < made);
 }

@@ -191,7 +191,7 @@ WF_API int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes,
 
 /* Queues a request: `count` prompt ids, at least 1 and fewer than the context (as many, when max_tokens is 0). stop_ids end the answer beside the model's own
  * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. With a grammar (grammar_size over 0; its form is that of
- * csrc/grammar.h) the answer's bytes are of it, unless it is cut off: it ends where it is complete, at an end-of-text or stop token that is
+ * csrc/grammar/grammar.h) the answer's bytes are of it, unless it is cut off: it ends where it is complete, at an end-of-text or stop token that is
  * chosen, or by itself where nothing else may follow. Returns the request's id, never 0; 0 on failure. */
 WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                                  const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,

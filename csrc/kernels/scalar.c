@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../half.h"
+#include "base/half.h"
 #include "kernels.h"
 
 /* Adds the lanes in halves: 32, 16, 8, 4, 2, 1. */

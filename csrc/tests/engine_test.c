@@ -18,14 +18,14 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "cpu.h"
-#include "forward.h"
-#include "grammar.h"
+#include "kernels/dispatch.h"
+#include "layers/forward.h"
+#include "grammar/grammar.h"
 #include "image.h"
-#include "kv_cache.h"
-#include "model.h"
-#include "sampler.h"
-#include "threads.h"
+#include "layers/kv_cache.h"
+#include "model/model.h"
+#include "engine/sampler.h"
+#include "base/threads.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U

@@ -1,7 +1,7 @@
 /*
  * error_test.c: that every message is one terminated line that fits its buffer, whatever strangers put into it.
  */
-#include "../error.h"
+#include "base/error.h"
 
 #include "check.h"
 

@@ -2,7 +2,7 @@
  * json_test.c: the JSON reader on texts that are right, wrong and random. Every text is copied to memory of exactly its
  * size, so that the sanitizers see a read past its end.
  */
-#include "../json.h"
+#include "base/json.h"
 
 #include "check.h"
 

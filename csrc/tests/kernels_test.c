@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "cpu.h"
-#include "half.h"
+#include "kernels/dispatch.h"
+#include "base/half.h"
 
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
 

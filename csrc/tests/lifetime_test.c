@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "kernels/dispatch.h"
 #include "image.h"
-#include "model.h"
-#include "threads.h"
+#include "model/model.h"
+#include "base/threads.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U

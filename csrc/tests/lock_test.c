@@ -12,13 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "automaton.h"
+#include "grammar/automaton.h"
 #include "check.h"
-#include "cpu.h"
-#include "grammar.h"
+#include "kernels/dispatch.h"
+#include "grammar/grammar.h"
 #include "image.h"
-#include "kv_cache.h"
-#include "sequence.h"
+#include "layers/kv_cache.h"
+#include "engine/sequence.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U

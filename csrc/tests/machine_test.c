@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "kernels/dispatch.h"
 #include "image.h"
-#include "model.h"
+#include "model/model.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U

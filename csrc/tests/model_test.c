@@ -5,7 +5,7 @@
  * Images are built in memory from a recipe (image.h). A damaged one must either be refused with one line, or open to a
  * model whose every pointer still lies in its mapping: check_model walks all of them, and the sanitizers watch.
  */
-#include "../model.h"
+#include "model/model.h"
 
 #include "check.h"
 #include "image.h"

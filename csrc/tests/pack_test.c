@@ -4,7 +4,7 @@
  * The reference converts, divides, rounds and places one weight at a time, by other means than pack.c does. Sources
  * start at odd addresses, and canaries guard the output on both sides.
  */
-#include "../wrinklefree.h"
+#include "wrinklefree.h"
 
 #include "check.h"
 

@@ -6,14 +6,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "aligned_memory.h"
+#include "base/aligned_memory.h"
 #include "check.h"
-#include "cpu.h"
-#include "forward.h"
-#include "head.h"
+#include "kernels/dispatch.h"
+#include "layers/forward.h"
+#include "layers/head.h"
 #include "image.h"
-#include "sampler.h"
-#include "sketch.h"
+#include "engine/sampler.h"
+#include "layers/sketch.h"
 
 static const atomic_bool never = false;
 static struct check_random source = {.state = 0x2545f4914f6cdd1du};

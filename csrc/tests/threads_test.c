@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "threads.h"
+#include "base/threads.h"
 
 /* More units than one claim each can be numbered for two threads. */
 #define UNITS_MAX 300000U

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "columns.h"
-#include "cpu.h"
-#include "forward.h"
+#include "layers/columns.h"
+#include "kernels/dispatch.h"
+#include "layers/forward.h"
 #include "image.h"
 
 static const atomic_bool never = false;

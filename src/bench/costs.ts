@@ -8,7 +8,7 @@ import { tensorBytes } from "../model_file/safetensors.ts";
 /** Weights in one byte of a ternary row. */
 const WEIGHTS_PER_BYTE = 4;
 
-/** A row of the head's sketch, as far as a greedy choice reads it: six bits a weight in blocks, and three floats. See csrc/sketch.h. */
+/** A row of the head's sketch, as far as a greedy choice reads it: six bits a weight in blocks, and three floats. See csrc/layers/sketch.h. */
 const SKETCH_BLOCK_WEIGHTS = 128;
 const SKETCH_BLOCK_BYTES = 96;
 const SKETCH_ROW_FLOATS_BYTES = 12;

@@ -100,7 +100,7 @@ const kvElementBytes: Record<KvKind, number> = { f32: 4, f16: 2, q8: 1 };
 /** Value rows of the KV cache are padded to a multiple of this many elements; csrc/kernels/kernels.h. */
 const KV_VALUE_ALIGN = 16;
 
-/** Bytes of the KV cache for one token: keys, values and a scale for each of both in every head; see csrc/kv_cache.c. */
+/** Bytes of the KV cache for one token: keys, values and a scale for each of both in every head; see csrc/layers/kv_cache.c. */
 export function kvTokenBytes(config: { layers: number; kvHeads: number; headDim: number }, kind: KvKind): number {
   const values = Math.ceil(config.headDim / KV_VALUE_ALIGN) * KV_VALUE_ALIGN;
   return config.layers * config.kvHeads * ((config.headDim + values) * kvElementBytes[kind] + 2 * 4);

@@ -1,5 +1,5 @@
 /**
- * Puts grammars together and writes them in the form of csrc/grammar.h: rules over bytes that read, branch and call each other.
+ * Puts grammars together and writes them in the form of csrc/grammar/grammar.h: rules over bytes that read, branch and call each other.
  *
  * What a grammar is made of are parts: functions that continue a path from one node and return the node behind it. Whatever can
  * never come to an end is cut out when the grammar is finished, so that an answer can't run into it.

@@ -32,7 +32,7 @@ export interface ServiceOptions {
   zeros: ZerosKind;
 }
 
-/** Tokens in one block of the KV pool, as csrc/kv_cache.h has it. */
+/** Tokens in one block of the KV pool, as csrc/layers/kv_cache.h has it. */
 export const KV_BLOCK_TOKENS = 32;
 
 /** The engine counts tokens in 32 bits. */

@@ -1,4 +1,4 @@
-/** Whether a text is of a compiled grammar: read straight from its words (csrc/grammar.h), without an automaton. */
+/** Whether a text is of a compiled grammar: read straight from its words (csrc/grammar/grammar.h), without an automaton. */
 
 interface Node {
   isFinal: boolean;

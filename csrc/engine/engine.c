@@ -1,0 +1,535 @@
+/*
+ * engine.c: the engine's life: one thread that owns all inference state, and the ways in which others reach it.
+ *
+ * Clients queue requests, cancel them and drain events; each of these holds the lock for a memory copy. The thread goes round: take in
+ * what arrived, plan a step, compute it, deliver, publish; it holds the lock only to take in and to publish. When there is nothing to do,
+ * or no room for events because nobody drains them, it sleeps.
+ */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "kernels/dispatch.h"
+#include "base/doorbell.h"
+#include "base/error.h"
+
+#define DEFAULT_BATCH_TOKENS 64
+#define BATCH_TOKENS_MAX 4096U
+/* Requests that wait at once; the server's own queue limit is far lower. */
+#define WAITING_MAX 65536U
+/* The ring holds at least so many events, and those of several steps. */
+#define EVENTS_MIN 16384U
+#define STEPS_OF_EVENTS 4U
+/* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and
+ * the most of it that one of them gets. */
+#define GRAMMAR_BYTES ((size_t)256 << 20)
+#define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
+#define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
+
+/* ---- Which engines there are: a call on one that was destroyed is an error, and destruction waits for calls under way ---- */
+
+static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t all_left = PTHREAD_COND_INITIALIZER;
+static wf_engine *live_engines;
+
+/* The link that leads to an engine, or the last one; the lock of live engines is held. */
+static wf_engine **link_to(const wf_engine *engine) {
+    wf_engine **link = &live_engines;
+    while (*link != NULL && *link != engine)
+        link = &(*link)->next_live;
+    return link;
+}
+
+/* Begins a call on an engine, which leave() ends. False when there is no such engine. */
+static bool enter(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    const bool is_live = *link_to(engine) != NULL;
+    if (is_live)
+        engine->users++;
+    pthread_mutex_unlock(&live_lock);
+    return is_live;
+}
+
+static void leave(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    if (--engine->users == 0)
+        pthread_cond_broadcast(&all_left);
+    pthread_mutex_unlock(&live_lock);
+}
+
+static int fail_closed(char *error, uint32_t error_size) { return wf_fail(error, error_size, "the engine is closed"); }
+
+/* ---- Events ---- */
+
+/* The most events of one step: a place of a sequence has its token and the alternatives; beside it a sequence has its beginning, its
+ * progress and its end. */
+static uint32_t events_of_a_step(uint32_t max_sequences, uint32_t max_rows) {
+    return (max_rows + max_sequences) * (1 + WF_TOP_LOGPROBS_MAX) + 4 * max_sequences;
+}
+
+bool wf_has_room_for_a_step(const wf_engine *engine) {
+    /* Twice: once for the step, and once for the requests that come and go before it. */
+    return engine->event_room >= 2 * events_of_a_step(engine->max_sequences, engine->max_rows);
+}
+
+void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event) {
+    event.request = sequence->id;
+    event.elapsed_ms = wf_now_ms() - sequence->submitted_ms;
+    engine->events[engine->event_next] = event;
+    engine->event_next = (engine->event_next + 1) % engine->event_capacity;
+    engine->event_count++;
+    engine->event_room--;
+}
+
+/* The lock is held. */
+static void ring_doorbell(wf_engine *engine) {
+    if (engine->events_count == 0 || engine->bell_rung)
+        return;
+    engine->bell_rung = true;
+    wf_doorbell_ring(engine->bell);
+}
+
+/* ---- The thread ---- */
+
+/* Takes in what others left for the thread, which holds the lock. */
+static void take_in(wf_engine *engine) {
+    if (engine->arrived != NULL) {
+        *(engine->waiting_last == NULL ? &engine->waiting : &engine->waiting_last->next) = engine->arrived;
+        engine->waiting_last = engine->arrived_last;
+        engine->waiting_count += engine->arrived_count;
+        engine->published.waiting += engine->arrived_count;
+        engine->arrived = engine->arrived_last = NULL;
+        engine->arrived_count = 0;
+    }
+    engine->ends_cancelled |= engine->has_cancelled;
+    engine->has_news = engine->has_cancelled = false;
+    engine->event_room = engine->event_capacity - engine->events_count - engine->event_count;
+}
+
+/* The chain in which a request is found; the lock is held. */
+static wf_sequence **chain_of(wf_engine *engine, uint32_t request) { return &engine->known[request % WF_KNOWN_CHAINS]; }
+
+static void forget_request(wf_engine *engine, const wf_sequence *sequence) {
+    wf_sequence **link = chain_of(engine, sequence->id);
+    while (*link != sequence)
+        link = &(*link)->next_known;
+    *link = sequence->next_known;
+}
+
+static void destroy_all(wf_sequence *first) {
+    while (first != NULL) {
+        wf_sequence *next = first->next;
+        wf_sequence_destroy(first);
+        first = next;
+    }
+}
+
+/* Shows others the events and where things stand, and frees what has ended. */
+static void publish(wf_engine *engine) {
+    wf_engine_stats *stats = &engine->stats;
+    stats->running = engine->running_count;
+    stats->waiting = engine->waiting_count;
+    stats->blocks_cached = engine->cache.unused_count;
+    stats->blocks_used = engine->cache.blocks - wf_kv_available(&engine->cache);
+    pthread_mutex_lock(&engine->lock);
+    engine->published = *stats;
+    engine->events_count += engine->event_count;
+    for (const wf_sequence *sequence = engine->ended; sequence != NULL; sequence = sequence->next)
+        forget_request(engine, sequence);
+    ring_doorbell(engine);
+    pthread_mutex_unlock(&engine->lock);
+    engine->event_count = 0;
+    destroy_all(engine->ended);
+    engine->ended = NULL;
+}
+
+static void make_step(wf_engine *engine) {
+    wf_plan_step(engine);
+    publish(engine);
+    const double started_ms = wf_now_ms();
+    wf_compute_step(engine);
+    wf_engine_stats *stats = &engine->stats;
+    stats->step_ms = wf_now_ms() - started_ms;
+    stats->busy_ms += stats->step_ms;
+    stats->steps++;
+    const wf_zeros zeros = wf_forward_zeros(engine->forward);
+    stats->ffn_inputs = zeros.inputs;
+    stats->ffn_zeros = zeros.zeros;
+    stats->skipped_bytes = zeros.skipped_bytes;
+    stats->head_bytes = wf_forward_head_bytes(engine->forward);
+    wf_deliver_step(engine);
+}
+
+static void *run_engine(void *argument) {
+    wf_engine *engine = argument;
+    if (engine->first_core != UINT32_MAX)
+        wf_pin_thread(engine->first_core);
+    pthread_mutex_lock(&engine->lock);
+    while (!engine->stopping) {
+        take_in(engine);
+        pthread_mutex_unlock(&engine->lock);
+        if (wf_has_room_for_a_step(engine))
+            wf_schedule_arrivals(engine);
+        const bool has_work = engine->running_count > 0 && wf_has_room_for_a_step(engine);
+        if (has_work)
+            make_step(engine);
+        publish(engine);
+        pthread_mutex_lock(&engine->lock);
+        while (!has_work && !engine->has_news && !engine->stopping)
+            pthread_cond_wait(&engine->wake, &engine->lock);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+/* ---- Making and ending an engine ---- */
+
+static int check_options(const wf_config *config, wf_engine_options *options, char *error, uint32_t error_size) {
+    if (options->threads < 1 || options->threads > WF_THREADS_MAX)
+        return wf_fail(error, error_size, "%u threads asked for; 1 to %u can be had", options->threads, WF_THREADS_MAX);
+    if (options->max_sequences < 1 || options->max_sequences > WF_SEQUENCES_MAX)
+        return wf_fail(error, error_size, "%u sequences asked for; 1 to %u can run together", options->max_sequences,
+                       WF_SEQUENCES_MAX);
+    if (options->context == 0)
+        options->context = config->context;
+    if (options->context < 2 || options->context > config->context)
+        return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
+                       config->context);
+    if (options->batch_tokens == 0)
+        options->batch_tokens = DEFAULT_BATCH_TOKENS;
+    if (options->batch_tokens > BATCH_TOKENS_MAX)
+        return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
+    if (options->zeros > WF_ZEROS_MULTIPLY)
+        return wf_fail(error, error_size, "%u is no way to treat zeros; use one of WF_ZEROS_…", options->zeros);
+    if (options->head > WF_HEAD_EXACT)
+        return wf_fail(error, error_size, "%u is no kind of head; use one of WF_HEAD_…", options->head);
+    if (options->kv_kind > WF_KV_KIND_F16)
+        return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
+    const uint64_t all = (uint64_t)options->context * options->max_sequences;
+    if (options->kv_tokens == 0)
+        options->kv_tokens = all < UINT32_MAX - WF_KV_BLOCK ? (uint32_t)all : UINT32_MAX - WF_KV_BLOCK;
+    if (options->kv_tokens < options->context)
+        return wf_fail(error, error_size, "a KV cache of %u tokens can't hold one context of %u", options->kv_tokens,
+                       options->context);
+    return 0;
+}
+
+static bool allocate(wf_engine *engine) {
+    const uint32_t sequences = engine->max_sequences, vocabulary = engine->model->config.vocabulary;
+    engine->event_capacity = STEPS_OF_EVENTS * events_of_a_step(sequences, engine->max_rows);
+    engine->event_capacity = engine->event_capacity > EVENTS_MIN ? engine->event_capacity : EVENTS_MIN;
+    engine->running = calloc(sequences, sizeof *engine->running);
+    engine->events = calloc(engine->event_capacity, sizeof *engine->events);
+    engine->rows = calloc(engine->max_rows, sizeof *engine->rows);
+    engine->answers = calloc(sequences, sizeof *engine->answers);
+    engine->scores = calloc(engine->max_rows, sizeof *engine->scores);
+    engine->scratch = calloc(sequences, sizeof *engine->scratch);
+    if (!engine->running || !engine->events || !engine->rows || !engine->answers || !engine->scores || !engine->scratch)
+        return false;
+    for (uint32_t i = 0; i < sequences; i++) {
+        engine->scratch[i].weights = calloc(vocabulary, sizeof(float));
+        engine->scratch[i].original = calloc(vocabulary, sizeof(float));
+        engine->scratch[i].candidates = calloc(vocabulary, sizeof(wf_candidate));
+        engine->scratch[i].allowed = calloc(wf_mask_words(vocabulary), sizeof(uint64_t));
+        if (!engine->scratch[i].weights || !engine->scratch[i].original || !engine->scratch[i].candidates ||
+            !engine->scratch[i].allowed)
+            return false;
+    }
+    return true;
+}
+
+/* Whoever serves from a large model should not wait for copies that only make steps faster. */
+static void *make_copies(void *argument) {
+    wf_engine *engine = argument;
+    wf_forward_make_copies(engine->forward, engine->copier_pool, &engine->copier_stopping);
+    atomic_store(&engine->has_copied, true);
+    wf_pool_destroy(engine->copier_pool);
+    engine->copier_pool = NULL;
+    return NULL;
+}
+
+/* Stops and frees an engine that is whole or half made, and that nobody uses. */
+static void end_engine(wf_engine *engine) {
+    if (engine->thread_started) {
+        pthread_mutex_lock(&engine->lock);
+        engine->stopping = true;
+        pthread_cond_signal(&engine->wake);
+        pthread_mutex_unlock(&engine->lock);
+        pthread_join(engine->thread, NULL);
+    }
+    if (engine->copier_started) {
+        atomic_store(&engine->copier_stopping, true);
+        pthread_join(engine->copier, NULL);
+    }
+    for (uint32_t i = 0; i < engine->running_count; i++)
+        wf_sequence_destroy(engine->running[i]);
+    destroy_all(engine->waiting);
+    destroy_all(engine->arrived);
+    wf_grammar_cache_clear(&engine->grammars);
+    wf_vocabulary_destroy(engine->vocabulary);
+    wf_forward_destroy(engine->forward);
+    wf_kv_destroy(&engine->cache);
+    wf_pool_destroy(engine->copier_pool);
+    wf_pool_destroy(engine->pool);
+    for (uint32_t i = 0; engine->scratch != NULL && i < engine->max_sequences; i++) {
+        free(engine->scratch[i].weights);
+        free(engine->scratch[i].original);
+        free(engine->scratch[i].candidates);
+        free(engine->scratch[i].allowed);
+    }
+    wf_doorbell_close(&engine->doorbell);
+    wf_doorbell_close(&engine->bell);
+    wf_model_close(engine->model);
+    free(engine->running);
+    free(engine->events);
+    free(engine->rows);
+    free(engine->answers);
+    free(engine->scores);
+    free(engine->scratch);
+    pthread_cond_destroy(&engine->wake);
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *given, const uint32_t *cpus, uint32_t cpu_count,
+                            char *error, uint32_t error_size) {
+    wf_engine_options options = *given;
+    const wf_kernels *kernels = wf_kernels_active();
+    if (kernels == NULL) {
+        wf_fail(error, error_size, "WRINKLEFREE_CPU=%s names no kernel tier that this processor can run",
+                getenv("WRINKLEFREE_CPU"));
+        return NULL;
+    }
+    if (check_options(&model->config, &options, error, error_size) != 0)
+        return NULL;
+
+    wf_engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) {
+        wf_fail(error, error_size, "no memory for the engine");
+        return NULL;
+    }
+    engine->model = wf_model_retain(model);
+    engine->kernels = kernels;
+    engine->max_sequences = options.max_sequences;
+    engine->context = options.context;
+    engine->batch_tokens = options.batch_tokens;
+    engine->max_rows = options.batch_tokens + options.max_sequences;
+    engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
+    engine->doorbell = engine->bell = -1;
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->wake, NULL);
+    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
+        (engine->copier_pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
+        wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
+                options.threads);
+        goto failed;
+    }
+    /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
+    static const enum wf_kv_kind kv_kinds[] = {
+        [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
+    const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
+    engine->stats.blocks = engine->published.blocks = blocks;
+    if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
+        goto failed;
+    engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
+                                        options.context, error, error_size);
+    if (engine->forward == NULL || wf_doorbell_open(&engine->doorbell, &engine->bell, error, error_size) != 0)
+        goto failed;
+    if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
+        goto failed;
+    if (options.zeros == WF_ZEROS_SKIP && wf_forward_skip_zeros(engine->forward, error, error_size) != 0)
+        goto failed;
+
+    engine->thread_started = wf_start_thread(&engine->thread, run_engine, engine);
+    engine->copier_started = engine->thread_started && wf_start_thread(&engine->copier, make_copies, engine);
+    if (engine->copier_started) {
+        pthread_mutex_lock(&live_lock);
+        engine->next_live = live_engines;
+        live_engines = engine;
+        pthread_mutex_unlock(&live_lock);
+        return engine;
+    }
+    wf_fail(error, error_size, "the engine's threads can't be started");
+failed:
+    end_engine(engine);
+    return NULL;
+}
+
+int32_t wf_engine_doorbell(wf_engine *engine) {
+    if (!enter(engine))
+        return -1;
+    pthread_mutex_lock(&engine->lock);
+    const int doorbell = engine->doorbell;
+    engine->doorbell = -1;
+    pthread_mutex_unlock(&engine->lock);
+    leave(engine);
+    return doorbell;
+}
+
+void wf_engine_destroy(wf_engine *engine) {
+    pthread_mutex_lock(&live_lock);
+    wf_engine **link = link_to(engine);
+    const bool is_live = *link != NULL;
+    if (is_live)
+        *link = engine->next_live;
+    while (is_live && engine->users > 0)
+        pthread_cond_wait(&all_left, &live_lock);
+    pthread_mutex_unlock(&live_lock);
+    if (is_live)
+        end_engine(engine);
+}
+
+/* ---- Requests ---- */
+
+/* Wakes the engine's thread; the lock is held. */
+static void tell(wf_engine *engine) {
+    engine->has_news = true;
+    pthread_cond_signal(&engine->wake);
+}
+
+static int set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
+                          uint32_t error_size) {
+    wf_vocabulary *vocabulary = wf_vocabulary_create(engine->model->config.vocabulary, bytes, offsets, count, error, error_size);
+    if (vocabulary == NULL)
+        return -1;
+    pthread_mutex_lock(&engine->lock);
+    const bool is_first = engine->vocabulary == NULL;
+    if (is_first)
+        engine->vocabulary = vocabulary;
+    pthread_mutex_unlock(&engine->lock);
+    if (is_first)
+        return 0;
+    wf_vocabulary_destroy(vocabulary);
+    return wf_fail(error, error_size, "the engine knows the bytes of its tokens already");
+}
+
+int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes, const uint32_t *offsets, uint32_t count, char *error,
+                                 uint32_t error_size) {
+    if (!enter(engine))
+        return fail_closed(error, error_size);
+    const int result = set_vocabulary(engine, bytes, offsets, count, error, error_size);
+    leave(engine);
+    return result;
+}
+
+/* The automaton of a grammar, one that is at work already if there is one of equal bytes. NULL with `error`. */
+static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uint32_t size, char *error, uint32_t error_size) {
+    pthread_mutex_lock(&engine->lock);
+    const wf_vocabulary *vocabulary = engine->vocabulary;
+    wf_automaton *automaton = wf_grammar_cache_find(&engine->grammars, grammar, size);
+    pthread_mutex_unlock(&engine->lock);
+    if (automaton != NULL)
+        return automaton;
+    if (vocabulary == NULL) {
+        wf_fail(error, error_size, "the engine doesn't know the bytes of its tokens; call wf_engine_set_vocabulary first");
+        return NULL;
+    }
+    size_t memory = GRAMMAR_BYTES / (WF_GRAMMARS_KEPT + engine->max_sequences);
+    memory = memory < GRAMMAR_BYTES_MIN ? GRAMMAR_BYTES_MIN : memory > GRAMMAR_BYTES_MAX ? GRAMMAR_BYTES_MAX : memory;
+    /* Half of it for states, half for sets of tokens. */
+    automaton = wf_automaton_create(vocabulary, grammar, size, memory / 2, error, error_size);
+    if (automaton == NULL)
+        return NULL;
+    /* Another thread may have made an equal one meanwhile: both work, one after the other leaves the cache. */
+    pthread_mutex_lock(&engine->lock);
+    wf_automaton *gone = wf_grammar_cache_keep(&engine->grammars, automaton);
+    pthread_mutex_unlock(&engine->lock);
+    wf_automaton_release(gone);
+    return automaton;
+}
+
+/* The request's id; 0 with `error`. */
+static uint32_t submit(wf_engine *engine, const wf_request *request, const uint8_t *grammar, uint32_t grammar_size, char *error,
+                       uint32_t error_size) {
+    if (wf_check_request(&engine->model->config, engine->context, request, error, error_size) != 0)
+        return 0;
+    wf_automaton *automaton = NULL;
+    if (grammar_size > 0 && (automaton = automaton_of(engine, grammar, grammar_size, error, error_size)) == NULL)
+        return 0;
+    wf_sequence *sequence = wf_sequence_create(&engine->model->config, engine->context, request);
+    if (sequence == NULL) {
+        wf_automaton_release(automaton);
+        wf_fail(error, error_size, "no memory for another request");
+        return 0;
+    }
+    sequence->matcher.automaton = automaton; /* the sequence's from now on */
+    pthread_mutex_lock(&engine->lock);
+    if (engine->published.waiting + engine->arrived_count >= WAITING_MAX) {
+        pthread_mutex_unlock(&engine->lock);
+        wf_sequence_destroy(sequence);
+        wf_fail(error, error_size, "%u requests wait already; try again later", WAITING_MAX);
+        return 0;
+    }
+    engine->last_id = engine->last_id == UINT32_MAX ? 1 : engine->last_id + 1;
+    const uint32_t id = sequence->id = engine->last_id;
+    wf_sequence **chain = chain_of(engine, id);
+    sequence->next_known = *chain;
+    *chain = sequence;
+    *(engine->arrived_last == NULL ? &engine->arrived : &engine->arrived_last->next) = sequence;
+    engine->arrived_last = sequence;
+    engine->arrived_count++;
+    tell(engine);
+    pthread_mutex_unlock(&engine->lock);
+    return id;
+}
+
+uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
+                          const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
+                          uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error, uint32_t error_size) {
+    const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
+    if (!enter(engine)) {
+        fail_closed(error, error_size);
+        return 0;
+    }
+    const uint32_t id = submit(engine, &request, grammar, grammar_size, error, error_size);
+    leave(engine);
+    return id;
+}
+
+void wf_engine_cancel(wf_engine *engine, uint32_t request) {
+    if (!enter(engine))
+        return;
+    pthread_mutex_lock(&engine->lock);
+    wf_sequence *sequence = *chain_of(engine, request);
+    while (sequence != NULL && sequence->id != request)
+        sequence = sequence->next_known;
+    if (sequence != NULL) {
+        atomic_store(&sequence->cancelled, true);
+        engine->has_cancelled = true;
+        tell(engine);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    leave(engine);
+}
+
+uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity) {
+    if (!enter(engine))
+        return 0;
+    pthread_mutex_lock(&engine->lock);
+    const uint32_t count = engine->events_count < capacity ? engine->events_count : capacity;
+    for (uint32_t i = 0; i < count; i++)
+        events[i] = engine->events[(engine->events_first + i) % engine->event_capacity];
+    engine->events_first = (engine->events_first + count) % engine->event_capacity;
+    engine->events_count -= count;
+    engine->bell_rung = false;
+    ring_doorbell(engine); /* when more wait than fitted */
+    if (count > 0)
+        tell(engine);
+    pthread_mutex_unlock(&engine->lock);
+    leave(engine);
+    return count;
+}
+
+void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
+    *stats = (wf_engine_stats){0};
+    if (!enter(engine))
+        return;
+    pthread_mutex_lock(&engine->lock);
+    *stats = engine->published;
+    stats->waiting += engine->arrived_count;
+    pthread_mutex_unlock(&engine->lock);
+    stats->copying = !atomic_load(&engine->has_copied);
+    leave(engine);
+}

@@ -1,0 +1,100 @@
+/*
+ * sequence.h: one request inside the engine: its tokens, how they are chosen, and how far it is.
+ */
+#ifndef WF_SEQUENCE_H
+#define WF_SEQUENCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "grammar/automaton.h"
+#include "model/model.h"
+#include "engine/sampler.h"
+#include "wrinklefree.h"
+
+/* The arrays of a request, as wf_engine_submit is given them. */
+typedef struct wf_request {
+    const uint32_t *tokens; /* [count] */
+    uint32_t count;
+    const wf_sampling *sampling;
+    const uint32_t *stop_ids; /* [stop_count] */
+    uint32_t stop_count;
+    const uint32_t *bias_ids; /* [bias_count] */
+    const float *bias_values; /* [bias_count] */
+    uint32_t bias_count;
+} wf_request;
+
+typedef struct wf_sequence {
+    struct wf_sequence *next;       /* in the waiting list; the first field, so that a link to the next one leads to this one */
+    struct wf_sequence *next_known; /* in its chain of known requests */
+    uint32_t id;
+    atomic_bool cancelled; /* set by any thread */
+    bool started;          /* has run before: what comes back from a pause reports no second beginning */
+    double submitted_ms;
+    wf_sampling sampling;
+
+    uint32_t *tokens; /* [limit] prompt, then answer */
+    uint32_t prompt_count;
+    uint32_t count;    /* tokens known */
+    uint32_t computed; /* tokens whose keys and values are in the cache */
+    uint32_t planned;  /* tokens to compute in the coming step */
+    uint32_t limit;    /* prompt_count + the longest answer, at most the context */
+    uint32_t cached;   /* prompt tokens that were found in the prefix cache */
+    uint32_t reported; /* prompt tokens that progress was reported for */
+    uint32_t scored;   /* prompt tokens whose log-probabilities are reported */
+
+    uint32_t *table; /* [limit / WF_KV_BLOCK rounded up] KV blocks, block_count of them */
+    uint32_t block_count;
+    uint32_t entered; /* of those, how many are in the prefix index or equal to one that is */
+    uint64_t parent;  /* serial of the last of those */
+
+    uint32_t awaited;       /* the running request that is just computing this one's prompt, when last looked for, or 0 */
+    uint32_t awaited_until; /* tokens that it has to have computed for this one to start */
+
+    uint32_t *stop_ids; /* [stop_count] the request's own, then the model's unless ignored; any of them ends the answer */
+    uint32_t stop_count;
+    uint32_t *bias_ids; /* [bias_count] */
+    float *bias_values; /* [bias_count] */
+    uint32_t bias_count;
+
+    uint32_t undecided;    /* tokens in a row that bounds of the unlikely ones' weight did not decide */
+    uint32_t bounded_from; /* tokens from which on bounds are tried again */
+
+    wf_matcher matcher; /* where the answer is in its grammar, if it has one */
+    uint32_t ended;     /* WF_REASON_… when the grammar ended the answer, else 0 */
+
+    /* Only when a penalty needs them: */
+    uint8_t *seen_bits;    /* [vocabulary / 8] */
+    uint32_t *seen_ids;    /* [limit] distinct ids of prompt and answer, seen_count of them */
+    uint32_t *seen_counts; /* [limit] occurrences in the answer */
+    uint32_t seen_count;
+} wf_sequence;
+
+/* 0, or -1 with `error` when a request can't be served by an engine with this context. */
+int wf_check_request(const wf_config *config, uint32_t context, const wf_request *request, char *error, uint32_t error_size);
+
+/* A sequence for a checked request; NULL when memory is lacking. */
+wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const wf_request *request);
+
+/* NULL is allowed. */
+void wf_sequence_destroy(wf_sequence *sequence);
+
+/* Appends a chosen token. */
+void wf_sequence_append(wf_sequence *sequence, uint32_t token);
+
+/* The tokens that a sequence with a grammar may have next: allowed[wf_mask_words(vocabulary)]. False when there is none, because the answer is
+ * complete or can't be completed: `ended` says which. */
+bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed);
+
+/* WF_REASON_… when the last token or the grammar ended the answer, else 0. */
+uint32_t wf_sequence_ending(wf_sequence *sequence);
+
+/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar; `rest` as the head
+ * left it. */
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_rest rest);
+
+/* A monotonic clock, in milliseconds. */
+double wf_now_ms(void);
+
+#endif

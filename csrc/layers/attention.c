@@ -1,0 +1,207 @@
+/*
+ * attention.c: hands each pair of a span of tokens and some heads that share a KV head to the attend kernel, one chunk of positions after
+ * the other.
+ *
+ * A token sees its own position and those before it, and nothing of other sequences: its block table is all it can reach. A span is only
+ * a way to read keys and values once for several tokens; each token is computed by itself, in the fixed order of blocks and chunks, so
+ * neither the batch nor the cutting up of a prompt changes a bit.
+ *
+ * When few sequences are answered there are fewer pairs than threads could share out evenly, and in a long sequence a pair takes long.
+ * Then the chunks of a pair are work by themselves, and what they give is joined afterwards, in the order in which a single thread would have.
+ */
+#include "layers/attention.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/aligned_memory.h"
+
+/* With so many pairs for each thread they need not be split. */
+#define PAIRS_PER_THREAD 8U
+
+/* The most memory for split pairs. */
+#define CHUNKS_BYTES_MAX (UINT64_C(32) << 20)
+
+struct attention_job {
+    const wf_kernels *kernels;
+    const wf_kv_cache *cache;
+    const wf_row *rows;
+    const wf_span *spans;
+    const wf_chunks *chunks;
+    const float *queries; /* [rows][heads * head_dim] */
+    float *out;           /* [rows][heads * head_dim] */
+    uint32_t layer;
+    uint32_t heads;
+    uint32_t parts; /* that the heads of a KV head go into, each of heads_together() or less */
+    uint32_t split; /* units that a pair is split into: the chunks of the longest sequence */
+};
+
+static uint32_t chunks_of(uint32_t positions) { return (positions + WF_KV_CHUNK - 1) / WF_KV_CHUNK; }
+
+/* Query heads of a pair, where `group` of them share a KV head. */
+static uint32_t heads_together(uint32_t group) { return group < WF_HEADS_TOGETHER ? group : WF_HEADS_TOGETHER; }
+
+int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads, uint32_t threads, uint32_t context) {
+    const uint64_t together = heads_together(heads / cache->kv_heads);
+    const uint64_t wanted = threads == 1 ? 0 : (uint64_t)PAIRS_PER_THREAD * threads * chunks_of(context);
+    const uint64_t most = CHUNKS_BYTES_MAX / (together * (cache->value_stride * sizeof(float) + sizeof(wf_softmax)));
+    *chunks = (wf_chunks){.count = (uint32_t)(wanted < most ? wanted : most)};
+    chunks->sums = wf_allocate(chunks->count * together * cache->value_stride, sizeof *chunks->sums);
+    chunks->softmaxes = wf_allocate(chunks->count * together, sizeof *chunks->softmaxes);
+    return chunks->sums == NULL || chunks->softmaxes == NULL ? -1 : 0;
+}
+
+void wf_chunks_destroy(wf_chunks *chunks) {
+    free(chunks->sums);
+    free(chunks->softmaxes);
+    *chunks = (wf_chunks){0};
+}
+
+uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans) {
+    uint32_t found = 0;
+    for (uint32_t row = 0; row < count; row++) {
+        wf_span *last = &spans[found - (found > 0)];
+        const bool follows = found > 0 && last->count < WF_ATTENTION_ROWS && rows[row].table == rows[row - 1].table &&
+                             rows[row].position == rows[row - 1].position + 1;
+        if (follows)
+            last->count++;
+        else
+            spans[found++] = (wf_span){row, 1};
+    }
+    return found;
+}
+
+/* Adds what a later chunk gave for one head to what those before it did. */
+static void join(const wf_kernels *kernels, float *sums, wf_softmax *softmax, const float *later_sums, const wf_softmax *later,
+                 uint32_t count) {
+    const float scores[2] = {softmax->largest, later->largest}, largest = scores[0] > scores[1] ? scores[0] : scores[1];
+    float factors[2];
+    kernels->exponentials(scores, 2, largest, 1.0f, factors);
+    *softmax = (wf_softmax){largest, softmax->total * factors[0] + later->total * factors[1]};
+    for (uint32_t i = 0; i < count; i++)
+        sums[i] = sums[i] * factors[0] + later_sums[i] * factors[1];
+}
+
+/* A pair's first chunk. */
+static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
+    const wf_kv_cache *cache = job->cache;
+    const uint32_t group = job->heads / cache->kv_heads, part = pair % job->parts, kv_head = pair / job->parts % cache->kv_heads;
+    const wf_span span = job->spans[pair / job->parts / cache->kv_heads];
+    const uint32_t head = part * WF_HEADS_TOGETHER; /* of the group */
+    const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
+    return (wf_attention){
+        .query = job->queries + ((size_t)span.first * job->heads + kv_head * group + head) * cache->head_dim,
+        .row_stride = (size_t)job->heads * cache->head_dim,
+        .rows = span.count,
+        .keys = first.keys,
+        .values = first.values,
+        .key_scales = first.key_scales,
+        .value_scales = first.value_scales,
+        .block_bytes = cache->block_bytes,
+        .kind = cache->kind,
+        .table = job->rows[span.first].table,
+        .positions = job->rows[span.first].position + 1,
+        .group = heads_together(group - head),
+        .head_dim = cache->head_dim,
+        .value_stride = cache->value_stride,
+        .scale = 1.0f / sqrtf((float)cache->head_dim),
+    };
+}
+
+/* What the input's heads give as a whole: the sums of values by the sums of their weights. */
+static void finish(const struct attention_job *job, const wf_attention *input, const float *sums, const wf_softmax *softmaxes) {
+    float *out = job->out + (input->query - job->queries);
+    for (uint32_t row = 0; row < input->rows; row++)
+        for (uint32_t head = 0; head < input->group; head++)
+            for (uint32_t d = 0; d < input->head_dim; d++) {
+                const size_t index = (size_t)row * input->group + head;
+                out[row * input->row_stride + (size_t)head * input->head_dim + d] =
+                    sums[index * input->value_stride + d] / softmaxes[index].total;
+            }
+}
+
+static void attend_pair(void *context, uint32_t pair) {
+    const struct attention_job *job = context;
+    _Alignas(64) float sums[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX];
+    wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
+    wf_attention input = input_of(job, pair);
+    job->kernels->attend(&input, sums[0], softmaxes[0]);
+    for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
+        job->kernels->attend(&input, sums[1], softmaxes[1]);
+        for (uint32_t i = 0; i < input.rows * input.group; i++)
+            if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
+                join(job->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
+                     sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
+    }
+    finish(job, &input, sums[0], softmaxes[0]);
+}
+
+/* Where a chunk of a split pair leaves what its first head gives. */
+static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t chunk) {
+    return ((size_t)pair * job->split + chunk) * heads_together(job->heads / job->cache->kv_heads);
+}
+
+static void attend_chunk(void *context, uint32_t unit) {
+    const struct attention_job *job = context;
+    const uint32_t pair = unit / job->split, chunk = unit % job->split;
+    wf_attention input = input_of(job, pair);
+    input.start = chunk * WF_KV_CHUNK;
+    if (input.start >= input.positions)
+        return;
+    const size_t place = place_of(job, pair, chunk);
+    job->kernels->attend(&input, job->chunks->sums + place * input.value_stride, job->chunks->softmaxes + place);
+}
+
+static void join_chunks(void *context, uint32_t pair) {
+    const struct attention_job *job = context;
+    const wf_attention input = input_of(job, pair);
+    const size_t first = place_of(job, pair, 0);
+    float *sums = job->chunks->sums + first * input.value_stride;
+    wf_softmax *softmaxes = job->chunks->softmaxes + first;
+    for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
+        const size_t later = place_of(job, pair, chunk) - first;
+        for (uint32_t i = 0; i < input.group; i++)
+            join(job->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
+                 &softmaxes[later + i], input.head_dim);
+    }
+    finish(job, &input, sums, softmaxes);
+}
+
+/* The units that pairs are best split into; 1 where they are not to be split. */
+static uint32_t split_of(const struct attention_job *job, uint32_t span_count, uint32_t pairs, uint32_t threads) {
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < span_count; i++) {
+        const uint32_t positions = job->rows[job->spans[i].first].position + 1;
+        longest = positions > longest ? positions : longest;
+        if (job->spans[i].count > 1)
+            return 1;
+    }
+    const uint32_t split = chunks_of(longest);
+    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->chunks->count ? split : 1;
+}
+
+void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
+                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
+                      float *out) {
+    struct attention_job job = {
+        .kernels = kernels,
+        .cache = cache,
+        .rows = rows,
+        .spans = spans,
+        .chunks = chunks,
+        .queries = queries,
+        .out = out,
+        .layer = layer,
+        .heads = heads,
+        .parts = (heads / cache->kv_heads + WF_HEADS_TOGETHER - 1) / WF_HEADS_TOGETHER,
+    };
+    const uint32_t pairs = span_count * cache->kv_heads * job.parts;
+    job.split = split_of(&job, span_count, pairs, wf_pool_threads(pool));
+    if (job.split == 1) {
+        wf_pool_run(pool, attend_pair, &job, pairs);
+    } else {
+        wf_pool_run(pool, attend_chunk, &job, pairs * job.split);
+        wf_pool_run(pool, join_chunks, &job, pairs);
+    }
+}

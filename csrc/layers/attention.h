@@ -1,0 +1,38 @@
+/*
+ * attention.h: causal grouped-query attention over the paged KV cache, spread over the pool.
+ */
+#ifndef WF_ATTENTION_H
+#define WF_ATTENTION_H
+
+#include "layers/forward.h"
+
+/* Consecutive tokens of one sequence in a batch. */
+typedef struct wf_span {
+    uint32_t first; /* row of the batch */
+    uint32_t count; /* 1 to WF_ATTENTION_ROWS */
+} wf_span;
+
+/* Memory for what single chunks give, where their sequences are shared out. */
+typedef struct wf_chunks {
+    float *sums;           /* [count][query heads together][value_stride] */
+    wf_softmax *softmaxes; /* [count][query heads together] */
+    uint32_t count;        /* chunks of a span and some heads that there is room for */
+} wf_chunks;
+
+/* Takes memory for so much as `threads` can profit from in sequences of up to `context` tokens, whose keys and values `cache` holds for
+ * `heads` query heads. Returns 0, or −1 without memory. */
+int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads, uint32_t threads, uint32_t context);
+
+/* Chunks that were never created are allowed, when they are all zero. */
+void wf_chunks_destroy(wf_chunks *chunks);
+
+/* Divides the rows of a batch into spans[count], as many as it returns. */
+uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans);
+
+/* out[row][heads * head_dim] = attention of queries[row][heads * head_dim] (rotated) to the positions 0 … rows[row].position of its
+ * sequence in one layer. */
+void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
+                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
+                      float *out);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * head.h: from hidden states to logits: the last norm and the product with the head, all of it or only what a request needs.
+ */
+#ifndef WF_HEAD_H
+#define WF_HEAD_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "model/model.h"
+#include "layers/rest.h"
+#include "base/threads.h"
+
+/* What is needed of a row's logits. Where only the likeliest are, the head can be screened: the others' logits become −∞. */
+typedef struct wf_logits_request {
+    uint32_t row;            /* of the last batch */
+    uint32_t most;           /* the logits of the `most` likeliest tokens are needed; 0: all logits, unless there is a `rest` */
+    wf_rest *rest;           /* not NULL: those of many of the likeliest are needed, and here what others weigh; set in any case */
+    float temperature;       /* of the rest; above 0 */
+    const uint64_t *allowed; /* of the tokens that this set holds, the only ones that are looked at; NULL: of all */
+} wf_logits_request;
+
+/* The most that a screened head looks for. */
+#define WF_SCREENED_MOST 64U
+
+typedef struct wf_head wf_head;
+
+/* Buffers for the logits of up to `max_logits` rows. The model and pool must outlive it. NULL with `error` when memory is lacking. */
+wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, uint32_t max_logits, char *error,
+                        uint32_t error_size);
+
+void wf_head_destroy(wf_head *head);
+
+/* Memory to screen the head with. Returns 0, or -1 with `error`. */
+int wf_head_screen(wf_head *head, char *error, uint32_t error_size);
+
+/* Makes the sketch of the head if there is memory for it, on any thread and with a pool of that thread's own; wf_head_logits screens the
+ * head where it may from then on. It ends early when `stopping` becomes true. */
+void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping);
+
+/* The logits of the rows of hidden[…][hidden size] that `count` requests name: [count][vocabulary], the caller's to change until the
+ * next call. */
+float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_request *requests, uint32_t count);
+
+/* Bytes that were read since the beginning: of the head's rows and of its sketch. */
+uint64_t wf_head_bytes(const wf_head *head);
+
+#endif

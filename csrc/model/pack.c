@@ -1,0 +1,197 @@
+/*
+ * pack.c: quantises weights to {-1, 0, +1} and packs them into the rows that the kernels read. Used by the converter
+ * only.
+ *
+ * A checkpoint of 2 G weights passes through here once, so the loops are written to be vectorised by the compiler
+ * without any instruction set of their own: whole blocks of 128 weights, no branches, no table look-ups. The source may
+ * have any alignment (tensors of other people's files start anywhere), hence every block is copied into a local array
+ * first.
+ */
+#include "base/error.h"
+#include "base/half.h"
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* Bits of the exponent; all of them set: an infinity or a NaN. */
+#define F32_EXPONENT 0x7F800000U
+
+/* Accumulators of wf_sum_of_magnitudes: independent, so that the additions overlap; a fixed number, so that the sum of
+ * a tensor is the same on every machine. */
+#define SUM_LANES 8U
+
+/* Bytes of one weight of a master source; 1 for codes; 0 when there is no such source. */
+static uint64_t source_width(uint32_t source) {
+    switch (source) {
+    case WF_SOURCE_F32:
+        return 4;
+    case WF_SOURCE_F16:
+    case WF_SOURCE_BF16:
+        return 2;
+    case WF_SOURCE_CODES:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Copies `count` (at most 128) master weights from `weights` into block[128] as float; the rest of the block becomes 0.
+ * */
+static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
+    if (source == WF_SOURCE_F32) {
+        if (count < WF_BLOCK_WEIGHTS) {
+            memset(block, 0, WF_BLOCK_WEIGHTS * sizeof block[0]);
+        }
+        memcpy(block, weights, count * sizeof block[0]);
+        return;
+    }
+    uint16_t halves[WF_BLOCK_WEIGHTS];
+    if (count < WF_BLOCK_WEIGHTS) {
+        memset(halves, 0, sizeof halves);
+    }
+    memcpy(halves, weights, count * sizeof halves[0]);
+    if (source == WF_SOURCE_F16) {
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+            block[i] = wf_float_of_half(halves[i]);
+        }
+    } else {
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+            block[i] = wf_float_of_bits((uint32_t)halves[i] << 16);
+        }
+    }
+}
+
+/* Whether each weight of block[128] is finite. */
+static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
+    uint32_t faults = 0;
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+        faults |= (wf_bits_of_float(block[i]) & F32_EXPONENT) == F32_EXPONENT ? 1U : 0U;
+    }
+    return faults == 0;
+}
+
+/* clamp(round_half_even(weight / scale), -1, 1) + 1. A quotient of exactly ±0.5 rounds to the even 0, one beyond it to
+ * at least ±1, which the clamp keeps at ±1: so two comparisons are the whole of rounding and clamping. */
+static inline uint32_t code_of_weight(float weight, float scale) {
+    const float quotient = weight / scale;
+    return 1U + (quotient > 0.5F ? 1U : 0U) - (quotient < -0.5F ? 1U : 0U);
+}
+
+/* Packs block[128] into out[32]. */
+static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, uint8_t out[WF_BLOCK_BYTES]) {
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++) {
+        out[p] = (uint8_t)(code_of_weight(block[p], scale) | code_of_weight(block[32 + p], scale) << 2 |
+                           code_of_weight(block[64 + p], scale) << 4 | code_of_weight(block[96 + p], scale) << 6);
+    }
+}
+
+/* Packs `count` (at most 128) codes into out[32]. Returns false when one of them is over 2. */
+static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]) {
+    uint8_t block[WF_BLOCK_WEIGHTS];
+    if (count < WF_BLOCK_WEIGHTS) {
+        memset(block, 1, sizeof block);
+    }
+    memcpy(block, codes, count);
+    uint8_t faults = 0;
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+        faults |= block[i] > 2 ? 1 : 0;
+    }
+    if (faults != 0) {
+        return false;
+    }
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++) {
+        out[p] = (uint8_t)(block[p] | block[32 + p] << 2 | block[64 + p] << 4 | block[96 + p] << 6);
+    }
+    return true;
+}
+
+/* Describes the first code over 2 among codes[count], the first of which stands at [row, column]. */
+static int32_t fail_code(const uint8_t *codes, size_t count, uint64_t row, uint64_t column, char *error, uint32_t error_size) {
+    size_t i = 0;
+    while (i + 1 < count && codes[i] <= 2) {
+        i++;
+    }
+    return wf_fail(error, error_size,
+                   "the code at row %" PRIu64 ", column %" PRIu64 " is %u; a ternary code is 0, 1 or 2: the source is damaged", row,
+                   column + i, (unsigned int)codes[i]);
+}
+
+/* Describes the first weight of block[128] that is not finite; block[0] stands at [row, column]. */
+static int32_t fail_not_finite(const float block[WF_BLOCK_WEIGHTS], uint64_t row, uint64_t column, char *error,
+                               uint32_t error_size) {
+    size_t i = 0;
+    while (i + 1 < WF_BLOCK_WEIGHTS && isfinite(block[i])) {
+        i++;
+    }
+    return wf_fail(error, error_size,
+                   "the weight at row %" PRIu64 ", column %" PRIu64 " is %s, not a finite number: the source is damaged", row,
+                   column + i, isnan(block[i]) ? "NaN" : "infinite");
+}
+
+uint64_t wf_packed_row_bytes(uint64_t columns) {
+    return (columns / WF_BLOCK_WEIGHTS + (columns % WF_BLOCK_WEIGHTS != 0 ? 1 : 0)) * WF_BLOCK_BYTES;
+}
+
+double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count) {
+    const uint64_t width = source_width(source);
+    if (width == 0 || source == WF_SOURCE_CODES) {
+        return (double)NAN;
+    }
+    const uint8_t *at = weights;
+    double sums[SUM_LANES] = {0};
+    float block[WF_BLOCK_WEIGHTS];
+    while (count > 0) {
+        const uint64_t taken = count < WF_BLOCK_WEIGHTS ? count : WF_BLOCK_WEIGHTS;
+        load_block(at, source, (size_t)taken, block);
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i += SUM_LANES) {
+            for (size_t lane = 0; lane < SUM_LANES; lane++) {
+                sums[lane] += (double)fabsf(block[i + lane]);
+            }
+        }
+        at += taken * width;
+        count -= taken;
+    }
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out, char *error,
+                     uint32_t error_size) {
+    const uint64_t width = source_width(source);
+    if (width == 0) {
+        return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
+    }
+    const bool codes = source == WF_SOURCE_CODES;
+    if (!codes && !(isfinite(scale) && scale > 0.0F)) {
+        return wf_fail(error, error_size, "the weight scale is %g; it must be finite and above 0", (double)scale);
+    }
+    if (rows == 0 || columns == 0) {
+        return 0;
+    }
+    if (rows > UINT64_MAX / 4 / columns) {
+        return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows, columns);
+    }
+    const uint8_t *at = weights;
+    float block[WF_BLOCK_WEIGHTS];
+    for (uint64_t row = 0; row < rows; row++) {
+        for (uint64_t column = 0; column < columns; column += WF_BLOCK_WEIGHTS) {
+            const uint64_t left = columns - column;
+            const size_t count = left < WF_BLOCK_WEIGHTS ? (size_t)left : WF_BLOCK_WEIGHTS;
+            if (codes) {
+                if (!pack_code_block(at, count, out)) {
+                    return fail_code(at, count, row, column, error, error_size);
+                }
+            } else {
+                load_block(at, source, count, block);
+                if (!block_is_finite(block)) {
+                    return fail_not_finite(block, row, column, error, error_size);
+                }
+                pack_master_block(block, scale, out);
+            }
+            at += count * width;
+            out += WF_BLOCK_BYTES;
+        }
+    }
+    return 0;
+}
