@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
-import type { OpenApiDocument, Operation, Schema } from "../src/api/openapi/document.ts";
+import type { OpenApiDocument, Operation, Schema } from "../src/api/openapi.ts";
 import { faultsOf, faultsOfSchema, valuesOf } from "./support/json_schema.ts";
 import { eventually, parseEvents, startServer, type TestServer } from "./support/server.ts";
 

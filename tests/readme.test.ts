@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { OpenApiDocument } from "../src/api/openapi/document.ts";
+import type { OpenApiDocument } from "../src/api/openapi.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);

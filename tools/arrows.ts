@@ -23,7 +23,6 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/api"],
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],
-    ["src/api/openapi"],
     ["src/server"],
     ["src/commands"],
     ["src/main.ts"],

@@ -12,7 +12,7 @@ import type { GenerationParameters } from "./sampling.ts";
 import { invalidType, type JsonObject, missing, readIntegers } from "./schema.ts";
 
 /** Most prompts of a request. */
-const PROMPTS_MAX = 256;
+export const PROMPTS_MAX = 256;
 
 /** A prompt as it was sent: text or ids. */
 export type SentPrompt = string | number[];

@@ -8,8 +8,8 @@ import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
 import { type JsonObject, onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
-/** Longest cache_salt and the like, in UTF-16 code units. */
-const NAME_LENGTH_MAX = 1024;
+/** Longest cache_salt, in UTF-16 code units. */
+export const CACHE_SALT_LENGTH_MAX = 1024;
 
 /** Which model a request is for. @throws RequestError 503 while there is none, 400 or 404 when it names another. */
 export function readModel({ state }: Exchange, body: JsonObject): { service: Service; model: string } {
@@ -44,11 +44,11 @@ export function readStreamParameters(body: JsonObject): StreamParameters {
  */
 export function readScope(body: JsonObject, exchange: Exchange): bigint {
   const salt = optionalString(body, "cache_salt");
-  if (salt !== undefined && salt.length > NAME_LENGTH_MAX) {
+  if (salt !== undefined && salt.length > CACHE_SALT_LENGTH_MAX) {
     throw invalid(
       "cache_salt",
       "string_above_max_length",
-      `Invalid 'cache_salt': string too long. Expected a string with maximum length ${NAME_LENGTH_MAX}.`,
+      `Invalid 'cache_salt': string too long. Expected a string with maximum length ${CACHE_SALT_LENGTH_MAX}.`,
     );
   }
   return exchange.state.scopes.of(exchange.key, salt);

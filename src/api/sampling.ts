@@ -19,11 +19,27 @@ import {
   readIntegers,
 } from "./schema.ts";
 
+/** Bounds of the parameters that are numbers. The readers below check them, and the API's description states them. */
+export const BOUNDS = {
+  temperature: { low: 0, high: 2 },
+  /** Of top_p and min_p. */
+  probability: { low: 0, high: 1 },
+  topK: { low: -1, high: 2 ** 31 - 1 },
+  /** Within these a 32-bit float divides logits sensibly. */
+  repetitionPenalty: { low: 0.001, high: 1000 },
+  /** Of frequency_penalty and presence_penalty. */
+  penalty: { low: -2, high: 2 },
+  /** Of n. */
+  choices: { low: 1, high: 128 },
+  /** The strongest biases forbid a token or force it. */
+  bias: { low: -100, high: 100 },
+};
+
 /** Most stop strings of a request; each costs a comparison per character of the answer. */
-const STOP_STRINGS_MAX = 64;
+export const STOP_STRINGS_MAX = 64;
 
 /** Most stop ids of a request. */
-const STOP_IDS_MAX = 1024;
+export const STOP_IDS_MAX = 1024;
 
 /** What the server brings to a request's sampling. */
 export interface SamplingContext {
@@ -76,11 +92,11 @@ export function readGenerationParameters(
   context: SamplingContext,
   names: ParameterNames = CHAT_NAMES,
 ): GenerationParameters {
-  const topP = optionalDecimal(body, "top_p", { low: 0, high: 1 });
-  const topK = optionalInteger(body, "top_k", { low: -1, high: 2 ** 31 - 1 });
-  const minP = optionalDecimal(body, "min_p", { low: 0, high: 1 });
+  const topP = optionalDecimal(body, "top_p", BOUNDS.probability);
+  const topK = optionalInteger(body, "top_k", BOUNDS.topK);
+  const minP = optionalDecimal(body, "min_p", BOUNDS.probability);
   const isSampled = topP !== undefined || topK !== undefined || minP !== undefined;
-  const temperature = optionalDecimal(body, "temperature", { low: 0, high: 2 });
+  const temperature = optionalDecimal(body, "temperature", BOUNDS.temperature);
   const limits = names.maxTokens.map((name) => optionalInteger(body, name, { low: names.maxTokensLow }));
   const maxTokens = limits.find((limit) => limit !== undefined);
   const minTokens = optionalInteger(body, names.minTokens, { low: 0 }) ?? 0;
@@ -99,15 +115,15 @@ export function readGenerationParameters(
       topK: Math.max(0, topK ?? 0), // -1 is vLLM's way to say off
       minP: minP ?? 0,
       repetitionPenalty: readRepetitionPenalty(body),
-      frequencyPenalty: optionalDecimal(body, "frequency_penalty", { low: -2, high: 2 }) ?? 0,
-      presencePenalty: optionalDecimal(body, "presence_penalty", { low: -2, high: 2 }) ?? 0,
+      frequencyPenalty: optionalDecimal(body, "frequency_penalty", BOUNDS.penalty) ?? 0,
+      presencePenalty: optionalDecimal(body, "presence_penalty", BOUNDS.penalty) ?? 0,
       minTokens: Math.min(minTokens, context.context),
       ignoreEos: optionalBoolean(body, "ignore_eos"),
       seed: readSeed(body),
       stopIds: readStopIds(body, context.vocabularySize),
       logitBias: readLogitBias(body, context.vocabularySize),
     },
-    choices: optionalInteger(body, "n", { low: 1, high: 128 }) ?? 1,
+    choices: optionalInteger(body, "n", BOUNDS.choices) ?? 1,
     stops: readStops(body),
   };
 }
@@ -117,10 +133,10 @@ export function choiceSampling(sampling: Sampling, choice: number): Sampling {
   return { ...sampling, seed: BigInt.asUintN(64, sampling.seed + BigInt(choice)) };
 }
 
-/** Also under llama.cpp's name. The bounds are those within which a 32-bit float divides logits sensibly. */
+/** Also under llama.cpp's name. */
 function readRepetitionPenalty(body: JsonObject): number {
   const name = (body.repetition_penalty ?? undefined) === undefined ? "repeat_penalty" : "repetition_penalty";
-  return optionalDecimal(body, name, { low: 0.001, high: 1000 }) ?? 1;
+  return optionalDecimal(body, name, BOUNDS.repetitionPenalty) ?? 1;
 }
 
 /** Any integer, taken modulo 2^64. A request without a seed gets a random one, small enough for JSON to name it exactly. */
@@ -185,8 +201,5 @@ export function checkBiasCount(count: number, vocabularySize: number): void {
 /** Reads what is added to a token's logit. @throws RequestError 400. */
 export function readBias(value: unknown, path: string): number {
   if (typeof value !== "number") throw invalidType(path, "a decimal", value);
-  return checkRange(value, path, "decimal", BIAS_RANGE);
+  return checkRange(value, path, "decimal", BOUNDS.bias);
 }
-
-/** The strongest biases: these forbid a token or force it. */
-export const BIAS_RANGE = { low: -100, high: 100 };

@@ -9,10 +9,10 @@ import { chatCompletion } from "../api/openai/chat.ts";
 import { completion } from "../api/openai/completions.ts";
 import { openAi } from "../api/openai/dialect.ts";
 import { listModels } from "../api/openai/models.ts";
-import { openApiDocument } from "../api/openapi/document.ts";
 import type { JsonObject } from "../api/schema.ts";
 import { generateText } from "../api/sglang/generate.ts";
 import type { ServerState } from "../serving/state.ts";
+import { openApiDocument } from "./description.ts";
 import { health, ready } from "./health.ts";
 import { exposeMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 

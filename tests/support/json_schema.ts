@@ -1,7 +1,7 @@
-/** JSON Schema as src/api/openapi/document.ts uses it: checking values against it, and making values from it. */
+/** JSON Schema as src/api/openapi.ts uses it: checking values against it, and making values from it. */
 
 import fc from "fast-check";
-import type { Schema } from "../../src/api/openapi/document.ts";
+import type { Schema } from "../../src/api/openapi.ts";
 
 /** The schemas that a $ref may name. */
 type Schemas = Readonly<Record<string, Schema>>;

@@ -6,7 +6,7 @@ import { invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
-import { BIAS_RANGE, checkBiasCount, readBias } from "../sampling.ts";
+import { BOUNDS, checkBiasCount, readBias } from "../sampling.ts";
 import { invalidType, isObject, type JsonObject, readInteger } from "../schema.ts";
 
 /** Most texts among a request's biases: each is tokenized in a turn of its own. */
@@ -38,7 +38,7 @@ export async function readLogitBias(
   const total = new Map<number, number>();
   const add = (id: number, bias: number) => {
     const sum = (total.get(id) ?? 0) + bias;
-    total.set(id, Math.min(Math.max(sum, BIAS_RANGE.low), BIAS_RANGE.high));
+    total.set(id, Math.min(Math.max(sum, BOUNDS.bias.low), BOUNDS.bias.high));
   };
   const biases = readBiases(body, service.config.vocabSize);
   const texts = biases.filter(({ of }) => typeof of === "string");
@@ -71,7 +71,7 @@ function readBiases(body: JsonObject, vocabularySize: number): Bias[] {
     const path = Array.isArray(value) ? `${param}[${i}]` : param;
     if (!Array.isArray(pair) || pair.length !== 2) throw invalidType(path, "an array of two", pair);
     const [of, sent] = pair;
-    const bias = sent === false ? BIAS_RANGE.low : readBias(sent, path);
+    const bias = sent === false ? BOUNDS.bias.low : readBias(sent, path);
     if (typeof of === "string" && !(isObject(value) && /^\d+$/.test(of))) return { of, bias, path };
     if (typeof of !== "number" && typeof of !== "string") throw invalidType(path, "a token id or a text", of);
     return { of: readInteger(Number(of), path, { low: 0, high: vocabularySize - 1 }), bias, path };

@@ -13,8 +13,8 @@ import { readChatPrompt } from "../openai/chat_prompt.ts";
 import { readModel } from "../request.ts";
 import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
 
-/** Most ids of an answer; more than any context, few enough to be counted in a moment. */
-const TOKENS_MAX = 262_144;
+/** Most ids of a request or an answer; more than any context, few enough to be counted in a moment. */
+export const TOKENS_MAX = 262_144;
 
 /** Ids that are spelled in one turn: some ten milliseconds. */
 const IDS_AT_ONCE = 8192;

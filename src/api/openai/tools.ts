@@ -15,7 +15,11 @@ import {
   optionalBoolean,
 } from "../schema.ts";
 
-const TOOLS_MAX = 128;
+/** Most tools of a request. */
+export const TOOLS_MAX = 128;
+
+/** Names of tools. */
+export const TOOL_NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Longest description of all tools together, as JSON. */
 const TOOLS_CHARACTERS_MAX = 256 * 1024;
@@ -104,7 +108,7 @@ function readTool(tool: unknown, path: string): Tool {
   const { name, description, parameters = {} } = described;
   if (name === undefined) throw missing(`${path}.function.name`);
   if (typeof name !== "string") throw invalidType(`${path}.function.name`, "a string", name);
-  if (!/^[\w-]{1,64}$/.test(name)) {
+  if (!TOOL_NAME.test(name)) {
     throw invalidValue(`${path}.function.name`, "up to 64 letters, digits, underscores and dashes");
   }
   if (description !== undefined && description !== null && typeof description !== "string") {

@@ -17,7 +17,7 @@ import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
-const NEW_TOKENS_DEFAULT = 128;
+export const NEW_TOKENS_DEFAULT = 128;
 
 /** A request after all checks. */
 interface GenerateRequest extends TextRequest {

@@ -1,0 +1,242 @@
+/** The description of OpenAI's paths. */
+
+import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
+import {
+  array,
+  boolean,
+  type Described,
+  get,
+  integer,
+  number,
+  object,
+  orNull,
+  post,
+  ref,
+  type Schema,
+  said,
+  string,
+  whole,
+  within,
+} from "../openapi.ts";
+import {
+  anyPrompt,
+  commonParameters,
+  formParameters,
+  logitBias,
+  samplingParameters,
+  streamParameters,
+} from "../shared_description.ts";
+import { TOOL_NAME, TOOLS_MAX } from "./tools.ts";
+
+/** What answers of OpenAI's APIs and their chunks begin with. */
+const header = (kind: string): Record<string, Schema> => ({
+  id: string,
+  object: { ...string, enum: [kind] },
+  created: integer,
+  model: string,
+  system_fingerprint: string,
+});
+/** A chunk of a stream of them, and what whole answers look like where they have the same shape. */
+const chunk = (kind: string, choice: Schema): Schema => {
+  const always = { ...header(kind), choices: array(choice) };
+  const sometimes = { usage: orNull(ref("Usage")), timings: ref("Timings"), prompt_progress: ref("PromptProgress") };
+  return object({ ...always, ...sometimes }, Object.keys(always));
+};
+
+export const toolChoice = orNull(
+  said(
+    {
+      anyOf: [
+        { ...string, enum: ["none", "auto", "required"] },
+        whole({ type: { ...string, enum: ["function"] }, function: whole({ name: string }) }),
+      ],
+    },
+    "'required' and a function make the answer consist of calls whose arguments are valid by the tools' schemas.",
+  ),
+);
+
+const openAiParameters = {
+  ...commonParameters,
+  ...samplingParameters,
+  ...logitBias,
+  ...streamParameters,
+  ...formParameters,
+  min_tokens: orNull({ ...integer, minimum: 0 }),
+  user: orNull(string),
+};
+
+const textPart = object({ type: { ...string, enum: ["text"] }, text: string }, ["type", "text"]);
+
+export const openAiDescription: Described = {
+  schemas: {
+    Usage: whole({
+      prompt_tokens: integer,
+      completion_tokens: integer,
+      total_tokens: integer,
+      prompt_tokens_details: whole({ cached_tokens: integer }),
+    }),
+    Message: object(
+      {
+        role: { ...string, enum: ["system", "developer", "user", "assistant", "tool"] },
+        content: { anyOf: [string, array(textPart), { type: "null" }] },
+        name: orNull(string),
+        tool_call_id: orNull(string),
+        tool_calls: array(ref("ToolCall")),
+      },
+      ["role"],
+    ),
+    ToolCall: object(
+      {
+        id: string,
+        type: { ...string, enum: ["function"] },
+        function: whole({ name: string, arguments: said(string, "JSON.") }),
+      },
+      ["function"],
+    ),
+    Tool: whole({
+      type: { ...string, enum: ["function"] },
+      function: object(
+        {
+          name: { ...string, pattern: TOOL_NAME.source },
+          description: orNull(string),
+          parameters: orNull({ type: "object" }),
+        },
+        ["name"],
+      ),
+    }),
+    ChatRequest: object(
+      {
+        messages: said(
+          array(ref("Message"), { minItems: 1 }),
+          "A last message of the assistant is continued rather than answered.",
+        ),
+        ...openAiParameters,
+        max_tokens: orNull({ ...integer, minimum: 1 }),
+        max_completion_tokens: orNull(said({ ...integer, minimum: 1 }, "Absent: to the end of the context.")),
+        logprobs: orNull(boolean),
+        top_logprobs: orNull(
+          said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "Only with logprobs."),
+        ),
+        tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
+        tool_choice: toolChoice,
+        parallel_tool_calls: orNull(boolean),
+        chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
+      },
+      ["messages"],
+    ),
+    ChatLogprobs: whole({
+      content: array(
+        whole({
+          token: string,
+          logprob: number,
+          bytes: array(integer),
+          top_logprobs: array(whole({ token: string, logprob: number, bytes: array(integer) })),
+        }),
+      ),
+      refusal: { type: "null" },
+    }),
+    ChatAnswer: whole({
+      ...header("chat.completion"),
+      choices: array(
+        whole({
+          index: integer,
+          message: object(
+            {
+              role: { ...string, enum: ["assistant"] },
+              content: { type: ["string", "null"] },
+              refusal: { type: "null" },
+              tool_calls: array(ref("ToolCall")),
+            },
+            ["role", "content", "refusal"],
+          ),
+          logprobs: orNull(ref("ChatLogprobs")),
+          finish_reason: { ...string, enum: ["stop", "length", "tool_calls"] },
+        }),
+      ),
+      usage: ref("Usage"),
+      timings: ref("Timings"),
+    }),
+    ChatChunk: chunk(
+      "chat.completion.chunk",
+      whole({
+        index: integer,
+        delta: object({
+          role: { ...string, enum: ["assistant"] },
+          content: string,
+          tool_calls: array(
+            object({ index: integer, id: string, type: string, function: { type: "object" } }, ["index"]),
+          ),
+        }),
+        logprobs: orNull(ref("ChatLogprobs")),
+        finish_reason: { type: ["string", "null"] },
+      }),
+    ),
+    CompletionRequest: object(
+      {
+        prompt: anyPrompt,
+        ...openAiParameters,
+        max_tokens: orNull(
+          said({ ...integer, minimum: 0 }, "Absent: to the end of the context. 0 with echo: scores only."),
+        ),
+        max_completion_tokens: orNull({ ...integer, minimum: 0 }),
+        echo: orNull(boolean),
+        logprobs: orNull(
+          said(
+            { ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) },
+            "Likeliest tokens beside the chosen one.",
+          ),
+        ),
+        best_of: orNull(said(integer, "Only the same as n.")),
+        suffix: orNull({ ...string, enum: [""] }),
+      },
+      ["prompt"],
+    ),
+    CompletionLogprobs: whole({
+      tokens: array(string),
+      token_logprobs: array({ type: ["number", "null"] }),
+      top_logprobs: array(orNull({ type: "object", additionalProperties: number })),
+      text_offset: array(integer),
+    }),
+    CompletionAnswer: chunk(
+      "text_completion",
+      whole({
+        text: string,
+        index: integer,
+        logprobs: orNull(ref("CompletionLogprobs")),
+        finish_reason: { type: ["string", "null"], enum: ["stop", "length", null] },
+      }),
+    ),
+    Model: whole({
+      id: string,
+      object: { ...string, enum: ["model"] },
+      created: integer,
+      owned_by: string,
+      root: string,
+      parent: { type: "null" },
+      max_model_len: integer,
+      meta: { type: "object" },
+    }),
+    ModelList: whole({ object: { ...string, enum: ["list"] }, data: array(ref("Model")) }),
+  },
+  paths: {
+    "/v1/chat/completions": {
+      post: post("createChatCompletion", "Answers a chat.", "ChatRequest", ref("ChatAnswer"), ref("ChatChunk")),
+    },
+    "/v1/completions": {
+      post: post(
+        "createCompletion",
+        "Continues texts, and scores them.",
+        "CompletionRequest",
+        ref("CompletionAnswer"),
+        ref("CompletionAnswer"),
+      ),
+    },
+    "/v1/models": { get: get("listModels", "The model that is served.", ref("ModelList"), ["401", "403", "503"]) },
+    "/v1/models/{model}": {
+      get: {
+        ...get("retrieveModel", "The model's facts.", ref("Model"), ["401", "403", "404", "503"]),
+        parameters: [{ name: "model", in: "path", required: true, schema: string }],
+      },
+    },
+  },
+};
