@@ -408,14 +408,6 @@ static uint32_t finish_closure(wf_automaton *automaton) {
 static bool begin(wf_automaton *automaton) {
     if (automaton->state_count > 0)
         return true;
-    if (automaton->visited == NULL) {
-        automaton->visited = malloc(VISITED_SLOTS * sizeof *automaton->visited);
-        automaton->visited_stamp = calloc(VISITED_SLOTS, sizeof *automaton->visited_stamp);
-        automaton->pending = malloc(VISITED_MAX * sizeof *automaton->pending);
-        automaton->found = malloc(VISITED_MAX * sizeof *automaton->found);
-    }
-    if (!automaton->visited || !automaton->visited_stamp || !automaton->pending || !automaton->found)
-        return false;
     if (!reserve_frame(automaton))
         return false;
     automaton->frames[BOTTOM] = (frame){UINT32_MAX, 0, 0, 0};
@@ -644,7 +636,7 @@ int32_t wf_matcher_allow(wf_matcher *matcher, const uint32_t *answer, uint32_t c
         uint32_t found = find_mask(matcher);
         if (found == FULL && forget(matcher))
             found = find_mask(matcher);
-        if (found == matcher->state) {
+        if (found < FULL) {
             mask *set = &automaton->masks[automaton->states[found].mask];
             set->used = ++automaton->clock;
             memcpy(allowed, set->words, wf_mask_words(automaton->vocabulary->count) * sizeof *allowed);
@@ -684,9 +676,13 @@ wf_automaton *wf_automaton_create(const wf_vocabulary *vocabulary, const uint8_t
     const size_t masks = memory_max / (wf_mask_words(vocabulary->count) * sizeof(uint64_t));
     automaton->mask_max = masks < MASKS_MIN ? MASKS_MIN : masks > 1024 ? 1024 : (uint32_t)masks;
     automaton->masks = calloc(automaton->mask_max, sizeof *automaton->masks);
+    automaton->visited = malloc(VISITED_SLOTS * sizeof *automaton->visited);
+    automaton->visited_stamp = calloc(VISITED_SLOTS, sizeof *automaton->visited_stamp);
+    automaton->pending = malloc(VISITED_MAX * sizeof *automaton->pending);
+    automaton->found = malloc(VISITED_MAX * sizeof *automaton->found);
     atomic_init(&automaton->references, 1);
     pthread_mutex_init(&automaton->lock, NULL);
-    if (automaton->masks == NULL) {
+    if (!automaton->masks || !automaton->visited || !automaton->visited_stamp || !automaton->pending || !automaton->found) {
         wf_automaton_release(automaton);
         wf_fail(error, error_size, "no memory for a grammar of %u bytes", size);
         return NULL;

@@ -7,7 +7,6 @@
  * at a time over a cache of its own. Random schedules of arrivals, cancellations and drains are then held against it.
  * WF_SCHEDULES in the environment sets their number.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
@@ -26,6 +25,7 @@
 #include "model/model.h"
 #include "engine/sampler.h"
 #include "base/threads.h"
+#include "process.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U
@@ -1312,16 +1312,6 @@ static void test_ends(void) {
 
 /* ---- Nothing is left behind ---- */
 
-static uint32_t entries_of(const char *path) {
-    DIR *directory = opendir(path);
-    uint32_t count = 0;
-    while (directory != NULL && readdir(directory) != NULL)
-        count++;
-    if (directory != NULL)
-        closedir(directory);
-    return count;
-}
-
 /* Pages of address space. */
 static uint64_t pages(void) {
     unsigned long long size = 0;
@@ -1348,16 +1338,16 @@ static void test_remains(void) {
             cancel(&run, below(12));
         stop(&run);
         if (round == 3) {
-            files = entries_of("/proc/self/fd");
-            threads = entries_of("/proc/self/task");
+            files = process_files();
+            threads = process_threads();
             space = pages();
         }
     }
-    CHECK(entries_of("/proc/self/fd") == files, "%u open files, %u before", entries_of("/proc/self/fd"), files);
+    CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     /* A joined thread's entry may linger for a moment. */
-    for (uint32_t i = 0; i < 100 && entries_of("/proc/self/task") > threads; i++)
+    for (uint32_t i = 0; i < 100 && process_threads() > threads; i++)
         usleep(10000);
-    CHECK(entries_of("/proc/self/task") <= threads, "%u threads, %u before", entries_of("/proc/self/task"), threads);
+    CHECK(process_threads() <= threads, "%u threads, %u before", process_threads(), threads);
     CHECK(pages() < space + 4 * cache_bytes / (uint64_t)sysconf(_SC_PAGESIZE), "the address space grew");
     wf_model_close(model);
 }

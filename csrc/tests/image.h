@@ -5,6 +5,7 @@
 #ifndef WF_IMAGE_H
 #define WF_IMAGE_H
 
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "wrinklefree.h"
@@ -262,6 +264,18 @@ static inline void image_randomise(struct image *image, struct check_random *ran
             }
         }
     }
+}
+
+/* Writes the image to a file of its own in the temporary directory, path[PATH_MAX]. */
+static inline void image_write(const struct image *image, char *path) {
+    const char *directory = getenv("TMPDIR");
+    snprintf(path, PATH_MAX, "%s/wrinklefree-test-XXXXXX", directory == NULL ? "/tmp" : directory);
+    const int file = mkstemp(path);
+    if (file < 0 || write(file, image->bytes, image->size) != (ssize_t)image->size) {
+        printf("%s can't be written\n", path);
+        exit(1);
+    }
+    close(file);
 }
 
 static inline void image_drop(struct image *image) {

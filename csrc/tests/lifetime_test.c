@@ -4,7 +4,6 @@
  *
  * The linker puts __wrap_wf_start_thread in the place of wf_start_thread, so that threads can be made to be lacking.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 #include "image.h"
 #include "model/model.h"
 #include "base/threads.h"
+#include "process.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U
@@ -35,14 +35,7 @@ static struct check_random source = {.state = 0x9e3779b97f4a7c15U};
 static void write_model(char *path) {
     struct image *image = image_build(&tiny);
     image_randomise(image, &source);
-    const char *directory = getenv("TMPDIR");
-    snprintf(path, PATH_MAX, "%s/wrinklefree-test-XXXXXX", directory == NULL ? "/tmp" : directory);
-    const int file = mkstemp(path);
-    if (file < 0 || write(file, image->bytes, image->size) != (ssize_t)image->size) {
-        printf("%s can't be written\n", path);
-        exit(1);
-    }
-    close(file);
+    image_write(image, path);
     image_drop(image);
 }
 
@@ -69,16 +62,6 @@ static wf_engine *make_engine(const wf_model *model) {
 static uint32_t submit(wf_engine *engine, char *error) {
     const uint32_t prompt[3] = {5, 6, 7};
     return wf_engine_submit(engine, prompt, 3, &endless, NULL, 0, NULL, NULL, 0, NULL, 0, error, ERROR_BYTES);
-}
-
-static uint32_t entries_of(const char *path) {
-    DIR *directory = opendir(path);
-    uint32_t count = 0;
-    while (directory != NULL && readdir(directory) != NULL)
-        count++;
-    if (directory != NULL)
-        closedir(directory);
-    return count;
 }
 
 /* ---- Files that are cut short ---- */
@@ -377,26 +360,26 @@ static void test_remains(void) {
     char path[PATH_MAX], error[ERROR_BYTES];
     write_model(path);
     wf_model *model = open_model(path);
-    const uint32_t files = entries_of("/proc/self/fd");
+    const uint32_t files = process_files();
     /* Nobody asks for the doorbell. */
     wf_engine_destroy(make_engine(model));
-    CHECK(entries_of("/proc/self/fd") == files, "%u open files, %u before", entries_of("/proc/self/fd"), files);
+    CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     /* The engine's own thread is lacking, or the next one. */
     for (uint32_t i = 0; i < 2; i++) {
         threads_to_come = i;
         memset(error, 'x', sizeof error);
         CHECK(wf_engine_create(model, &options, NULL, 0, error, sizeof error) == NULL && check_is_line(error, sizeof error),
               "%.80s", error);
-        CHECK(entries_of("/proc/self/fd") == files, "%u open files, %u before", entries_of("/proc/self/fd"), files);
+        CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     }
     threads_to_come = 0;
     CHECK(wf_model_open_begin(path, error, sizeof error) == NULL && check_is_line(error, sizeof error), "%.80s", error);
     CHECK(wf_engine_create_begin(model, &options, NULL, 0, error, sizeof error) == NULL, "%.80s", error);
     threads_to_come = UINT32_MAX;
-    CHECK(entries_of("/proc/self/fd") == files, "%u open files, %u before", entries_of("/proc/self/fd"), files);
+    CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     /* A task whose doorbell nobody asks for. */
     wf_engine_destroy_end(wf_engine_destroy_begin(make_engine(model), error, sizeof error));
-    CHECK(entries_of("/proc/self/fd") == files, "%u open files, %u before", entries_of("/proc/self/fd"), files);
+    CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     wf_model_close(model);
     unlink(path);
 }
