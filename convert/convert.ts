@@ -8,9 +8,10 @@ import { Failure } from "../src/errors.ts";
 import { ALIGNMENT, FORMAT_VERSION, type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
 import { encodeModelConfig } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
-import { type Checkpoint, openCheckpoint, type SourceTensor } from "./checkpoint.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { OutputFile } from "./output_file.ts";
+import type { SourceTensor } from "./source_tensor.ts";
 
 /** How far a conversion is. */
 export interface ConversionProgress {
@@ -129,12 +130,12 @@ interface Chunk {
 
 /** Bytes of the longest row of any tensor of a checkpoint. */
 function largestRow({ tensors }: Checkpoint): number {
-  return Math.max(...[...tensors.values()].map(({ entry }) => rowBytes(entry)));
+  return Math.max(...[...tensors.values()].map(rowBytes));
 }
 
 /** Bytes of a row of a matrix; all bytes of anything else. */
-function rowBytes({ shape, begin, end }: TensorEntry): number {
-  return (end - begin) / rowCount(shape);
+function rowBytes({ shape, bytes }: SourceTensor): number {
+  return bytes / rowCount(shape);
 }
 
 function rowCount(shape: number[]): number {
@@ -142,14 +143,14 @@ function rowCount(shape: number[]): number {
 }
 
 /** Reads a tensor in pieces of whole rows, all into the same buffer: a piece is gone when the next one is read. */
-function* readChunks({ file, entry }: SourceTensor, buffer: Uint8Array): Generator<Chunk> {
-  const rows = rowCount(entry.shape);
-  const stride = rowBytes(entry);
+function* readChunks(source: SourceTensor, buffer: Uint8Array): Generator<Chunk> {
+  const rows = rowCount(source.shape);
+  const stride = rowBytes(source);
   const chunkRows = Math.floor(buffer.length / stride);
   for (let row = 0; row < rows; row += chunkRows) {
     const count = Math.min(chunkRows, rows - row);
     const bytes = buffer.subarray(0, count * stride);
-    file.read(entry.begin + row * stride, bytes);
+    source.read(row * stride, bytes);
     yield { row, rows: count, bytes };
   }
 }
@@ -165,7 +166,7 @@ function convertNorm({ checkpoint, file, hash, buffer }: Conversion, entry: Layo
   const padded = new Float32Array((target.end - target.begin) / 4);
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
-    padded.set(namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.entry.dtype)));
+    padded.set(namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)));
   }
   file.write(target.begin, new Uint8Array(padded.buffer));
 }
@@ -179,7 +180,7 @@ async function convertEmbedding(
   let position = target.begin;
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
-    const converted = namingTensor(source, chunk, () => toBfloat16(chunk.bytes, source.entry.dtype));
+    const converted = namingTensor(source, chunk, () => toBfloat16(chunk.bytes, source.dtype));
     file.write(position, converted);
     position += converted.length;
     await step(position);
@@ -202,7 +203,7 @@ async function convertLinear(conversion: Conversion, entry: LayoutEntry, target:
 async function quantiseLinear(conversion: Conversion, entry: LayoutEntry, target: TensorEntry): Promise<number> {
   const { checkpoint, file, hash, buffer, step } = conversion;
   const source = checkpoint.tensors.get(entry.name) as SourceTensor;
-  const kind = masterKinds[source.entry.dtype as keyof typeof masterKinds];
+  const kind = masterKinds[source.dtype as keyof typeof masterKinds];
   const { rows, columns } = entry.source as { rows: number; columns: number };
   const packedBytes = entry.shape[1] as number;
   const pack = (chunk: Chunk, scale: number) => {
@@ -266,10 +267,10 @@ function readScale({ checkpoint, hash, buffer }: Conversion, entry: LayoutEntry)
   const source = checkpoint.tensors.get(`${entry.name}_scale`) as SourceTensor;
   const [chunk] = [...readChunks(source, buffer)] as [Chunk];
   hash.update(chunk.bytes);
-  const [stored] = namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.entry.dtype)) as unknown as [number];
+  const [stored] = namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)) as unknown as [number];
   const scale = Math.fround(checkpoint.weights === "packed, divide" ? 1 / stored : stored);
   if (!(scale > 0 && Number.isFinite(scale))) {
-    throw tensorFailure(source.file, source.entry.name, `${stored} is no scale: a finite number above 0 is needed`);
+    throw tensorFailure(source.file, source.name, `${stored} is no scale: a finite number above 0 is needed`);
   }
   return scale;
 }
@@ -284,11 +285,11 @@ function writeScale({ file }: Conversion, target: TensorEntry, scale: number): v
 const masterKinds = { F32: "f32", F16: "f16", BF16: "bf16" } as const;
 
 /** Names the file and the tensor in whatever fault `work` finds in its bytes. */
-function namingTensor<Result>({ file, entry }: SourceTensor, chunk: Chunk, work: () => Result): Result {
+function namingTensor<Result>({ file, name }: SourceTensor, chunk: Chunk, work: () => Result): Result {
   try {
     return work();
   } catch (error) {
     const place = chunk.row > 0 ? ` (rows counted from row ${chunk.row})` : "";
-    throw tensorFailure(file, entry.name, `${(error as Error).message}${place}`);
+    throw tensorFailure(file, name, `${(error as Error).message}${place}`);
   }
 }

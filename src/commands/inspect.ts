@@ -7,12 +7,19 @@ import { printable } from "../model_file/config_fields.ts";
 import { FORMAT_VERSION } from "../model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
-import type { TensorEntry } from "../model_file/safetensors.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notice, results } from "../terminal/output.ts";
 import { checkModelText } from "../text/model_text.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
+
+/** A tensor, wherever it lies. */
+interface InspectedTensor {
+  name: string;
+  dtype: string;
+  shape: number[];
+  bytes: number;
+}
 
 /** What there is to say of a model, whichever form it has. */
 interface Inspection {
@@ -26,7 +33,7 @@ interface Inspection {
   /** Bytes of the tensors. */
   tensorBytes: number;
   config: ModelConfig;
-  tensors: TensorEntry[];
+  tensors: InspectedTensor[];
   assets: Map<string, Uint8Array>;
 }
 
@@ -57,14 +64,15 @@ async function inspect(path: string): Promise<Inspection> {
   if (!status.isDirectory()) {
     const packed = await readPackedModel(path);
     checkModelText(packed, path, (text) => notice(path, text));
-    const { config, source, sourceSha256, tensors, assets } = packed;
+    const { config, source, sourceSha256, assets } = packed;
+    const tensors = packed.tensors.map(({ begin, end, ...tensor }) => ({ ...tensor, bytes: end - begin }));
     const format = `packed model, version ${FORMAT_VERSION}`;
     return { path, format, source, sourceSha256, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
   }
   const checkpoint = openCheckpoint(path);
   try {
     for (const text of checkpoint.notices) notice(path, text);
-    const tensors = [...checkpoint.tensors.values()].map((tensor) => tensor.entry);
+    const tensors = [...checkpoint.tensors.values()];
     const { name: source, config, assets } = checkpoint;
     const format = `Hugging Face checkpoint, weights: ${checkpoint.weights}`;
     return { path, format, source, sourceSha256: null, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
@@ -73,8 +81,8 @@ async function inspect(path: string): Promise<Inspection> {
   }
 }
 
-function sumOfBytes(tensors: TensorEntry[]): number {
-  return tensors.reduce((sum, tensor) => sum + tensor.end - tensor.begin, 0);
+function sumOfBytes(tensors: InspectedTensor[]): number {
+  return tensors.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function toJson(inspection: Inspection): object {
@@ -86,12 +94,7 @@ function toJson(inspection: Inspection): object {
     parameters: parameterCount(inspection.config),
     tensor_bytes: inspection.tensorBytes,
     config: JSON.parse(encodeModelConfig(inspection.config)),
-    tensors: inspection.tensors.map(({ name, dtype, shape, begin, end }) => ({
-      name,
-      dtype,
-      shape,
-      bytes: end - begin,
-    })),
+    tensors: inspection.tensors.map(({ name, dtype, shape, bytes }) => ({ name, dtype, shape, bytes })),
     assets: [...inspection.assets].map(([name, bytes]) => ({ name, bytes: bytes.length })),
   };
 }
@@ -128,7 +131,7 @@ function toText(inspection: Inspection): string {
     tensor.name,
     tensor.dtype,
     `[${tensor.shape.join(", ")}]`,
-    formatBytes(tensor.end - tensor.begin),
+    formatBytes(tensor.bytes),
   ]);
   const assetRows = [...assets].map(([name, bytes]) => [name, formatBytes(bytes.length)]);
   const sections = [table(summary), `configuration\n${table(settings, "  ")}`, `tensors\n${table(tensorRows, "  ")}`];

@@ -1,0 +1,140 @@
+/**
+ * Understands a checkpoint's config.json, whatever the architecture's spelling. What the engine would compute wrongly is refused
+ * here, by name.
+ */
+
+import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
+import { limits, type ModelConfig } from "../src/model_file/model_config.ts";
+
+/** How the linear layers of a checkpoint are stored. */
+export type WeightForm =
+  /** Full-precision weights that are quantised on conversion. */
+  | "master"
+  /** Four codes a byte, with a scale to multiply by. */
+  | "packed, multiply"
+  /** Four codes a byte, with a scale to divide by. */
+  | "packed, divide";
+
+/** What sets one family of checkpoints apart from another. */
+export interface Family {
+  activation: ModelConfig["activation"];
+  subNorms: boolean;
+  ropeTheta: number;
+  /** Parts of tensor names that differ: ours, then theirs. */
+  spelling: [string, string][];
+}
+
+export const families: Record<string, Family> = {
+  BitNetForCausalLM: { activation: "relu2", subNorms: true, ropeTheta: 500000, spelling: [] },
+  BitnetForCausalLM: {
+    activation: "silu",
+    subNorms: true,
+    ropeTheta: 10000,
+    spelling: [
+      ["self_attn.attn_sub_norm", "self_attn.inner_attn_ln"],
+      ["mlp.ffn_sub_norm", "mlp.ffn_layernorm"],
+    ],
+  },
+  LlamaForCausalLM: { activation: "silu", subNorms: false, ropeTheta: 10000, spelling: [] },
+};
+
+export function readArchitecture(fields: ConfigFields): string {
+  const list = fields.raw("architectures");
+  const names = Array.isArray(list) ? list.filter((name): name is string => typeof name === "string") : [];
+  const supported = names.find((name) => Object.hasOwn(families, name));
+  if (supported !== undefined) return supported;
+  const found =
+    names.length > 0 ? `architecture ${names.map(printable).join(", ")} is not supported` : "it names no architecture";
+  throw new Fault(`${found}; supported: ${Object.keys(families).join(", ")}`);
+}
+
+export function readWeightForm(fields: ConfigFields): WeightForm {
+  if (!fields.has("quantization_config")) return "master";
+  const quantization = new ConfigFields(fields.raw("quantization_config"), "quantization_config");
+  return inside("quantization_config", () => {
+    quantization.oneOf("quant_method", ["bitnet"]);
+    if (quantization.flag("use_rms_norm", false)) {
+      throw new Fault("use_rms_norm is true; a norm inside each linear layer is not supported");
+    }
+    const unconverted = quantization.has("modules_to_not_convert") ? quantization.raw("modules_to_not_convert") : [];
+    // The head and the embedding are never ternary here; any other exception would be a linear layer in full precision.
+    const allowed = ["lm_head", "model.embed_tokens", "embed_tokens"];
+    if (!Array.isArray(unconverted) || !unconverted.every((name) => allowed.includes(name))) {
+      throw new Fault("modules_to_not_convert names more than lm_head; layers in full precision are not supported");
+    }
+    const mode = quantization.oneOf("quantization_mode", ["offline", "online"], "offline");
+    const linearClass = quantization.oneOf("linear_class", ["bitlinear", "autobitlinear"], "bitlinear");
+    if (mode === "online") return "master";
+    return linearClass === "autobitlinear" ? "packed, multiply" : "packed, divide";
+  });
+}
+
+/** Refuses settings that would change the computation and that the engine does not know. */
+export function refuseUnsupported(fields: ConfigFields): void {
+  for (const key of ["attention_bias", "mlp_bias", "use_qk_norm"]) {
+    if (fields.flag(key, false)) throw new Fault(`${key} is true, which is not supported`);
+  }
+  for (const key of ["sliding_window", "attention_chunk_size"]) {
+    if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
+  }
+  if (fields.whole("weight_bits", 1, 64, 1) !== 1) throw new Fault("weight_bits is not 1, which is not supported");
+  if (fields.whole("input_bits", 1, 64, 8) !== 8) throw new Fault("input_bits is not 8, which is not supported");
+  if (fields.has("partial_rotary_factor") && fields.raw("partial_rotary_factor") !== 1) {
+    throw new Fault("partial_rotary_factor is not 1, which is not supported");
+  }
+  for (const key of ["rope_scaling", "rope_parameters"]) {
+    if (!fields.has(key)) continue;
+    const rope = new ConfigFields(fields.raw(key), key);
+    const type = rope.raw("rope_type") ?? rope.raw("type") ?? "default";
+    if (type !== "default") throw new Fault(`${key} of type ${JSON.stringify(type)} is not supported`);
+  }
+}
+
+export function readConfig(
+  fields: ConfigFields,
+  architecture: string,
+  family: Family,
+  headAbsent: boolean,
+  notices: string[],
+): ModelConfig {
+  const vocabSize = fields.whole("vocab_size", 1, limits.vocabSize);
+  const hiddenSize = fields.whole("hidden_size", 1, limits.hiddenSize);
+  const heads = fields.whole("num_attention_heads", 1, limits.heads);
+  if (!fields.has("head_dim") && hiddenSize % heads !== 0) {
+    throw new Fault(
+      `hidden_size ${hiddenSize} is not a multiple of num_attention_heads ${heads}, and head_dim is not given`,
+    );
+  }
+  // Falcon-E leaves the head out when it is the embedding, whatever tie_word_embeddings says.
+  const tied = fields.flag("tie_word_embeddings", false);
+  if (headAbsent && !tied && fields.has("tie_word_embeddings")) {
+    notices.push("there is no lm_head.weight although tie_word_embeddings is false: the embedding serves as the head");
+  }
+  return {
+    architecture,
+    vocabSize,
+    hiddenSize,
+    intermediateSize: fields.whole("intermediate_size", 1, limits.intermediateSize),
+    layers: fields.whole("num_hidden_layers", 1, limits.layers),
+    heads,
+    kvHeads: fields.whole("num_key_value_heads", 1, heads, heads),
+    headDim: fields.whole("head_dim", 1, limits.headDim, hiddenSize / heads),
+    context: fields.whole("max_position_embeddings", 1, limits.context),
+    ropeTheta: readRopeTheta(fields, family),
+    rmsNormEps: fields.positive("rms_norm_eps", 1),
+    activation: fields.oneOf("hidden_act", ["relu2", "silu"] as const, family.activation),
+    subNorms: family.subNorms,
+    tiedEmbeddings: tied || headAbsent,
+    bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,
+    eosTokenIds: [],
+  };
+}
+
+/** Newer writers put the base inside rope_parameters. */
+function readRopeTheta(fields: ConfigFields, family: Family): number {
+  if (fields.has("rope_theta") || !fields.has("rope_parameters")) {
+    return fields.positive("rope_theta", limits.ropeTheta, family.ropeTheta);
+  }
+  const parameters = new ConfigFields(fields.raw("rope_parameters"), "rope_parameters");
+  return inside("rope_parameters", () => parameters.positive("rope_theta", limits.ropeTheta, family.ropeTheta));
+}
