@@ -30,7 +30,15 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["tests", "build.ts"],
   ],
   // C.
-  [["csrc"], ["csrc/tests"]],
+  [
+    ["csrc/wrinklefree.h"],
+    ["csrc/base"],
+    ["csrc/kernels", "csrc/grammar"],
+    ["csrc/model"],
+    ["csrc/layers"],
+    ["csrc/engine", "csrc/bench"],
+    ["csrc/tests"],
+  ],
 ];
 
 /** Packages, or modules of Bun's, that one folder or file has to itself. */
@@ -147,7 +155,8 @@ function resolved(path: string, target: string, files: ReadonlyMap<string, strin
 if (import.meta.main) {
   const root = posix.join(import.meta.dir, "..");
   const files = new Map<string, string>();
-  for (const pattern of ["*.ts", "src/**/*.ts", "convert/**/*.ts", "tests/**/*.ts", "tools/**/*.ts"]) {
+  const folders = ["src/**/*.ts", "convert/**/*.ts", "tests/**/*.ts", "tools/**/*.ts", "csrc/**/*.c", "csrc/**/*.h"];
+  for (const pattern of ["*.ts", ...folders]) {
     for (const path of new Bun.Glob(pattern).scanSync({ cwd: root })) {
       files.set(path, await Bun.file(posix.join(root, path)).text());
     }

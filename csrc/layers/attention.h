@@ -4,7 +4,19 @@
 #ifndef WF_ATTENTION_H
 #define WF_ATTENTION_H
 
-#include "layers/forward.h"
+#include <stdint.h>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+#include "layers/kv_cache.h"
+
+/* One token of a batch. Tokens of one sequence must be in the order of their positions, and all positions before the first must
+ * have been computed by earlier batches. */
+typedef struct wf_row {
+    uint32_t token;
+    uint32_t position;     /* absolute, from 0 */
+    const uint32_t *table; /* the sequence's KV blocks; the one of `position` is there */
+} wf_row;
 
 /* Consecutive tokens of one sequence in a batch. */
 typedef struct wf_span {

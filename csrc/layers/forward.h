@@ -7,19 +7,12 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "layers/attention.h"
 #include "layers/head.h"
 #include "kernels/kernels.h"
 #include "layers/kv_cache.h"
 #include "model/model.h"
 #include "base/threads.h"
-
-/* One token of a batch. Tokens of one sequence must be in the order of their positions, and all positions before the first must
- * have been computed by earlier batches. */
-typedef struct wf_row {
-    uint32_t token;
-    uint32_t position;     /* absolute, from 0 */
-    const uint32_t *table; /* the sequence's KV blocks; the one of `position` is there */
-} wf_row;
 
 typedef struct wf_forward wf_forward;
 
