@@ -45,9 +45,8 @@ static int peek(const struct json_reader *reader) {
 }
 
 static void skip_spaces(struct json_reader *reader) {
-    for (int byte = peek(reader); byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r'; byte = peek(reader)) {
+    for (int byte = peek(reader); byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r'; byte = peek(reader))
         reader->at++;
-    }
 }
 
 /* Appends a node and puts its index into *index. */
@@ -61,9 +60,8 @@ static int add_node(struct json_reader *reader, enum json_kind kind, uint32_t *i
         const uint32_t doubled = reader->capacity == 0 ? FIRST_NODES : reader->capacity * 2U;
         const uint32_t capacity = doubled < reader->max_nodes ? doubled : reader->max_nodes;
         struct json_node *nodes = realloc(document->nodes, (size_t)capacity * sizeof *nodes);
-        if (nodes == NULL) {
+        if (nodes == NULL)
             return fail(reader, "no memory left for its values");
-        }
         document->nodes = nodes;
         reader->capacity = capacity;
     }
@@ -78,23 +76,18 @@ static size_t utf8_length(const struct json_reader *reader) {
     const unsigned char *bytes = (const unsigned char *)reader->text + reader->at;
     const size_t left = reader->length - reader->at;
     const unsigned char lead = bytes[0];
-    if (lead < 0x80U) {
+    if (lead < 0x80U)
         return 1;
-    }
     const size_t length = lead >= 0xF0U ? 4 : lead >= 0xE0U ? 3 : 2;
-    if (lead < 0xC2U || lead > 0xF4U || length > left) {
+    if (lead < 0xC2U || lead > 0xF4U || length > left)
         return 0;
-    }
     const unsigned char lowest = lead == 0xE0U ? 0xA0U : lead == 0xF0U ? 0x90U : 0x80U;
     const unsigned char highest = lead == 0xEDU ? 0x9FU : lead == 0xF4U ? 0x8FU : 0xBFU;
-    if (bytes[1] < lowest || bytes[1] > highest) {
+    if (bytes[1] < lowest || bytes[1] > highest)
         return 0;
-    }
-    for (size_t i = 2; i < length; i++) {
-        if ((bytes[i] & 0xC0U) != 0x80U) {
+    for (size_t i = 2; i < length; i++)
+        if ((bytes[i] & 0xC0U) != 0x80U)
             return 0;
-        }
-    }
     return length;
 }
 
@@ -104,15 +97,14 @@ static int32_t parse_hex4(struct json_reader *reader) {
     for (int i = 0; i < 4; i++) {
         const int byte = peek(reader);
         int digit;
-        if (byte >= '0' && byte <= '9') {
+        if (byte >= '0' && byte <= '9')
             digit = byte - '0';
-        } else if (byte >= 'a' && byte <= 'f') {
+        else if (byte >= 'a' && byte <= 'f')
             digit = byte - 'a' + 10;
-        } else if (byte >= 'A' && byte <= 'F') {
+        else if (byte >= 'A' && byte <= 'F')
             digit = byte - 'A' + 10;
-        } else {
+        else
             return -1;
-        }
         value = value * 16 + digit;
         reader->at++;
     }
@@ -138,12 +130,10 @@ static size_t put_utf8(char *out, uint32_t code) {
 /* Reads what follows the \u of an escape, with its second half for a surrogate pair, and puts it at `out`. */
 static int parse_unicode_escape(struct json_reader *reader, char *out, size_t *length) {
     const int32_t first = parse_hex4(reader);
-    if (first < 0) {
+    if (first < 0)
         return fail(reader, "\\u needs four hexadecimal digits");
-    }
-    if (first == 0) {
+    if (first == 0)
         return fail(reader, "a string holds a NUL");
-    }
     uint32_t code = (uint32_t)first;
     if (code >= 0xD800U && code <= 0xDFFFU) {
         int32_t second = -1;
@@ -151,9 +141,8 @@ static int parse_unicode_escape(struct json_reader *reader, char *out, size_t *l
             reader->at += 2;
             second = parse_hex4(reader);
         }
-        if (second < 0xDC00 || second > 0xDFFF) {
+        if (second < 0xDC00 || second > 0xDFFF)
             return fail(reader, "a surrogate without its other half");
-        }
         code = 0x10000U + ((code - 0xD800U) << 10) + ((uint32_t)second - 0xDC00U);
     }
     *length = put_utf8(out, code);
@@ -169,16 +158,14 @@ static int parse_escape(struct json_reader *reader) {
     if (byte == 'u') {
         reader->at++;
         size_t length = 0;
-        if (parse_unicode_escape(reader, out, &length) != 0) {
+        if (parse_unicode_escape(reader, out, &length) != 0)
             return -1;
-        }
         reader->unescaped_used += length;
         return 0;
     }
     const char *letter = byte > 0 ? strchr(letters, byte) : NULL;
-    if (letter == NULL) {
+    if (letter == NULL)
         return fail(reader, "an unknown escape");
-    }
     *out = meanings[letter - letters];
     reader->unescaped_used++;
     reader->at++;
@@ -189,30 +176,25 @@ static int parse_escape(struct json_reader *reader) {
  * first escape on the string is copied. */
 static int parse_string(struct json_reader *reader) {
     uint32_t index = 0;
-    if (add_node(reader, JSON_STRING, &index) != 0) {
+    if (add_node(reader, JSON_STRING, &index) != 0)
         return -1;
-    }
     struct json_document *document = reader->document;
     const size_t start = ++reader->at;
     const size_t copy = reader->unescaped_used;
     bool copying = false;
     for (;;) {
         const int byte = peek(reader);
-        if (byte < 0) {
+        if (byte < 0)
             return fail_at(reader, start - 1, "a string without an end");
-        }
-        if (byte == '"') {
+        if (byte == '"')
             break;
-        }
-        if (byte < 0x20) {
+        if (byte < 0x20)
             return fail(reader, "a control character in a string");
-        }
         if (byte == '\\') {
             if (document->unescaped == NULL) {
                 document->unescaped = malloc(reader->length);
-                if (document->unescaped == NULL) {
+                if (document->unescaped == NULL)
                     return fail(reader, "no memory left for its strings");
-                }
             }
             if (!copying) {
                 copying = true;
@@ -220,15 +202,13 @@ static int parse_string(struct json_reader *reader) {
                 reader->unescaped_used += reader->at - start;
             }
             reader->at++;
-            if (parse_escape(reader) != 0) {
+            if (parse_escape(reader) != 0)
                 return -1;
-            }
             continue;
         }
         const size_t length = utf8_length(reader);
-        if (length == 0) {
+        if (length == 0)
             return fail(reader, "invalid UTF-8");
-        }
         if (copying) {
             memcpy(document->unescaped + reader->unescaped_used, reader->text + reader->at, length);
             reader->unescaped_used += length;
@@ -245,9 +225,8 @@ static int parse_string(struct json_reader *reader) {
 /* Skips decimal digits and returns how many there were. */
 static size_t skip_digits(struct json_reader *reader) {
     const size_t start = reader->at;
-    for (int byte = peek(reader); byte >= '0' && byte <= '9'; byte = peek(reader)) {
+    for (int byte = peek(reader); byte >= '0' && byte <= '9'; byte = peek(reader))
         reader->at++;
-    }
     return reader->at - start;
 }
 
@@ -255,49 +234,41 @@ static size_t skip_digits(struct json_reader *reader) {
 static int parse_number(struct json_reader *reader) {
     const size_t start = reader->at;
     bool integer = true;
-    if (peek(reader) == '-') {
+    if (peek(reader) == '-')
         reader->at++;
-    }
     const bool zero = peek(reader) == '0';
     const size_t digits = skip_digits(reader);
-    if (digits == 0 || (zero && digits > 1)) {
+    if (digits == 0 || (zero && digits > 1))
         return fail_at(reader, start, "an invalid number");
-    }
     if (peek(reader) == '.') {
         integer = false;
         reader->at++;
-        if (skip_digits(reader) == 0) {
+        if (skip_digits(reader) == 0)
             return fail_at(reader, start, "an invalid number");
-        }
     }
     if (peek(reader) == 'e' || peek(reader) == 'E') {
         integer = false;
         reader->at++;
-        if (peek(reader) == '+' || peek(reader) == '-') {
+        if (peek(reader) == '+' || peek(reader) == '-')
             reader->at++;
-        }
-        if (skip_digits(reader) == 0) {
+        if (skip_digits(reader) == 0)
             return fail_at(reader, start, "an invalid number");
-        }
     }
     char copy[JSON_MAX_NUMBER + 1];
     const size_t length = reader->at - start;
-    if (length > JSON_MAX_NUMBER) {
+    if (length > JSON_MAX_NUMBER)
         return fail_at(reader, start, "a number with too many digits");
-    }
     memcpy(copy, reader->text + start, length);
     copy[length] = '\0';
     /* strtod follows the locale: where a comma is the decimal mark it stops at the point. Then the number is refused,
      * not misread. */
     char *end;
     const double number = strtod(copy, &end);
-    if (end != copy + length || !isfinite(number)) {
+    if (end != copy + length || !isfinite(number))
         return fail_at(reader, start, "a number out of range");
-    }
     uint32_t index = 0;
-    if (add_node(reader, JSON_NUMBER, &index) != 0) {
+    if (add_node(reader, JSON_NUMBER, &index) != 0)
         return -1;
-    }
     reader->document->nodes[index].integer = integer && fabs(number) < EXACT_INTEGER;
     reader->document->nodes[index].as.number = number;
     return 0;
@@ -306,13 +277,11 @@ static int parse_number(struct json_reader *reader) {
 /* Reads `word`, a null, true or false. */
 static int parse_word(struct json_reader *reader, const char *word, enum json_kind kind, bool boolean) {
     const size_t length = strlen(word);
-    if (reader->length - reader->at < length || memcmp(reader->text + reader->at, word, length) != 0) {
+    if (reader->length - reader->at < length || memcmp(reader->text + reader->at, word, length) != 0)
         return fail(reader, "an unknown word");
-    }
     uint32_t index = 0;
-    if (add_node(reader, kind, &index) != 0) {
+    if (add_node(reader, kind, &index) != 0)
         return -1;
-    }
     reader->document->nodes[index].as.boolean = boolean;
     reader->at += length;
     return 0;
@@ -332,13 +301,11 @@ static int compare_keys(const void *left, const void *right) {
 static int check_keys(const struct json_reader *reader, uint32_t index) {
     const struct json_node *nodes = reader->document->nodes;
     const uint32_t length = nodes[index].length;
-    if (length < 2) {
+    if (length < 2)
         return 0;
-    }
     const struct json_node **keys = malloc((size_t)length * sizeof(*keys));
-    if (keys == NULL) {
+    if (keys == NULL)
         return fail(reader, "no memory left for its keys");
-    }
     uint32_t at = index + 1;
     for (uint32_t i = 0; i < length; i++) {
         keys[i] = &nodes[at];
@@ -360,16 +327,13 @@ static int check_keys(const struct json_reader *reader, uint32_t index) {
 /* Reads a key and the colon after it. */
 static int parse_key(struct json_reader *reader) {
     skip_spaces(reader);
-    if (peek(reader) != '"') {
+    if (peek(reader) != '"')
         return fail(reader, "expected a key in quotes");
-    }
-    if (parse_string(reader) != 0) {
+    if (parse_string(reader) != 0)
         return -1;
-    }
     skip_spaces(reader);
-    if (peek(reader) != ':') {
+    if (peek(reader) != ':')
         return fail(reader, "expected ':'");
-    }
     reader->at++;
     return 0;
 }
@@ -379,26 +343,22 @@ static int parse_list(struct json_reader *reader, enum json_kind kind, uint32_t 
     const bool is_object = kind == JSON_OBJECT;
     const int end = is_object ? '}' : ']';
     uint32_t index = 0;
-    if (add_node(reader, kind, &index) != 0) {
+    if (add_node(reader, kind, &index) != 0)
         return -1;
-    }
     uint32_t length = 0;
     reader->at++;
     skip_spaces(reader);
     if (peek(reader) != end) {
         for (;;) {
-            if ((is_object && parse_key(reader) != 0) || parse_value(reader, depth) != 0) {
+            if ((is_object && parse_key(reader) != 0) || parse_value(reader, depth) != 0)
                 return -1;
-            }
             length++;
-            if (peek(reader) != ',') {
+            if (peek(reader) != ',')
                 break;
-            }
             reader->at++;
         }
-        if (peek(reader) != end) {
+        if (peek(reader) != end)
             return fail(reader, is_object ? "expected ',' or '}'" : "expected ',' or ']'");
-        }
     }
     reader->at++;
     reader->document->nodes[index].length = length;
@@ -412,9 +372,8 @@ static int parse_value(struct json_reader *reader, uint32_t depth) {
     const int byte = peek(reader);
     int status;
     if (byte == '{' || byte == '[') {
-        if (depth == JSON_MAX_DEPTH) {
+        if (depth == JSON_MAX_DEPTH)
             return fail(reader, "nested too deeply");
-        }
         status = parse_list(reader, byte == '{' ? JSON_OBJECT : JSON_ARRAY, depth + 1);
     } else if (byte == '"') {
         status = parse_string(reader);
@@ -436,9 +395,8 @@ static int parse_value(struct json_reader *reader, uint32_t depth) {
 int json_parse(const char *text, size_t length, uint32_t max_nodes, struct json_document *document, char *error,
                uint32_t error_size) {
     *document = (struct json_document){0};
-    if (length > UINT32_MAX) {
+    if (length > UINT32_MAX)
         return wf_fail(error, error_size, "at byte 0: a text of %zu bytes is too long", length);
-    }
     struct json_reader reader = {
         .text = text,
         .length = length,
@@ -448,12 +406,10 @@ int json_parse(const char *text, size_t length, uint32_t max_nodes, struct json_
         .error_size = error_size,
     };
     int status = parse_value(&reader, 0);
-    if (status == 0 && reader.at != length) {
+    if (status == 0 && reader.at != length)
         status = fail(&reader, "text after the end of the value");
-    }
-    if (status != 0) {
+    if (status != 0)
         json_free(document);
-    }
     return status;
 }
 
@@ -466,9 +422,8 @@ void json_free(struct json_document *document) {
 const struct json_node *json_member(const struct json_document *document, uint32_t object, const char *key) {
     uint32_t at = object + 1;
     for (uint32_t i = 0; i < document->nodes[object].length; i++) {
-        if (json_is_string(&document->nodes[at], key)) {
+        if (json_is_string(&document->nodes[at], key))
             return &document->nodes[at + 1];
-        }
         at = document->nodes[at + 1].next;
     }
     return NULL;
@@ -480,9 +435,8 @@ bool json_is_string(const struct json_node *node, const char *text) {
 }
 
 bool json_unsigned(const struct json_node *node, uint64_t maximum, uint64_t *value) {
-    if (node->kind != JSON_NUMBER || !node->integer || node->as.number < 0.0 || (uint64_t)node->as.number > maximum) {
+    if (node->kind != JSON_NUMBER || !node->integer || node->as.number < 0.0 || (uint64_t)node->as.number > maximum)
         return false;
-    }
     *value = (uint64_t)node->as.number;
     return true;
 }

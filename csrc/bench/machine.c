@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/aligned_memory.h"
 #include "kernels/dispatch.h"
 #include "base/error.h"
+#include "base/pages.h"
 #include "base/threads.h"
 #include "wrinklefree.h"
 
@@ -115,19 +115,16 @@ static double measure_read_bandwidth(uint32_t threads, char *error, uint32_t err
     if (pool == NULL)
         return 0;
     const size_t bytes = buffer_bytes();
-    struct read_job job = {.buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
-    if (job.buffer == MAP_FAILED) {
+    struct read_job job = {.buffer = wf_map_huge_pages(bytes)};
+    if (job.buffer == NULL) {
         wf_pool_destroy(pool);
         wf_fail(error, error_size, "no memory for the %zu MB that measuring reads takes", bytes >> 20);
         return 0;
     }
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(job.buffer, bytes, MADV_HUGEPAGE); /* advice: without it the filling takes longer */
-#endif
     const uint32_t pieces = (uint32_t)(bytes / PIECE_BYTES);
     wf_pool_run(pool, fill_piece, &job, pieces);
     const double seconds = median_seconds(pool, read_piece, &job, pieces);
-    munmap(job.buffer, bytes);
+    wf_unmap_pages(job.buffer, bytes);
     wf_pool_destroy(pool);
     return (double)bytes / seconds * 1e-9;
 }
@@ -223,7 +220,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     job.row_count = (uint32_t)(bytes / job.row_bytes);
     job.slice = (uint32_t)(SLICE_BYTES / job.row_bytes / 8 * 8);
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
-    uint8_t *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *rows = wf_map_huge_pages(bytes);
     const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));
     void *values = wf_allocate(value_bytes, 1);
     int8_t *arranged = wf_allocate(tokens + WF_ARRANGED_TOKENS, wf_arranged_bytes(ROW_WEIGHTS));
@@ -232,13 +229,10 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     job.scales = calloc(job.slice, sizeof *job.scales);
     job.out = calloc((size_t)units * tokens * job.slice, sizeof *job.out);
     double result = 0;
-    if (rows == MAP_FAILED || values == NULL || arranged == NULL || sums == NULL || factors == NULL || job.scales == NULL ||
+    if (rows == NULL || values == NULL || arranged == NULL || sums == NULL || factors == NULL || job.scales == NULL ||
         job.out == NULL) {
         wf_fail(error, error_size, "no memory for the %zu MB that measuring products takes", bytes >> 20);
     } else {
-#if defined(MADV_HUGEPAGE)
-        (void)madvise(rows, bytes, MADV_HUGEPAGE); /* advice */
-#endif
         memset(rows, 0x15, bytes); /* four codes: 1, 1, 1, 0 */
         memset(values, 3, value_bytes);
         job.rows = rows;
@@ -252,8 +246,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
         const double seconds = median_seconds(pool, multiply_rows, &job, units);
         result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
     }
-    if (rows != MAP_FAILED)
-        munmap(rows, bytes);
+    wf_unmap_pages(rows, bytes);
     free(values);
     free(arranged);
     free(sums);

@@ -9,9 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/pages.h"
 
 /* Parts of a product for each thread: a thread that is slower does fewer. */
 #define PARTS_PER_THREAD 2U
@@ -105,17 +105,13 @@ int wf_columns_create(wf_columns *columns, const wf_model *model, uint32_t threa
     };
     columns->layer_bytes = columns->column_bytes * input_blocks(model) * TILE;
     columns->mapped = columns->layer_bytes * config->layers;
-    void *bytes = mmap(NULL, columns->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    columns->bytes = bytes == MAP_FAILED ? NULL : bytes;
+    columns->bytes = wf_map_huge_pages(columns->mapped);
     columns->partials = calloc((size_t)tokens_max * columns->parts * columns->column_bytes * 4, sizeof(int32_t));
     if (columns->bytes == NULL || columns->partials == NULL) {
         const size_t megabytes = columns->mapped / 1000000;
         wf_columns_destroy(columns);
         return wf_fail(error, error_size, "no memory for a second copy of the down projections, %zu MB; do without it", megabytes);
     }
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(columns->bytes, columns->mapped, MADV_HUGEPAGE); /* advice */
-#endif
     return 0;
 }
 
@@ -126,8 +122,7 @@ void wf_columns_fill(wf_columns *columns, const wf_model *model, wf_pool *pool, 
 }
 
 void wf_columns_destroy(wf_columns *columns) {
-    if (columns->bytes != NULL)
-        munmap(columns->bytes, columns->mapped);
+    wf_unmap_pages(columns->bytes, columns->mapped);
     free(columns->partials);
     *columns = (wf_columns){0};
 }

@@ -399,12 +399,8 @@ static void embed(void *context, uint32_t row) {
         forward->sines[(size_t)row * half + d] = (float)sin(position * forward->frequencies[d]);
     }
     const uint32_t hidden = forward->model->config.hidden;
-    const uint16_t *embedding = forward->model->embedding + (size_t)forward->rows[row].token * hidden;
-    float *x = forward->hidden + (size_t)row * hidden;
-    for (uint32_t i = 0; i < hidden; i++) {
-        const uint32_t bits = (uint32_t)embedding[i] << 16;
-        memcpy(&x[i], &bits, sizeof bits);
-    }
+    const wf_linear *embedding = &forward->model->embedding;
+    embedding->read_row(embedding, forward->rows[row].token, forward->hidden + (size_t)row * hidden);
 }
 
 static void prepare_attention(void *context, uint32_t row) {

@@ -151,17 +151,14 @@ static void normalise(void *context, uint32_t i) {
 static void multiply(void *context, uint32_t unit) {
     const struct head_job *job = context;
     wf_head *head = job->head;
-    const wf_config *config = &head->model->config;
     const uint32_t first = unit * SLICE;
-    head->kernels->bf16_matmul(head->model->head + (size_t)first * config->hidden, rows_of_slice(job, first), config->hidden,
-                               head->normed, config->hidden, job->count, head->logits + first, config->vocabulary);
+    const wf_inputs x = {.f32 = head->normed, .f32_stride = head->model->head.inputs, .tokens = job->count};
+    head->model->head.multiply(&head->model->head, head->kernels, first, rows_of_slice(job, first), &x, head->logits);
 }
 
 static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
     return request->allowed == NULL || (request->allowed[token / 64] >> token % 64 & 1) != 0;
 }
-
-static size_t row_bytes(const wf_model *model) { return model->config.hidden * sizeof *model->head; }
 
 static void count_bytes(wf_head *head, uint64_t bytes) {
     atomic_fetch_add_explicit(&head->bytes_read, bytes, memory_order_relaxed);
@@ -169,9 +166,9 @@ static void count_bytes(wf_head *head, uint64_t bytes) {
 
 /* The head's logit of one token for the i-th request. */
 static void compute_logit(wf_head *head, uint32_t token, uint32_t i) {
-    const size_t hidden = head->model->config.hidden, vocabulary = head->model->config.vocabulary;
-    head->kernels->bf16_matmul(head->model->head + token * hidden, 1, (uint32_t)hidden, head->normed + i * hidden, hidden, 1,
-                               head->logits + i * vocabulary + token, vocabulary);
+    const wf_linear *linear = &head->model->head;
+    const wf_inputs x = {.f32 = head->normed + (size_t)i * linear->inputs, .f32_stride = linear->inputs, .tokens = 1};
+    linear->multiply(linear, head->kernels, token, 1, &x, head->logits + (size_t)i * linear->outputs);
 }
 
 /* Asks for a slice's scales and norms, which lie apart from its rows: they come while those are multiplied. */
@@ -282,7 +279,7 @@ static void find_threshold(void *context, uint32_t i) {
         computed++;
     }
     head->thresholds[i] = least;
-    count_bytes(head, computed * row_bytes(head->model));
+    count_bytes(head, computed * (uint64_t)head->model->head.row_bytes);
 }
 
 /* The sum of exp((logit − below) / temperature); it overwrites logits[count]. */
@@ -337,7 +334,7 @@ static void screen(void *context, uint32_t unit) {
     for (uint32_t i = 0; i < job->count; i++)
         computed += screen_slice(job, unit, i);
     if (computed > 0)
-        count_bytes(job->head, computed * row_bytes(job->head->model));
+        count_bytes(job->head, computed * (uint64_t)job->head->model->head.row_bytes);
 }
 
 /* Adds up what the tokens weigh that were left out of the i-th request. */
@@ -381,7 +378,7 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
     wf_pool_run(head->pool, normalise, &job, count);
     if (!job.is_sketched || !can_screen(&job)) {
         wf_pool_run(head->pool, multiply, &job, job.slices);
-        count_bytes(head, head->model->config.vocabulary * row_bytes(head->model));
+        count_bytes(head, head->model->config.vocabulary * (uint64_t)head->model->head.row_bytes);
         return head->logits;
     }
     wf_pool_run(head->pool, multiply_sketch, &job, job.slices);

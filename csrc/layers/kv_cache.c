@@ -14,24 +14,18 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
 #include "base/half.h"
+#include "base/pages.h"
 
 /* Ends of lists. */
 #define NONE UINT32_MAX
 
-/* Bytes of one element. */
-static size_t element_bytes(enum wf_kv_kind kind) {
-    static const size_t bytes[] = {[WF_KV_F32] = sizeof(float), [WF_KV_F16] = sizeof(uint16_t), [WF_KV_Q8] = sizeof(int8_t)};
-    return bytes[kind];
-}
-
 int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind kind, uint32_t blocks, char *error,
                  uint32_t error_size) {
     const uint32_t value_stride = (config->head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
-    const size_t head_bytes = WF_KV_BLOCK * ((config->head_dim + value_stride) * element_bytes(kind) + 2 * sizeof(float));
+    const size_t head_bytes = WF_KV_BLOCK * ((config->head_dim + value_stride) * wf_element_bytes(kind) + 2 * sizeof(float));
     const size_t block_bytes = head_bytes * config->kv_heads;
     uint32_t bucket_count = 1;
     while (bucket_count < blocks && bucket_count < UINT32_C(1) << 31)
@@ -51,8 +45,7 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind ki
     };
     if (__builtin_mul_overflow((size_t)config->layers * block_bytes, (size_t)blocks, &cache->memory_bytes))
         return wf_fail(error, error_size, "a KV cache of %u blocks is beyond the address space; lower the context", blocks);
-    void *memory = mmap(NULL, cache->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    cache->memory = memory == MAP_FAILED ? NULL : memory;
+    cache->memory = wf_reserve_pages(cache->memory_bytes);
     cache->entries = calloc(blocks, sizeof *cache->entries);
     cache->free_blocks = calloc(blocks, sizeof *cache->free_blocks);
     cache->buckets = calloc(bucket_count, sizeof *cache->buckets);
@@ -66,8 +59,7 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind ki
 }
 
 void wf_kv_destroy(wf_kv_cache *cache) {
-    if (cache->memory != NULL)
-        munmap(cache->memory, cache->memory_bytes);
+    wf_unmap_pages(cache->memory, cache->memory_bytes);
     free(cache->entries);
     free(cache->free_blocks);
     free(cache->buckets);
@@ -182,8 +174,8 @@ void wf_kv_release(wf_kv_cache *cache, uint32_t block) {
 
 wf_kv_view wf_kv_at(const wf_kv_cache *cache, uint32_t layer, uint32_t block, uint32_t head) {
     uint8_t *keys = cache->memory + ((size_t)layer * cache->blocks + block) * cache->block_bytes + head * cache->head_bytes;
-    uint8_t *values = keys + (size_t)WF_KV_BLOCK * cache->head_dim * element_bytes(cache->kind);
-    float *scales = (float *)(void *)(values + (size_t)WF_KV_BLOCK * cache->value_stride * element_bytes(cache->kind));
+    uint8_t *values = keys + (size_t)WF_KV_BLOCK * cache->head_dim * wf_element_bytes(cache->kind);
+    float *scales = (float *)(void *)(values + (size_t)WF_KV_BLOCK * cache->value_stride * wf_element_bytes(cache->kind));
     return (wf_kv_view){keys, values, scales, scales + WF_KV_BLOCK};
 }
 

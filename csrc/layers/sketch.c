@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/aligned_memory.h"
 #include "base/error.h"
+#include "base/pages.h"
 
 /* Rows in one unit of work. */
 #define SLICE 256U
@@ -89,6 +89,7 @@ static void sketch_slice(void *context, uint32_t unit) {
     if (atomic_load_explicit(job->stopping, memory_order_relaxed))
         return;
     wf_sketch *sketch = job->sketch;
+    const wf_linear *head = &job->model->head;
     const uint32_t hidden = job->model->config.hidden, vocabulary = job->model->config.vocabulary;
     const uint32_t padded = (hidden + LANES - 1) / LANES * LANES, width = sketch->blocks * WF_BLOCK_WEIGHTS;
     float *values = wf_allocate(padded, sizeof *values);
@@ -96,17 +97,13 @@ static void sketch_slice(void *context, uint32_t unit) {
     int16_t *middles = wf_allocate(padded, sizeof *middles); /* twice what six bits stand for */
     const bool has_memory = values != NULL && integers != NULL && middles != NULL;
     for (uint32_t row = unit * SLICE; row < (unit + 1) * SLICE && row < vocabulary; row++) {
-        const uint16_t *weights = job->model->head + (size_t)row * hidden;
         if (!has_memory) {
             /* The row counts as anything with an error that keeps it among the candidates. */
             sketch->of_coarse.errors[row] = sketch->of_fine.errors[row] = INFINITY;
             continue;
         }
         memset(values + hidden, 0, (padded - hidden) * sizeof *values);
-        for (uint32_t i = 0; i < hidden; i++) {
-            const uint32_t bits = (uint32_t)weights[i] << 16;
-            memcpy(&values[i], &bits, sizeof bits);
-        }
+        head->read_row(head, row, values);
         int32_t sum;
         job->kernels->quantize(values, hidden, width, integers, &sketch->scales[row], &sum);
         const size_t blocks = (size_t)row * sketch->blocks;
@@ -124,7 +121,7 @@ static void sketch_slice(void *context, uint32_t unit) {
     free(integers);
     free(middles);
     const uint32_t first = unit * SLICE, rows = vocabulary - first < SLICE ? vocabulary - first : SLICE;
-    wf_model_release(job->model, job->model->head + (size_t)first * hidden, (size_t)rows * hidden * sizeof *job->model->head);
+    wf_mapping_release(&job->model->mapping, head->rows + (size_t)first * head->row_bytes, (uint64_t)rows * head->row_bytes);
 }
 
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
@@ -136,8 +133,7 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint
     *sketch = (wf_sketch){.blocks = blocks, .rounding = roundings * 0x1p-23f};
     const size_t all_blocks = (size_t)vocabulary * blocks;
     sketch->mapped = all_blocks * (WF_COARSE_BYTES + WF_FINE_BYTES);
-    void *rows = mmap(NULL, sketch->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    sketch->coarse = rows == MAP_FAILED ? NULL : rows;
+    sketch->coarse = wf_map_huge_pages(sketch->mapped);
     bool complete = sketch->coarse != NULL;
     float **floats[] = {&sketch->scales, &sketch->of_coarse.errors, &sketch->of_coarse.norms, &sketch->of_fine.errors,
                         &sketch->of_fine.norms};
@@ -151,9 +147,6 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint
         return wf_fail(error, error_size, "no memory for a sketch of the head, %zu MB; use the exact head", megabytes);
     }
     sketch->fine = sketch->coarse + all_blocks * WF_COARSE_BYTES;
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(sketch->coarse, sketch->mapped, MADV_HUGEPAGE); /* advice */
-#endif
     return 0;
 }
 
@@ -164,8 +157,7 @@ void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *
 }
 
 void wf_sketch_destroy(wf_sketch *sketch) {
-    if (sketch->coarse != NULL)
-        munmap(sketch->coarse, sketch->mapped);
+    wf_unmap_pages(sketch->coarse, sketch->mapped);
     free(sketch->scales);
     free(sketch->of_coarse.errors);
     free(sketch->of_coarse.norms);

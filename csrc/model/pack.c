@@ -9,7 +9,8 @@
  */
 #include "base/error.h"
 #include "base/half.h"
-#include "model/model.h"
+#include "kernels/kernels.h"
+#include "wrinklefree.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -41,34 +42,28 @@ static uint64_t source_width(uint32_t source) {
  * */
 static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
     if (source == WF_SOURCE_F32) {
-        if (count < WF_BLOCK_WEIGHTS) {
+        if (count < WF_BLOCK_WEIGHTS)
             memset(block, 0, WF_BLOCK_WEIGHTS * sizeof block[0]);
-        }
         memcpy(block, weights, count * sizeof block[0]);
         return;
     }
     uint16_t halves[WF_BLOCK_WEIGHTS];
-    if (count < WF_BLOCK_WEIGHTS) {
+    if (count < WF_BLOCK_WEIGHTS)
         memset(halves, 0, sizeof halves);
-    }
     memcpy(halves, weights, count * sizeof halves[0]);
-    if (source == WF_SOURCE_F16) {
-        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+    if (source == WF_SOURCE_F16)
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
             block[i] = wf_float_of_half(halves[i]);
-        }
-    } else {
-        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+    else
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
             block[i] = wf_float_of_bits((uint32_t)halves[i] << 16);
-        }
-    }
 }
 
 /* Whether each weight of block[128] is finite. */
 static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
     uint32_t faults = 0;
-    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
         faults |= (wf_bits_of_float(block[i]) & F32_EXPONENT) == F32_EXPONENT ? 1U : 0U;
-    }
     return faults == 0;
 }
 
@@ -76,7 +71,7 @@ static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
  * at least ±1, which the clamp keeps at ±1: so two comparisons are the whole of rounding and clamping. */
 static inline uint32_t code_of_weight(float weight, float scale) {
     const float quotient = weight / scale;
-    return 1U + (quotient > 0.5F ? 1U : 0U) - (quotient < -0.5F ? 1U : 0U);
+    return 1U + (quotient > 0.5f ? 1U : 0U) - (quotient < -0.5f ? 1U : 0U);
 }
 
 /* Packs block[128] into out[32]. */
@@ -90,29 +85,24 @@ static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, 
 /* Packs `count` (at most 128) codes into out[32]. Returns false when one of them is over 2. */
 static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]) {
     uint8_t block[WF_BLOCK_WEIGHTS];
-    if (count < WF_BLOCK_WEIGHTS) {
+    if (count < WF_BLOCK_WEIGHTS)
         memset(block, 1, sizeof block);
-    }
     memcpy(block, codes, count);
     uint8_t faults = 0;
-    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++) {
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
         faults |= block[i] > 2 ? 1 : 0;
-    }
-    if (faults != 0) {
+    if (faults != 0)
         return false;
-    }
-    for (size_t p = 0; p < WF_BLOCK_BYTES; p++) {
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
         out[p] = (uint8_t)(block[p] | block[32 + p] << 2 | block[64 + p] << 4 | block[96 + p] << 6);
-    }
     return true;
 }
 
 /* Describes the first code over 2 among codes[count], the first of which stands at [row, column]. */
 static int32_t fail_code(const uint8_t *codes, size_t count, uint64_t row, uint64_t column, char *error, uint32_t error_size) {
     size_t i = 0;
-    while (i + 1 < count && codes[i] <= 2) {
+    while (i + 1 < count && codes[i] <= 2)
         i++;
-    }
     return wf_fail(error, error_size,
                    "the code at row %" PRIu64 ", column %" PRIu64 " is %u; a ternary code is 0, 1 or 2: the source is damaged", row,
                    column + i, (unsigned int)codes[i]);
@@ -122,9 +112,8 @@ static int32_t fail_code(const uint8_t *codes, size_t count, uint64_t row, uint6
 static int32_t fail_not_finite(const float block[WF_BLOCK_WEIGHTS], uint64_t row, uint64_t column, char *error,
                                uint32_t error_size) {
     size_t i = 0;
-    while (i + 1 < WF_BLOCK_WEIGHTS && isfinite(block[i])) {
+    while (i + 1 < WF_BLOCK_WEIGHTS && isfinite(block[i]))
         i++;
-    }
     return wf_fail(error, error_size,
                    "the weight at row %" PRIu64 ", column %" PRIu64 " is %s, not a finite number: the source is damaged", row,
                    column + i, isnan(block[i]) ? "NaN" : "infinite");
@@ -136,20 +125,17 @@ uint64_t wf_packed_row_bytes(uint64_t columns) {
 
 double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count) {
     const uint64_t width = source_width(source);
-    if (width == 0 || source == WF_SOURCE_CODES) {
+    if (width == 0 || source == WF_SOURCE_CODES)
         return (double)NAN;
-    }
     const uint8_t *at = weights;
     double sums[SUM_LANES] = {0};
     float block[WF_BLOCK_WEIGHTS];
     while (count > 0) {
         const uint64_t taken = count < WF_BLOCK_WEIGHTS ? count : WF_BLOCK_WEIGHTS;
         load_block(at, source, (size_t)taken, block);
-        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i += SUM_LANES) {
-            for (size_t lane = 0; lane < SUM_LANES; lane++) {
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i += SUM_LANES)
+            for (size_t lane = 0; lane < SUM_LANES; lane++)
                 sums[lane] += (double)fabsf(block[i + lane]);
-            }
-        }
         at += taken * width;
         count -= taken;
     }
@@ -159,19 +145,15 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
 int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out, char *error,
                      uint32_t error_size) {
     const uint64_t width = source_width(source);
-    if (width == 0) {
+    if (width == 0)
         return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
-    }
     const bool codes = source == WF_SOURCE_CODES;
-    if (!codes && !(isfinite(scale) && scale > 0.0F)) {
+    if (!codes && !(isfinite(scale) && scale > 0.0f))
         return wf_fail(error, error_size, "the weight scale is %g; it must be finite and above 0", (double)scale);
-    }
-    if (rows == 0 || columns == 0) {
+    if (rows == 0 || columns == 0)
         return 0;
-    }
-    if (rows > UINT64_MAX / 4 / columns) {
+    if (rows > UINT64_MAX / 4 / columns)
         return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows, columns);
-    }
     const uint8_t *at = weights;
     float block[WF_BLOCK_WEIGHTS];
     for (uint64_t row = 0; row < rows; row++) {
@@ -179,14 +161,12 @@ int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64
             const uint64_t left = columns - column;
             const size_t count = left < WF_BLOCK_WEIGHTS ? (size_t)left : WF_BLOCK_WEIGHTS;
             if (codes) {
-                if (!pack_code_block(at, count, out)) {
+                if (!pack_code_block(at, count, out))
                     return fail_code(at, count, row, column, error, error_size);
-                }
             } else {
                 load_block(at, source, count, block);
-                if (!block_is_finite(block)) {
+                if (!block_is_finite(block))
                     return fail_not_finite(block, row, column, error, error_size);
-                }
                 pack_master_block(block, scale, out);
             }
             at += count * width;

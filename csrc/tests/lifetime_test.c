@@ -98,7 +98,7 @@ static const wf_model *touched;
 
 static void *touch(void *unused) {
     (void)unused;
-    volatile uint16_t value = touched->embedding[0];
+    volatile uint8_t value = touched->embedding.rows[0];
     (void)value;
     return NULL;
 }
@@ -108,7 +108,7 @@ static void cut_second_of_three(void) {
     const wf_model *first = open_model(first_path);
     touched = open_model(second_path);
     const wf_model *third = open_model(third_path);
-    if (truncate(second_path, 0) != 0 || first->embedding[0] + third->embedding[0] == 1)
+    if (truncate(second_path, 0) != 0 || first->embedding.rows[0] + third->embedding.rows[0] == 1)
         _exit(70);
     pthread_t thread;
     if (!wf_start_thread(&thread, touch, NULL))

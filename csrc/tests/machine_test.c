@@ -56,20 +56,22 @@ static void test_random_model(const struct recipe *recipe) {
     if (model != NULL && again != NULL) {
         const wf_config *config = &model->config;
         const wf_layer *layer = &model->layers[0];
-        CHECK(memcmp(model->mapping, again->mapping, image->size) == 0, "the same header gives the same model");
+        CHECK(memcmp(model->mapping.bytes, again->mapping.bytes, image->size) == 0, "the same header gives the same model");
         CHECK(ones_then_zeros(layer->input_norm, config->hidden) && ones_then_zeros(model->final_norm, config->hidden), "norms");
         CHECK(!recipe->sub_norms || ones_then_zeros(layer->ffn_sub_norm, config->intermediate), "sub-norms");
         check_linear(&layer->query, "query");
         check_linear(&layer->down, "down");
         double sum = 0, squares = 0;
         const uint32_t count = config->vocabulary * config->hidden;
-        for (uint32_t i = 0; i < count; i++) {
-            const uint32_t bits = (uint32_t)model->head[i] << 16;
-            float weight;
-            memcpy(&weight, &bits, sizeof weight);
-            sum += (double)weight;
-            squares += (double)weight * (double)weight;
+        float *weights = need(calloc(config->hidden, sizeof *weights));
+        for (uint32_t row = 0; row < config->vocabulary; row++) {
+            model->head.read_row(&model->head, row, weights);
+            for (uint32_t i = 0; i < config->hidden; i++) {
+                sum += (double)weights[i];
+                squares += (double)weights[i] * (double)weights[i];
+            }
         }
+        free(weights);
         CHECK(fabs(sum / count) < 0.002 && fabs(sqrt(squares / count) - 0.02) < 0.002, "head: mean %g, deviation %g", sum / count,
               sqrt(squares / count));
     }

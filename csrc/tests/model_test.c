@@ -24,10 +24,10 @@ static const struct recipe small = {32, 32, 32, 1, 1, 1, 2, true, false, false, 
 
 /* Sums a range's first and last bytes after checking that it lies in the mapping. */
 static uint32_t check_range(const struct wf_model *model, const void *start, uint64_t size, const char *what) {
-    const uint64_t offset = (uint64_t)((uintptr_t)start - (uintptr_t)model->mapping);
-    const bool inside = start != NULL && size > 0 && offset <= model->mapping_size && size <= model->mapping_size - offset;
+    const uint64_t offset = (uint64_t)((uintptr_t)start - (uintptr_t)model->mapping.bytes);
+    const bool inside = start != NULL && size > 0 && offset <= model->mapping.size && size <= model->mapping.size - offset;
     CHECK(inside && offset % WF_ALIGNMENT == 0, "%s at %" PRIu64 ", %" PRIu64 " bytes", what, offset, size);
-    return inside ? (uint32_t)model->mapping[offset] + model->mapping[offset + size - 1] : 0;
+    return inside ? (uint32_t)model->mapping.bytes[offset] + model->mapping.bytes[offset + size - 1] : 0;
 }
 
 static void check_linear(const struct wf_model *model, const wf_linear *linear, uint32_t inputs, uint32_t outputs) {
@@ -44,16 +44,16 @@ static void check_model(const struct wf_model *model) {
     CHECK(config->kv_heads >= 1 && config->heads % config->kv_heads == 0 && config->head_dim % 2 == 0, "odd heads");
     CHECK(config->rms_norm_eps > 0.0F && config->rope_theta > 0.0F && isfinite(config->rope_theta), "odd numbers");
     CHECK(config->bos_token_id < config->vocabulary || config->bos_token_id == WF_NO_TOKEN, "bos %u", config->bos_token_id);
-    CHECK(config->eos_count <= WF_MAX_EOS_TOKENS, "%u eos tokens", config->eos_count);
+    CHECK(config->eos_count <= WF_EOS_TOKENS_MAX, "%u eos tokens", config->eos_count);
     for (uint32_t i = 0; i < config->eos_count; i++) {
         CHECK(config->eos_token_ids[i] < config->vocabulary, "eos %u", config->eos_token_ids[i]);
     }
     const uint32_t attention = config->heads * config->head_dim;
     const uint32_t kv = config->kv_heads * config->head_dim;
     const uint64_t norm = ((uint64_t)config->hidden + 15) / 16 * 64;
-    check_range(model, model->embedding, (uint64_t)config->vocabulary * config->hidden * 2, "the embedding");
-    check_range(model, model->head, (uint64_t)config->vocabulary * config->hidden * 2, "the head");
-    CHECK((model->head == model->embedding) == config->tied_embeddings, "tied or not");
+    check_range(model, model->embedding.rows, (uint64_t)config->vocabulary * config->hidden * 2, "the embedding");
+    check_range(model, model->head.rows, (uint64_t)config->vocabulary * config->hidden * 2, "the head");
+    CHECK((model->head.rows == model->embedding.rows) == config->tied_embeddings, "tied or not");
     check_range(model, model->final_norm, norm, "the final norm");
     for (uint32_t i = 0; i < config->layers; i++) {
         const wf_layer *layer = &model->layers[i];
@@ -130,8 +130,8 @@ static void test_valid(void) {
             CHECK(model->layers[0].query.scale == 0.5F + (float)query, "scale %g", (double)model->layers[0].query.scale);
             const size_t down = image_find(image, "model.layers.0.mlp.down_proj.weight");
             const size_t data_start = image->size - image->data_size;
-            CHECK(model->layers[0].down.rows == model->mapping + data_start + image->tensors[down].begin, "down's place");
-            CHECK(strcmp(model->name, "valid.wf") == 0 && model->ternary_bytes > 0, "name and bytes");
+            CHECK(model->layers[0].down.rows == model->mapping.bytes + data_start + image->tensors[down].begin, "down's place");
+            CHECK(strcmp(model->name, "valid.wf") == 0, "name");
         }
         wf_model_close(model);
         image_drop(image);
@@ -216,7 +216,7 @@ static void test_config(void) {
         refuse_edit(edits[i].from, edits[i].to, edits[i].fault);
     }
     char many[512] = "[0";
-    for (size_t i = 0; i < WF_MAX_EOS_TOKENS; i++) {
+    for (size_t i = 0; i < WF_EOS_TOKENS_MAX; i++) {
         strcat(many, ",1");
     }
     strcat(many, "]");

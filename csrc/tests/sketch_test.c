@@ -20,8 +20,8 @@ static struct check_random source = {.state = 0x2545f4914f6cdd1du};
 
 static float logit(const wf_model *model, const wf_kernels *kernels, uint32_t token, const float *state) {
     float exact;
-    kernels->bf16_matmul(model->head + (size_t)token * model->config.hidden, 1, model->config.hidden, state, model->config.hidden,
-                         1, &exact, 1);
+    kernels->bf16_matmul((const uint16_t *)(const void *)(model->head.rows + (size_t)token * model->head.row_bytes), 1,
+                         model->config.hidden, state, model->config.hidden, 1, &exact, 1);
     return exact;
 }
 
@@ -32,17 +32,15 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
     CHECK(wf_sketch_create(&sketch, model, error, sizeof error) == 0, "%s", error);
     wf_sketch_fill(&sketch, model, kernels, pool, &never);
+    float *weights = need(calloc(hidden, sizeof *weights));
     float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
     int16_t *values = need(wf_allocate((size_t)sketch.blocks * WF_BLOCK_WEIGHTS, sizeof *values));
     double tightest[2] = {0, 0};
     for (uint32_t i = 0; i < states; i++) {
         const uint32_t near = (uint32_t)check_below(&source, vocabulary);
-        for (uint32_t d = 0; d < hidden; d++) {
-            const uint32_t bits = (uint32_t)model->head[(size_t)near * hidden + d] << 16;
-            float weight;
-            memcpy(&weight, &bits, sizeof bits);
-            state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weight : 0.0f);
-        }
+        model->head.read_row(&model->head, near, weights);
+        for (uint32_t d = 0; d < hidden; d++)
+            state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weights[d] : 0.0f);
         wf_sketched_state sketched = {.values = values};
         wf_sketch_state(state, hidden, sketch.blocks, &sketched);
         const wf_wide_activations x = {values, (size_t)sketch.blocks * WF_BLOCK_WEIGHTS, &sketched.sum, &sketched.inverse_scale, 1};
@@ -61,6 +59,7 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     for (int is_fine = 0; is_fine < 2; is_fine++)
         CHECK(tightest[is_fine] > 0.05, "fine %d: the bound is %g times too wide: it screens nothing", is_fine,
               1 / tightest[is_fine]);
+    free(weights);
     free(state);
     free(sketched_logits);
     free(values);

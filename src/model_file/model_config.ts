@@ -1,7 +1,7 @@
 /**
  * The normalised description of a model: one record for every architecture that ships as a 1.58-bit checkpoint. The converter
- * makes it from config.json, the packed file carries it as JSON, and csrc/model/model.c reads the same text, so the bounds here are
- * those of csrc/model/model.h.
+ * makes it from config.json, the packed file carries it as JSON, and csrc/model/config.c reads the same text, so the bounds here are
+ * those of csrc/model/config.h.
  */
 
 import { ConfigFields, Fault } from "./config_fields.ts";
@@ -42,7 +42,7 @@ export interface ModelConfig {
   eosTokenIds: number[];
 }
 
-/** The largest values that csrc/model/model.c accepts; ropeTheta, the largest fp32, is the first that it does not. */
+/** The largest values that csrc/model/config.c accepts; ropeTheta, the largest fp32, is the first that it does not. */
 export const limits = {
   vocabSize: 1 << 24,
   hiddenSize: 65536,

@@ -1,6 +1,6 @@
 /**
  * Reads a packed file (.wf): checks that its header is exactly what its own configuration demands, and hands out the description
- * and the small files inside. The weights themselves are left to the engine, which maps them; csrc/model/model.c makes the same checks
+ * and the small files inside. The weights themselves are left to the engine, which maps them; csrc/model/container.c makes the same checks
  * for itself.
  */
 

@@ -1,0 +1,169 @@
+/*
+ * bind.c: which tensors make up a model, under which names and with which shapes.
+ *
+ * What is not looked at are the large matrices' values: reading 1.2 GB would take seconds where opening should take milliseconds, and no
+ * value in them can lead a kernel out of bounds.
+ */
+#include "model/bind.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room for the name of any part of a model that a configuration calls for, and for that of its tensor, which is longer. */
+#define PART_BYTES 80U
+#define NAME_BYTES 96U
+
+/* A norm's element count in the file is a multiple of this, and a scale's is this. */
+#define NORM_MULTIPLE 16U
+
+/* A container that is being bound. */
+struct binding {
+    wf_container *container;
+    wf_random_weights *random;
+};
+
+static uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+/* Finds a matrix of bf16 with a row per token. Whole rows of zeros pad it to a multiple of 64 bytes. */
+static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, wf_linear *linear) {
+    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_BF16, config->hidden);
+    uint64_t rows = config->vocabulary;
+    while (rows * row_bytes % WF_ALIGNMENT != 0)
+        rows++;
+    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_BF16, rows, config->hidden);
+    if (bytes == NULL)
+        return -1;
+    if (binding->random != NULL)
+        wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * config->hidden);
+    *linear = (wf_linear){
+        .rows = bytes,
+        .layout = WF_LAYOUT_BF16,
+        .scale_kind = WF_SCALE_NONE,
+        .input_kind = WF_INPUT_F32,
+        .inputs = config->hidden,
+        .outputs = config->vocabulary,
+        .row_bytes = (uint32_t)row_bytes,
+    };
+    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+/* Finds a norm of `count` values and checks them, padding included: they are few, and one NaN would silence the whole
+ * model. */
+static int bind_norm(const struct binding *binding, const char *name, uint32_t count, const float **norm) {
+    const uint64_t padded = round_up(count, NORM_MULTIPLE);
+    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_F32, padded, 0);
+    if (bytes == NULL)
+        return -1;
+    float *values = (float *)(void *)bytes;
+    for (uint32_t i = 0; binding->random != NULL && i < count; i++)
+        values[i] = 1.0f;
+    for (uint64_t i = 0; i < padded; i++) {
+        if (!isfinite(values[i]))
+            return wf_container_fail(binding->container, "tensor %s: its element %" PRIu64 " is not a finite number", name, i);
+        if (i >= count && values[i] != 0.0f)
+            return wf_container_fail(binding->container, "tensor %s: its padding from element %" PRIu32 " on is not zero", name,
+                                     count);
+    }
+    *norm = values;
+    return 0;
+}
+
+/* Finds a linear layer's rows, <name>.weight, and scale. */
+static int bind_linear(const struct binding *binding, const char name[PART_BYTES], uint32_t inputs, uint32_t outputs,
+                       wf_linear *linear) {
+    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_TERNARY, inputs);
+    char full_name[NAME_BYTES];
+    snprintf(full_name, sizeof full_name, "%s.weight", name);
+    uint8_t *rows = wf_container_take(binding->container, full_name, WF_TYPE_U8, outputs, row_bytes);
+    if (rows == NULL)
+        return -1;
+    snprintf(full_name, sizeof full_name, "%s.weight_scale", name);
+    uint8_t *scale_bytes = wf_container_take(binding->container, full_name, WF_TYPE_F32, NORM_MULTIPLE, 0);
+    if (scale_bytes == NULL)
+        return -1;
+    float scale;
+    if (binding->random != NULL) {
+        scale = wf_random_ternary(binding->random, rows, outputs, inputs);
+        memcpy(scale_bytes, &scale, sizeof scale);
+    }
+    memcpy(&scale, scale_bytes, sizeof scale);
+    if (!isfinite(scale) || scale <= 0.0f)
+        return wf_container_fail(binding->container, "tensor %s: its scale is %g; it must be finite and above 0", full_name,
+                                 (double)scale);
+    *linear = (wf_linear){
+        .rows = rows,
+        .layout = WF_LAYOUT_TERNARY,
+        .scale_kind = WF_SCALE_MATRIX,
+        .input_kind = WF_INPUT_INT8,
+        .scale = scale,
+        .inputs = inputs,
+        .outputs = outputs,
+        .row_bytes = (uint32_t)row_bytes,
+    };
+    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+/* A part of a layer that has weights: a linear layer, or a norm. */
+struct part {
+    const char *name; /* behind the layer's */
+    bool is_called_for;
+    const float **norm; /* NULL: a linear layer */
+    wf_linear *linear;
+    uint32_t inputs; /* a norm's elements */
+    uint32_t outputs;
+};
+
+/* Finds all tensors of one layer. A part that the configuration doesn't call for stays NULL, and whoever computes leaves it out. */
+static int bind_layer(const struct binding *binding, const wf_config *config, uint32_t number, wf_layer *layer) {
+    const uint32_t hidden = config->hidden, intermediate = config->intermediate;
+    const uint32_t heads = config->heads * config->head_dim, kv_heads = config->kv_heads * config->head_dim;
+    const struct part parts[] = {
+        {"input_layernorm.weight", true, &layer->input_norm, NULL, hidden, 0},
+        {"self_attn.q_proj", true, NULL, &layer->query, hidden, heads},
+        {"self_attn.k_proj", true, NULL, &layer->key, hidden, kv_heads},
+        {"self_attn.v_proj", true, NULL, &layer->value, hidden, kv_heads},
+        {"self_attn.o_proj", true, NULL, &layer->output, heads, hidden},
+        {"post_attention_layernorm.weight", true, &layer->post_attention_norm, NULL, hidden, 0},
+        {"mlp.gate_proj", true, NULL, &layer->gate, hidden, intermediate},
+        {"mlp.up_proj", true, NULL, &layer->up, hidden, intermediate},
+        {"mlp.down_proj", true, NULL, &layer->down, intermediate, hidden},
+        {"self_attn.attn_sub_norm.weight", config->sub_norms, &layer->attention_sub_norm, NULL, heads, 0},
+        {"mlp.ffn_sub_norm.weight", config->sub_norms, &layer->ffn_sub_norm, NULL, intermediate, 0},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const struct part *part = &parts[i];
+        char name[PART_BYTES];
+        if (!part->is_called_for)
+            continue;
+        snprintf(name, sizeof name, "model.layers.%" PRIu32 ".%s", number, part->name);
+        const int result = part->norm != NULL ? bind_norm(binding, name, part->inputs, part->norm)
+                                              : bind_linear(binding, name, part->inputs, part->outputs, part->linear);
+        if (result != 0)
+            return -1;
+    }
+    if (binding->random != NULL)
+        wf_random_silence(binding->random, (uint8_t *)(uintptr_t)layer->gate.rows, layer->gate.outputs, layer->gate.row_bytes);
+    return 0;
+}
+
+int wf_bind(wf_container *container, wf_random_weights *random, wf_model *model) {
+    const struct binding binding = {container, random};
+    const wf_config *config = &model->config;
+    if (bind_vocabulary(&binding, "model.embed_tokens.weight", config, &model->embedding) != 0)
+        return -1;
+    model->head = model->embedding;
+    if (!config->tied_embeddings && bind_vocabulary(&binding, "lm_head.weight", config, &model->head) != 0)
+        return -1;
+    model->layers = calloc(config->layers, sizeof *model->layers);
+    if (model->layers == NULL)
+        return wf_container_fail(container, "no memory left for its %" PRIu32 " layers", config->layers);
+    for (uint32_t i = 0; i < config->layers; i++)
+        if (bind_layer(&binding, config, i, &model->layers[i]) != 0)
+            return -1;
+    if (bind_norm(&binding, "model.norm.weight", config->hidden, &model->final_norm) != 0)
+        return -1;
+    return wf_container_refuse_rest(container);
+}

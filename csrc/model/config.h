@@ -1,0 +1,58 @@
+/*
+ * config.h: the numbers and kinds that make a model what it is.
+ */
+#ifndef WF_CONFIG_H
+#define WF_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "model/container.h"
+
+/* Bounds on a configuration. They are far above any model that this engine can serve in reasonable time, and low enough
+ * that no product of a few of them overflows 64 bits and that int32 sums of ternary rows (127 * inputs) stay exact. A head's
+ * dimensions are bounded by WF_HEAD_DIM_MAX. */
+#define WF_HIDDEN_MAX 65536U
+#define WF_INTERMEDIATE_MAX 1048576U
+#define WF_LAYERS_MAX 1024U
+#define WF_HEADS_MAX 1024U
+#define WF_VOCABULARY_MAX (1U << 24)
+#define WF_CONTEXT_MAX (1U << 24)
+#define WF_EOS_TOKENS_MAX 64U
+#define WF_ARCHITECTURE_MAX 127U /* bytes of the architecture's name */
+
+/* Value of wf_config.bos_token_id when the model has none. */
+#define WF_NO_TOKEN UINT32_MAX
+
+/* What the gates of the FFN go through. */
+enum wf_activation {
+    WF_RELU_SQUARED, /* relu(x)² ("relu2") */
+    WF_SILU,         /* x / (1 + exp(-x)) ("silu") */
+};
+
+/* The normalised configuration, every value within the bounds above. */
+typedef struct wf_config {
+    char architecture[WF_ARCHITECTURE_MAX + 1]; /* the source's name for it, for display only */
+    uint32_t vocabulary;                        /* token ids are below this */
+    uint32_t hidden;                            /* even */
+    uint32_t intermediate;                      /* even */
+    uint32_t layers;
+    uint32_t heads;     /* a multiple of kv_heads */
+    uint32_t kv_heads;  /* at least 1 */
+    uint32_t head_dim;  /* even */
+    uint32_t context;   /* tokens that the model was made for */
+    float rope_theta;   /* finite, above 0 */
+    float rms_norm_eps; /* finite, above 0, below 1 */
+    enum wf_activation activation;
+    bool sub_norms;
+    bool tied_embeddings;
+    uint32_t bos_token_id; /* below vocabulary, or WF_NO_TOKEN */
+    uint32_t eos_count;
+    uint32_t eos_token_ids[WF_EOS_TOKENS_MAX]; /* [eos_count], each below vocabulary */
+} wf_config;
+
+/* Reads the configuration of a container whose header was read. Returns 0, or -1 with the container's error written. */
+int wf_config_read(const wf_container *container, wf_config *config);
+
+#endif
