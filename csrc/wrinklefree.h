@@ -149,6 +149,10 @@ WF_API uint32_t wf_abi_version(void);
  * variable WRINKLEFREE_CPU at the first use. NULL when that names no tier of this build or one that the processor lacks. */
 WF_API const char *wf_cpu_tier(void);
 
+/* Why that is no better tier, in a few words: "no tiles: the processor has none", "WRINKLEFREE_CPU asks for it", … NULL when there is no
+ * better one. */
+WF_API const char *wf_cpu_tier_reason(void);
+
 /* The cores that this process may run on. */
 WF_API uint32_t wf_cpu_cores(void);
 

@@ -5,10 +5,8 @@
  *   attend_group   which adds one block to `count` heads of one token: query[count][head_dim], states[count], sums[count][value_stride];
  *                  meanwhile it may ask for the lines ahead.
  */
-#define ATTEND_INLINE static inline __attribute__((always_inline))
-
 /* `kind` is a constant at each call. */
-ATTEND_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *sums, wf_softmax *softmaxes) {
+ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *sums, wf_softmax *softmaxes) {
     running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
     const size_t row_sums = (size_t)input->group * input->value_stride;
     memset(sums, 0, input->rows * row_sums * sizeof *sums);

@@ -7,54 +7,44 @@
 #include "kernels/dispatch.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
+#include "kernels/tiers.h"
 #include "wrinklefree.h"
 
-/* The tiers of one architecture, at most. */
-#define TIERS_MAX 6
-
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static const wf_kernels *supported[TIERS_MAX];
+static wf_kernels tables[WF_TIERS_MAX];
+static const wf_kernels *supported[WF_TIERS_MAX];
 static uint32_t supported_count;
 static const wf_kernels *active;
-
-static void support(const wf_kernels *tier) { supported[supported_count++] = tier; }
+static char reason[256]; /* why `active` is no better one; empty where there is none */
 
 static void choose(void) {
-    const wf_cpu_features has = wf_find_cpu_features();
-#if defined(__x86_64__)
+    wf_cpu_features features = wf_find_cpu_features();
 #if defined(WF_HAS_AMX)
-    if (has.amx && has.avx512 && wf_allow_amx() && wf_amx_computes())
-        support(wf_kernels_amx());
+    if (features.lacking[WF_CPU_AVX512] == NULL && features.lacking[WF_CPU_AMX] == NULL && !wf_amx_computes())
+        features.lacking[WF_CPU_AMX] = "their products are wrong";
 #endif
-    if (has.avx512)
-        support(&wf_kernels_avx512);
-#if defined(WF_HAS_AVX_VNNI)
-    if (has.avx_vnni)
-        support(&wf_kernels_avx2_vnni);
-#endif
-    if (has.avx2)
-        support(&wf_kernels_avx2);
-#elif defined(__aarch64__)
-    if (has.dot_products)
-        support(&wf_kernels_neon_dotprod);
-    support(&wf_kernels_neon);
-#else
-    (void)has;
-#endif
-    support(&wf_kernels_scalar);
-
     const char *forced = getenv("WRINKLEFREE_CPU");
-    if (forced == NULL || *forced == '\0') {
-        active = supported[0];
-        return;
+    const bool is_forced = forced != NULL && *forced != '\0';
+    for (uint32_t i = 0; i < wf_tier_count; i++) {
+        const wf_tier *tier = wf_tiers[i];
+        if (!wf_tier_is_usable(tier, &features))
+            continue;
+        wf_kernels *table = &tables[supported_count];
+        wf_fill_table(tier, table);
+        supported[supported_count++] = table;
+        if (active != NULL || (is_forced && strcmp(forced, tier->name) != 0))
+            continue;
+        active = table;
+        if (supported_count > 1)
+            snprintf(reason, sizeof reason, "WRINKLEFREE_CPU asks for it");
+        else
+            wf_explain_tier(tier, &features, reason, sizeof reason);
     }
-    for (uint32_t i = 0; i < supported_count; i++)
-        if (strcmp(forced, supported[i]->name) == 0)
-            active = supported[i];
 }
 
 const wf_kernels *wf_kernels_active(void) {
@@ -71,4 +61,9 @@ const wf_kernels *const *wf_kernels_supported(uint32_t *count) {
 const char *wf_cpu_tier(void) {
     const wf_kernels *kernels = wf_kernels_active();
     return kernels == NULL ? NULL : kernels->name;
+}
+
+const char *wf_cpu_tier_reason(void) {
+    (void)wf_kernels_active();
+    return *reason == '\0' ? NULL : reason;
 }

@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels.h"
+#include "kernels/exponential.h"
+#include "kernels/kernels.h"
 
 /* Adds the lanes in halves: 32, 16, 8, 4, 2, 1. */
 static float sum_of_lanes(float lanes[WF_LANES]) {

@@ -3,8 +3,8 @@
  * first-level cache while rows stream through it, then what is left. A tier includes this once it has defined
  *   sketch_row    one of `row_count` rows by `count` tokens, 4, 2 or 1; `count` and `is_fine` are constants at each call.
  */
-static inline __attribute__((always_inline)) void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine,
-                                                              const wf_wide_activations *x, float *out, size_t out_stride) {
+ALWAYS_INLINE void sketch_rows(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine, const wf_wide_activations *x,
+                               float *out, size_t out_stride) {
     uint32_t token = 0;
     for (; token + 4 <= x->tokens; token += 4)
         for (uint32_t row = 0; row < row_count; row++)

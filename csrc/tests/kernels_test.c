@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "kernels/dispatch.h"
+#include "kernels/tiers.h"
 #include "base/half.h"
 
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
@@ -445,65 +446,94 @@ static void test_tier(const wf_kernels *tier) {
 
 /* ---- Tiers ---- */
 
-#if defined(WF_EMULATED) && !defined(__x86_64__)
-/* Declared in kernels.h for processors of their own. */
-extern const wf_kernels wf_kernels_avx512, wf_kernels_avx2_vnni, wf_kernels_avx2;
-const wf_kernels *wf_kernels_amx(void);
-#endif
+/* A tier has the kernels of the one below, apart from those that it does better. */
+static void test_inheritance(void) {
+    const wf_cpu_features all = {{NULL}};
+    for (uint32_t i = 0; i < wf_tier_count; i++) {
+        const wf_tier *tier = wf_tiers[i];
+        if (tier->below == NULL || !wf_tier_is_usable(tier, &all))
+            continue;
+        wf_kernels table, below;
+        wf_fill_table(tier->below, &below);
+        wf_fill_table(tier, &table);
+        CHECK(strcmp(table.name, tier->name) == 0, "the table of %s is called %s", tier->name, table.name);
+        CHECK(table.ternary_matmul != below.ternary_matmul, "%s multiplies as %s does", tier->name, below.name);
+        const bool is_part = tier->families[2] == NULL;
+        CHECK((table.attend == below.attend && table.rms_norm == below.rms_norm) == is_part, "%s and %s share the wrong kernels",
+              tier->name, below.name);
+    }
+}
 
-/* All that were compiled. */
-static const wf_kernels *tiers[8];
-static uint32_t tier_count;
+/* The tier that a processor without these features is left with, and what it is told. */
+static void test_fall_back(uint32_t lacking, const char *name, const char *reason) {
+    wf_cpu_features features = {{NULL}};
+    for (uint32_t feature = 0; feature < WF_CPU_FEATURES; feature++)
+        if (lacking >> feature & 1)
+            features.lacking[feature] = "none";
+    uint32_t best = 0;
+    while (!wf_tier_is_usable(wf_tiers[best], &features))
+        best++;
+    char text[256];
+    wf_explain_tier(wf_tiers[best], &features, text, sizeof text);
+    CHECK(strcmp(wf_tiers[best]->name, name) == 0, "%s is used in the place of %s", wf_tiers[best]->name, name);
+    CHECK(strcmp(text, reason) == 0, "%s is used because: %s", name, text);
+}
 
-static void list_tiers(void) {
-#if defined(WF_HAS_AMX)
-    tiers[tier_count++] = wf_kernels_amx();
-#endif
-#if defined(WF_EMULATED) || defined(__x86_64__)
-    tiers[tier_count++] = &wf_kernels_avx512;
-#if defined(WF_EMULATED) || defined(WF_HAS_AVX_VNNI)
-    tiers[tier_count++] = &wf_kernels_avx2_vnni;
-#endif
-    tiers[tier_count++] = &wf_kernels_avx2;
+static void test_fall_backs(void) {
+#if defined(WF_HAS_AMX) && defined(WF_HAS_AVX_VNNI)
+    enum { AVX2 = 1 << WF_CPU_AVX2, AVX_VNNI = 1 << WF_CPU_AVX_VNNI, AVX512 = 1 << WF_CPU_AVX512, AMX = 1 << WF_CPU_AMX };
+    test_fall_back(0, "amx", "");
+    test_fall_back(AVX_VNNI, "amx", "");
+    test_fall_back(AMX, "avx512", "no tiles: none");
+    test_fall_back(AVX_VNNI | AMX, "avx512", "no tiles: none");
+    test_fall_back(AVX512, "avx2_vnni", "no AVX-512 with VNNI: none");
+    test_fall_back(AVX512 | AMX, "avx2_vnni", "no AVX-512 with VNNI: none");
+    test_fall_back(AVX512 | AVX_VNNI, "avx2", "no AVX-512 with VNNI: none; no AVX-VNNI: none");
+    test_fall_back(AVX2, "scalar", "no AVX2 with FMA and F16C: none");
+    test_fall_back(~0U, "scalar", "no AVX2 with FMA and F16C: none");
 #elif defined(__aarch64__)
-    tiers[tier_count++] = &wf_kernels_neon_dotprod;
-    tiers[tier_count++] = &wf_kernels_neon;
-#endif
-#if !defined(WF_EMULATED)
-    tiers[tier_count++] = &wf_kernels_scalar;
+    test_fall_back(0, "neon_dotprod", "");
+    test_fall_back(1 << WF_CPU_DOT_PRODUCTS, "neon", "no dot products: none");
 #endif
 }
 
-/* Whether a tier can be run here. */
-static bool is_runnable(const wf_kernels *tier) {
+/* The kernels of a tier where it can be run here, or NULL. */
+static const wf_kernels *runnable(const wf_tier *tier) {
 #if defined(WF_EMULATED)
-    (void)tier;
-    return true;
+    static wf_kernels table;
+    if (tier->below == NULL)
+        return NULL; /* nothing to emulate */
+    wf_fill_table(tier, &table);
+    return &table;
 #else
     uint32_t count;
     const wf_kernels *const *supported = wf_kernels_supported(&count);
     for (uint32_t i = 0; i < count; i++)
-        if (supported[i] == tier)
-            return true;
-    return false;
+        if (strcmp(supported[i]->name, tier->name) == 0)
+            return supported[i];
+    return NULL;
 #endif
 }
 
 int main(void) {
     uint32_t tested = 0;
-    list_tiers();
     test_specification();
-    for (uint32_t i = 0; i < tier_count; i++) {
-        if (!is_runnable(tiers[i])) {
-            printf("tier %s: not native: this machine lacks its instructions\n", tiers[i]->name);
+    test_inheritance();
+    test_fall_backs();
+    for (uint32_t i = 0; i < wf_tier_count; i++) {
+        const wf_kernels *kernels = runnable(wf_tiers[i]);
+        if (kernels == NULL) {
+#if !defined(WF_EMULATED)
+            printf("tier %s: not native: this machine lacks its instructions\n", wf_tiers[i]->name);
+#endif
             continue;
         }
-        test_tier(tiers[i]);
+        test_tier(kernels);
         tested++;
 #if defined(WF_EMULATED)
-        printf("tier %s: emulated by SIMDe\n", tiers[i]->name);
+        printf("tier %s: emulated by SIMDe\n", wf_tiers[i]->name);
 #else
-        printf("tier %s: native\n", tiers[i]->name);
+        printf("tier %s: native\n", wf_tiers[i]->name);
 #endif
     }
 #if !defined(WF_EMULATED)

@@ -9,6 +9,7 @@
 #include "base/aligned_memory.h"
 #include "check.h"
 #include "kernels/dispatch.h"
+#include "kernels/exponential.h"
 #include "layers/forward.h"
 #include "layers/head.h"
 #include "image.h"

@@ -31,6 +31,7 @@ export const MACHINE_SKETCH = 3;
 export const symbols = {
   wf_abi_version: { args: [], returns: "u32" },
   wf_cpu_tier: { args: [], returns: "cstring" },
+  wf_cpu_tier_reason: { args: [], returns: "cstring" },
   wf_cpu_cores: { args: [], returns: "u32" },
   wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },

@@ -1,6 +1,6 @@
 /*
- * amx.c: ternary products of batches on x86-64 processors with tiles (AMX): Intel servers since Sapphire Rapids. Everything else, and
- * batches of few tokens, is AVX-512's.
+ * ternary_amx.c: ternary products of batches on x86-64 processors with tiles (AMX): Intel servers since Sapphire Rapids. Everything else, and
+ * batches of few tokens, is the tier's below.
  *
  * A tile register holds 16 rows of 64 bytes. One instruction multiplies 16 rows of 64 codes by 64 activations of 16 tokens and adds
  * fours into 16 by 16 sums of 32 bits, so sums are exact here too. It takes 16 cycles, in which the rest of the processor can bring and unpack what
@@ -10,25 +10,13 @@
  * tokens: a panel of unpacked codes that stays for all tokens takes so much of the first-level cache that it was slower (Sapphire Rapids,
  * 128 tokens: 34 % of the peak instead of 46 %).
  */
-#include <immintrin.h>
-#include <stdbool.h>
-#include <string.h>
+#include "kernels/x86/avx512.h"
+#include "kernels/x86/tiles.h"
 
-#include "kernels.h"
-#include "tiles.h"
+/* What batches of few tokens are left to: written once, when the table is put together. */
+static wf_kernels below;
 
-#if !defined(__x86_64__) /* where the tests emulate it */
-extern const wf_kernels wf_kernels_avx512;
-const wf_kernels *wf_kernels_amx(void);
-bool wf_amx_computes(void);
-#endif
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-/* A line of codes: two blocks of a row. A quarter of it, 64 codes, is a tile's row. */
-#define LINE_BYTES (2 * WF_BLOCK_BYTES)
-#define LINE_WEIGHTS (2 * WF_BLOCK_WEIGHTS)
-
+/* A tile's row is a quarter of a line, 64 codes. */
 #define TILE_ROWS WF_TILE_ROWS
 #define TILE_BYTES WF_TILE_BYTES
 #define TILE_TOKENS 16U
@@ -108,7 +96,7 @@ ALWAYS_INLINE void transpose(__m512i v[16]) {
  * 32 of the second. Of the tokens that are not there, and of a last single block's second half, zeros. */
 static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
     if (batch < TOKENS_MIN) {
-        wf_kernels_avx512.arrange(values, stride, batch, count, padded, arranged);
+        below.arrange(values, stride, batch, count, padded, arranged);
         return;
     }
     for (uint32_t input = 0; input < padded; input += LINE_WEIGHTS)
@@ -263,7 +251,7 @@ ALWAYS_INLINE void multiply_narrow_line(const uint8_t *codes, const int8_t *valu
 static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
                            size_t out_stride) {
     if (x->tokens < TOKENS_MIN) {
-        wf_kernels_avx512.ternary_matmul(rows, row_bytes, row_count, x, out, out_stride);
+        below.ternary_matmul(rows, row_bytes, row_count, x, out, out_stride);
         return;
     }
     configure();
@@ -338,13 +326,10 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
     return rounds * 4 * TILE_ROWS * TILE_TOKENS * 64;
 }
 
-const wf_kernels *wf_kernels_amx(void) {
-    static wf_kernels kernels;
-    kernels = wf_kernels_avx512;
-    kernels.name = "amx";
-    kernels.rows_together = BLOCK_ROWS;
-    kernels.arrange = arrange;
-    kernels.ternary_matmul = ternary_matmul;
-    kernels.multiply_add_peak = multiply_add_peak;
-    return &kernels;
+void wf_ternary_amx(wf_kernels *kernels) {
+    below = *kernels;
+    kernels->rows_together = BLOCK_ROWS;
+    kernels->arrange = arrange;
+    kernels->ternary_matmul = ternary_matmul;
+    kernels->multiply_add_peak = multiply_add_peak;
 }
