@@ -15,7 +15,6 @@
 #include "base/doorbell.h"
 #include "base/error.h"
 
-#define DEFAULT_BATCH_TOKENS 64
 #define BATCH_TOKENS_MAX 4096U
 /* Requests that wait at once; the server's own queue limit is far lower. */
 #define WAITING_MAX 65536U
@@ -152,6 +151,7 @@ static void make_step(wf_engine *engine) {
     wf_compute_step(engine);
     wf_engine_stats *stats = &engine->stats;
     stats->step_ms = wf_now_ms() - started_ms;
+    wf_pace_note(&engine->pace, engine->prompt_row_count, stats->step_ms);
     stats->busy_ms += stats->step_ms;
     stats->steps++;
     const wf_zeros zeros = wf_forward_zeros(engine->forward);
@@ -197,8 +197,6 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
     if (options->context < 2 || options->context > config->context)
         return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
                        config->context);
-    if (options->batch_tokens == 0)
-        options->batch_tokens = DEFAULT_BATCH_TOKENS;
     if (options->batch_tokens > BATCH_TOKENS_MAX)
         return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
     if (options->zeros > WF_ZEROS_MULTIPLY)
@@ -314,8 +312,8 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     engine->kernels = kernels;
     engine->max_sequences = options.max_sequences;
     engine->context = options.context;
-    engine->batch_tokens = options.batch_tokens;
-    engine->max_rows = options.batch_tokens + options.max_sequences;
+    engine->pace.fixed = options.batch_tokens;
+    engine->max_rows = (options.batch_tokens > 0 ? options.batch_tokens : WF_PACED_TOKENS_MAX) + options.max_sequences;
     engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
     engine->doorbell = engine->bell = -1;
     pthread_mutex_init(&engine->lock, NULL);

@@ -18,6 +18,7 @@
 #include "layers/kv_cache.h"
 #include "engine/logprobs.h"
 #include "engine/sampler.h"
+#include "engine/pace.h"
 #include "engine/sequence.h"
 #include "base/threads.h"
 #include "grammar/vocabulary.h"
@@ -46,8 +47,9 @@ struct wf_engine {
 
     wf_model *model; /* a reference */
     const wf_kernels *kernels;
-    uint32_t max_sequences, context, batch_tokens;
-    uint32_t max_rows;   /* of a batch: batch_tokens + max_sequences */
+    uint32_t max_sequences, context;
+    wf_pace pace;
+    uint32_t max_rows;   /* of a batch: the most prompt tokens + max_sequences */
     uint32_t first_core; /* to pin the engine's thread to, or UINT32_MAX */
 
     pthread_t thread;
@@ -92,8 +94,8 @@ struct wf_engine {
     wf_pool *pool;
     wf_kv_cache cache;
     wf_forward *forward;
-    wf_row *rows; /* [max_rows], row_count of them */
-    uint32_t row_count;
+    wf_row *rows; /* [max_rows], row_count of them, prompt_row_count of these of prompts */
+    uint32_t row_count, prompt_row_count;
     wf_answer *answers; /* [max_sequences] tokens to be chosen, answer_count of them */
     uint32_t answer_count;
     wf_answer *scores; /* [max_rows] prompt tokens to be scored, score_count of them */

@@ -20,10 +20,6 @@
 /* A request waits for another that is computing at least so many more tokens of the same prompt than it could start with. */
 #define WORTH_WAITING_FOR 16
 
-/* The prompt tokens of a step are a batch's budget divided by this while others are answering: their next token comes in the same
- * step, and should not be late. */
-#define SHARE_WHILE_ANSWERING 4
-
 /* In a batch of more answers, bounds of what unlikely tokens weigh would too often not decide one of them, and then all logits of all are
  * computed. */
 #define BOUNDED_ANSWERS 8
@@ -264,9 +260,7 @@ static void share_out(wf_engine *engine) {
         sequence->planned = sequence->count - sequence->computed == 1;
         prompts += !sequence->planned;
     }
-    uint32_t budget = engine->batch_tokens;
-    if (prompts < engine->running_count)
-        budget = budget / SHARE_WHILE_ANSWERING > 0 ? budget / SHARE_WHILE_ANSWERING : 1;
+    uint32_t budget = wf_pace_tokens(&engine->pace, prompts < engine->running_count);
     for (bool gave = true; gave && budget > 0 && prompts > 0;) {
         const uint32_t part = budget / prompts > 0 ? budget / prompts : 1;
         gave = false;
@@ -283,6 +277,8 @@ static void share_out(wf_engine *engine) {
 
 /* Adds a sequence's planned tokens to the batch. */
 static void add_rows(wf_engine *engine, wf_sequence *sequence) {
+    if (sequence->planned > 1)
+        engine->prompt_row_count += sequence->planned;
     for (uint32_t i = 0; i < sequence->planned; i++) {
         const uint32_t position = sequence->computed + i;
         if (sequence->sampling.prompt_logprobs && position + 1 < sequence->prompt_count && position >= sequence->scored)
@@ -295,7 +291,7 @@ static void add_rows(wf_engine *engine, wf_sequence *sequence) {
 }
 
 void wf_plan_step(wf_engine *engine) {
-    engine->row_count = engine->answer_count = engine->score_count = 0;
+    engine->row_count = engine->prompt_row_count = engine->answer_count = engine->score_count = 0;
     share_out(engine);
     for (uint32_t i = 0; i < engine->running_count; i++)
         if (!provide_blocks(engine, i))

@@ -16,7 +16,7 @@ import type { ModelConfig } from "../model_file/model_config.ts";
 import type { Costs } from "./costs.ts";
 
 /** Tokens that one step of the engine computes at most. */
-const BATCH_TOKENS = 256;
+const BATCH_TOKENS = 512;
 
 /** Steps of a decode run that pass before it is timed. */
 const WARM_UP_STEPS = 2;

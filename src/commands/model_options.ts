@@ -26,7 +26,7 @@ export const modelOptionsUsage = `  --threads N        threads that compute (def
   --ctx N            tokens that one request may hold, prompt and answer (default, and most: what the model was made for)
   --memory SIZE      bytes for keys and values, as in 2G or 512M; one context at least (default: what all requests
                      that are answered together can need)
-  --batch-tokens N   prompt tokens that one step computes at most (default: 64)
+  --batch-tokens N   prompt tokens that one step computes at most (default: as many as take a moment, 64 to 512)
   --kv KIND          how keys and values are kept: f32; f16 and q8 take half and a quarter of the memory and change
                      answers slightly (default: f32)
   --head KIND        screened: a sketch finds the tokens that can matter; exact: all are computed, which takes less
