@@ -4,8 +4,9 @@
  */
 
 import { packRows, sumOfMagnitudes } from "../src/engine/library.ts";
+import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
-import { ALIGNMENT, FORMAT_VERSION, type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
+import { type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
 import { encodeModelConfig } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";

@@ -26,6 +26,40 @@ extern "C" {
 /* Raised with every change of this file that an older caller would misread. */
 #define WF_ABI_VERSION 5
 
+/* ---- The packed file. ---- */
+
+/* The version that this library reads. */
+#define WF_FORMAT_VERSION 1
+
+/* Every tensor starts at a multiple of this many bytes. */
+#define WF_ALIGNMENT 64U
+
+/* Ternary rows are made of blocks of this many weights, in this many bytes; wf_pack_rows says in which order. */
+#define WF_BLOCK_WEIGHTS 128U
+#define WF_BLOCK_BYTES 32U
+
+/* Bounds on a configuration. They are far above any model that this engine can serve in reasonable time, and low enough
+ * that no product of a few of them overflows 64 bits and that int32 sums of ternary rows (127 * inputs) stay exact. */
+#define WF_HIDDEN_MAX 65536U
+#define WF_INTERMEDIATE_MAX 1048576U
+#define WF_LAYERS_MAX 1024U
+#define WF_HEADS_MAX 1024U
+#define WF_HEAD_DIM_MAX 1024
+#define WF_VOCABULARY_MAX (1U << 24)
+#define WF_CONTEXT_MAX (1U << 24)
+#define WF_EOS_TOKENS_MAX 64U
+#define WF_ARCHITECTURE_MAX 127U /* bytes of the architecture's name */
+
+/* ---- An engine. ---- */
+
+/* The most threads, sequences and prompt tokens of one step that wf_engine_options may ask for */
+#define WF_THREADS_MAX 256U
+#define WF_SEQUENCES_MAX 256U
+#define WF_BATCH_TOKENS_MAX 4096U
+
+/* Tokens in one block of the KV cache. Attention works through a sequence in these, whatever its chunking. */
+#define WF_KV_BLOCK 32
+
 /* How the source of wf_pack_rows stores its weights. */
 #define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
 #define WF_SOURCE_F16 1   /* master weights, IEEE half */
@@ -69,12 +103,12 @@ extern "C" {
 
 /* How an engine is laid out; fixed while it lives. */
 typedef struct wf_engine_options {
-    uint32_t threads;       /* threads that compute, 1 to 256 */
-    uint32_t max_sequences; /* requests that decode together, 1 to 256 */
+    uint32_t threads;       /* threads that compute, 1 to WF_THREADS_MAX */
+    uint32_t max_sequences; /* requests that decode together, 1 to WF_SEQUENCES_MAX */
     uint32_t context;       /* tokens that one request may hold, prompt and answer; 0: the model's */
     uint32_t kv_tokens;     /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
-    uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to 4096 (a quarter while others are answering); 0: as many
-                             * as a step has time for, 64 to 512 (16 to 512 while others are answering) */
+    uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to WF_BATCH_TOKENS_MAX (a quarter while others are answering);
+                             * 0: as many as a step has time for, 64 to 512 (16 to 512 while others are answering) */
     uint32_t kv_kind;       /* WF_KV_KIND_… */
     uint32_t head;          /* WF_HEAD_… */
     uint32_t zeros;         /* WF_ZEROS_… */
@@ -117,7 +151,7 @@ typedef struct wf_event {
 typedef struct wf_engine_stats {
     uint32_t running;       /* requests in the batch */
     uint32_t waiting;       /* requests that are not, those paused included */
-    uint32_t blocks;        /* of the KV pool, 32 tokens each */
+    uint32_t blocks;        /* of the KV pool, WF_KV_BLOCK tokens each */
     uint32_t blocks_used;   /* by running requests */
     uint32_t blocks_cached; /* by nobody, but still findable */
     uint32_t copying;       /* 1 while copies of weights are made that make steps faster, else 0 */
@@ -235,12 +269,18 @@ WF_API wf_engine *wf_engine_create_end(wf_task *task, char *error, uint32_t erro
 WF_API wf_task *wf_engine_destroy_begin(wf_engine *engine, char *error, uint32_t error_size);
 WF_API void wf_engine_destroy_end(wf_task *task);
 
-/* What `threads` threads (1 to 256) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of several
+/* What `threads` threads (1 to WF_THREADS_MAX) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of several
  * passes. `tokens` is 1 to 1024 for products, 0 for the others. Takes about a second, for many tokens several, and up to a quarter of the
  * memory. 0 with `error` on failure. */
 WF_API double wf_machine_measure(uint32_t kind, uint32_t threads, uint32_t tokens, char *error, uint32_t error_size);
 
-/* The bytes of one packed row of `columns` weights: blocks of 128 codes, 32 bytes each. */
+/* The bytes that keys and values of one token take in the KV cache of a model of this shape; 0 for an unknown kind (WF_KV_KIND_…). */
+WF_API uint64_t wf_kv_token_bytes(uint32_t layers, uint32_t kv_heads, uint32_t head_dim, uint32_t kv_kind);
+
+/* The bytes of one row of the head's sketch, for a hidden state of `hidden` elements, as far as a greedy choice reads it. */
+WF_API uint64_t wf_screened_row_bytes(uint32_t hidden);
+
+/* The bytes of one packed row of `columns` weights: blocks of WF_BLOCK_WEIGHTS codes, WF_BLOCK_BYTES bytes each. */
 WF_API uint64_t wf_packed_row_bytes(uint64_t columns);
 
 /* Sum of |w| over `count` master weights (WF_SOURCE_F32, _F16 or _BF16), in double precision. NaN for another source. */

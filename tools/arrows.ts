@@ -12,7 +12,7 @@ import { posix } from "node:path";
 const ORDERS: readonly (readonly (readonly string[])[])[] = [
   // TypeScript.
   [
-    ["src/errors.ts", "src/version.ts"],
+    ["src/errors.ts", "src/version.ts", "src/engine/symbols.ts"],
     ["src/terminal"],
     ["src/model_file"],
     ["src/engine", "src/grammar"],

@@ -32,6 +32,13 @@ function ffiType(type: string, opaque: Set<string>, isResult: boolean): string {
   return "buffer";
 }
 
+/** The value of a constant: 64, 64U or (1U << 24). */
+function integer(text: string): number {
+  const [, digits, shift] = /^\(?(\d+)U?(?: << (\d+)\))?$/.exec(text.trim()) ?? [];
+  if (digits === undefined) throw new Error(`wrinklefree.h: no integer: '${text.trim()}'`);
+  return Number(digits) * 2 ** Number(shift ?? 0);
+}
+
 /** The offsets and types of a struct's fields, laid out as C does: each at a multiple of its own size. */
 function layout(name: string, body: string): string {
   let offset = 0;
@@ -55,8 +62,8 @@ function layout(name: string, body: string): string {
 /** The text of symbols.ts for the text of wrinklefree.h. */
 export function generateSymbols(header: string): string {
   const code = header.replace(/\/\*[\s\S]*?\*\//g, " ");
-  const constants = [...code.matchAll(/^#define WF_(\w+) (\d+)\s*$/gm)].map(
-    ([, name, value]) => `export const ${name} = ${value};`,
+  const constants = [...code.matchAll(/^#define WF_(?!API\b)(\w+) (.+)$/gm)].map(
+    ([, name, value = ""]) => `export const ${name} = ${integer(value)};`,
   );
   const opaque = new Set([...code.matchAll(/typedef struct \w+ (\w+);/g)].map((match) => match[1] as string));
   const layouts = [...code.matchAll(/typedef struct \w+ \{([^}]*)\} (\w+);/g)].map((match) =>

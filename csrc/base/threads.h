@@ -12,9 +12,6 @@
  * those run on the thread that has them, or not at all. False when there can be none. */
 bool wf_start_thread(pthread_t *thread, void *(*run)(void *), void *argument);
 
-/* The most threads of a pool. */
-#define WF_THREADS_MAX 256U
-
 typedef struct wf_pool wf_pool;
 
 /* One unit of the work; units run in any order and on any thread. */

@@ -15,7 +15,6 @@
 #include "base/doorbell.h"
 #include "base/error.h"
 
-#define BATCH_TOKENS_MAX 4096U
 /* Requests that wait at once; the server's own queue limit is far lower. */
 #define WAITING_MAX 65536U
 /* The ring holds at least so many events, and those of several steps. */
@@ -26,6 +25,14 @@
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
+
+static const enum wf_kv_kind kv_kinds[] = {[WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
+
+uint64_t wf_kv_token_bytes(uint32_t layers, uint32_t kv_heads, uint32_t head_dim, uint32_t kv_kind) {
+    if (kv_kind > WF_KV_KIND_F16)
+        return 0;
+    return (uint64_t)layers * kv_heads * wf_kv_head_token_bytes(head_dim, kv_kinds[kv_kind]);
+}
 
 /* ---- Which engines there are: a call on one that was destroyed is an error, and destruction waits for calls under way ---- */
 
@@ -197,8 +204,8 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
     if (options->context < 2 || options->context > config->context)
         return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
                        config->context);
-    if (options->batch_tokens > BATCH_TOKENS_MAX)
-        return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, BATCH_TOKENS_MAX);
+    if (options->batch_tokens > WF_BATCH_TOKENS_MAX)
+        return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, WF_BATCH_TOKENS_MAX);
     if (options->zeros > WF_ZEROS_MULTIPLY)
         return wf_fail(error, error_size, "%u is no way to treat zeros; use one of WF_ZEROS_…", options->zeros);
     if (options->head > WF_HEAD_EXACT)
@@ -325,8 +332,6 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
         goto failed;
     }
     /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
-    static const enum wf_kv_kind kv_kinds[] = {
-        [WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
     const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
     engine->stats.blocks = engine->published.blocks = blocks;
     if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)

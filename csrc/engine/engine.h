@@ -24,9 +24,6 @@
 #include "grammar/vocabulary.h"
 #include "wrinklefree.h"
 
-/* The most sequences of an engine. */
-#define WF_SEQUENCES_MAX 256U
-
 /* Chains in which requests are found by their ids: a power of two. */
 #define WF_KNOWN_CHAINS 4096U
 

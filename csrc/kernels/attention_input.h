@@ -7,8 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Positions in one block of the KV cache. Attention works through a sequence in these, whatever its chunking. */
-#define WF_KV_BLOCK 32
+#include "wrinklefree.h"
 
 /* Positions that are attended to by themselves, before what several such chunks give is joined in their order. So the chunks of one sequence
  * can be shared out to several threads, without a bit depending on that. */
@@ -16,9 +15,6 @@
 
 /* Value rows in the KV cache are padded to a multiple of this many elements. */
 #define WF_VALUE_ALIGN 16
-
-/* The largest head dimension; model.c refuses models beyond it. */
-#define WF_HEAD_DIM_MAX 1024
 
 /* How the KV cache stores keys and values. */
 enum wf_kv_kind {

@@ -7,9 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Weights per packed block, and its bytes. */
-#define WF_BLOCK_WEIGHTS 128U
-#define WF_BLOCK_BYTES 32U
+#include "wrinklefree.h"
 
 /* Activations of one or several tokens, quantised for a ternary product. */
 typedef struct wf_activations {

@@ -22,10 +22,15 @@
 /* Ends of lists. */
 #define NONE UINT32_MAX
 
+static uint32_t padded_values(uint32_t head_dim) { return (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN; }
+
+size_t wf_kv_head_token_bytes(uint32_t head_dim, enum wf_kv_kind kind) {
+    return (head_dim + padded_values(head_dim)) * wf_element_bytes(kind) + 2 * sizeof(float);
+}
+
 int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind kind, uint32_t blocks, char *error,
                  uint32_t error_size) {
-    const uint32_t value_stride = (config->head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN;
-    const size_t head_bytes = WF_KV_BLOCK * ((config->head_dim + value_stride) * wf_element_bytes(kind) + 2 * sizeof(float));
+    const size_t head_bytes = WF_KV_BLOCK * wf_kv_head_token_bytes(config->head_dim, kind);
     const size_t block_bytes = head_bytes * config->kv_heads;
     uint32_t bucket_count = 1;
     while (bucket_count < blocks && bucket_count < UINT32_C(1) << 31)
@@ -36,7 +41,7 @@ int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind ki
         .layers = config->layers,
         .kv_heads = config->kv_heads,
         .head_dim = config->head_dim,
-        .value_stride = value_stride,
+        .value_stride = padded_values(config->head_dim),
         .head_bytes = head_bytes,
         .block_bytes = block_bytes,
         .bucket_count = bucket_count,

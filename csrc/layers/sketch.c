@@ -18,6 +18,7 @@
 #include "base/aligned_memory.h"
 #include "base/error.h"
 #include "base/pages.h"
+#include "wrinklefree.h"
 
 /* Rows in one unit of work. */
 #define SLICE 256U
@@ -124,9 +125,17 @@ static void sketch_slice(void *context, uint32_t unit) {
     wf_mapping_release(&job->model->mapping, head->rows + (size_t)first * head->row_bytes, (uint64_t)rows * head->row_bytes);
 }
 
+/* Blocks in a row. */
+static uint32_t blocks_of(uint32_t hidden) { return (hidden + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS; }
+
+uint64_t wf_screened_row_bytes(uint32_t hidden) {
+    const wf_sketch sketch = {.blocks = blocks_of(hidden)};
+    return wf_sketch_row_bytes(&sketch, false);
+}
+
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
     const uint32_t vocabulary = model->config.vocabulary;
-    const uint32_t blocks = (model->config.hidden + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS;
+    const uint32_t blocks = blocks_of(model->config.hidden);
     /* A lane of the head's sum is rounded hidden / WF_LANES times, its way to the total and the sketch's logit a few times more, each time
      * by at most 2^-24 of Σ |w_i x_i| ≤ |w| |x|; doubled for good measure. */
     const float roundings = (float)(model->config.hidden / WF_LANES + 16);

@@ -9,18 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "model/container.h"
-
-/* Bounds on a configuration. They are far above any model that this engine can serve in reasonable time, and low enough
- * that no product of a few of them overflows 64 bits and that int32 sums of ternary rows (127 * inputs) stay exact. A head's
- * dimensions are bounded by WF_HEAD_DIM_MAX. */
-#define WF_HIDDEN_MAX 65536U
-#define WF_INTERMEDIATE_MAX 1048576U
-#define WF_LAYERS_MAX 1024U
-#define WF_HEADS_MAX 1024U
-#define WF_VOCABULARY_MAX (1U << 24)
-#define WF_CONTEXT_MAX (1U << 24)
-#define WF_EOS_TOKENS_MAX 64U
-#define WF_ARCHITECTURE_MAX 127U /* bytes of the architecture's name */
+#include "wrinklefree.h"
 
 /* Value of wf_config.bos_token_id when the model has none. */
 #define WF_NO_TOKEN UINT32_MAX
@@ -31,7 +20,7 @@ enum wf_activation {
     WF_SILU,         /* x / (1 + exp(-x)) ("silu") */
 };
 
-/* The normalised configuration, every value within the bounds above. */
+/* The normalised configuration, every value within the bounds of wrinklefree.h. */
 typedef struct wf_config {
     char architecture[WF_ARCHITECTURE_MAX + 1]; /* the source's name for it, for display only */
     uint32_t vocabulary;                        /* token ids are below this */

@@ -12,12 +12,7 @@
 
 #include "base/json.h"
 #include "model/mapping.h"
-
-/* The version of the packed format that this library reads. */
-#define WF_FORMAT_VERSION 1
-
-/* Every tensor starts at a multiple of this many bytes. */
-#define WF_ALIGNMENT 64U
+#include "wrinklefree.h"
 
 /* Characters of a stranger's string that a message shows. */
 #define WF_SHOWN_BYTES 80U

@@ -1,8 +1,5 @@
 /** What all shapes of log-probabilities have in common. */
 
-/** The most alternatives that a request may ask for. */
-export const TOP_LOGPROBS_MAX = 20;
-
 /** Stands for probabilities that 32-bit floats can't tell from 0: JSON has no infinity. */
 const LOWEST = -9999;
 

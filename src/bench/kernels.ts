@@ -1,10 +1,11 @@
 /** The products by themselves: what share of the machine's limits each reaches, for every number of tokens. */
 
 import { type MeasuredKernel, machineProduct } from "../engine/library.ts";
+import { BLOCK_BYTES, BLOCK_WEIGHTS } from "../engine/symbols.ts";
 import type { Machine } from "./machine.ts";
 
-/** Weights in one byte of a row of each kind. */
-const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: 4, sketch: 128 / 96 };
+/** Weights in one byte of a row of each kind; those of the sketch have six bits. */
+const WEIGHTS_PER_BYTE: Record<MeasuredKernel, number> = { ternary: BLOCK_WEIGHTS / BLOCK_BYTES, sketch: 8 / 6 };
 
 /** Tokens that a product is measured with: decode, small batches, pieces of prompts. */
 const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];

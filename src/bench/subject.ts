@@ -1,7 +1,8 @@
 /** The model that is measured: a real one, or one of a known shape with random weights, which needs no file. */
 
 import { Model } from "../engine/engine.ts";
-import { ALIGNMENT, FORMAT_VERSION, packedLayout } from "../model_file/layout.ts";
+import { ALIGNMENT, FORMAT_VERSION } from "../engine/symbols.ts";
+import { packedLayout } from "../model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig } from "../model_file/model_config.ts";
 import { encodeSafetensorsHeader } from "../model_file/safetensors.ts";
 import type { Shape } from "../model_file/shapes.ts";

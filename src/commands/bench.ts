@@ -10,6 +10,7 @@ import { contextOf, measure, type Plan } from "../bench/runs.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
+import { SEQUENCES_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import { shapes } from "../model_file/shapes.ts";
@@ -83,7 +84,9 @@ async function bench(args: string[]): Promise<number> {
   );
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
   const threadCounts =
-    values.threads === undefined ? [...new Set([1, cpuCores()])] : wholeNumbers(values.threads, "threads", 1, 256);
+    values.threads === undefined
+      ? [...new Set([1, cpuCores()])]
+      : wholeNumbers(values.threads, "threads", 1, THREADS_MAX);
   const form = values.json ? "json" : values.csv ? "csv" : "text";
   if (positionals[0] === "kernels" && values.shape === undefined) {
     await measureKernels(threadCounts, form);
@@ -93,7 +96,7 @@ async function bench(args: string[]): Promise<number> {
     prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
     decode: wholeNumber(values.decode, "decode", 0, 1 << 24),
     latency: values.latency === undefined ? undefined : wholeNumber(values.latency, "latency", 0, 1 << 24),
-    parallel: wholeNumbers(values.parallel, "parallel", 1, 256),
+    parallel: wholeNumbers(values.parallel, "parallel", 1, SEQUENCES_MAX),
     threads: threadCounts,
     contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
     zeros: decimalNumbers(values.zeros ?? String(ZEROS_MIN), "zeros", ZEROS_MIN, 1),

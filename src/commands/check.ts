@@ -13,10 +13,10 @@ import {
   type Sampling,
 } from "../engine/engine.ts";
 import { cpuCores, cpuTier } from "../engine/library.ts";
+import { KV_BLOCK, THREADS_MAX } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
-import { KV_BLOCK_TOKENS } from "../serving/service.ts";
 import { notice, results } from "../terminal/output.ts";
 import type { ChatTemplate, TemplateMessage } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
@@ -59,7 +59,7 @@ async function check(args: string[]): Promise<number> {
     1,
   );
   const concurrent = wholeNumber(values.concurrent, "concurrent", 2, 64);
-  const threads = values.threads === undefined ? cpuCores() : wholeNumber(values.threads, "threads", 1, 256);
+  const threads = values.threads === undefined ? cpuCores() : wholeNumber(values.threads, "threads", 1, THREADS_MAX);
   const wantedContext = values.ctx === undefined ? undefined : wholeNumber(values.ctx, "ctx", CONTEXT_MIN, 1 << 24);
   const resolved = await resolveModel(positionals[0]);
   const { config } = resolved.packed;
@@ -274,7 +274,7 @@ async function checkPrefixCache(subject: Subject): Promise<string> {
     requireSame("a prompt with the same beginning", other, alone);
     requireSame("the same prompt in another scope", foreign, first);
     // The last token is always computed, for its logits, and what is found are whole blocks.
-    const findable = (tokens: number) => Math.floor(tokens / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
+    const findable = (tokens: number) => Math.floor(tokens / KV_BLOCK) * KV_BLOCK;
     const found = [first.cached, second.cached, other.cached, foreign.cached];
     const expected = [0, findable(prompt.length - 1), findable(middle), 0];
     require(found.join() ===
@@ -306,7 +306,7 @@ async function checkSecondTurn(subject: Subject): Promise<string> {
     // An answer's last token was never computed, and its text may be cut into other tokens when it comes back.
     const known = [...prompt, ...first.tokens.slice(0, -1)];
     const differing = secondPrompt.findIndex((token, i) => token !== known[i]);
-    const expected = Math.floor(Math.min(differing, secondPrompt.length - 1) / KV_BLOCK_TOKENS) * KV_BLOCK_TOKENS;
+    const expected = Math.floor(Math.min(differing, secondPrompt.length - 1) / KV_BLOCK) * KV_BLOCK;
     const prefilled = secondPrompt.length - second.cached;
     require(second.cached ===
       expected, `${prefilled} of ${secondPrompt.length} prompt tokens were computed; ${differing} were known, so ${secondPrompt.length - expected} should have been`);
@@ -348,7 +348,7 @@ async function checkOverflow(subject: Subject): Promise<string> {
 
 async function checkTogether(subject: Subject): Promise<string> {
   // Two of each prompt: the second begins with what the first has computed of it, within a block too.
-  const requests = subject.requests(KV_BLOCK_TOKENS + 15, 32, 2);
+  const requests = subject.requests(KV_BLOCK + 15, 32, 2);
   const { answers: serial, ms: serialMs } = await subject.withEngine((engine) =>
     timed(async () => {
       const answers: Answer[] = [];
@@ -380,7 +380,7 @@ async function checkThreads(subject: Subject): Promise<string> {
 }
 
 async function checkWeightsLeftOut(subject: Subject): Promise<string> {
-  const requests = subject.requests(KV_BLOCK_TOKENS, subject.context >> 1, 1);
+  const requests = subject.requests(KV_BLOCK, subject.context >> 1, 1);
   const run = (options: Partial<EngineOptions>) =>
     subject.withEngine(async (engine) => {
       // They show which weights matter.
@@ -399,7 +399,7 @@ async function checkWeightsLeftOut(subject: Subject): Promise<string> {
 async function checkLittleMemory(subject: Subject): Promise<string> {
   // Together they need more than the pool has when they are about half done.
   const tokens = Math.floor(subject.context / 4);
-  const requests = subject.requests(tokens, tokens + Math.ceil(KV_BLOCK_TOKENS * 1.5), 1);
+  const requests = subject.requests(tokens, tokens + Math.ceil(KV_BLOCK * 1.5), 1);
   const expected = await subject.withEngine((engine) =>
     Promise.all(requests.map((request) => answer(engine, request))),
   );

@@ -2,9 +2,9 @@
 
 import { statSync } from "node:fs";
 import { openCheckpoint } from "../../convert/checkpoint.ts";
+import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { printable } from "../model_file/config_fields.ts";
-import { FORMAT_VERSION } from "../model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";

@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { HEAD_KINDS, KV_KINDS, ZEROS_KINDS } from "../engine/engine.ts";
+import { BATCH_TOKENS_MAX, CONTEXT_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import type { ServiceOptions } from "../serving/service.ts";
 import { oneOf, wholeNumber } from "./options.ts";
@@ -40,12 +41,14 @@ export function readModelOptions(
   parallel: number,
 ): ServiceOptions {
   return {
-    threads: values.threads === undefined ? 0 : wholeNumber(values.threads, "threads", 1, 256),
+    threads: values.threads === undefined ? 0 : wholeNumber(values.threads, "threads", 1, THREADS_MAX),
     cpus: values.cpus === undefined ? [] : readCpuList(values.cpus),
-    context: values.ctx === undefined ? 0 : wholeNumber(values.ctx, "ctx", 16, 1 << 24),
+    context: values.ctx === undefined ? 0 : wholeNumber(values.ctx, "ctx", 16, CONTEXT_MAX),
     parallel,
     batchTokens:
-      values["batch-tokens"] === undefined ? 0 : wholeNumber(values["batch-tokens"], "batch-tokens", 1, 4096),
+      values["batch-tokens"] === undefined
+        ? 0
+        : wholeNumber(values["batch-tokens"], "batch-tokens", 1, BATCH_TOKENS_MAX),
     memory: values.memory === undefined ? 0 : readSize(values.memory, "memory"),
     kvKind: oneOf(values.kv ?? "f32", "kv", KV_KINDS),
     head: oneOf(values.head ?? "screened", "head", HEAD_KINDS),

@@ -4,13 +4,14 @@
 
 import { totalmem } from "node:os";
 import { cpuTier } from "../engine/library.ts";
+import { KV_BLOCK, SEQUENCES_MAX } from "../engine/symbols.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isHostName, isLoopback } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
-import { KV_BLOCK_TOKENS, Service } from "../serving/service.ts";
+import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes } from "../terminal/output.ts";
@@ -82,7 +83,7 @@ async function serve(args: string[]): Promise<number> {
   );
   const port = wholeNumber(values.port, "port", 0, 65535);
   const temperature = decimalNumber(values.temperature, "temperature", 0, 2);
-  const parallel = wholeNumber(values.parallel, "parallel", 1, 256);
+  const parallel = wholeNumber(values.parallel, "parallel", 1, SEQUENCES_MAX);
   const options = readModelOptions(values, parallel);
   const limits = {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
@@ -167,7 +168,7 @@ function startText(state: ServerState, service: Service, listening: Listening, n
 /** What the process will take at most, and what for. */
 function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel }: Service): string[] {
   const lines = [
-    `memory   weights ${formatBytes(bytes)}, KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK_TOKENS} tokens`,
+    `memory   weights ${formatBytes(bytes)}, KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
     `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
   ];
   if (bytes + kvBytes > totalmem()) {

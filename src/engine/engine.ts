@@ -95,15 +95,11 @@ export const ZEROS_KINDS = ["skip", "multiply"] as const;
 export type ZerosKind = (typeof ZEROS_KINDS)[number];
 
 const kvKindNumbers: Record<KvKind, number> = { f32: KV_KIND_F32, f16: KV_KIND_F16, q8: KV_KIND_Q8 };
-const kvElementBytes: Record<KvKind, number> = { f32: 4, f16: 2, q8: 1 };
 
-/** Value rows of the KV cache are padded to a multiple of this many elements; csrc/kernels/kernels.h. */
-const KV_VALUE_ALIGN = 16;
-
-/** Bytes of the KV cache for one token: keys, values and a scale for each of both in every head; see csrc/layers/kv_cache.c. */
-export function kvTokenBytes(config: { layers: number; kvHeads: number; headDim: number }, kind: KvKind): number {
-  const values = Math.ceil(config.headDim / KV_VALUE_ALIGN) * KV_VALUE_ALIGN;
-  return config.layers * config.kvHeads * ((config.headDim + values) * kvElementBytes[kind] + 2 * 4);
+/** Bytes that keys and values of one token take in the KV cache of a model of this shape. */
+export function kvTokenBytes(shape: { layers: number; kvHeads: number; headDim: number }, kind: KvKind): number {
+  const { layers, kvHeads, headDim } = shape;
+  return Number(library().wf_kv_token_bytes(layers, kvHeads, headDim, kvKindNumbers[kind]));
 }
 
 /** "grammar": the answer could not be continued within its grammar. */

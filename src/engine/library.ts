@@ -182,9 +182,9 @@ export function machineMultiplyAdds(threads: number): number {
   );
 }
 
-/** The bytes of one packed row of `columns` ternary weights. */
-export function packedRowBytes(columns: number): number {
-  return Number(library().wf_packed_row_bytes(columns));
+/** Bytes of one row of the head's sketch, for a hidden state of `hidden` elements, as far as a greedy choice reads it. */
+export function screenedRowBytes(hidden: number): number {
+  return Number(library().wf_screened_row_bytes(hidden));
 }
 
 /** The sum of |w| over `count` master weights. */
@@ -196,7 +196,7 @@ export function sumOfMagnitudes(weights: Uint8Array, source: WeightSource, count
  * Quantises and packs rows of weights: see wf_pack_rows in wrinklefree.h.
  *
  * @param weights [rows][columns] in the source's element type.
- * @param out [rows][packedRowBytes(columns)], filled here.
+ * @param out the packed rows, filled here.
  * @throws Failure for weights that are not finite, or codes over 2.
  */
 export function packRows(

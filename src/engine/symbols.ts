@@ -1,6 +1,23 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
 export const ABI_VERSION = 5;
+export const FORMAT_VERSION = 1;
+export const ALIGNMENT = 64;
+export const BLOCK_WEIGHTS = 128;
+export const BLOCK_BYTES = 32;
+export const HIDDEN_MAX = 65536;
+export const INTERMEDIATE_MAX = 1048576;
+export const LAYERS_MAX = 1024;
+export const HEADS_MAX = 1024;
+export const HEAD_DIM_MAX = 1024;
+export const VOCABULARY_MAX = 16777216;
+export const CONTEXT_MAX = 16777216;
+export const EOS_TOKENS_MAX = 64;
+export const ARCHITECTURE_MAX = 127;
+export const THREADS_MAX = 256;
+export const SEQUENCES_MAX = 256;
+export const BATCH_TOKENS_MAX = 4096;
+export const KV_BLOCK = 32;
 export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
@@ -71,6 +88,8 @@ export const symbols = {
   wf_engine_destroy_begin: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
   wf_engine_destroy_end: { args: ["ptr"], returns: "void" },
   wf_machine_measure: { args: ["u32", "u32", "u32", "buffer", "u32"], returns: "f64" },
+  wf_kv_token_bytes: { args: ["u32", "u32", "u32", "u32"], returns: "u64" },
+  wf_screened_row_bytes: { args: ["u32"], returns: "u64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
   wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },

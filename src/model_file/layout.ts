@@ -6,14 +6,9 @@
  * with zeros to a multiple of 16 elements, assets with NUL bytes, embeddings with rows of zeros.
  */
 
+import { ALIGNMENT, BLOCK_BYTES, BLOCK_WEIGHTS } from "../engine/symbols.ts";
 import type { ModelConfig } from "./model_config.ts";
 import type { Dtype } from "./safetensors.ts";
-
-/** The version of the packed format that this code writes and reads. */
-export const FORMAT_VERSION = 1;
-
-/** Every tensor begins at a multiple of this many bytes. */
-export const ALIGNMENT = 64;
 
 /** The files of a checkpoint that travel inside the packed file as `assets/<name>`, in this order. */
 export const assetNames = [
@@ -38,9 +33,9 @@ export interface LayoutEntry {
   kind: "embedding" | "norm" | "ternary" | "scale" | "asset";
 }
 
-/** Bytes of one packed row: blocks of 128 weights, 32 bytes each. The same as wf_packed_row_bytes. */
+/** Bytes of one packed row. */
 export function packedRowBytes(columns: number): number {
-  return Math.ceil(columns / 128) * 32;
+  return Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_BYTES;
 }
 
 /**

@@ -1,9 +1,19 @@
 /**
  * The normalised description of a model: one record for every architecture that ships as a 1.58-bit checkpoint. The converter
- * makes it from config.json, the packed file carries it as JSON, and csrc/model/config.c reads the same text, so the bounds here are
- * those of csrc/model/config.h.
+ * makes it from config.json, the packed file carries it as JSON, and csrc/model/config.c reads the same text, within the same bounds.
  */
 
+import {
+  ARCHITECTURE_MAX,
+  CONTEXT_MAX,
+  EOS_TOKENS_MAX,
+  HEAD_DIM_MAX,
+  HEADS_MAX,
+  HIDDEN_MAX,
+  INTERMEDIATE_MAX,
+  LAYERS_MAX,
+  VOCABULARY_MAX,
+} from "../engine/symbols.ts";
 import { ConfigFields, Fault } from "./config_fields.ts";
 
 /** What the graph needs to know of a model. The comments give the key in the packed file. */
@@ -42,18 +52,18 @@ export interface ModelConfig {
   eosTokenIds: number[];
 }
 
-/** The largest values that csrc/model/config.c accepts; ropeTheta, the largest fp32, is the first that it does not. */
+/** The largest values that the library accepts; ropeTheta, the largest fp32, is the first that it does not. */
 export const limits = {
-  vocabSize: 1 << 24,
-  hiddenSize: 65536,
-  intermediateSize: 1048576,
-  layers: 1024,
-  heads: 1024,
-  headDim: 1024,
-  context: 1 << 24,
+  vocabSize: VOCABULARY_MAX,
+  hiddenSize: HIDDEN_MAX,
+  intermediateSize: INTERMEDIATE_MAX,
+  layers: LAYERS_MAX,
+  heads: HEADS_MAX,
+  headDim: HEAD_DIM_MAX,
+  context: CONTEXT_MAX,
   ropeTheta: 3.4028234663852886e38,
-  eosTokens: 64,
-  architectureBytes: 127,
+  eosTokens: EOS_TOKENS_MAX,
+  architectureBytes: ARCHITECTURE_MAX,
 };
 
 /** The JSON text of a configuration: compact, every key present, in the packed format's order. */

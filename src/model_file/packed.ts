@@ -4,10 +4,11 @@
  * for itself.
  */
 
+import { ALIGNMENT, FORMAT_VERSION } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ByteSource, memoryByteSource, openByteSource } from "./byte_source.ts";
 import { naming, printable } from "./config_fields.ts";
-import { ALIGNMENT, ASSET_BYTES_MAX, assetNames, FORMAT_VERSION, type LayoutEntry, packedLayout } from "./layout.ts";
+import { ASSET_BYTES_MAX, assetNames, type LayoutEntry, packedLayout } from "./layout.ts";
 import { decodeModelConfig, type ModelConfig } from "./model_config.ts";
 import { readSafetensorsHeader, type SafetensorsHeader, type TensorEntry, tensorFailure } from "./safetensors.ts";
 

@@ -10,8 +10,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { checkpointFiles } from "../../convert/checkpoint.ts";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
+import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { describeSystemError, Failure } from "../errors.ts";
-import { FORMAT_VERSION } from "../model_file/layout.ts";
 
 /** An unfinished file that nobody has written to for so long was left by a process that was killed. */
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;

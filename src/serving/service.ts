@@ -5,6 +5,7 @@
 
 import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
+import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
@@ -31,9 +32,6 @@ export interface ServiceOptions {
   head: HeadKind;
   zeros: ZerosKind;
 }
-
-/** Tokens in one block of the KV pool, as csrc/layers/kv_cache.h has it. */
-export const KV_BLOCK_TOKENS = 32;
 
 /** The engine counts tokens in 32 bits. */
 const KV_TOKENS_MAX = 2 ** 31;
@@ -134,7 +132,7 @@ export class Service {
 
   /** Tokens that the KV pool holds. */
   get kvTokens(): number {
-    return this.kvBlocks * KV_BLOCK_TOKENS;
+    return this.kvBlocks * KV_BLOCK;
   }
 
   /** Memory of the KV pool in bytes when it is full. Addresses for it are set aside at the start, memory is taken as it fills. */
@@ -175,10 +173,10 @@ export class Service {
    * @throws Failure when that is less than one context.
    */
   #tokensIn(memory: number): number {
-    const blockBytes = KV_BLOCK_TOKENS * this.#kvTokenBytes;
-    const tokens = (Math.floor(memory / blockBytes) - this.parallel) * KV_BLOCK_TOKENS;
+    const blockBytes = KV_BLOCK * this.#kvTokenBytes;
+    const tokens = (Math.floor(memory / blockBytes) - this.parallel) * KV_BLOCK;
     if (tokens >= this.context) return Math.min(tokens, KV_TOKENS_MAX);
-    const needed = (Math.ceil(this.context / KV_BLOCK_TOKENS) + this.parallel) * blockBytes;
+    const needed = (Math.ceil(this.context / KV_BLOCK) + this.parallel) * blockBytes;
     throw new Failure(
       `--memory is ${memory} bytes; one context of ${this.context} tokens and a block for each of ${this.parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
     );

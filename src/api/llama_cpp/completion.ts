@@ -2,13 +2,13 @@
  * POST /completion: llama.cpp's own way to continue a text, for its clients.
  */
 
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import { unsupported } from "../../serving/request_error.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
-import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";

@@ -1,6 +1,6 @@
 /** The description of llama.cpp's paths, some of them vLLM's as well. */
 
-import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import { toolChoice } from "../openai/description.ts";
 import { TOOLS_MAX } from "../openai/tools.ts";
 import {

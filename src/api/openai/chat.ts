@@ -3,6 +3,7 @@
  */
 
 import type { FinishReason } from "../../engine/engine.ts";
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken } from "../../text/generation.ts";
 import { type AnswerPart, CallParser, type WrittenCall } from "../../text/tool_calls.ts";
@@ -10,7 +11,6 @@ import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { newId } from "../ids.ts";
-import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { type JsonObject, onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";

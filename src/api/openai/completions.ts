@@ -2,12 +2,12 @@
  * POST /v1/completions: OpenAI's older API, which continues texts, with `echo` and `logprobs` to score them.
  */
 
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
-import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
 import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";

@@ -1,6 +1,6 @@
 /** The description of SGLang's path. */
 
-import { TOP_LOGPROBS_MAX } from "../logprobs.ts";
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import {
   array,
   boolean,

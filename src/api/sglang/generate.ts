@@ -3,6 +3,7 @@
  * so far.
  */
 
+import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import { invalid, RequestError } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
@@ -10,7 +11,7 @@ import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { newId } from "../ids.ts";
-import { finite, TOP_LOGPROBS_MAX } from "../logprobs.ts";
+import { finite } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { readScope } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
