@@ -101,6 +101,21 @@ describe("a shape without a file", () => {
     for (const line of lines) expect(line).toHaveLength(lines[0]?.length ?? 0);
   });
 
+  test("the machine's line says why no better kernels are used", () => {
+    const args = [
+      "bench",
+      "--shape=tiny",
+      "--prompt=16",
+      "--decode=1",
+      "--latency=0",
+      "--repetitions=1",
+      "--threads=1",
+    ];
+    const { exitCode, stdout } = runCommandLine(args, { WRINKLEFREE_CPU: "scalar" });
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^machine .*, scalar \(WRINKLEFREE_CPU asks for it\) kernels\n/);
+  });
+
   test("a table for people, the progress apart from it", () => {
     const { exitCode, stdout, stderr } = runCommandLine(["bench", "--shape=tiny", ...SHORT, "--parallel=2"]);
     expect(exitCode).toBe(0);

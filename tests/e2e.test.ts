@@ -94,6 +94,16 @@ describe("serve", () => {
     await server.stop();
   });
 
+  test("says why no better kernels are used, at the start and in /health", async () => {
+    const server = await startServer(["--threads", "1"], { env: { PATH, WRINKLEFREE_CPU: "scalar" } });
+    expect(server.log()).toContain("\nkernels  scalar (WRINKLEFREE_CPU asks for it), 1 thread");
+    expect(await (await fetch(`${server.url}/health`)).json()).toMatchObject({
+      kernels: "scalar",
+      kernels_reason: "WRINKLEFREE_CPU asks for it",
+    });
+    await server.stop();
+  });
+
   test("a Hugging Face directory, under a name of the user's choice", async () => {
     const directory = join(scratch, "my-model");
     cpSync(tinyDirectory, directory, { recursive: true });

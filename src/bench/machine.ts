@@ -1,7 +1,7 @@
 /** What the machine can do at most, measured in the process that measures the model: the yardstick for everything else. */
 
 import { cpus } from "node:os";
-import { cpuCores, cpuTier, machineMultiplyAdds, machineReadBandwidth } from "../engine/library.ts";
+import { cpuCores, cpuTier, describeCpuTier, machineMultiplyAdds, machineReadBandwidth } from "../engine/library.ts";
 
 /** The machine and its limits, by number of threads. */
 export interface Machine {
@@ -9,6 +9,8 @@ export interface Machine {
   cpu: string;
   /** The kernel tier in use. */
   tier: string;
+  /** The same with why it is no better one, for people. */
+  tierDescription: string;
   /** Cores that this process may run on. */
   cores: number;
   /** GB/s that memory can be read with. */
@@ -22,6 +24,7 @@ export function thisMachine(): Machine {
   return {
     cpu: cpus()[0]?.model.trim() || "unknown",
     tier: cpuTier(),
+    tierDescription: describeCpuTier(),
     cores: cpuCores(),
     readBandwidth: new Map(),
     multiplyAdds: new Map(),

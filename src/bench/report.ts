@@ -266,7 +266,7 @@ class KernelTables implements ReportWriter<KernelRun> {
 }
 
 function machineLine(machine: Machine): string {
-  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tier} kernels\n`;
+  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tierDescription} kernels\n`;
 }
 
 function limitsTable(): Table {

@@ -3,7 +3,7 @@
  */
 
 import { totalmem } from "node:os";
-import { cpuTier } from "../engine/library.ts";
+import { cpuTier, describeCpuTier } from "../engine/library.ts";
 import { KV_BLOCK, SEQUENCES_MAX } from "../engine/symbols.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
@@ -155,7 +155,7 @@ function startText(state: ServerState, service: Service, listening: Listening, n
   return [
     `wrinklefree ${version}`,
     `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
-    `kernels  ${cpuTier()}, ${service.threads} threads`,
+    `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service),
     `serving  ${listening.url}/v1`,
     "",

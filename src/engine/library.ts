@@ -152,6 +152,21 @@ export function cpuTier(): string {
   return tier;
 }
 
+/** Why the tier in use is no better one: "no tiles: the processor has none", …; null when there is no better one. */
+export function cpuTierReason(): string | null {
+  return library().wf_cpu_tier_reason() as string | null;
+}
+
+/**
+ * The tier in use for people: "avx512 (no tiles: the processor has none)".
+ *
+ * @throws Failure as cpuTier does.
+ */
+export function describeCpuTier(): string {
+  const reason = cpuTierReason();
+  return reason === null ? cpuTier() : `${cpuTier()} (${reason})`;
+}
+
 /** The cores that this process may run on. */
 export function cpuCores(): number {
   return library().wf_cpu_cores();

@@ -19,9 +19,11 @@ const serverDescription: Described = {
         version: string,
         model: { type: ["string", "null"] },
         kernels: string,
+        kernels_reason: { type: ["string", "null"] },
         requests: { type: "object" },
       }),
-      description: "Further fields say how the model is run and what its engine does.",
+      description:
+        "`kernels_reason` says why no better kernels are used, and further fields how the model is run and what its engine does.",
       additionalProperties: {},
     },
     Ready: whole({ status: { ...string, enum: ["ready"] } }),

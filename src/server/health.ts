@@ -2,7 +2,7 @@
  * GET /health and GET /ready: whether the process is alive, and whether it takes requests.
  */
 
-import { cpuTier } from "../engine/library.ts";
+import { cpuTier, cpuTierReason } from "../engine/library.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
 import { version } from "../version.ts";
@@ -16,6 +16,7 @@ export function health(state: ServerState): object {
     version,
     model: service === undefined ? null : state.modelName,
     kernels: cpuTier(),
+    kernels_reason: cpuTierReason(),
     threads: service?.threads ?? null,
     context: service?.context ?? null,
     parallel: service?.parallel ?? null,
