@@ -6,8 +6,11 @@
 
 #include <stdlib.h>
 
+/* Bytes of a cache line. */
+#define WF_CACHE_LINE 64U
+
 /* What vectors are best aligned to: a cache line, and the widest of them. */
-#define WF_VECTOR_ALIGNMENT 64U
+#define WF_VECTOR_ALIGNMENT WF_CACHE_LINE
 
 /* `count` elements of `size` bytes at an aligned address, with undefined contents, at least one line. To be freed with free(); NULL when
  * memory is lacking. */

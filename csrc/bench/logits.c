@@ -39,7 +39,7 @@ int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t 
     if (table == NULL || pool == NULL)
         wf_fail(error, error_size, "no memory or threads");
     else if (wf_kv_create(&cache, &model->config, WF_KV_F32, blocks, error, error_size) == 0)
-        forward = wf_forward_create(model, kernels, pool, &cache, CHUNK, CHUNK, count, error, error_size);
+        forward = wf_forward_create(&(wf_forward_setup){model, kernels, pool, &cache, CHUNK, CHUNK, count}, error, error_size);
     if (forward != NULL) {
         for (uint32_t i = 0; i < blocks; i++)
             table[i] = wf_kv_take(&cache);

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/pages.h"
 #include "base/threads.h"
+#include "layers/product.h"
 #include "wrinklefree.h"
 
 /* A result is the median of so many passes. */
@@ -169,9 +170,6 @@ static double measure_multiply_adds(uint32_t threads, char *error, uint32_t erro
 /* Weights in a row, as in the 2B. */
 #define ROW_WEIGHTS 2560U
 
-/* Bytes of rows in one unit of work, as in forward.c. */
-#define SLICE_BYTES ((size_t)128 << 10)
-
 /* With more tokens than this the time is the multiply-adds', and a part of the buffer will do. */
 #define TOKENS_FROM_MEMORY 8U
 #define BUFFER_PARTS 8U
@@ -218,7 +216,7 @@ static double measure_product(bool is_ternary, uint32_t threads, uint32_t tokens
     const size_t bytes = buffer_bytes() / (tokens > TOKENS_FROM_MEMORY ? BUFFER_PARTS : 1) / PIECE_BYTES * PIECE_BYTES;
     job.row_bytes = ROW_WEIGHTS / WF_BLOCK_WEIGHTS * (is_ternary ? WF_BLOCK_BYTES : WF_COARSE_BYTES);
     job.row_count = (uint32_t)(bytes / job.row_bytes);
-    job.slice = (uint32_t)(SLICE_BYTES / job.row_bytes / 8 * 8);
+    job.slice = (uint32_t)(WF_SLICE_BYTES_MAX / job.row_bytes / 8 * 8);
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
     uint8_t *rows = wf_map_huge_pages(bytes);
     const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));

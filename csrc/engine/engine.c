@@ -336,8 +336,16 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     engine->stats.blocks = engine->published.blocks = blocks;
     if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
         goto failed;
-    engine->forward = wf_forward_create(model, kernels, engine->pool, &engine->cache, engine->max_rows, options.max_sequences,
-                                        options.context, error, error_size);
+    const wf_forward_setup setup = {
+        .model = model,
+        .kernels = kernels,
+        .pool = engine->pool,
+        .cache = &engine->cache,
+        .max_rows = engine->max_rows,
+        .max_logits = options.max_sequences,
+        .context = options.context,
+    };
+    engine->forward = wf_forward_create(&setup, error, error_size);
     if (engine->forward == NULL || wf_doorbell_open(&engine->doorbell, &engine->bell, error, error_size) != 0)
         goto failed;
     if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)

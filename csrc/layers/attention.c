@@ -24,15 +24,8 @@
 #define CHUNKS_BYTES_MAX (UINT64_C(32) << 20)
 
 struct attention_job {
-    const wf_kernels *kernels;
-    const wf_kv_cache *cache;
-    const wf_row *rows;
-    const wf_span *spans;
-    const wf_chunks *chunks;
-    const float *queries; /* [rows][heads * head_dim] */
-    float *out;           /* [rows][heads * head_dim] */
+    const wf_attention_batch *batch;
     uint32_t layer;
-    uint32_t heads;
     uint32_t parts; /* that the heads of a KV head go into, each of heads_together() or less */
     uint32_t split; /* units that a pair is split into: the chunks of the longest sequence */
 };
@@ -85,14 +78,15 @@ static void join(const wf_kernels *kernels, float *sums, wf_softmax *softmax, co
 
 /* A pair's first chunk. */
 static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
-    const wf_kv_cache *cache = job->cache;
-    const uint32_t group = job->heads / cache->kv_heads, part = pair % job->parts, kv_head = pair / job->parts % cache->kv_heads;
-    const wf_span span = job->spans[pair / job->parts / cache->kv_heads];
+    const wf_kv_cache *cache = job->batch->cache;
+    const uint32_t group = job->batch->heads / cache->kv_heads, part = pair % job->parts,
+                   kv_head = pair / job->parts % cache->kv_heads;
+    const wf_span span = job->batch->spans[pair / job->parts / cache->kv_heads];
     const uint32_t head = part * WF_HEADS_TOGETHER; /* of the group */
     const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
     return (wf_attention){
-        .query = job->queries + ((size_t)span.first * job->heads + kv_head * group + head) * cache->head_dim,
-        .row_stride = (size_t)job->heads * cache->head_dim,
+        .query = job->batch->queries + ((size_t)span.first * job->batch->heads + kv_head * group + head) * cache->head_dim,
+        .row_stride = (size_t)job->batch->heads * cache->head_dim,
         .rows = span.count,
         .keys = first.keys,
         .values = first.values,
@@ -100,8 +94,8 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
         .value_scales = first.value_scales,
         .block_bytes = cache->block_bytes,
         .kind = cache->kind,
-        .table = job->rows[span.first].table,
-        .positions = job->rows[span.first].position + 1,
+        .table = job->batch->rows[span.first].table,
+        .positions = job->batch->rows[span.first].position + 1,
         .group = heads_together(group - head),
         .head_dim = cache->head_dim,
         .value_stride = cache->value_stride,
@@ -111,7 +105,7 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
 
 /* What the input's heads give as a whole: the sums of values by the sums of their weights. */
 static void finish(const struct attention_job *job, const wf_attention *input, const float *sums, const wf_softmax *softmaxes) {
-    float *out = job->out + (input->query - job->queries);
+    float *out = job->batch->out + (input->query - job->batch->queries);
     for (uint32_t row = 0; row < input->rows; row++)
         for (uint32_t head = 0; head < input->group; head++)
             for (uint32_t d = 0; d < input->head_dim; d++) {
@@ -126,12 +120,12 @@ static void attend_pair(void *context, uint32_t pair) {
     _Alignas(64) float sums[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX];
     wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
     wf_attention input = input_of(job, pair);
-    job->kernels->attend(&input, sums[0], softmaxes[0]);
+    job->batch->kernels->attend(&input, sums[0], softmaxes[0]);
     for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
-        job->kernels->attend(&input, sums[1], softmaxes[1]);
+        job->batch->kernels->attend(&input, sums[1], softmaxes[1]);
         for (uint32_t i = 0; i < input.rows * input.group; i++)
             if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
-                join(job->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
+                join(job->batch->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
                      sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
     }
     finish(job, &input, sums[0], softmaxes[0]);
@@ -139,7 +133,7 @@ static void attend_pair(void *context, uint32_t pair) {
 
 /* Where a chunk of a split pair leaves what its first head gives. */
 static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t chunk) {
-    return ((size_t)pair * job->split + chunk) * heads_together(job->heads / job->cache->kv_heads);
+    return ((size_t)pair * job->split + chunk) * heads_together(job->batch->heads / job->batch->cache->kv_heads);
 }
 
 static void attend_chunk(void *context, uint32_t unit) {
@@ -150,54 +144,47 @@ static void attend_chunk(void *context, uint32_t unit) {
     if (input.start >= input.positions)
         return;
     const size_t place = place_of(job, pair, chunk);
-    job->kernels->attend(&input, job->chunks->sums + place * input.value_stride, job->chunks->softmaxes + place);
+    job->batch->kernels->attend(&input, job->batch->chunks->sums + place * input.value_stride,
+                                job->batch->chunks->softmaxes + place);
 }
 
 static void join_chunks(void *context, uint32_t pair) {
     const struct attention_job *job = context;
     const wf_attention input = input_of(job, pair);
     const size_t first = place_of(job, pair, 0);
-    float *sums = job->chunks->sums + first * input.value_stride;
-    wf_softmax *softmaxes = job->chunks->softmaxes + first;
+    float *sums = job->batch->chunks->sums + first * input.value_stride;
+    wf_softmax *softmaxes = job->batch->chunks->softmaxes + first;
     for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
         const size_t later = place_of(job, pair, chunk) - first;
         for (uint32_t i = 0; i < input.group; i++)
-            join(job->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
+            join(job->batch->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
                  &softmaxes[later + i], input.head_dim);
     }
     finish(job, &input, sums, softmaxes);
 }
 
 /* The units that pairs are best split into; 1 where they are not to be split. */
-static uint32_t split_of(const struct attention_job *job, uint32_t span_count, uint32_t pairs, uint32_t threads) {
+static uint32_t split_of(const struct attention_job *job, uint32_t pairs, uint32_t threads) {
     uint32_t longest = 0;
-    for (uint32_t i = 0; i < span_count; i++) {
-        const uint32_t positions = job->rows[job->spans[i].first].position + 1;
+    for (uint32_t i = 0; i < job->batch->span_count; i++) {
+        const uint32_t positions = job->batch->rows[job->batch->spans[i].first].position + 1;
         longest = positions > longest ? positions : longest;
-        if (job->spans[i].count > 1)
+        if (job->batch->spans[i].count > 1)
             return 1;
     }
     const uint32_t split = chunks_of(longest);
-    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->chunks->count ? split : 1;
+    return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->batch->chunks->count ? split : 1;
 }
 
-void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
-                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
-                      float *out) {
+void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer) {
+    const uint32_t kv_heads = batch->cache->kv_heads;
     struct attention_job job = {
-        .kernels = kernels,
-        .cache = cache,
-        .rows = rows,
-        .spans = spans,
-        .chunks = chunks,
-        .queries = queries,
-        .out = out,
+        .batch = batch,
         .layer = layer,
-        .heads = heads,
-        .parts = (heads / cache->kv_heads + WF_HEADS_TOGETHER - 1) / WF_HEADS_TOGETHER,
+        .parts = (batch->heads / kv_heads + WF_HEADS_TOGETHER - 1) / WF_HEADS_TOGETHER,
     };
-    const uint32_t pairs = span_count * cache->kv_heads * job.parts;
-    job.split = split_of(&job, span_count, pairs, wf_pool_threads(pool));
+    const uint32_t pairs = batch->span_count * kv_heads * job.parts;
+    job.split = split_of(&job, pairs, wf_pool_threads(pool));
     if (job.split == 1) {
         wf_pool_run(pool, attend_pair, &job, pairs);
     } else {

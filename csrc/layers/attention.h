@@ -8,15 +8,8 @@
 
 #include "base/threads.h"
 #include "kernels/kernels.h"
+#include "layers/batch.h"
 #include "layers/kv_cache.h"
-
-/* One token of a batch. Tokens of one sequence must be in the order of their positions, and all positions before the first must
- * have been computed by earlier batches. */
-typedef struct wf_row {
-    uint32_t token;
-    uint32_t position;     /* absolute, from 0 */
-    const uint32_t *table; /* the sequence's KV blocks; the one of `position` is there */
-} wf_row;
 
 /* Consecutive tokens of one sequence in a batch. */
 typedef struct wf_span {
@@ -41,10 +34,20 @@ void wf_chunks_destroy(wf_chunks *chunks);
 /* Divides the rows of a batch into spans[count], as many as it returns. */
 uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans);
 
-/* out[row][heads * head_dim] = attention of queries[row][heads * head_dim] (rotated) to the positions 0 … rows[row].position of its
- * sequence in one layer. */
-void wf_attention_run(wf_pool *pool, const wf_kernels *kernels, const wf_kv_cache *cache, const wf_chunks *chunks, uint32_t layer,
-                      uint32_t heads, const wf_row *rows, const wf_span *spans, uint32_t span_count, const float *queries,
-                      float *out);
+/* A batch in any layer. */
+typedef struct wf_attention_batch {
+    const wf_kernels *kernels;
+    const wf_kv_cache *cache;
+    const wf_chunks *chunks;
+    uint32_t heads;
+    const wf_row *rows;
+    const wf_span *spans; /* [span_count] of the rows */
+    uint32_t span_count;
+    const float *queries; /* [rows][heads * head_dim], rotated */
+    float *out;           /* [rows][heads * head_dim] */
+} wf_attention_batch;
+
+/* out[row] = attention of queries[row] to the positions 0 … rows[row].position of its sequence in one layer. */
+void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer);
 
 #endif

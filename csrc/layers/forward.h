@@ -7,27 +7,35 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "layers/attention.h"
-#include "layers/head.h"
+#include "base/threads.h"
 #include "kernels/kernels.h"
+#include "layers/batch.h"
+#include "layers/ffn.h"
+#include "layers/head.h"
 #include "layers/kv_cache.h"
 #include "model/model.h"
-#include "base/threads.h"
 
 typedef struct wf_forward wf_forward;
 
-/* Buffers for batches of up to `max_rows` tokens, of which up to `max_logits` want logits, at positions below `context`. The model,
- * pool and cache must outlive it. NULL with `error` when memory is lacking. */
-wf_forward *wf_forward_create(const wf_model *model, const wf_kernels *kernels, wf_pool *pool, wf_kv_cache *cache,
-                              uint32_t max_rows, uint32_t max_logits, uint32_t context, char *error, uint32_t error_size);
+/* What a forward pass works with, and for how much it takes memory. */
+typedef struct wf_forward_setup {
+    const wf_model *model;
+    const wf_kernels *kernels;
+    wf_pool *pool;
+    wf_kv_cache *cache;
+    uint32_t max_rows;   /* tokens of a batch */
+    uint32_t max_logits; /* of those, how many want logits at once */
+    uint32_t context;    /* positions are below this */
+} wf_forward_setup;
 
+/* Buffers for batches. The model, pool and cache must outlive it. NULL with `error` when memory is lacking. */
+wf_forward *wf_forward_create(const wf_forward_setup *setup, char *error, uint32_t error_size);
+
+/* NULL is allowed. */
 void wf_forward_destroy(wf_forward *forward);
 
 /* Runs `count` rows through all layers: their keys and values are stored, their hidden states kept for wf_forward_logits. */
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
-
-/* The most tokens of a batch for which zeros are skipped: with more, hardly a weight is needed by none of them. */
-#define WF_SKIPPING_TOKENS 4U
 
 /* Has wf_forward_run leave out, in small batches, the weights of the FFN that only meet zeros after relu²: rows of the up projection
  * whose gate is not positive, columns of the down projection whose input rounds to zero. No result changes a bit. Takes a second copy of the down
@@ -35,12 +43,6 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
 int wf_forward_skip_zeros(wf_forward *forward, char *error, uint32_t error_size);
 
 /* What skipping has brought since the beginning. */
-typedef struct wf_zeros {
-    uint64_t inputs;        /* of down projections, where zeros were looked for */
-    uint64_t zeros;         /* among those */
-    uint64_t skipped_bytes; /* of weights that were not read */
-} wf_zeros;
-
 wf_zeros wf_forward_zeros(const wf_forward *forward);
 
 /* Has wf_forward_logits screen the head where it may, with a sketch that wf_forward_make_copies makes. Returns 0, or -1 with `error`. */

@@ -28,8 +28,6 @@
 #define SLICES_A_CHOSEN_ONE 8U
 #define CHOSEN_SLICES_MIN 8U
 
-#define CACHE_LINE 64U
-
 /* The best bounds of a slice's logits for one request; −∞ where no token is wanted. */
 struct bounds {
     float least; /* some token's logit is at least this */
@@ -175,7 +173,7 @@ static void compute_logit(wf_head *head, uint32_t token, uint32_t i) {
 static void ask_for_norms(const struct head_job *job, uint32_t first, uint32_t rows) {
     const wf_sketch *sketch = &job->head->sketch;
     const wf_sketch_norms *norms = job->is_fine ? &sketch->of_fine : &sketch->of_coarse;
-    for (uint32_t row = first; row < first + rows; row += CACHE_LINE / sizeof(float)) {
+    for (uint32_t row = first; row < first + rows; row += WF_CACHE_LINE / sizeof(float)) {
         __builtin_prefetch(sketch->scales + row);
         __builtin_prefetch(norms->errors + row);
         __builtin_prefetch(norms->norms + row);

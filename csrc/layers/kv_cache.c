@@ -215,10 +215,9 @@ static void store_q8(const wf_kv_cache *cache, const wf_kernels *kernels, wf_kv_
                       &view.value_scales[slot], &sum);
 }
 
-void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, uint32_t layer, const uint32_t *table, uint32_t position,
-                 uint32_t kv_head, const float *key, const float *value) {
-    const uint32_t slot = position % WF_KV_BLOCK;
-    const wf_kv_view view = wf_kv_at(cache, layer, table[position / WF_KV_BLOCK], kv_head);
+void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, wf_kv_place place, const float *key, const float *value) {
+    const uint32_t slot = place.position % WF_KV_BLOCK;
+    const wf_kv_view view = wf_kv_at(cache, place.layer, place.table[place.position / WF_KV_BLOCK], place.kv_head);
     switch (cache->kind) {
     case WF_KV_F32:
         store_f32(cache, view, slot, key, value);

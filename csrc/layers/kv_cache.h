@@ -99,9 +99,15 @@ uint64_t wf_kv_enter(wf_kv_cache *cache, uint64_t parent, const uint32_t *tokens
 /* Copies all layers of a block. */
 void wf_kv_copy(wf_kv_cache *cache, uint32_t from, uint32_t to);
 
-/* Writes one position of one KV head of one layer: key and value [head_dim], the key rotated. `table` is the sequence's. */
-void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, uint32_t layer, const uint32_t *table, uint32_t position,
-                 uint32_t kv_head, const float *key, const float *value);
+/* One position of one KV head of one layer. */
+typedef struct wf_kv_place {
+    uint32_t layer, kv_head;
+    const uint32_t *table; /* the sequence's blocks */
+    uint32_t position;
+} wf_kv_place;
+
+/* Writes a key and a value [head_dim], the key rotated. */
+void wf_kv_store(wf_kv_cache *cache, const wf_kernels *kernels, wf_kv_place place, const float *key, const float *value);
 
 /* Where one KV head of one layer lies in one block. */
 wf_kv_view wf_kv_at(const wf_kv_cache *cache, uint32_t layer, uint32_t block, uint32_t head);

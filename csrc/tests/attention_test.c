@@ -35,7 +35,7 @@ static void store_all(wf_kv_cache *cache, const wf_kernels *kernels, enum wf_kv_
         for (uint32_t position = 0; position < CONTEXT; position++)
             for (uint32_t head = 0; head < KV_HEADS; head++) {
                 const size_t at = ((size_t)(sequence * CONTEXT + position) * KV_HEADS + head) * HEAD_DIM;
-                wf_kv_store(cache, kernels, 0, tables[sequence], position, head, keys + at, values + at);
+                wf_kv_store(cache, kernels, (wf_kv_place){0, head, tables[sequence], position}, keys + at, values + at);
             }
 }
 
@@ -73,7 +73,8 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     wf_chunks chunks;
     CHECK(wf_chunks_create(&chunks, cache, HEADS, threads, CONTEXT) == 0, "no memory");
     const uint32_t span_count = wf_find_spans(rows, count, spans);
-    wf_attention_run(pool, kernels, cache, &chunks, 0, HEADS, rows, spans, span_count, asked, out);
+    const wf_attention_batch batch = {kernels, cache, &chunks, HEADS, rows, spans, span_count, asked, out};
+    wf_attention_run(pool, &batch, 0);
     wf_chunks_destroy(&chunks);
     wf_pool_destroy(pool);
 }

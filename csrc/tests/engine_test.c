@@ -190,7 +190,8 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
     for (uint32_t i = 0; i < blocks; i++)
         table[i] = wf_kv_take(&cache);
     wf_pool *pool = need(wf_pool_create(1, NULL, 0));
-    wf_forward *forward = need(wf_forward_create(model, kernels, pool, &cache, 1, 1, context, error, sizeof error));
+    wf_forward *forward =
+        need(wf_forward_create(&(wf_forward_setup){model, kernels, pool, &cache, 1, 1, context}, error, sizeof error));
     wf_sampler_scratch scratch = {.weights = need(calloc(vocabulary, sizeof(float))),
                                   .candidates = need(calloc(vocabulary, sizeof(wf_candidate)))};
 

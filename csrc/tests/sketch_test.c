@@ -169,8 +169,9 @@ static void test_screening(const wf_model *model, const wf_kernels *kernels, uin
     CHECK(wf_kv_create(&cache, &model->config, WF_KV_F32, 2, error, sizeof error) == 0, "%s", error);
     const uint32_t table[2] = {wf_kv_take(&cache), wf_kv_take(&cache)};
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
-    wf_forward *full = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
-    wf_forward *screened = need(wf_forward_create(model, kernels, pool, &cache, CONTEXT, 4, CONTEXT, error, sizeof error));
+    const wf_forward_setup setup = {model, kernels, pool, &cache, CONTEXT, 4, CONTEXT};
+    wf_forward *full = need(wf_forward_create(&setup, error, sizeof error));
+    wf_forward *screened = need(wf_forward_create(&setup, error, sizeof error));
     CHECK(wf_forward_screen_head(screened, error, sizeof error) == 0, "%s", error);
     wf_forward_make_copies(screened, pool, &never);
     for (uint32_t round = 0; round < rounds; round++) {

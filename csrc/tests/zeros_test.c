@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "layers/columns.h"
+#include "layers/column_major.h"
 #include "kernels/dispatch.h"
 #include "layers/forward.h"
 #include "image.h"
@@ -29,10 +29,10 @@ static void silence_gates(struct image *image, uint32_t eighths) {
 /* The codes of a down projection, once by its rows and once by its columns. */
 static void test_copy(const wf_model *model) {
     char error[256] = "";
-    wf_columns columns;
+    wf_column_major columns;
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
-    CHECK(wf_columns_create(&columns, model, 2, 1, error, sizeof error) == 0, "%s", error);
-    wf_columns_fill(&columns, model, pool, &never);
+    CHECK(wf_column_major_create(&columns, model, 2, 1, error, sizeof error) == 0, "%s", error);
+    wf_column_major_fill(&columns, model, pool, &never);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         const wf_linear *down = &model->layers[layer].down;
         const uint8_t *bytes = columns.bytes + layer * columns.layer_bytes;
@@ -45,7 +45,7 @@ static void test_copy(const wf_model *model) {
             }
         CHECK(wrong == 0, "layer %u: %llu codes are others", layer, (unsigned long long)wrong);
     }
-    wf_columns_destroy(&columns);
+    wf_column_major_destroy(&columns);
     wf_pool_destroy(pool);
 }
 
@@ -62,7 +62,8 @@ static double test_skipping(const wf_model *model, const wf_kernels *kernels, ui
         CHECK(wf_kv_create(&caches[i], &model->config, WF_KV_F32, CONTEXT / WF_KV_BLOCK, error, sizeof error) == 0, "%s", error);
         for (uint32_t block = 0; block < CONTEXT / WF_KV_BLOCK; block++)
             tables[i][block] = wf_kv_take(&caches[i]);
-        forwards[i] = need(wf_forward_create(model, kernels, pool, &caches[i], 5, 5, CONTEXT, error, sizeof error));
+        forwards[i] =
+            need(wf_forward_create(&(wf_forward_setup){model, kernels, pool, &caches[i], 5, 5, CONTEXT}, error, sizeof error));
     }
     CHECK(wf_forward_skip_zeros(forwards[1], error, sizeof error) == 0, "%s", error);
     wf_forward_make_copies(forwards[1], pool, &never);

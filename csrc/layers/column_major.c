@@ -1,11 +1,11 @@
 /*
- * columns.c: the copy of the down projections that lies column by column, and products with it.
+ * column_major.c: the copy of the down projections that lies column by column, and products with it.
  *
  * The copy is made when the engine starts, at memory speed: a tile of 128 rows by 128 columns is transposed byte by byte, and the
  * four codes of each byte are dealt out to four columns. A product splits the listed columns over the threads, each of which streams
  * through its own part of them; the integer sums of the parts are then added, so that the result is the same bits as row by row.
  */
-#include "layers/columns.h"
+#include "layers/column_major.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@
 #define BLOCKS_TOGETHER 4U
 
 struct copy_job {
-    wf_columns *columns;
+    wf_column_major *columns;
     const wf_model *model;
     uint32_t blocks; /* of inputs, in a layer */
     uint32_t units;  /* of work, in a layer */
@@ -79,7 +79,7 @@ static void copy_tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count,
 
 static void copy_blocks(void *context, uint32_t unit) {
     const struct copy_job *job = context;
-    const wf_columns *columns = job->columns;
+    const wf_column_major *columns = job->columns;
     if (atomic_load_explicit(job->stopping, memory_order_relaxed))
         return;
     const uint32_t layer = unit / job->units, first = unit % job->units * BLOCKS_TOGETHER;
@@ -96,11 +96,12 @@ static void copy_blocks(void *context, uint32_t unit) {
 
 static uint32_t input_blocks(const wf_model *model) { return (model->config.intermediate + TILE - 1) / TILE; }
 
-int wf_columns_create(wf_columns *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,
-                      uint32_t error_size) {
+int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,
+                           uint32_t error_size) {
     const wf_config *config = &model->config;
-    *columns = (wf_columns){
-        .column_bytes = (size_t)wf_packed_row_bytes(config->hidden),
+    *columns = (wf_column_major){
+        .column_bytes = (size_t)wf_linear_row_bytes(WF_LAYOUT_TERNARY, config->hidden),
+        .outputs = config->hidden,
         .parts = threads * PARTS_PER_THREAD,
     };
     columns->layer_bytes = columns->column_bytes * input_blocks(model) * TILE;
@@ -109,22 +110,22 @@ int wf_columns_create(wf_columns *columns, const wf_model *model, uint32_t threa
     columns->partials = calloc((size_t)tokens_max * columns->parts * columns->column_bytes * 4, sizeof(int32_t));
     if (columns->bytes == NULL || columns->partials == NULL) {
         const size_t megabytes = columns->mapped / 1000000;
-        wf_columns_destroy(columns);
+        wf_column_major_destroy(columns);
         return wf_fail(error, error_size, "no memory for a second copy of the down projections, %zu MB; do without it", megabytes);
     }
     return 0;
 }
 
-void wf_columns_fill(wf_columns *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping) {
+void wf_column_major_fill(wf_column_major *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping) {
     const uint32_t blocks = input_blocks(model), units = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER;
     struct copy_job job = {columns, model, blocks, units, stopping};
     wf_pool_run(pool, copy_blocks, &job, units * model->config.layers);
 }
 
-void wf_columns_destroy(wf_columns *columns) {
+void wf_column_major_destroy(wf_column_major *columns) {
     wf_unmap_pages(columns->bytes, columns->mapped);
     free(columns->partials);
-    *columns = (wf_columns){0};
+    *columns = (wf_column_major){0};
 }
 
 /* A bit for each of eight bytes that is not zero, the first one's lowest. */
@@ -154,26 +155,23 @@ void wf_list_nonzeros(const int8_t *values, uint32_t count, wf_nonzeros *nonzero
 }
 
 struct product_job {
-    wf_columns *columns;
+    wf_column_major *columns;
     const uint8_t *layer;
     const wf_kernels *kernels;
-    const wf_nonzeros *nonzeros; /* [tokens] */
-    const int32_t *sums;         /* [tokens] */
-    const float *factors;        /* [tokens] */
-    float *residual;             /* [tokens][outputs] */
-    uint32_t outputs;
+    const wf_sparse_inputs *x;
+    float *residual; /* [tokens][outputs] */
     uint32_t slices; /* of the outputs */
 };
 
-static int32_t *partial_of(const wf_columns *columns, uint32_t token, uint32_t part) {
+static int32_t *partial_of(const wf_column_major *columns, uint32_t token, uint32_t part) {
     return columns->partials + ((size_t)token * columns->parts + part) * columns->column_bytes * 4;
 }
 
 static void multiply_part(void *context, uint32_t unit) {
     const struct product_job *job = context;
-    const wf_columns *columns = job->columns;
+    const wf_column_major *columns = job->columns;
     const uint32_t token = unit / columns->parts, part = unit % columns->parts;
-    const wf_nonzeros *nonzeros = &job->nonzeros[token];
+    const wf_nonzeros *nonzeros = &job->x->nonzeros[token];
     const uint32_t first = (uint32_t)((uint64_t)nonzeros->count * part / columns->parts);
     const uint32_t end = (uint32_t)((uint64_t)nonzeros->count * (part + 1) / columns->parts);
     int32_t *partial = partial_of(columns, token, part);
@@ -185,31 +183,28 @@ static void multiply_part(void *context, uint32_t unit) {
 static void add_parts(void *context, uint32_t unit) {
     const struct product_job *job = context;
     const uint32_t token = unit / job->slices, first = unit % job->slices * OUTPUTS_TOGETHER;
-    const uint32_t left = job->outputs - first, count = left < OUTPUTS_TOGETHER ? left : OUTPUTS_TOGETHER;
+    const uint32_t left = job->columns->outputs - first, count = left < OUTPUTS_TOGETHER ? left : OUTPUTS_TOGETHER;
     int32_t totals[OUTPUTS_TOGETHER] = {0};
     for (uint32_t part = 0; part < job->columns->parts; part++) {
         const int32_t *partial = partial_of(job->columns, token, part) + first;
         for (uint32_t i = 0; i < count; i++)
             totals[i] += partial[i];
     }
-    float *residual = job->residual + (size_t)token * job->outputs + first;
+    float *residual = job->residual + (size_t)token * job->columns->outputs + first;
     for (uint32_t i = 0; i < count; i++)
-        residual[i] += (float)(totals[i] - job->sums[token]) * job->factors[token];
+        residual[i] += (float)(totals[i] - job->x->sums[token]) * job->x->factors[token];
 }
 
-void wf_columns_multiply(wf_columns *columns, const wf_linear *down, uint32_t layer, const wf_kernels *kernels, wf_pool *pool,
-                         const wf_nonzeros *nonzeros, uint32_t tokens, const int32_t *sums, const float *factors, float *residual) {
+void wf_column_major_multiply(wf_column_major *columns, uint32_t layer, const wf_kernels *kernels, wf_pool *pool,
+                              const wf_sparse_inputs *x, float *residual) {
     struct product_job job = {
         .columns = columns,
         .layer = columns->bytes + layer * columns->layer_bytes,
         .kernels = kernels,
-        .nonzeros = nonzeros,
-        .sums = sums,
-        .factors = factors,
+        .x = x,
         .residual = residual,
-        .outputs = down->outputs,
-        .slices = (down->outputs + OUTPUTS_TOGETHER - 1) / OUTPUTS_TOGETHER,
+        .slices = (columns->outputs + OUTPUTS_TOGETHER - 1) / OUTPUTS_TOGETHER,
     };
-    wf_pool_run(pool, multiply_part, &job, tokens * columns->parts);
-    wf_pool_run(pool, add_parts, &job, tokens * job.slices);
+    wf_pool_run(pool, multiply_part, &job, x->tokens * columns->parts);
+    wf_pool_run(pool, add_parts, &job, x->tokens * job.slices);
 }

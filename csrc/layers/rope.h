@@ -1,0 +1,27 @@
+/*
+ * rope.h: rotary position embedding (arXiv:2104.09864).
+ */
+#ifndef WF_ROPE_H
+#define WF_ROPE_H
+
+#include <stdint.h>
+
+typedef struct wf_rope {
+    uint32_t head_dim;
+    double *frequencies;    /* [head_dim / 2] */
+    float *cosines, *sines; /* [rows][head_dim / 2] of each row's position */
+} wf_rope;
+
+/* Memory for batches of up to `rows` rows. Returns 0, or -1 without memory; wf_rope_destroy is due in any case. */
+int wf_rope_create(wf_rope *rope, uint32_t head_dim, float theta, uint32_t rows);
+
+/* What was never made, and is all zero, is allowed. */
+void wf_rope_destroy(wf_rope *rope);
+
+/* Says which position a row of the batch has. */
+void wf_rope_place(wf_rope *rope, uint32_t row, uint32_t position);
+
+/* Rotates heads[count][head_dim] of a row: element d with element d + head_dim / 2 ("rotate half", as NeoX does). */
+void wf_rope_rotate(const wf_rope *rope, uint32_t row, float *heads, uint32_t count);
+
+#endif
