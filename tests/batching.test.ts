@@ -5,7 +5,9 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
-import { defaultSampling, Engine, Model } from "../src/engine/engine.ts";
+import { Engine } from "../src/engine/engine.ts";
+import { Model } from "../src/engine/model.ts";
+import { defaultSampling } from "../src/engine/sampling.ts";
 import { readDemoModel } from "../src/models/demo.ts";
 import { Jobs } from "../src/serving/jobs.ts";
 import { dechunked, engineHealth, readSlowly, soak } from "./soak.ts";

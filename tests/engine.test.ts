@@ -6,7 +6,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { convertCheckpoint } from "../convert/convert.ts";
-import { defaultSampling, Engine, type EngineEvent, Model } from "../src/engine/engine.ts";
+import { Engine } from "../src/engine/engine.ts";
+import type { EngineEvent } from "../src/engine/events.ts";
+import { Model } from "../src/engine/model.ts";
+import { defaultSampling } from "../src/engine/sampling.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
 
 const fixtures = `${import.meta.dir}/fixtures`;

@@ -6,7 +6,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { readGenerationParameters } from "../src/api/sampling.ts";
-import { defaultSampling, type EngineEvent } from "../src/engine/engine.ts";
+import type { EngineEvent } from "../src/engine/events.ts";
+import { defaultSampling } from "../src/engine/sampling.ts";
 import { Failure } from "../src/errors.ts";
 import { TemplateError } from "../src/text/bounded_interpreter.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";

@@ -12,14 +12,14 @@ import { posix } from "node:path";
 const ORDERS: readonly (readonly (readonly string[])[])[] = [
   // TypeScript.
   [
-    ["src/errors.ts", "src/version.ts", "src/engine/symbols.ts"],
+    ["src/errors.ts", "src/json.ts", "src/version.ts", "src/engine/symbols.ts"],
     ["src/terminal"],
     ["src/model_file"],
     ["src/engine", "src/grammar"],
     ["src/text"],
     ["convert"],
     ["src/models"],
-    ["src/serving", "src/bench"],
+    ["src/serving", "src/bench", "src/check"],
     ["src/api"],
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],

@@ -4,18 +4,10 @@
 
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
+import { isObject, type JsonObject } from "../json.ts";
 import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
 import { DEPTH_MAX, isTooDeep } from "./json_depth.ts";
-import {
-  invalidType,
-  invalidValue,
-  isObject,
-  type JsonObject,
-  missing,
-  optionalBoolean,
-  optionalObject,
-  optionalString,
-} from "./schema.ts";
+import { invalidType, invalidValue, missing, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** A form of JSON, and the parameter that asks for it. */
 interface WantedJson {

@@ -2,6 +2,7 @@
  * Prompts that are plain texts or token ids, as the endpoints that continue texts take them.
  */
 
+import type { JsonObject } from "../json.ts";
 import { contextLengthExceeded, invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
@@ -9,7 +10,7 @@ import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
 import { encodeText, type TextIds } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
 import type { GenerationParameters } from "./sampling.ts";
-import { invalidType, type JsonObject, missing, readIntegers } from "./schema.ts";
+import { invalidType, missing, readIntegers } from "./schema.ts";
 
 /** Most prompts of a request. */
 export const PROMPTS_MAX = 256;

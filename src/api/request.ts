@@ -3,10 +3,11 @@
  * carries, who asks, and with whom the prefix cache may be shared.
  */
 
+import type { JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
-import { type JsonObject, onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
+import { onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt, in UTF-16 code units. */
 export const CACHE_SALT_LENGTH_MAX = 1024;

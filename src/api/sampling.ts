@@ -3,14 +3,14 @@
  * here, so that they mean the same everywhere.
  */
 
-import { defaultSampling, type Sampling } from "../engine/engine.ts";
+import { defaultSampling, type Sampling } from "../engine/sampling.ts";
+import type { JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
 import {
   checkRange,
   invalidType,
-  type JsonObject,
   optionalArray,
   optionalBoolean,
   optionalDecimal,

@@ -1,12 +1,10 @@
 /**
  * Reads values out of a request's JSON and says what is wrong with them in OpenAI's words: the parameter's path, a code, and a
- * message that names what was expected. What was sent is never repeated, since it may be a prompt.
+ * message that names what was expected. What was sent is never repeated, since it may be a prompt. Fields that nobody asks for are ignored.
  */
 
+import { isObject, type JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
-
-/** A JSON object of a request. Fields that nobody asks for are ignored. */
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Bounds of a number. */
 export interface Range {
@@ -45,11 +43,6 @@ export function invalidValue(path: string, expected: string) {
 /** The error for a parameter that means nothing without another one. */
 export function onlyWith(name: string, other: string): Error {
   return invalid(name, undefined, `The '${name}' parameter is only allowed when '${other}' is enabled.`);
-}
-
-/** Whether a value is a JSON object. */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A decimal number within bounds; undefined when absent or null. */

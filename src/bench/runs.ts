@@ -3,14 +3,11 @@
  * server's users get, scheduler, sampling and event delivery included.
  */
 
-import {
-  defaultSampling,
-  Engine,
-  type EngineEvent,
-  type EngineOptions,
-  type KvKind,
-  type Model,
-} from "../engine/engine.ts";
+import { Engine, type EngineOptions, type KvKind } from "../engine/engine.ts";
+import type { EngineEvent } from "../engine/events.ts";
+import type { Model } from "../engine/model.ts";
+import { randomTokens } from "../engine/random_tokens.ts";
+import { greedySampling } from "../engine/sampling.ts";
 import { Failure } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import type { Costs } from "./costs.ts";
@@ -132,9 +129,9 @@ function engineOptions(config: ModelConfig, plan: Plan): EngineOptions {
 }
 
 async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, plan: Plan): Promise<Run> {
-  const draw = promptDrawer(vocabSize);
+  const draw = randomTokens(vocabSize, 1);
   const firstTokenMs = async (tokens: number) => {
-    const [elapsed] = await tokenTimes(engine.generate(draw(tokens), sampling(1)));
+    const [elapsed] = await tokenTimes(engine.generate(draw(tokens), greedySampling(1)));
     return elapsed as number;
   };
   await firstTokenMs(Math.min(plan.tokens, WARM_UP_TOKENS));
@@ -170,10 +167,10 @@ async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, p
  * is computed only once.
  */
 async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, plan: Plan): Promise<Run> {
-  const draw = promptDrawer(vocabSize);
+  const draw = randomTokens(vocabSize, 1);
   const steps = decodeSteps(plan);
   const [lastPrompt, ...prompts] = Array.from({ length: plan.parallel }, () => draw(promptTokens(plan)));
-  await tokenTimes(engine.generate(draw(1), sampling(1)));
+  await tokenTimes(engine.generate(draw(1), greedySampling(1)));
 
   const leaving = new AbortController();
   const before = engine.stats();
@@ -182,7 +179,7 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   const follow = async (events: AsyncIterable<EngineEvent>) => {
     for await (const event of events) endedEarly ||= event.kind === "done" && isTimed;
   };
-  const drawn = (tokens: number) => ({ ...sampling(tokens), temperature: plan.temperature });
+  const drawn = (tokens: number) => ({ ...greedySampling(tokens), temperature: plan.temperature });
   const requests = prompts.map((prompt) => engine.generate(prompt, drawn(MANY_TOKENS), leaving.signal));
   const last = engine.generate(lastPrompt as Uint32Array, drawn(steps + 1));
   const others = requests.map(follow);
@@ -223,8 +220,8 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
 
 /** How long a short request waits that arrives while a long prompt is computed, and what a chat's second turn computes. */
 async function measureLatency(engine: Engine, vocabSize: number, plan: Plan): Promise<Run> {
-  const draw = promptDrawer(vocabSize);
-  await tokenTimes(engine.generate(draw(WARM_UP_TOKENS), sampling(1)));
+  const draw = randomTokens(vocabSize, 1);
+  await tokenTimes(engine.generate(draw(WARM_UP_TOKENS), greedySampling(1)));
   const times: number[] = [];
   for (let repetition = 0; repetition < plan.repetitions; repetition++) {
     times.push(await firstTokenBesidePrompt(engine, () => draw(plan.context), draw(plan.tokens)));
@@ -250,9 +247,9 @@ async function firstTokenBesidePrompt(
   let elapsed: number | undefined;
   let pending: Promise<void> | undefined;
   while (elapsed === undefined) {
-    for await (const event of engine.generate(drawLong(), sampling(1), leaving.signal)) {
+    for await (const event of engine.generate(drawLong(), greedySampling(1), leaving.signal)) {
       if (event.kind === "progress" && event.computed === 0) continue;
-      pending ??= tokenTimes(engine.generate(short, sampling(1))).then(([first]) => {
+      pending ??= tokenTimes(engine.generate(short, greedySampling(1))).then(([first]) => {
         elapsed = first;
         leaving.abort();
       });
@@ -265,12 +262,12 @@ async function firstTokenBesidePrompt(
 /** Has a conversation of two turns. */
 async function secondTurn(engine: Engine, first: Uint32Array, next: Uint32Array) {
   const answer: number[] = [];
-  for await (const event of engine.generate(first, sampling(ANSWER_TOKENS))) {
+  for await (const event of engine.generate(first, greedySampling(ANSWER_TOKENS))) {
     if (event.kind === "token") answer.push(event.token);
   }
   const prompt = Uint32Array.from([...first, ...answer, ...next]);
   let cached = 0;
-  for await (const event of engine.generate(prompt, sampling(1))) {
+  for await (const event of engine.generate(prompt, greedySampling(1))) {
     if (event.kind === "progress") cached = event.cached;
   }
   return { tokens: prompt.length, computed: prompt.length - cached };
@@ -299,11 +296,6 @@ function stepsUntilAllDecode(plan: Plan): number {
 /** More tokens than any context has: the request goes on until it is cancelled. */
 const MANY_TOKENS = 2 ** 31 - 1;
 
-/** Greedy, to this many tokens or the end of the context. */
-function sampling(tokens: number) {
-  return { ...defaultSampling(tokens), ignoreEos: true };
-}
-
 /** When each token of a request came, in milliseconds since it was submitted. */
 async function tokenTimes(events: AsyncIterable<EngineEvent>): Promise<number[]> {
   const times: number[] = [];
@@ -311,17 +303,6 @@ async function tokenTimes(events: AsyncIterable<EngineEvent>): Promise<number[]>
     if (event.kind === "token") times.push(event.elapsedMs);
   }
   return times;
-}
-
-/** Makes prompts of random tokens, no two alike, the same in every run of the program. */
-function promptDrawer(vocabSize: number): (tokens: number) => Uint32Array {
-  let state = 1;
-  // A linear congruential generator with the constants of Numerical Recipes; its upper bits are random enough.
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * vocabSize);
-  };
-  return (tokens) => Uint32Array.from({ length: tokens }, next);
 }
 
 function summary(values: number[]): Spread {

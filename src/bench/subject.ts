@@ -1,6 +1,6 @@
 /** The model that is measured: a real one, or one of a known shape with random weights, which needs no file. */
 
-import { Model } from "../engine/engine.ts";
+import { Model } from "../engine/model.ts";
 import { ALIGNMENT, FORMAT_VERSION } from "../engine/symbols.ts";
 import { packedLayout } from "../model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig } from "../model_file/model_config.ts";

@@ -5,7 +5,7 @@
 
 import { createInterface } from "node:readline";
 import { timings } from "../api/timings.ts";
-import { defaultSampling, type Sampling } from "../engine/engine.ts";
+import { defaultSampling, type Sampling } from "../engine/sampling.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { contextLengthExceeded } from "../serving/request_error.ts";
 import { Service } from "../serving/service.ts";

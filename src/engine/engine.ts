@@ -1,5 +1,5 @@
 /**
- * The engine as the rest of the program sees it: a model, and requests as async iterables of events.
+ * The engine as the rest of the program sees it: requests as async iterables of events.
  *
  * Nothing here waits in a foreign call. The engine's thread writes a byte to a socket when events wait; that wakes the event loop,
  * one call copies the events out, and each is put into the queue of its request.
@@ -7,7 +7,10 @@
 
 import { closeSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import { checked, cString, library, type Pointer, packStruct, readNumber } from "./library.ts";
+import { type EngineEvent, type FinishReason, RequestEvents } from "./events.ts";
+import { checked, library, type Pointer, packStruct, readNumber } from "./library.ts";
+import type { Model } from "./model.ts";
+import { packSampling, type Sampling } from "./sampling.ts";
 import {
   EVENT_ALTERNATIVE,
   EVENT_DONE,
@@ -27,60 +30,6 @@ import {
   ZEROS_SKIP,
 } from "./symbols.ts";
 import { onThread, returned } from "./task.ts";
-
-/** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
-export interface Sampling {
-  temperature: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  frequencyPenalty: number;
-  presencePenalty: number;
-  topK: number;
-  maxTokens: number;
-  minTokens: number;
-  ignoreEos: boolean;
-  /** Whether tokens come with their log-probability in the model's own distribution, before penalties. */
-  logprobs: boolean;
-  /** Likeliest tokens that come with each, 0 to 20. */
-  topLogprobs: number;
-  /** Whether the prompt's tokens are reported with theirs as well, from the second one on. */
-  promptLogprobs: boolean;
-  /** 0 to 2^64 − 1. */
-  seed: bigint;
-  /** Below 2^63. Only requests of one scope share what was computed for equal prefixes of their prompts. */
-  scope: bigint;
-  /** Tokens that end the answer beside the model's own end-of-text tokens. */
-  stopIds: number[];
-  /** Added to the logits of these tokens. */
-  logitBias: Map<number, number>;
-  /** What the answer has to be, as src/grammar/ writes it; undefined: anything. The engine must know its vocabulary. */
-  grammar: Uint8Array | undefined;
-}
-
-/** Greedy sampling with nothing else in its way. */
-export function defaultSampling(maxTokens: number): Sampling {
-  return {
-    temperature: 0,
-    topP: 1,
-    minP: 0,
-    repetitionPenalty: 1,
-    frequencyPenalty: 0,
-    presencePenalty: 0,
-    topK: 0,
-    maxTokens,
-    minTokens: 0,
-    ignoreEos: false,
-    logprobs: false,
-    topLogprobs: 0,
-    promptLogprobs: false,
-    seed: 0n,
-    scope: 0n,
-    stopIds: [],
-    logitBias: new Map(),
-    grammar: undefined,
-  };
-}
 
 /** How keys and values are stored: exactly, or in half or a quarter of the memory with slightly other logits. */
 export const KV_KINDS = ["f32", "f16", "q8"] as const;
@@ -102,111 +51,8 @@ export function kvTokenBytes(shape: { layers: number; kvHeads: number; headDim: 
   return Number(library().wf_kv_token_bytes(layers, kvHeads, headDim, kvKindNumbers[kind]));
 }
 
-/** "grammar": the answer could not be continued within its grammar. */
-export type FinishReason = "stop" | "length" | "cancelled" | "grammar";
-
-/** A token that could stand in a place, and its log-probability there. */
-export interface TokenLogprob {
-  token: number;
-  /** Natural logarithm; 0 when the request did not ask for log-probabilities. */
-  logprob: number;
-}
-
-/**
- * Something that happened to a request; times are in milliseconds since it was submitted. "progress" says how many of the prompt's
- * tokens are computed, and how many of those were found in the prefix cache; "prompt" scores one token of the prompt. `top` holds
- * the likeliest tokens in the place, best first. The last event is the only "done".
- */
-export type EngineEvent =
-  | ({ kind: "token" | "prompt"; top: TokenLogprob[]; elapsedMs: number } & TokenLogprob)
-  | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
-  | { kind: "done"; reason: FinishReason; elapsedMs: number };
-
 /** What an engine is doing and has done; see wf_engine_stats in wrinklefree.h. */
 export type EngineStats = Record<keyof typeof layouts.wf_engine_stats.fields, number>;
-
-/** A packed model, open in the library. Immutable; may serve any number of engines. */
-export class Model {
-  #handle: Pointer | undefined;
-
-  private constructor(handle: Pointer) {
-    this.#handle = handle;
-  }
-
-  /**
-   * Maps a packed file. What of it every token needs is read meanwhile, which takes as long as the disk takes.
-   *
-   * @throws Failure with one line that names the file and the fault.
-   */
-  static async open(path: string): Promise<Model> {
-    return new Model(
-      await onThread(
-        (error, size) => library().wf_model_open_begin(cString(path), error, size),
-        (task, error, size) => library().wf_model_open_end(task, error, size),
-      ),
-    );
-  }
-
-  /** The same from bytes, which are copied. `name` stands for the path in messages. */
-  static fromBytes(bytes: Uint8Array, name: string): Model {
-    return new Model(
-      checked(
-        (error, size) => library().wf_model_open_bytes(bytes, bytes.length, cString(name), error, size),
-        (result) => result === null,
-      ) as Pointer,
-    );
-  }
-
-  /**
-   * A model that was never trained, with random weights in memory, to measure with.
-   *
-   * @param header The first bytes of a packed file, up to its tensors.
-   * @param size Bytes that the whole file would have.
-   * @param zeros Share of the FFN's gates that are not positive, 0 to 1; half of them are not anyhow.
-   * @param name Stands for the path in messages.
-   * @throws Failure when the header is no packed model's or memory is lacking.
-   */
-  static random(header: Uint8Array, size: number, zeros: number, name: string): Model {
-    return new Model(
-      checked(
-        (error, errorSize) =>
-          library().wf_model_open_random(header, header.length, size, zeros, cString(name), error, errorSize),
-        (result) => result === null,
-      ) as Pointer,
-    );
-  }
-
-  /**
-   * What the library knows it by.
-   *
-   * @throws Failure when it is closed.
-   */
-  get handle(): Pointer {
-    if (this.#handle === undefined) throw new Failure("the model is closed");
-    return this.#handle;
-  }
-
-  /**
-   * The logits of every position of a prompt, computed while the caller waits: for tests and checks.
-   *
-   * @param vocabularySize The model's, which the caller read from the packed file.
-   * @returns [tokens][vocabularySize]
-   */
-  logits(tokens: Uint32Array, threads: number, vocabularySize: number): Float32Array {
-    const logits = new Float32Array(tokens.length * vocabularySize);
-    checked(
-      (error, size) => library().wf_model_logits(this.handle, threads, tokens, tokens.length, logits, error, size),
-      (result) => result !== 0,
-    );
-    return logits;
-  }
-
-  /** Gives the model up; its memory goes when no engine uses it any more. */
-  close(): void {
-    if (this.#handle !== undefined) library().wf_model_close(this.#handle);
-    this.#handle = undefined;
-  }
-}
 
 /** How an engine is laid out; see wf_engine_options in wrinklefree.h for the meaning of 0. */
 export interface EngineOptions {
@@ -225,49 +71,6 @@ export interface EngineOptions {
   cpus: number[];
 }
 
-type TokenEvent = Extract<EngineEvent, { kind: "token" | "prompt" }>;
-
-/** One request's events between the engine and its consumer. At most one per token and an end: bounded by the context. */
-class EventQueue {
-  private readonly waiting: EngineEvent[] = [];
-  private incomplete: { event: TokenEvent; missing: number } | undefined;
-  private wake: (() => void) | undefined;
-
-  push(event: EngineEvent): void {
-    this.waiting.push(event);
-    this.wake?.();
-  }
-
-  /** Adds a token whose `alternatives` follow one by one; it is handed out when the last of them is there. */
-  pushToken(event: TokenEvent, alternatives: number): void {
-    this.incomplete = { event, missing: alternatives };
-    this.releaseIfComplete();
-  }
-
-  addAlternative(alternative: TokenLogprob): void {
-    if (this.incomplete === undefined) return;
-    this.incomplete.event.top.push(alternative);
-    this.incomplete.missing--;
-    this.releaseIfComplete();
-  }
-
-  private releaseIfComplete(): void {
-    if (this.incomplete?.missing !== 0) return;
-    this.push(this.incomplete.event);
-    this.incomplete = undefined;
-  }
-
-  async next(): Promise<EngineEvent> {
-    while (this.waiting.length === 0) {
-      await new Promise<void>((resolve) => {
-        this.wake = resolve;
-      });
-    }
-    this.wake = undefined;
-    return this.waiting.shift() as EngineEvent;
-  }
-}
-
 const finishReasons: Record<number, FinishReason> = {
   [REASON_STOP]: "stop",
   [REASON_LENGTH]: "length",
@@ -283,7 +86,7 @@ const DRAIN_CAPACITY = 1024;
 /** A running engine. Its functions throw a Failure when it is closed. */
 export class Engine {
   private handle: Pointer | undefined;
-  private readonly requests = new Map<number, EventQueue>();
+  private readonly requests = new Map<number, RequestEvents>();
   private readonly drained = new Uint8Array(DRAIN_CAPACITY * layouts.wf_event.size);
   private readonly listening: Promise<void>;
   private closing: Promise<void> | undefined;
@@ -344,24 +147,7 @@ export class Engine {
    * @throws Failure when the request is out of range.
    */
   generate(tokens: Uint32Array, sampling: Sampling, signal?: AbortSignal): AsyncIterable<EngineEvent> {
-    const packed = packStruct(layouts.wf_sampling, {
-      temperature: sampling.temperature,
-      top_p: sampling.topP,
-      min_p: sampling.minP,
-      repetition_penalty: sampling.repetitionPenalty,
-      frequency_penalty: sampling.frequencyPenalty,
-      presence_penalty: sampling.presencePenalty,
-      top_k: sampling.topK,
-      max_tokens: sampling.maxTokens,
-      min_tokens: sampling.minTokens,
-      ignore_eos: sampling.ignoreEos ? 1 : 0,
-      logprobs: sampling.logprobs ? 1 : 0,
-      top_logprobs: sampling.logprobs || sampling.promptLogprobs ? sampling.topLogprobs : 0,
-      prompt_logprobs: sampling.promptLogprobs ? 1 : 0,
-      reserved: 0,
-      seed: sampling.seed,
-      scope: sampling.scope,
-    });
+    const packed = packSampling(sampling);
     const stopIds = Uint32Array.from(sampling.stopIds);
     const biasIds = Uint32Array.from(sampling.logitBias.keys());
     const biasValues = Float32Array.from(sampling.logitBias.values());
@@ -385,7 +171,7 @@ export class Engine {
         ),
       (result) => result === 0,
     );
-    const queue = new EventQueue();
+    const queue = new RequestEvents();
     this.requests.set(request, queue);
     return this.events(request, queue, signal);
   }
@@ -440,7 +226,7 @@ export class Engine {
     if (this.handle !== undefined) library().wf_engine_cancel(this.handle, request);
   }
 
-  private async *events(request: number, queue: EventQueue, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+  private async *events(request: number, queue: RequestEvents, signal?: AbortSignal): AsyncIterable<EngineEvent> {
     const abort = () => this.cancel(request);
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();

@@ -6,13 +6,30 @@
  * there are others, or more elements, there are none; numbers are written with a bounded number of digits.
  */
 
+import { isObject } from "../json.ts";
+import { DisjointSchemas } from "./disjoint_schemas.ts";
 import { EndlessGrammar, GrammarBuilder, GrammarTooLarge, type Part, type Rule } from "./grammar_builder.ts";
 import { JsonText } from "./json_text.ts";
-import { type Bound, DECIMAL_DIGITS_MAX, numberWithin } from "./number_range.ts";
+import { DECIMAL_DIGITS_MAX, numberWithin } from "./number_range.ts";
 import { PatternError, patternText } from "./pattern.ts";
-import { invalidSchema, type SchemaError, unsupportedSchema } from "./schema_error.ts";
-
-type Schema = Readonly<Record<string, unknown>>;
+import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
+import {
+  ANNOTATIONS,
+  bound,
+  COUNT_MAX,
+  checkName,
+  count,
+  decimal,
+  escapedPointer,
+  isOfType,
+  KNOWN_KEYWORDS,
+  names,
+  nonEmptyArray,
+  printable,
+  type Schema,
+  typesOf,
+  unescapedPointer,
+} from "./schema_keywords.ts";
 
 /** Longest schema as JSON, in UTF-16 code units. */
 const LENGTH_MAX = 256 * 1024;
@@ -26,38 +43,11 @@ const COMPARED_MAX = 16_000_000;
 /** Most members, keywords and properties of all allOf together: references can make much of little here too. */
 const MERGED_MAX = 100_000;
 
-/** Most alternatives of a oneOf, which are compared with each other. */
-const ALTERNATIVES_MAX = 256;
-
 /** Most values of all enums together. */
 const VALUES_MAX = 10_000;
 
-/** Longest name of a property. */
-const NAME_LENGTH_MAX = 512;
-
-/** Largest number of repetitions that a schema may name. */
-const COUNT_MAX = 1_000_000;
-
 /** Largest multipleOf: its remainders are counted out. */
 const MULTIPLE_MAX = 1000;
-
-/** Keywords that say nothing about what is valid. */
-const ANNOTATIONS = new Set(
-  (
-    "title description default examples example $comment $schema $id $defs definitions deprecated readOnly writeOnly " +
-    "contentMediaType contentEncoding"
-  ).split(" "),
-);
-
-const KEYWORDS_OF: Readonly<Record<string, readonly string[]>> = {
-  string: ["minLength", "maxLength", "pattern", "format"],
-  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
-  object: ["properties", "required", "additionalProperties", "minProperties", "maxProperties"],
-  array: ["items", "prefixItems", "minItems", "maxItems", "uniqueItems"],
-};
-
-/** Types in the order in which a value of any type may begin. */
-const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
 /** The formats that are known, as patterns. */
 const FORMATS: Readonly<Record<string, string>> = (() => {
@@ -84,8 +74,7 @@ export class SchemaCompiler {
   /** Rules of the schemas that were seen, by their JSON and by themselves. */
   #rules = new Map<string, Rule>();
   #seen = new Map<Schema, Rule>();
-  /** What is certain of the alternatives of a oneOf that were seen. */
-  #facts = new Map<Schema, Facts>();
+  #disjoint = this.#comparing();
   #depth = 0;
   #values = 0;
   #compared = 0;
@@ -103,7 +92,7 @@ export class SchemaCompiler {
     this.#root = schema;
     this.#rules = new Map();
     this.#seen = new Map();
-    this.#facts = new Map();
+    this.#disjoint = this.#comparing();
     return this.#reporting("#", () => this.#value(schema, "#"));
   }
 
@@ -194,11 +183,15 @@ export class SchemaCompiler {
     // Checked before it goes to every alternative.
     if (schema.type !== undefined) typesOf(schema, path);
     const options = nonEmptyArray(value, keyword, path).map((option) => withType(option, schema.type));
-    if (keyword === "oneOf") this.#checkDisjoint(options, path);
+    if (keyword === "oneOf") this.#disjoint.check(options, path);
     const distinct = new Map(options.map((option, i) => [JSON.stringify(option), { option, i }]));
     return this.builder.choice(
       ...Array.from(distinct.values(), ({ option, i }) => this.#value(option, `${path}/${keyword}/${i}`)),
     );
+  }
+
+  #comparing(): DisjointSchemas {
+    return new DisjointSchemas((reference, path) => this.#resolve(reference, path));
   }
 
   /** What a reference within the schema leads to. */
@@ -485,79 +478,7 @@ export class SchemaCompiler {
       properties.set(name, value);
     }
   }
-
-  /** @throws SchemaError unless no value can be valid by two of the schemas. */
-  #checkDisjoint(options: readonly unknown[], path: string): void {
-    if (options.length > ALTERNATIVES_MAX) {
-      throw unsupportedSchema(
-        path,
-        `'oneOf' with more than ${ALTERNATIVES_MAX} alternatives is not supported; use 'anyOf'`,
-      );
-    }
-    const facts = options.map((option, i) => this.#factsOf(option, `${path}/oneOf/${i}`));
-    for (let i = 0; i < facts.length; i++) {
-      for (let k = 0; k < i; k++) {
-        if (areDisjoint(facts[i] as Facts, facts[k] as Facts)) continue;
-        throw unsupportedSchema(
-          path,
-          `'oneOf' is only supported where no value can be of two kinds, and ${k} and ${i} may overlap; use 'anyOf'`,
-        );
-      }
-    }
-  }
-
-  /** What is certain of every value that is valid by a schema. */
-  #factsOf(schema: unknown, path: string): Facts {
-    let at = schema;
-    for (let steps = 0; isObject(at) && at.$ref !== undefined; steps++) {
-      if (steps > DEPTH_MAX) throw invalidSchema(path, "a '$ref' leads back to itself");
-      at = this.#resolve(at.$ref, path);
-    }
-    if (!isObject(at)) return { types: new Set(TYPES), values: undefined, marks: new Map() };
-    const known = this.#facts.get(at);
-    if (known !== undefined) return known;
-    const values =
-      at.enum !== undefined ? nonEmptyArray(at.enum, "enum", path) : "const" in at ? [at.const] : undefined;
-    const isCombined = ["anyOf", "oneOf", "allOf"].some((keyword) => (at as Schema)[keyword] !== undefined);
-    const types = isCombined && at.type === undefined ? TYPES : typesOf(at, path);
-    const marks = new Map<string, ReadonlySet<string>>();
-    const required = at.required === undefined ? [] : names(at.required, path);
-    for (const name of required) {
-      const property = isObject(at.properties) && Object.hasOwn(at.properties, name) ? at.properties[name] : undefined;
-      if (!isObject(property)) continue;
-      const allowed = "const" in property ? [property.const] : property.enum;
-      if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map((value) => JSON.stringify(value))));
-    }
-    const texts = values && new Set(values.map((value) => JSON.stringify(value)));
-    const facts = { types: new Set(types), values: texts, marks };
-    this.#facts.set(at, facts);
-    return facts;
-  }
 }
-
-interface Facts {
-  types: ReadonlySet<string>;
-  /** The only values there are, as JSON. */
-  values: ReadonlySet<string> | undefined;
-  /** Properties that an object has with one of these values. */
-  marks: ReadonlyMap<string, ReadonlySet<string>>;
-}
-
-function areDisjoint(a: Facts, b: Facts): boolean {
-  const apart = (one: ReadonlySet<string>, other: ReadonlySet<string>) => one.isDisjointFrom(other);
-  if (a.values !== undefined && b.values !== undefined) return apart(a.values, b.values);
-  const numbers = (types: ReadonlySet<string>) =>
-    new Set([...types].map((type) => (type === "integer" ? "number" : type)));
-  if (apart(numbers(a.types), numbers(b.types))) return true;
-  const areObjects = [a, b].every(({ types }) => types.size === 1 && types.has("object"));
-  return areObjects && [...a.marks].some(([name, values]) => apart(values, b.marks.get(name) ?? values));
-}
-
-const KNOWN_KEYWORDS: ReadonlySet<string> = new Set([
-  ...ANNOTATIONS,
-  ...Object.values(KEYWORDS_OF).flat(),
-  ..."type $ref allOf anyOf oneOf enum const".split(" "),
-]);
 
 /** Any member of an object. */
 function anyMember(json: JsonText): Part {
@@ -569,41 +490,6 @@ function nothing(builder: GrammarBuilder): Part {
   return () => builder.node();
 }
 
-function isObject(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The types of a schema. One that names none but has keywords of some types is of these. */
-function typesOf(schema: Schema, path: string): readonly string[] {
-  const { type } = schema;
-  if (type === undefined) {
-    const meant = Object.keys(KEYWORDS_OF).filter((name) => KEYWORDS_OF[name]?.some((keyword) => keyword in schema));
-    return meant.length > 0 ? meant : TYPES.filter((name) => name !== "integer");
-  }
-  const types = Array.isArray(type) ? nonEmptyArray(type, "type", path) : [type];
-  for (const name of types) {
-    if (typeof name !== "string" || !TYPES.includes(name))
-      throw invalidSchema(path, `'type' has to be one of ${TYPES.join(", ")}`);
-  }
-  if (new Set(types).size < types.length) throw invalidSchema(path, "'type' names the same type twice");
-  return (types as string[]).filter((name) => name !== "integer" || !types.includes("number"));
-}
-
-function isOfType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null":
-      return value === null;
-    case "array":
-      return Array.isArray(value);
-    case "object":
-      return isObject(value);
-    case "integer":
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
-  }
-}
-
 /** An alternative of a schema that also names a type. */
 function withType(option: unknown, type: unknown): unknown {
   if (type === undefined || !isObject(option)) return option;
@@ -611,75 +497,3 @@ function withType(option: unknown, type: unknown): unknown {
     return { type, ...option };
   return { allOf: [{ type }, option] };
 }
-
-function nonEmptyArray(value: unknown, keyword: string, path: string): unknown[] {
-  if (!Array.isArray(value) || value.length === 0)
-    throw invalidSchema(path, `'${keyword}' has to be an array with something in it`);
-  return value;
-}
-
-function names(value: unknown, path: string): string[] {
-  if (!Array.isArray(value) || value.some((name) => typeof name !== "string")) {
-    throw invalidSchema(path, "'required' has to be an array of strings");
-  }
-  return value as string[];
-}
-
-function checkName(name: string, path: string): void {
-  if (name.length > NAME_LENGTH_MAX)
-    throw unsupportedSchema(path, `'properties' with names of over ${NAME_LENGTH_MAX} characters are not supported`);
-  if (!name.isWellFormed()) throw unsupportedSchema(path, "half of a surrogate pair is not supported");
-}
-
-function decimal(schema: Schema, keyword: string, path: string): number | undefined {
-  const value = schema[keyword];
-  if (value === undefined) return undefined;
-  if (typeof value !== "number" || !Number.isFinite(value))
-    throw invalidSchema(path, `'${keyword}' has to be a number`);
-  return value;
-}
-
-function count(schema: Schema, keyword: string, path: string): number | undefined {
-  const value = decimal(schema, keyword, path);
-  if (value === undefined) return undefined;
-  if (!Number.isInteger(value) || value < 0)
-    throw invalidSchema(path, `'${keyword}' has to be an integer of at least 0`);
-  if (value > COUNT_MAX) throw unsupportedSchema(path, `'${keyword}' over ${COUNT_MAX} is not supported`);
-  return value;
-}
-
-function bound(
-  schema: Schema,
-  inclusive: string,
-  exclusive: string,
-  path: string,
-  isTighter: (a: number, b: number) => boolean,
-): Bound | undefined {
-  const including = decimal(schema, inclusive, path);
-  const excluding = decimal(schema, exclusive, path);
-  if (excluding !== undefined && (including === undefined || !isTighter(including, excluding))) {
-    return { value: excluding, isExclusive: true };
-  }
-  return including === undefined ? undefined : { value: including, isExclusive: false };
-}
-
-function escapedPointer(name: string): string {
-  return printable(name).replaceAll("~", "~0").replaceAll("/", "~1");
-}
-
-function unescapedPointer(part: string): string {
-  let text = part;
-  try {
-    text = decodeURIComponent(part);
-  } catch {
-    // It is meant as it is.
-  }
-  return text.replaceAll("~1", "/").replaceAll("~0", "~");
-}
-
-/** A name of a schema in a message: short, and without control characters. */
-function printable(name: string): string {
-  return name.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 60);
-}
-
-export type { SchemaError };

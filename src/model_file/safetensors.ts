@@ -5,6 +5,7 @@
  */
 
 import { Failure } from "../errors.ts";
+import { isObject } from "../json.ts";
 import type { ByteSource } from "./byte_source.ts";
 import { printable } from "./config_fields.ts";
 import { recogniseForeignFile } from "./foreign.ts";
@@ -209,10 +210,6 @@ function checkOverlap(tensors: TensorEntry[], source: ByteSource): void {
 function foreignOr(head: Uint8Array, fault: string): string {
   const kind = recogniseForeignFile(head);
   return kind === null ? fault : `this is ${kind}`;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isSize(value: unknown): value is number {

@@ -3,7 +3,7 @@
  */
 
 import { DEPTH_MAX, isTooDeep } from "../api/json_depth.ts";
-import { isObject, type JsonObject } from "../api/schema.ts";
+import { isObject, type JsonObject } from "../json.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";

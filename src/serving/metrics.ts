@@ -1,6 +1,6 @@
 /** What a server counts and measures about its answers, from its start on. */
 
-import type { FinishReason } from "../engine/engine.ts";
+import type { FinishReason } from "../engine/events.ts";
 import type { Counts } from "../text/generation.ts";
 
 /** Upper bounds of a histogram's buckets, in seconds. */

@@ -3,8 +3,9 @@
  * chat both stand on it.
  */
 
-import { Engine, type HeadKind, type KvKind, kvTokenBytes, Model, type ZerosKind } from "../engine/engine.ts";
+import { Engine, type HeadKind, type KvKind, kvTokenBytes, type ZerosKind } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
+import { Model } from "../engine/model.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";

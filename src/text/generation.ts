@@ -3,7 +3,9 @@
  * and leaving early stops the engine. Every endpoint and the terminal chat generate through here.
  */
 
-import type { Engine, FinishReason, Sampling, TokenLogprob } from "../engine/engine.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { FinishReason, TokenLogprob } from "../engine/events.ts";
+import type { Sampling } from "../engine/sampling.ts";
 import { Detokenizer } from "./detokenizer.ts";
 import { StopStrings } from "./stop_strings.ts";
 import { TokenAlignment } from "./token_alignment.ts";

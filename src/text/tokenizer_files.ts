@@ -6,6 +6,7 @@
  * as images. Their text is then text like any other.
  */
 
+import { isObject } from "../json.ts";
 import { Fault, inside, parseJson, printable } from "../model_file/config_fields.ts";
 import { limits } from "../model_file/model_config.ts";
 
@@ -115,10 +116,6 @@ function readObject(assets: ReadonlyMap<string, Uint8Array>, file: string): Reco
     if (!isObject(parsed)) throw new Fault("it is not a JSON object");
     return parsed;
   });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function checkModel(model: Vocabulary): void {

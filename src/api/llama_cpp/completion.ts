@@ -3,6 +3,7 @@
  */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import type { JsonObject } from "../../json.ts";
 import { unsupported } from "../../serving/request_error.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
@@ -12,7 +13,7 @@ import type { Exchange } from "../exchange.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger } from "../schema.ts";
+import { optionalBoolean, optionalInteger } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { readLogitBias } from "./logit_bias.ts";
 import { llamaProbabilities } from "./probabilities.ts";

@@ -2,12 +2,13 @@
  * `logit_bias` of llama.cpp's POST /completion. A bias belongs to a token's id, or to a text: then to each token of that text.
  */
 
+import { isObject, type JsonObject } from "../../json.ts";
 import { invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { BOUNDS, checkBiasCount, readBias } from "../sampling.ts";
-import { invalidType, isObject, type JsonObject, readInteger } from "../schema.ts";
+import { invalidType, readInteger } from "../schema.ts";
 
 /** Most texts among a request's biases: each is tokenized in a turn of its own. */
 const TEXTS_MAX = 1024;

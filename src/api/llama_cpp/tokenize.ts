@@ -3,6 +3,7 @@
  * shapes and vLLM's.
  */
 
+import type { JsonObject } from "../../json.ts";
 import { invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
@@ -11,7 +12,7 @@ import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { readChatPrompt } from "../openai/chat_prompt.ts";
 import { readModel } from "../request.ts";
-import { invalidType, type JsonObject, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
+import { invalidType, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
 
 /** Most ids of a request or an answer; more than any context, few enough to be counted in a moment. */
 export const TOKENS_MAX = 262_144;

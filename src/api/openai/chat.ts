@@ -2,8 +2,9 @@
  * POST /v1/chat/completions: from a request's JSON to one answer or several, streamed or whole, in OpenAI's shapes.
  */
 
-import type { FinishReason } from "../../engine/engine.ts";
+import type { FinishReason } from "../../engine/events.ts";
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import type { JsonObject } from "../../json.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken } from "../../text/generation.ts";
 import { type AnswerPart, CallParser, type WrittenCall } from "../../text/tool_calls.ts";
@@ -13,7 +14,7 @@ import type { Exchange } from "../exchange.ts";
 import { newId } from "../ids.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";

@@ -7,6 +7,7 @@
  */
 
 import type { CallsForm } from "../../grammar/answer_forms.ts";
+import type { JsonObject } from "../../json.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import { TemplateError } from "../../text/bounded_interpreter.ts";
@@ -17,7 +18,7 @@ import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { isTooDeep } from "../json_depth.ts";
-import { countValues, type JsonObject, optionalObject } from "../schema.ts";
+import { countValues, optionalObject } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";
 

@@ -3,6 +3,7 @@
  */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import type { JsonObject } from "../../json.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
@@ -11,7 +12,7 @@ import type { Exchange } from "../exchange.ts";
 import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
+import { optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores } from "./logprobs.ts";

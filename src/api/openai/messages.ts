@@ -2,10 +2,11 @@
  * The `messages` of a chat request: checked one by one, and brought into the form that chat templates know.
  */
 
+import { isObject, type JsonObject } from "../../json.ts";
 import { invalid, unsupported } from "../../serving/request_error.ts";
 import type { TemplateMessage } from "../../text/chat_template.ts";
 import type { WrittenCall } from "../../text/tool_calls.ts";
-import { invalidType, invalidValue, isObject, type JsonObject, missing, optionalString } from "../schema.ts";
+import { invalidType, invalidValue, missing, optionalString } from "../schema.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
 

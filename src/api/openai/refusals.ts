@@ -2,8 +2,9 @@
  * Parameters that would change the answer and that this server can't honour: refused by name rather than ignored.
  */
 
+import type { JsonObject } from "../../json.ts";
 import { unsupported } from "../../serving/request_error.ts";
-import { type JsonObject, optionalArray } from "../schema.ts";
+import { optionalArray } from "../schema.ts";
 
 /** Refuses the parameters of OpenAI's chat API that this model can't follow. @throws RequestError 400. */
 export function refuseForChat(body: JsonObject): void {

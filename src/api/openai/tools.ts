@@ -3,17 +3,10 @@
  */
 
 import type { CallableTool } from "../../grammar/answer_forms.ts";
+import { isObject, type JsonObject } from "../../json.ts";
 import { invalid } from "../../serving/request_error.ts";
 import type { Tool } from "../../text/tool_calls.ts";
-import {
-  invalidType,
-  invalidValue,
-  isObject,
-  type JsonObject,
-  missing,
-  optionalArray,
-  optionalBoolean,
-} from "../schema.ts";
+import { invalidType, invalidValue, missing, optionalArray, optionalBoolean } from "../schema.ts";
 
 /** Most tools of a request. */
 export const TOOLS_MAX = 128;

@@ -4,6 +4,7 @@
  */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import type { JsonObject } from "../../json.ts";
 import { invalid, RequestError } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
@@ -15,7 +16,7 @@ import { finite } from "../logprobs.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { readScope } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
-import { type JsonObject, missing, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
+import { missing, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
 export const NEW_TOKENS_DEFAULT = 128;

@@ -1,0 +1,93 @@
+/**
+ * Whether the alternatives of a oneOf exclude each other. A grammar writes any of them, so what is written has to be valid by one
+ * alone.
+ */
+
+import { isObject } from "../json.ts";
+import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
+import { names, nonEmptyArray, type Schema, TYPES, typesOf } from "./schema_keywords.ts";
+
+/** Most alternatives of a oneOf, which are compared with each other. */
+const ALTERNATIVES_MAX = 256;
+
+/** Most references that lead to each other. */
+const REFERENCES_MAX = 64;
+
+/** What is certain of every value that is valid by a schema. */
+interface Facts {
+  types: ReadonlySet<string>;
+  /** The only values there are, as JSON. */
+  values: ReadonlySet<string> | undefined;
+  /** Properties that an object has with one of these values. */
+  marks: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+/** Compares alternatives. Made for one schema. */
+export class DisjointSchemas {
+  /** Of the alternatives that were seen. */
+  readonly #known = new Map<Schema, Facts>();
+  readonly #resolve: (reference: unknown, path: string) => unknown;
+
+  /** @param resolve gives what a reference within the schema leads to. */
+  constructor(resolve: (reference: unknown, path: string) => unknown) {
+    this.#resolve = resolve;
+  }
+
+  /** @throws SchemaError unless no value can be valid by two of the schemas. */
+  check(options: readonly unknown[], path: string): void {
+    if (options.length > ALTERNATIVES_MAX) {
+      throw unsupportedSchema(
+        path,
+        `'oneOf' with more than ${ALTERNATIVES_MAX} alternatives is not supported; use 'anyOf'`,
+      );
+    }
+    const facts = options.map((option, i) => this.#of(option, `${path}/oneOf/${i}`));
+    for (let i = 0; i < facts.length; i++) {
+      for (let k = 0; k < i; k++) {
+        if (areDisjoint(facts[i] as Facts, facts[k] as Facts)) continue;
+        throw unsupportedSchema(
+          path,
+          `'oneOf' is only supported where no value can be of two kinds, and ${k} and ${i} may overlap; use 'anyOf'`,
+        );
+      }
+    }
+  }
+
+  /** What is certain of every value that is valid by a schema. */
+  #of(schema: unknown, path: string): Facts {
+    let at = schema;
+    for (let steps = 0; isObject(at) && at.$ref !== undefined; steps++) {
+      if (steps > REFERENCES_MAX) throw invalidSchema(path, "a '$ref' leads back to itself");
+      at = this.#resolve(at.$ref, path);
+    }
+    if (!isObject(at)) return { types: new Set(TYPES), values: undefined, marks: new Map() };
+    const known = this.#known.get(at);
+    if (known !== undefined) return known;
+    const values =
+      at.enum !== undefined ? nonEmptyArray(at.enum, "enum", path) : "const" in at ? [at.const] : undefined;
+    const isCombined = ["anyOf", "oneOf", "allOf"].some((keyword) => (at as Schema)[keyword] !== undefined);
+    const types = isCombined && at.type === undefined ? TYPES : typesOf(at, path);
+    const marks = new Map<string, ReadonlySet<string>>();
+    const required = at.required === undefined ? [] : names(at.required, path);
+    for (const name of required) {
+      const property = isObject(at.properties) && Object.hasOwn(at.properties, name) ? at.properties[name] : undefined;
+      if (!isObject(property)) continue;
+      const allowed = "const" in property ? [property.const] : property.enum;
+      if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map((value) => JSON.stringify(value))));
+    }
+    const texts = values && new Set(values.map((value) => JSON.stringify(value)));
+    const facts = { types: new Set(types), values: texts, marks };
+    this.#known.set(at, facts);
+    return facts;
+  }
+}
+
+function areDisjoint(a: Facts, b: Facts): boolean {
+  const apart = (one: ReadonlySet<string>, other: ReadonlySet<string>) => one.isDisjointFrom(other);
+  if (a.values !== undefined && b.values !== undefined) return apart(a.values, b.values);
+  const numbers = (types: ReadonlySet<string>) =>
+    new Set([...types].map((type) => (type === "integer" ? "number" : type)));
+  if (apart(numbers(a.types), numbers(b.types))) return true;
+  const areObjects = [a, b].every(({ types }) => types.size === 1 && types.has("object"));
+  return areObjects && [...a.marks].some(([name, values]) => apart(values, b.marks.get(name) ?? values));
+}
