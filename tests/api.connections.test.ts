@@ -43,11 +43,11 @@ test("idle ones are closed, those with a request or an answer under way are not"
   slow?.write(request(body).slice(0, -10));
   expect((await idle?.ask("GET", "/health"))?.status).toBe(200);
   answered?.write(request(JSON.stringify({ ...FRANCE, max_tokens: 1, stream: true })));
-  for (const connection of [idle, answered]) await eventually(() => connection?.isClosed() === true, 30_000);
+  for (const connection of [idle, answered]) await eventually(() => connection?.isClosed() === true);
   expect([whole, streamed, slow].map((connection) => connection?.isClosed())).toEqual([false, false, false]);
   slow?.write(request(body).slice(-10));
   expect((await slow?.read())?.status).toBe(200);
-  for (const connection of [slow, unused]) await eventually(() => connection?.isClosed() === true, 30_000);
+  for (const connection of [slow, unused]) await eventually(() => connection?.isClosed() === true);
 });
 
 /**

@@ -137,7 +137,7 @@ for (const proxy of PROXIES) {
       const connection = openConnection(fronts[1]?.port as number);
       connection.write(`POST ${CHAT} HTTP/1.1\r\n${head}\r\n\r\n${body}`);
       expect((await connection.read()).status).toBe(200);
-      await eventually(async () => (await named.requests()).running === 1, 20_000);
+      await eventually(async () => (await named.requests()).running === 1);
       connection.close();
       await eventually(async () => (await named.requests()).running === 0);
     });

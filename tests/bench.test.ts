@@ -8,7 +8,7 @@ import { modelCosts } from "../src/bench/costs.ts";
 import { randomSubject } from "../src/bench/subject.ts";
 import { decodeModelConfig, encodeModelConfig } from "../src/model_file/model_config.ts";
 import { shapes } from "../src/model_file/shapes.ts";
-import { fixtures, runCommandLine } from "./tools/command_line.ts";
+import { fixtures, runCommandLine } from "./support/command_line.ts";
 
 setDefaultTimeout(120_000);
 

@@ -105,7 +105,7 @@ describe("a stderr that is full or closed", () => {
         ({ ok }) => ok,
         () => false,
       );
-    await eventually(ready, 20_000);
+    await eventually(ready);
     for (let request = 0; request < 5; request++) {
       const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
         method: "POST",

@@ -8,7 +8,7 @@ import { convertCheckpoint } from "../convert/convert.ts";
 import { packedRowBytes } from "../src/model_file/layout.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { type ProgressStream, showProgress } from "../src/terminal/progress.ts";
-import { fixtures, root, runCommandLine } from "./tools/command_line.ts";
+import { fixtures, root, runCommandLine } from "./support/command_line.ts";
 import {
   encodeSafetensors,
   type LooseJson,
@@ -17,7 +17,7 @@ import {
   smallCheckpoint,
   smallTokenizer,
   writeCheckpoint,
-} from "./tools/small_checkpoint.ts";
+} from "./support/small_checkpoint.ts";
 
 const names = ["tiny", "tiny-packed", "llama-packed", "older-bitnet"];
 let scratch: string;

@@ -280,9 +280,6 @@ describe("serve", () => {
 });
 
 describe("stopping", () => {
-  /** How long the server waits for what runs. What is over in half of it was not waited for. */
-  const DEADLINE_MS = 30_000;
-
   test.each(["SIGTERM", "SIGINT"] as const)(
     "%s: what runs is finished, new requests are turned away, the exit code is 0",
     async (signal) => {
@@ -314,22 +311,23 @@ describe("stopping", () => {
     await eventually(async () => (await server.requests()).waiting > 128);
     server.signal("SIGTERM");
     await eventually(async () => (await fetch(`${server.url}/ready`)).status === 503);
-    const signalled = performance.now();
     server.signal("SIGTERM");
-    const events = parseEvents(await running.text());
+    const events = parseEvents(await running.text()) as { choices?: { finish_reason: string | null }[] }[];
     expect(events.at(-1)).toMatchObject({ error: { type: "server_error", param: null, code: null } });
+    // None was waited for.
+    expect(events.flatMap(({ choices = [] }) => choices).filter(({ finish_reason }) => finish_reason !== null)).toEqual(
+      [],
+    );
     expect((await whole).status).toBe(503);
     expect(await server.exited).toBe(0);
-    expect(performance.now() - signalled).toBeLessThan(DEADLINE_MS / 2);
   });
 
   test("with nothing to finish it ends at once, connections that idle notwithstanding", async () => {
     const server = await startServer();
     await server.chat(FRANCE);
-    const signalled = performance.now();
     server.signal("SIGTERM");
     expect(await server.exited).toBe(0);
-    expect(performance.now() - signalled).toBeLessThan(DEADLINE_MS / 2);
+    expect(server.log()).not.toContain("finishing");
   });
 });
 
@@ -406,11 +404,11 @@ describe("chat", () => {
       type("\x03");
       await eventually(() => screen.includes("Ctrl-D leaves"));
       type("Count from 3 to 12.\r");
-      await eventually(() => screen.includes("9, 10, 11"), 20_000);
+      await eventually(() => screen.includes("9, 10, 11"));
       type("\x03");
       await Bun.sleep(500);
       type("What is the capital of France?\r");
-      await eventually(() => screen.includes("Paris"), 20_000);
+      await eventually(() => screen.includes("Paris"));
       expect(screen).not.toContain("300, ");
       type("\x04");
       expect(await child.exited).toBe(0);

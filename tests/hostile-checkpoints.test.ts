@@ -22,7 +22,7 @@ import { Failure } from "../src/errors.ts";
 import { memoryByteSource } from "../src/model_file/byte_source.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
 import { readSafetensorsHeader } from "../src/model_file/safetensors.ts";
-import { fixtures, runCommandLine } from "./tools/command_line.ts";
+import { fixtures, runCommandLine } from "./support/command_line.ts";
 import {
   encodeFloats,
   encodeSafetensors,
@@ -32,7 +32,7 @@ import {
   safetensorsBytes,
   smallCheckpoint,
   writeCheckpoint,
-} from "./tools/small_checkpoint.ts";
+} from "./support/small_checkpoint.ts";
 
 let scratch: string;
 

@@ -12,7 +12,7 @@ import { Failure } from "../src/errors.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { runProgram, startServer } from "./support/server.ts";
-import { type LooseJson, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./tools/small_checkpoint.ts";
+import { type LooseJson, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 setDefaultTimeout(60_000);
 

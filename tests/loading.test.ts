@@ -156,8 +156,11 @@ describe("a file that is cut short while it is in use", () => {
     const reader = child.stdout.getReader();
     await reader.read();
     truncateSync(path, 4096);
-    child.stdin.write("Tell me another.\n");
-    child.stdin.end();
+    // The first answer may have ended it already.
+    try {
+      child.stdin.write("Tell me another.\n");
+      await child.stdin.end();
+    } catch {}
     while (!(await reader.read()).done);
     expect(await child.exited).toBe(1);
     expect(await child.stderr.text()).toContain(`wrinklefree: ${path}: can't be read any more`);

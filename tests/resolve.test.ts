@@ -17,8 +17,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCacheDirectory } from "../src/models/cache.ts";
 import { resolveModel } from "../src/models/resolve.ts";
-import { fixtures, root } from "./tools/command_line.ts";
-import { smallCheckpoint, writeCheckpoint } from "./tools/small_checkpoint.ts";
+import { fixtures, root } from "./support/command_line.ts";
+import { smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 const variables = ["WRINKLEFREE_CACHE", "XDG_CACHE_HOME", "HOME"] as const;
 const environment = variables.map((name) => process.env[name]);

@@ -1,12 +1,33 @@
 /**
- * Runs every test: the library's own, plain and under each sanitizer, then those of bun:test against the executable that was just
- * built. The last line is "N passed, N failed"; a program of the library's tests counts as one. Before it stand the kernels' tiers: which
- * of them ran on this processor, which were emulated, and which did not run and why.
+ * Runs the tests: `bun tests/run.ts` all of them, the library's own, plain and under each sanitizer, then those of bun:test against the
+ * executable that was just built; `bun tests/run.ts quick` those for the work in between, which CONTRIBUTING.md names. The last line is
+ * "N passed, N failed"; a program of the library's tests counts as one. Before it stand the kernels' tiers: which of them ran on this
+ * processor, which were emulated, and which did not run and why.
  */
 
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { basename, relative } from "node:path";
 
 const root = `${import.meta.dir}/..`;
+
+/** The program that runs all of x86-64's kernels on any processor; built where SIMDe is. */
+const EMULATED = "kernels_emulated_test";
+
+/** What a quick run leaves out: it takes long, or starts programs by the dozen. */
+const LONG_LIBRARY_TESTS = [EMULATED, "machine_test"];
+const LONG_TESTS = [
+  "api.connections",
+  "api.structured",
+  "batching",
+  "bench",
+  "command_line",
+  "e2e",
+  "grammar",
+  "hostile-checkpoints",
+  "hostile-tokenizers",
+  "tokenizing",
+];
+
 let passed = 0;
 let failed = 0;
 
@@ -51,26 +72,31 @@ async function runLibraryTest(test: string, emulator: string[] = []): Promise<vo
   else failed++;
 }
 
+/** The programs of the library's tests that a build has, by what CMake says: others may lie beside them from earlier ones. */
+async function libraryTests(directory: string): Promise<string[]> {
+  const asked = Bun.spawn(["ctest", "--test-dir", directory, "--show-only=json-v1"], { cwd: root, stdout: "pipe" });
+  const { tests } = (await asked.stdout.json()) as { tests: { command: string[] }[] };
+  return tests.map(({ command }) => relative(root, command[0] as string)).sort();
+}
+
 /** The library's tests of one build; sanitizers end the program at the first fault. */
-async function runLibraryTests(directory: string): Promise<void> {
-  const tests = readdirSync(`${root}/build/${directory}`).filter((name) => name.endsWith("_test"));
-  for (const test of tests.sort()) await runLibraryTest(`build/${directory}/${test}`);
+async function runLibraryTests(directory: string, isWanted: (name: string) => boolean = () => true): Promise<void> {
+  for (const test of await libraryTests(`build/${directory}`)) if (isWanted(basename(test))) await runLibraryTest(test);
 }
 
 /** The kernels of arm64, on an emulated processor where there is one. */
 async function runArmTests(): Promise<void> {
   if (process.arch === "arm64") return;
-  const test = "build/arm64/kernels_test";
-  if (existsSync(`${root}/${test}`) && Bun.which("qemu-aarch64-static") !== null) {
-    return await runLibraryTest(test, ["qemu-aarch64-static", "-cpu", "max"]);
+  if (Bun.which("aarch64-linux-gnu-gcc") !== null && Bun.which("qemu-aarch64-static") !== null) {
+    return await runLibraryTest("build/arm64/kernels_test", ["qemu-aarch64-static", "-cpu", "max"]);
   }
   const packages = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static";
   reportTier("arm64's", `not run; they can be emulated after: sudo apt-get install -y ${packages}`);
 }
 
 /** Every tier by name, on a line. */
-function printTiers(): void {
-  if (!existsSync(`${root}/build/native/kernels_emulated_test`)) {
+async function printTiers(): Promise<void> {
+  if (!(await libraryTests("build/native")).some((test) => basename(test) === EMULATED)) {
     reportTier("x86-64's", "not emulated; they can be after: sudo apt-get install -y libsimde-dev");
   }
   console.log("\nkernels:");
@@ -82,7 +108,7 @@ async function runBunTests(files: string[], environment: Record<string, string>)
   const report = "build/test-report.xml";
   const reporting = ["--reporter=junit", `--reporter-outfile=${report}`];
   rmSync(`${root}/${report}`, { force: true });
-  const code = await run(["bun", "test", "--timeout", "120000", ...reporting, ...files], environment);
+  const code = await run(["bun", "test", "--timeout", "600000", ...reporting, ...files], environment);
   const text = existsSync(`${root}/${report}`) ? await Bun.file(`${root}/${report}`).text() : "";
   const count = (name: string) => Number(new RegExp(`<testsuites[^>]* ${name}="(\\d+)"`).exec(text)?.[1] ?? 0);
   const bad = count("failures");
@@ -90,13 +116,32 @@ async function runBunTests(files: string[], environment: Record<string, string>)
   failed += bad === 0 && code !== 0 ? 1 : bad;
 }
 
+async function runAll(): Promise<void> {
+  await mustSucceed(["bun", "build.ts", "tests"]);
+  for (const directory of ["native", "address", "thread"]) await runLibraryTests(directory);
+  await runArmTests();
+  await runBunTests([], {});
+  // The goldens once more on the tier that is the specification.
+  await runBunTests(["tests/engine.test.ts"], { WRINKLEFREE_CPU: "scalar" });
+  await printTiers();
+}
+
+async function runQuick(): Promise<void> {
+  await mustSucceed(["bun", "build.ts", "tests", "plain"]);
+  await runLibraryTests("native", (name) => !LONG_LIBRARY_TESTS.includes(name));
+  const files = [...new Bun.Glob("*.test.ts").scanSync(import.meta.dir)].sort();
+  await runBunTests(
+    files.filter((file) => !LONG_TESTS.includes(file.replace(".test.ts", ""))).map((file) => `tests/${file}`),
+    {},
+  );
+}
+
+const what = process.argv[2];
+if (what !== undefined && what !== "quick") {
+  console.error("usage: bun tests/run.ts [quick]");
+  process.exit(2);
+}
 await mustSucceed(["bun", "build.ts", "executable"]);
-await mustSucceed(["bun", "build.ts", "tests"]);
-for (const directory of ["native", "address", "thread"]) await runLibraryTests(directory);
-await runArmTests();
-await runBunTests([], {});
-// The goldens once more on the tier that is the specification.
-await runBunTests(["tests/engine.test.ts"], { WRINKLEFREE_CPU: "scalar" });
-printTiers();
+await (what === "quick" ? runQuick() : runAll());
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

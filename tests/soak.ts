@@ -14,6 +14,8 @@ import { goldens } from "./support/goldens.ts";
 import {
   type ChatAnswer,
   type ChatChunk,
+  type EngineHealth,
+  engineHealth,
   eventually,
   executable,
   parseEvents,
@@ -46,22 +48,6 @@ export interface SoakReport {
   residentMegabytes: { warm: number; end: number };
   /** Of /health, when everyone had left. */
   engine: EngineHealth;
-}
-
-/** The engine's part of /health. */
-export interface EngineHealth {
-  running: number;
-  waiting: number;
-  blocks: { used: number; cached: number; total: number };
-  prompt_tokens: number;
-  cached_tokens: number;
-  generated_tokens: number;
-  pauses: number;
-}
-
-/** Reads it. */
-export async function engineHealth(server: TestServer): Promise<EngineHealth> {
-  return ((await (await fetch(`${server.url}/health`)).json()) as { engine: EngineHealth }).engine;
 }
 
 /** A request of the mix, and the texts of its answers when nobody else is served. */
@@ -168,7 +154,7 @@ class Soak {
     await eventually(async () => {
       const { running, waiting } = await engineHealth(this.#server);
       return running + waiting === 0;
-    }, 20_000);
+    });
     return {
       answers: this.#answers,
       left: this.#left,

@@ -11,6 +11,7 @@ import fc from "fast-check";
 import { PIECE_LENGTH_MAX, SLICE_LENGTH } from "../src/text/encoder.ts";
 import { type Encoding, Tokenizer } from "../src/text/tokenizer.ts";
 import { Turns } from "../src/text/turns.ts";
+import { decodeAll } from "./support/decoding.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 
 setDefaultTimeout(60_000);
@@ -21,13 +22,15 @@ function tokenizerOf(description: object): Tokenizer {
   return Tokenizer.fromAssets(new Map([["tokenizer.json", Buffer.from(JSON.stringify(description))]]), "test", 2048);
 }
 
-/** Encodes a text, and says how much the longest slice merged. */
-function encodeInSlices(tokenizer: Tokenizer, text: string, limit = 1e9): { encoding: Encoding; longest: number } {
+/** Encodes a text, and says how much the longest slice and all of them merged. */
+function encodeInSlices(tokenizer: Tokenizer, text: string, limit = 1e9) {
   const work = tokenizer.encodeInSlices(text, limit);
   let longest = 0;
+  let all = 0;
   for (let next = work.next(); ; next = work.next()) {
-    if (next.done) return { encoding: next.value, longest };
+    if (next.done) return { encoding: next.value as Encoding, longest, all };
     longest = Math.max(longest, next.value.merged);
+    all += next.value.merged;
   }
 }
 
@@ -219,6 +222,24 @@ describe("slices", () => {
       expect(encoding).toEqual({ tooLong: expect.any(Number), isExact: false });
       expect((encoding as { tooLong: number }).tooLong).toBeGreaterThan(4 * limit);
     }
+  });
+
+  test.each<[string, (length: number) => string, number]>([
+    ["one letter", (n) => "a".repeat(n), 32_000],
+    ["spaces", (n) => " ".repeat(n), 32_000],
+    ["new lines", (n) => "\n".repeat(n), 32_000],
+    ["digits", (n) => "1".repeat(n), 400_000],
+    ["spaces before new lines", (n) => " \n".repeat(n / 2), 32_000],
+    ["beginnings of special tokens", (n) => "<|reserved_special_token_".repeat(n / 25), 400_000],
+    ["all kinds of bytes", drawn(String.fromCharCode(...Array(256).keys())), 400_000],
+  ])("merge each byte once, in pieces of bounded length: %s", (_, make, length) => {
+    const text = make(length);
+    const tokenizer = tokenizerOf(tiny);
+    const { encoding, longest, all } = encodeInSlices(tokenizer, text);
+    expect("ids" in encoding && decodeAll(tokenizer, encoding.ids)).toBe(text);
+    expect(longest).toBeLessThanOrEqual(PIECE_LENGTH_MAX + 1);
+    // A piece counts one more than it is long.
+    expect(all).toBeLessThanOrEqual(2 * Buffer.byteLength(text));
   });
 
   test("the longest piece that is taken is merged in a slice of its own", () => {

@@ -32,6 +32,19 @@ static uint64_t checks_failed;
         }                                                                                                                          \
     } while (0)
 
+/* Whether a sanitizer watches this build for faults of memory, and whether one watches it for races. The latter makes everything some ten
+ * times slower and has nothing to say about what has one thread. */
+#if defined(__SANITIZE_ADDRESS__)
+#define WATCHES_MEMORY true
+#else
+#define WATCHES_MEMORY false
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define WATCHES_RACES true
+#else
+#define WATCHES_RACES false
+#endif
+
 /* What a test can't go on without, if there was memory for it: ends the test otherwise. */
 static inline void *need(void *memory) {
     if (memory == NULL) {

@@ -35,12 +35,7 @@
 #define SECOND_EOS 3U
 /* Waiting for longer than this is a fault of the engine. */
 #define PATIENCE_MS 60000
-/* The thread sanitizer makes everything some ten times slower. */
-#if defined(__SANITIZE_THREAD__)
-#define SCHEDULES_DEFAULT 600U
-#else
-#define SCHEDULES_DEFAULT 3000U
-#endif
+#define SCHEDULES_DEFAULT (WATCHES_RACES ? 600U : 3000U)
 /* Events that can wait, at least. */
 #define RING_EVENTS 16384U
 
@@ -469,9 +464,14 @@ static void stop(struct run *run) {
     *run = (struct run){.bell = -1};
 }
 
-/* Waits until this process does nothing, as when the engine waits for room for its events. Good for engines with one
- * thread: workers spin. */
-static void wait_for_rest(void) {
+/* Waits until the engine has filled much of the room for its events, and then until this process does nothing, as when there is no more.
+ * Good for engines with one thread: workers spin. */
+static void wait_for_rest(const struct run *run) {
+    wf_engine_stats stats = {0};
+    for (uint32_t waited_ms = 0; stats.generated_tokens < RING_EVENTS / 2 && waited_ms < PATIENCE_MS; waited_ms++) {
+        wf_engine_read_stats(run->engine, &stats);
+        usleep(1000);
+    }
     for (uint32_t quiet = 0, rounds = 0; quiet < 3 && rounds < 2000; rounds++) {
         struct timespec before, after;
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -964,7 +964,7 @@ static void test_late_reader(void) {
     const uint32_t requests = RING_EVENTS / MODEL_CONTEXT * 2;
     for (uint32_t i = 0; i < requests; i++)
         submit(&run, &long_templates[i % LONG_TEMPLATES]);
-    wait_for_rest();
+    wait_for_rest(&run);
     CHECK(bell_rings(&run, 0), "events wait but the doorbell is silent");
     uint32_t waiting = 0, drained;
     while ((drained = drain(&run, 1 + below(50))) > 0 && waiting < RING_EVENTS / 2)
@@ -988,7 +988,7 @@ static void test_cancel_at_a_full_ring(void) {
     struct run run = start(model, &(wf_engine_options){.threads = 1, .max_sequences = SEQUENCES});
     for (uint32_t i = 0; i < SEQUENCES; i++)
         submit(&run, &long_templates[i % LONG_TEMPLATES]);
-    wait_for_rest();
+    wait_for_rest(&run);
     for (uint32_t i = 0; i < SEQUENCES; i++)
         cancel(&run, i);
     for (uint32_t i = 0; i < 2 * SEQUENCES; i++)
@@ -1000,7 +1000,7 @@ static void test_cancel_at_a_full_ring(void) {
         drain(&run, 1);
         usleep(50);
     }
-    wait_for_rest();
+    wait_for_rest(&run);
     settle(&run, 512, 4096);
     stop(&run);
     wf_model_close(model);
@@ -1196,7 +1196,7 @@ static void test_full_queue(void) {
     /* Fills the events, so that the queue stands still. */
     for (uint32_t i = 0; i < 512; i++)
         submit(&run, &long_templates[0]);
-    wait_for_rest();
+    wait_for_rest(&run);
     struct request request = plain_request(model, 1);
     request.sampling.max_tokens = 1;
     char error[ERROR_BYTES] = "";

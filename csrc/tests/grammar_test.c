@@ -763,14 +763,16 @@ static void print_times(void) {
 }
 
 int main(void) {
-    test_random_grammars();
-    test_memory();
-    test_bounds();
-    test_crowded_node();
-    test_warmth();
-    test_hostile_blobs();
-    test_vocabularies();
-    test_cache();
+    if (!WATCHES_RACES) {
+        test_random_grammars();
+        test_memory();
+        test_bounds();
+        test_crowded_node();
+        test_warmth();
+        test_hostile_blobs();
+        test_vocabularies();
+        test_cache();
+    }
     test_threads();
     if (getenv("WF_GRAMMAR_TIMES") != NULL)
         print_times();

@@ -123,11 +123,8 @@ static void cut_with_a_small_stack(void) {
         _exit(70);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-    pthread_attr_setstacksize(&attributes, 1 << 20);
-#else
-    pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN);
-#endif
+    const bool is_watched = WATCHES_MEMORY || WATCHES_RACES; /* which takes room of its own */
+    pthread_attr_setstacksize(&attributes, is_watched ? (size_t)1 << 20 : (size_t)PTHREAD_STACK_MIN);
     pthread_t thread;
     if (pthread_create(&thread, &attributes, touch, NULL) != 0)
         _exit(71);

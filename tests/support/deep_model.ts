@@ -7,9 +7,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { memoryByteSource } from "../../src/model_file/byte_source.ts";
 import { readSafetensorsHeader } from "../../src/model_file/safetensors.ts";
-import { fixtures, root } from "../tools/command_line.ts";
-import { type MemoryTensor, writeCheckpoint } from "../tools/small_checkpoint.ts";
+import { fixtures, root } from "./command_line.ts";
 import { runProgram } from "./server.ts";
+import { type MemoryTensor, writeCheckpoint } from "./small_checkpoint.ts";
 
 /** Layers that add nothing. A token takes some milliseconds with them. */
 const IDLE_LAYERS = 100;

@@ -45,6 +45,22 @@ export interface TestServer {
   residentMegabytes(): number;
 }
 
+/** What the engine does and has done, of /health. */
+export interface EngineHealth {
+  running: number;
+  waiting: number;
+  blocks: { used: number; cached: number; total: number };
+  prompt_tokens: number;
+  cached_tokens: number;
+  generated_tokens: number;
+  pauses: number;
+}
+
+/** Reads the engine's part of /health. */
+export async function engineHealth(server: TestServer): Promise<EngineHealth> {
+  return ((await (await fetch(`${server.url}/health`)).json()) as { engine: EngineHealth }).engine;
+}
+
 /** The parts of OpenAI's answer that tests look at. */
 export interface ChatAnswer {
   id: string;
@@ -273,11 +289,14 @@ export async function accepts(port: number): Promise<boolean> {
   );
 }
 
+/** How long to wait for what must come: longer than any machine takes, so that only what hangs is given up. */
+const PATIENCE_MS = 60_000;
+
 /** Waits until a condition holds. */
-export async function eventually(condition: () => Promise<boolean> | boolean, withinMs = 5_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
+export async function eventually(condition: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`did not become true within ${withinMs} ms: ${condition}`);
+    if (performance.now() > deadline) throw new Error(`did not become true within ${PATIENCE_MS} ms: ${condition}`);
     await Bun.sleep(20);
   }
 }

@@ -21,7 +21,7 @@ export function runCommandLine(args: string[], environment: Record<string, strin
     cwd: root,
     env: { ...process.env, ...environment },
     stdin: "ignore",
-    timeout: 60_000,
+    timeout: 300_000, // ends what hangs
   });
   return { exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
 }
