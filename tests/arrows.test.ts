@@ -47,3 +47,21 @@ test("a package that one folder has to itself is a fault elsewhere", () => {
 test("a folder without a place in the order is a fault", () => {
   expect(faultsOf({ "src/guests/page.ts": "" })).toEqual([expect.stringContaining("src/guests/page.ts")]);
 });
+
+test("every file has its line in ARCHITECTURE.md", async () => {
+  const text = await Bun.file(`${import.meta.dir}/../ARCHITECTURE.md`).text();
+  const files = ["src", "convert", "tools"].flatMap((folder) => [
+    ...new Bun.Glob(`${folder}/**/*.ts`).scanSync({ cwd: `${import.meta.dir}/..` }),
+  ]);
+  expect(files.length).toBeGreaterThan(0);
+  expect(files.filter((file) => !isNamed(text, file))).toEqual([]);
+});
+
+/** Whether a file stands in the table by its path, or by its name below its folder's line. */
+function isNamed(text: string, file: string): boolean {
+  if (text.includes(`\`${file}\``)) return true;
+  const folder = file.slice(0, file.lastIndexOf("/") + 1);
+  const [, rows = ""] = text.split(`| **\`${folder}\`**`);
+  const [own = ""] = rows.split("\n| **");
+  return own.includes(`\`${file.slice(folder.length)}\``);
+}
