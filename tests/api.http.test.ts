@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
+import { openAi } from "../src/api/openai/dialect.ts";
 import { listen } from "../src/server/app.ts";
 import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
 import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
@@ -340,9 +341,10 @@ test("a body that never ends is given up, wherever it stops", async () => {
       body,
       headers: { "content-type": "application/json" },
     });
-    expect(await readJsonBody(request, new BodyBudget().share(), 30).catch((error) => error)).toMatchObject({
-      status: 408,
-      body: { error: { type: "invalid_request_error", param: null, code: null } },
+    const error = await readJsonBody(request, new BodyBudget().share(), 30).catch((reason) => reason);
+    expect(error.status).toBe(408);
+    expect(openAi.errorBody(error)).toMatchObject({
+      error: { type: "invalid_request_error", param: null, code: null },
     });
   }
 });
