@@ -161,7 +161,7 @@ const NO_BYTES = new Uint8Array(0);
 
 /**
  * The bytes of every id. Two families of vocabulary are known: byte-level (each character of a token stands for one byte) and
- * SentencePiece-like (▁ stands for a space, <0x0A> for a byte, everything else for itself). Added tokens stand for themselves.
+ * SentencePiece-like (▁ stands for a space, <0x0A> for a byte, everything else for itself). Names of control tokens stand for themselves.
  */
 function tableOfBytes(description: TokenizerDescription, added: AddedToken[]): (Uint8Array | undefined)[] {
   const encoder = new TextEncoder();
@@ -179,7 +179,10 @@ function tableOfBytes(description: TokenizerDescription, added: AddedToken[]): (
         byte === undefined ? encoder.encode(token.replaceAll("▁", " ")) : Uint8Array.of(Number.parseInt(byte, 16));
     }
   }
-  for (const token of added) table[token.id] = encoder.encode(token.content);
+  for (const { id, content, special } of added) {
+    // Gemma has runs of ▁ among them, for the spaces of a text as in its vocabulary; names of control tokens are names.
+    table[id] = encoder.encode(isByteLevel || special ? content : content.replaceAll("▁", " "));
+  }
   return table;
 }
 
