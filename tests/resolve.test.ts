@@ -10,14 +10,17 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Failure } from "../src/errors.ts";
 import { openCacheDirectory } from "../src/models/cache.ts";
 import { resolveModel } from "../src/models/resolve.ts";
 import { fixtures, root } from "./support/command_line.ts";
+import { runProgram } from "./support/server.ts";
 import { smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 const variables = ["WRINKLEFREE_CACHE", "XDG_CACHE_HOME", "HOME"] as const;
@@ -157,6 +160,21 @@ test("faults of what was given", async () => {
   await expect(resolveModel(config)).rejects.toThrow(`${config}: this is a JSON text`);
   const tensors = join(checkpoint, "model.safetensors");
   await expect(resolveModel(tensors)).rejects.toThrow(`${tensors}: a safetensors file, but not a packed model`);
+  const circle = join(scratch, "circle.wf");
+  symlinkSync(circle, circle);
+  const beyond = join(tensors, "model.wf");
+  for (const [path, fault] of [
+    [circle, "too many levels of symbolic links"],
+    [beyond, "a part of the path is not a directory"],
+    [join(scratch, "x".repeat(300)), "the file name is too long"],
+  ] as const) {
+    await expect(resolveModel(path)).rejects.toThrow(new Failure(`${path}: ${fault}`));
+    expect(await runProgram(["inspect", path])).toEqual({
+      stdout: "",
+      stderr: `wrinklefree: ${path}: ${fault}\n`,
+      code: 1,
+    });
+  }
   const locked = join(scratch, "locked.wf");
   writeFileSync(locked, "");
   chmodSync(locked, 0);

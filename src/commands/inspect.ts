@@ -1,9 +1,9 @@
 /** `wrinklefree inspect`: says what a model is, from its headers alone. */
 
-import { statSync } from "node:fs";
 import { openCheckpoint } from "../../convert/checkpoint.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
-import { Failure, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
+import { statusOf } from "../model_file/byte_source.ts";
 import { printable } from "../model_file/config_fields.ts";
 import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
@@ -59,9 +59,7 @@ small files are read, so it takes no time whatever the size.
 };
 
 async function inspect(path: string): Promise<Inspection> {
-  const status = statSync(path, { throwIfNoEntry: false });
-  if (status === undefined) throw new Failure(`${path}: no such file or directory`);
-  if (!status.isDirectory()) {
+  if (!statusOf(path).isDirectory()) {
     const packed = await readPackedModel(path);
     checkModelText(packed, path, (text) => notice(path, text));
     const { config, source, sourceSha256, assets } = packed;

@@ -31,7 +31,7 @@ export function openByteSource(path: string): ByteSource {
   let descriptor: number;
   try {
     // Devices are not even opened, which can have effects; and whatever takes the file's place meanwhile, nobody waits for it.
-    requireRegularFile(path, statSync(path));
+    requireRegularFile(path, statusOf(path));
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -65,6 +65,19 @@ export function openByteSource(path: string): ByteSource {
       closeSync(descriptor);
     },
   };
+}
+
+/**
+ * What the system knows of a path.
+ *
+ * @throws Failure naming the path when there is nothing, or no way to it
+ */
+export function statusOf(path: string): Stats {
+  try {
+    return statSync(path);
+  } catch (error) {
+    throw new Failure(`${path}: ${describeSystemError(error)}`);
+  }
 }
 
 function requireRegularFile(path: string, status: Stats): void {

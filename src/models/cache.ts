@@ -12,6 +12,7 @@ import { checkpointFiles } from "../../convert/checkpoint.ts";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { describeSystemError, Failure } from "../errors.ts";
+import { statusOf } from "../model_file/byte_source.ts";
 
 /** An unfinished file that nobody has written to for so long was left by a process that was killed. */
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
@@ -64,7 +65,7 @@ export function cachePlace(cache: string, directory: string): CachePlace {
   const real = realpathSync(directory);
   const state = createHash("sha256").update(`${FORMAT_VERSION}\n`);
   for (const name of checkpointFiles(real)) {
-    const { size, mtimeMs } = statSync(join(real, name));
+    const { size, mtimeMs } = statusOf(join(real, name));
     state.update(`${name}\0${size}\0${mtimeMs}\n`);
   }
   const pathHash = createHash("sha256").update(real).digest("hex").slice(0, 16);
@@ -73,11 +74,15 @@ export function cachePlace(cache: string, directory: string): CachePlace {
   return {
     path: join(cache, fileName),
     removeStale() {
-      for (const name of readdirSync(cache)) {
-        const stale = name.startsWith(prefix) && name.endsWith(".wf") && name !== fileName;
-        if (stale || (name.endsWith(UNFINISHED_SUFFIX) && isAbandoned(join(cache, name)))) {
-          rmSync(join(cache, name), { force: true });
+      try {
+        for (const name of readdirSync(cache)) {
+          const stale = name.startsWith(prefix) && name.endsWith(".wf") && name !== fileName;
+          if (stale || (name.endsWith(UNFINISHED_SUFFIX) && isAbandoned(join(cache, name)))) {
+            rmSync(join(cache, name), { force: true });
+          }
         }
+      } catch {
+        // They take room, and nothing else.
       }
     },
   };

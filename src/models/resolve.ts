@@ -3,10 +3,11 @@
  * is itself, and a Hugging Face directory is converted once and then found in the cache.
  */
 
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { convertCheckpoint } from "../../convert/convert.ts";
 import { Failure } from "../errors.ts";
+import { statusOf } from "../model_file/byte_source.ts";
 import { type PackedModel, readPackedModel } from "../model_file/packed.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice } from "../terminal/output.ts";
@@ -38,9 +39,7 @@ export async function resolveModel(argument: string | undefined): Promise<Resolv
     const packed = await readPackedModel(bytes, given);
     return { packed, bytes, name: packed.source, given };
   }
-  const status = statSync(argument, { throwIfNoEntry: false });
-  if (status === undefined) throw new Failure(`${argument}: no such file or directory`);
-  if (status.isDirectory()) {
+  if (statusOf(argument).isDirectory()) {
     const packed = await convertOnce(argument);
     return { packed, path: packed.path, name: basename(resolve(argument)), given: argument };
   }
