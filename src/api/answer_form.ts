@@ -6,7 +6,8 @@ import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from 
 import { SchemaError } from "../grammar/schema_error.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
-import { DEPTH_MAX, isTooDeep } from "./json_depth.ts";
+import { turns } from "../text/turns.ts";
+import { DEPTH_MAX, measureJson, PARTS_MAX } from "./json_bounds.ts";
 import { invalidType, invalidValue, missing, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** A form of JSON, and the parameter that asks for it. */
@@ -31,18 +32,20 @@ const FORMATS = ["text", "json_object", "json_schema"];
 
 /**
  * Reads what a request asks its answer to be: `response_format` (OpenAI), `json_schema` (llama.cpp, SGLang), `guided_json` or
- * `structured_outputs.json` (vLLM).
+ * `structured_outputs.json` (vLLM). The grammar is made in a turn of its own: a short schema may take a tenth of a second.
  *
+ * @param client fires when the client has left.
  * @param calls the calls that it may, or has to, consist of instead.
  * @param callsAreRequired whether text and JSON won't do.
  * @returns the grammar; undefined when any text will do.
  * @throws RequestError 400.
  */
-export function readAnswerGrammar(
+export async function readAnswerGrammar(
   body: JsonObject,
+  client: AbortSignal,
   calls?: CallsForm,
   callsAreRequired = false,
-): Uint8Array | undefined {
+): Promise<Uint8Array | undefined> {
   for (const name of OTHER_GRAMMARS) {
     if ((body[name] ?? "") !== "") throw unsupported(name, "this server holds answers to JSON Schemas only");
   }
@@ -55,8 +58,11 @@ export function readAnswerGrammar(
   const [json, another] = wanted;
   if (another !== undefined)
     throw invalid(another.param, "invalid_value", `Only one of '${json?.param}' and '${another.param}' can be set.`);
-  if (callsAreRequired) return compiled({ calls }, "tools");
-  return json === undefined ? undefined : compiled({ json: json.json, calls }, json.param);
+  if (json === undefined && !callsAreRequired) return undefined;
+  await turns.take(true, client);
+  return callsAreRequired || json === undefined
+    ? compiled({ calls }, "tools")
+    : compiled({ json: json.json, calls }, json.param);
 }
 
 function readResponseFormat(body: JsonObject): WantedJson | undefined {
@@ -89,7 +95,9 @@ function readSchema(body: JsonObject, name: string, param = name): WantedJson | 
   let schema = body[name] ?? undefined;
   if (schema === undefined) return undefined;
   if (typeof schema === "string") {
-    if (isTooDeep(schema)) throw invalidValue(param, `JSON that is nested at most ${DEPTH_MAX} levels deep`);
+    const { isTooDeep, parts } = measureJson(schema);
+    if (isTooDeep) throw invalidValue(param, `JSON that is nested at most ${DEPTH_MAX} levels deep`);
+    if (parts > PARTS_MAX) throw invalidValue(param, `JSON of at most ${PARTS_MAX} strings, objects and arrays`);
     try {
       schema = JSON.parse(schema);
     } catch {

@@ -5,12 +5,19 @@
  * kernel buffers plus one event. (Bun 1.4.5 calls `pull` for a stream with highWaterMark 0 exactly then, and calls `cancel` as
  * soon as the client is gone, before the first event too.) What the engine makes meanwhile waits in event_queue.ts, in memory that
  * the request was admitted with.
+ *
+ * A reader that comes back after a while takes megabytes without a pause. They are written in turns, so that everybody else is served
+ * in between.
  */
 
 import { type RequestError, toRequestError } from "../serving/request_error.ts";
+import { turns } from "../text/turns.ts";
 
 /** A silent connection gets a comment this often, so that no proxy takes it for dead. */
 const PING_INTERVAL_MS = 15_000;
+
+/** UTF-16 code units of events that are written before another turn is taken: some milliseconds' work. */
+const TURN_LENGTH = 65_536;
 
 const PING = Symbol("ping");
 
@@ -49,6 +56,7 @@ export function eventStream(
   const { pingIntervalMs = PING_INTERVAL_MS, onEnd } = options;
   const encoder = new TextEncoder();
   let isOpen = true;
+  let lengthInTurn = 0;
   let next: Promise<IteratorResult<object>> | undefined = events.next();
   // Nobody may be waiting for it yet when it fails.
   next.catch(() => undefined);
@@ -68,6 +76,10 @@ export function eventStream(
         let text: string;
         let isLast = false;
         try {
+          if (lengthInTurn >= TURN_LENGTH) {
+            await turns.take();
+            lengthInTurn = 0;
+          }
           next ??= events.next();
           const result = await firstOrPing(next, pingIntervalMs);
           if (result === PING) {
@@ -82,6 +94,7 @@ export function eventStream(
           text = writer.error(toRequestError(error)) + writer.end;
         }
         if (!isOpen) return;
+        lengthInTurn += text.length;
         if (isLast) {
           isOpen = false;
           client.removeEventListener("abort", leave);

@@ -2,7 +2,7 @@
  * What a request may send: how much, and in what form.
  */
 
-import { DEPTH_MAX, isTooDeep } from "../api/json_depth.ts";
+import { DEPTH_MAX, measureJson, PARTS_MAX } from "../api/json_bounds.ts";
 import { isObject, type JsonObject } from "../json.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
 import { RequestError } from "../serving/request_error.ts";
@@ -23,7 +23,7 @@ const LONG_BODY = 65_536;
  *
  * The size is checked here, while reading, and not by Bun.serve, which would answer without our error shape.
  *
- * @param share takes what the body takes.
+ * @param share takes what the body takes, in all of its forms.
  * @param bodyMsMax milliseconds that it may take to arrive.
  * @throws RequestError 400, 408, 413, 415 or 429.
  */
@@ -41,9 +41,17 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
   // Reading megabytes takes a while.
   if (bytes.length > LONG_BODY) await turns.take(true, request.signal);
   const text = readText(bytes);
-  if (isTooDeep(text)) {
+  const measure = measureJson(text);
+  if (measure.isTooDeep) {
     throw new RequestError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
   }
+  if (measure.parts > PARTS_MAX) {
+    throw new RequestError(
+      400,
+      `The body of your request has more than ${PARTS_MAX} strings, names of members, objects and arrays.`,
+    );
+  }
+  share.take(measure.bytes);
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -66,7 +74,8 @@ function readText(bytes: Uint8Array): string {
 async function readBody(request: Request, share: BodyShare, bodyMsMax: number): Promise<Uint8Array> {
   const tooLarge = () =>
     new RequestError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
-  const announced = Number(request.headers.get("content-length") ?? 0);
+  // The length may be given several times, if it is the same one.
+  const announced = Number.parseInt(request.headers.get("content-length") ?? "0", 10);
   if (announced > BODY_BYTES_MAX) throw tooLarge();
   // Told before it is sent.
   share.checkRoom(announced);

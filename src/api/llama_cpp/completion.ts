@@ -42,7 +42,11 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
   const begin = (index: number, ids: readonly number[]) => new Choice(request, index, ids);
   return answerTexts(exchange, request, begin, async (events, choices) => {
     if (request.isStreamed) return exchange.stream(streamedAnswer(request, choices, events));
-    for await (const event of events) (choices[event.choice] as Choice).add(event);
+    for await (const event of events) {
+      const choice = choices[event.choice] as Choice;
+      choice.add(event);
+      if (event.kind === "text") choice.describe(event.tokens);
+    }
     const answers = choices.map((choice) => choice.whole());
     return exchange.json(request.isArray ? answers : (answers[0] as object));
   });
@@ -65,7 +69,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
     logprobs: topLogprobs > 0,
     topLogprobs,
     scope: readScope(body, exchange),
-    grammar: readAnswerGrammar(body),
+    grammar: await readAnswerGrammar(body, exchange.client),
     logitBias: await readLogitBias(exchange, service, body),
   });
   return {
@@ -99,7 +103,9 @@ class Choice {
   readonly #index: number;
   readonly #ids: readonly number[];
   #text = "";
-  readonly #tokens: ScoredToken[] = [];
+  readonly #tokens: number[] = [];
+  /** Of its tokens; described one by one as they come, since there may be very many in the end. */
+  readonly #probabilities: object[] = [];
   #reason = "cancelled";
   #stoppedBy: StoppedBy | undefined;
   #counts: Counts | undefined;
@@ -114,12 +120,18 @@ class Choice {
   add(event: ChoiceEvent): void {
     if (event.kind === "text") {
       this.#text += event.text;
-      for (const token of event.tokens) this.#tokens.push(token);
+      for (const { token } of event.tokens) this.#tokens.push(token);
     } else if (event.kind === "end") {
       this.#reason = event.reason;
       this.#stoppedBy = event.stoppedBy;
       this.#counts = event.counts;
     }
+  }
+
+  /** Adds what the whole answer says of these tokens. */
+  describe(tokens: readonly ScoredToken[]): void {
+    if (!this.#hasProbabilities) return;
+    this.#probabilities.push(...llamaProbabilities(this.#request.service.tokenizer, tokens));
   }
 
   /** A piece of a stream. */
@@ -132,7 +144,9 @@ class Choice {
       id_slot: -1,
       tokens_predicted: this.#tokens.length,
       tokens_evaluated: this.promptTokens,
-      ...this.#probabilities(tokens),
+      ...(this.#hasProbabilities
+        ? { completion_probabilities: llamaProbabilities(this.#request.service.tokenizer, tokens) }
+        : {}),
     };
   }
 
@@ -142,8 +156,9 @@ class Choice {
   }
 
   whole(): object {
-    const tokens = this.#request.returnsTokens ? this.#tokens.map(({ token }) => token) : [];
-    return { ...this.#end(), content: this.#text, tokens, ...this.#probabilities(this.#tokens) };
+    const tokens = this.#request.returnsTokens ? this.#tokens : [];
+    const probabilities = this.#hasProbabilities ? { completion_probabilities: this.#probabilities } : {};
+    return { ...this.#end(), content: this.#text, tokens, ...probabilities };
   }
 
   #end(): object {
@@ -182,10 +197,8 @@ class Choice {
     };
   }
 
-  #probabilities(tokens: readonly ScoredToken[]): object {
-    const { service, parameters } = this.#request;
-    if (!parameters.sampling.logprobs) return {};
-    return { completion_probabilities: llamaProbabilities(service.tokenizer, tokens) };
+  get #hasProbabilities(): boolean {
+    return this.#request.parameters.sampling.logprobs;
   }
 }
 

@@ -53,7 +53,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
   optionalString(body, "user");
   const prompt = await readChatPrompt(exchange, service, body);
   const { calls, callsAreRequired } = prompt;
-  const grammar = readAnswerGrammar(body, calls, callsAreRequired);
+  const grammar = await readAnswerGrammar(body, exchange.client, calls, callsAreRequired);
   Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
   return { service, model, prompt, parameters, ...readStreamParameters(body) };
 }
@@ -70,7 +70,8 @@ class Choice {
   /** The text without the calls in it. */
   content = "";
   readonly calls: ToolCall[] = [];
-  readonly tokens: ScoredToken[] = [];
+  /** Of its tokens; described one by one as they come, since there may be very many in the end. */
+  readonly logprobs: object[] = [];
   reason: FinishReason = "cancelled";
   readonly #parser: CallParser;
 
@@ -118,7 +119,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
     const choice = choices[event.choice] as Choice;
     if (event.kind === "text") {
       choice.grow(event.text);
-      if (sampling.logprobs) choice.tokens.push(...event.tokens);
+      if (sampling.logprobs) choice.logprobs.push(...chatLogprobs(request.service.tokenizer, event.tokens));
     } else if (event.kind === "end") {
       choice.grow(undefined);
       choice.reason = event.reason;
@@ -127,18 +128,21 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
   }
   return {
     ...head,
-    choices: choices.map((choice, index) => ({ index, ...wholeChoice(request, choice) })),
+    choices: choices.map((choice, index) => ({
+      index,
+      message: wholeMessage(choice),
+      logprobs: sampling.logprobs ? { content: choice.logprobs, refusal: null } : null,
+      finish_reason: choice.finishReason,
+    })),
     usage: usage(counts, count),
     timings: timings(counts),
   };
 }
 
-function wholeChoice(request: ChatRequest, { content, calls, tokens, finishReason }: Choice): object {
-  const message =
-    calls.length === 0
-      ? { role: "assistant", content, refusal: null }
-      : { role: "assistant", content: content === "" ? null : content, tool_calls: calls, refusal: null };
-  return { message, logprobs: logprobsOf(request, tokens), finish_reason: finishReason };
+function wholeMessage({ content, calls }: Choice): object {
+  return calls.length === 0
+    ? { role: "assistant", content, refusal: null }
+    : { role: "assistant", content: content === "" ? null : content, tool_calls: calls, refusal: null };
 }
 
 async function* streamedAnswer(

@@ -17,15 +17,15 @@ import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
-import { isTooDeep } from "../json_depth.ts";
-import { countValues, optionalObject } from "../schema.ts";
+import { measureJson } from "../json_bounds.ts";
+import { optionalObject } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";
 
 /** Longest chat_template_kwargs, as JSON. */
 const KWARGS_CHARACTERS_MAX = 16 * 1024;
 
-/** Most values in the messages, those in the arguments of calls included: a template gets a copy of each. */
+/** Most values in the arguments of all calls: they are read, and written again or given to the template, in one turn. */
 const VALUES_MAX = 100_000;
 
 /** A chat's prompt. */
@@ -50,14 +50,11 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
   // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
   if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
   const extras = template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables };
-  const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
-  if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
   try {
     await turns.take(true, exchange.client);
-    if (countValues(inWords, VALUES_MAX) >= VALUES_MAX) {
-      const message = `Invalid 'messages': expected less than ${VALUES_MAX} values in the arguments of 'tool_calls'.`;
-      throw invalid("messages", "invalid_value", message);
-    }
+    checkArguments(messages);
+    const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
+    if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
     const text = template.render(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     return { text, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
@@ -88,6 +85,15 @@ export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPr
   };
 }
 
+/** Checks how much the arguments of calls hold, before they are read. @throws RequestError 400. */
+function checkArguments(messages: readonly Message[]): void {
+  let values = 0;
+  for (const { calls = [] } of messages) for (const call of calls) values += measureJson(call.arguments).values;
+  if (values <= VALUES_MAX) return;
+  const message = `Invalid 'messages': expected at most ${VALUES_MAX} values in the arguments of 'tool_calls'.`;
+  throw invalid("messages", "invalid_value", message);
+}
+
 function withCallsAsFields({ calls, ...message }: Message): TemplateMessage {
   if (calls === undefined) return message as TemplateMessage;
   const called = calls.map(({ id, name, arguments: args }) => ({
@@ -112,7 +118,7 @@ function addSystemLine(messages: TemplateMessage[], line: string): void {
 /** What a JSON text says; the text itself where it is none, or one that would take a template too deep. */
 function parsedOr(text: string): unknown {
   try {
-    return isTooDeep(text) ? text : JSON.parse(text);
+    return measureJson(text).isTooDeep ? text : JSON.parse(text);
   } catch {
     return text;
   }

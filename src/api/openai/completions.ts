@@ -29,7 +29,7 @@ interface CompletionRequest extends TextRequest, StreamParameters {
 
 /** Answers a completion request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function completion(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const request = readRequest(exchange, body);
+  const request = await readRequest(exchange, body);
   const begin = (_: number, ids: readonly number[], prompt: SentPrompt) => new Choice(request, prompt, ids);
   return answerTexts(exchange, request, begin, async (events, choices) =>
     request.isStreamed
@@ -38,7 +38,7 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
   );
 }
 
-function readRequest(exchange: Exchange, body: JsonObject): CompletionRequest {
+async function readRequest(exchange: Exchange, body: JsonObject): Promise<CompletionRequest> {
   const { service, model } = readModel(exchange, body);
   const prompts = readPrompts(body, "prompt", service);
   const parameters = readGenerationParameters(body, samplingContext(exchange.state, service), {
@@ -55,7 +55,7 @@ function readRequest(exchange: Exchange, body: JsonObject): CompletionRequest {
     logprobs: hasLogprobs,
     topLogprobs: topLogprobs ?? 0,
     promptLogprobs: hasLogprobs && echo,
-    grammar: readAnswerGrammar(body),
+    grammar: await readAnswerGrammar(body, exchange.client),
     scope: readScope(body, exchange),
   });
   return {

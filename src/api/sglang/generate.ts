@@ -32,7 +32,7 @@ interface GenerateRequest extends TextRequest {
 
 /** Answers a request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function generateText(exchange: Exchange, body: JsonObject): Promise<Response> {
-  const request = readRequest(exchange, exchange.state.requireService(), body);
+  const request = await readRequest(exchange, exchange.state.requireService(), body);
   const begin = (_: number, ids: readonly number[]) => new Choice(request, ids);
   return answerTexts(exchange, request, begin, async (events, choices) => {
     if (request.isStreamed) return exchange.stream(streamedAnswer(choices[0] as Choice, events));
@@ -42,16 +42,16 @@ export async function generateText(exchange: Exchange, body: JsonObject): Promis
   });
 }
 
-function readRequest(exchange: Exchange, service: Service, body: JsonObject): GenerateRequest {
+async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<GenerateRequest> {
   const isText = (body.text ?? undefined) !== undefined;
   if (!isText && (body.input_ids ?? undefined) === undefined) throw missing("text");
   const param = isText ? "text" : "input_ids";
   const prompts = readPrompts(body, param, service);
   const wanted = optionalObject(body, "sampling_params") ?? {};
-  const grammar = within("sampling_params", () => readAnswerGrammar(wanted));
+  const grammar = await within("sampling_params", () => readAnswerGrammar(wanted, exchange.client));
   const sampled = { max_new_tokens: NEW_TOKENS_DEFAULT, ...wanted };
   sampled.max_new_tokens ??= NEW_TOKENS_DEFAULT;
-  const parameters = within("sampling_params", () =>
+  const parameters = await within("sampling_params", () =>
     readGenerationParameters(sampled, samplingContext(exchange.state, service), {
       maxTokens: ["max_new_tokens"],
       maxTokensLow: 0,
@@ -84,9 +84,9 @@ function isSeveral(prompt: unknown): boolean {
 }
 
 /** Reads what lies inside of an object, which errors then name. */
-function within<T>(path: string, read: () => T): T {
+async function within<T>(path: string, read: () => T | Promise<T>): Promise<T> {
   try {
-    return read();
+    return await read();
   } catch (error) {
     if (!(error instanceof RequestError) || error.details.param === undefined) throw error;
     throw new RequestError(error.status, error.message, { ...error.details, param: `${path}.${error.details.param}` });
@@ -100,6 +100,19 @@ function scoredAs({ token, logprob }: { token: number; logprob: number }): Score
   return [finite(logprob), token, null];
 }
 
+/** The log-probabilities of a text's tokens. Each is brought into its form once, as it comes: a stream repeats all of them with each event. */
+class Scores {
+  readonly chosen: Scored[] = [];
+  readonly likeliest: Scored[][] = [];
+
+  add(tokens: readonly ScoredToken[]): void {
+    for (const token of tokens) {
+      this.chosen.push(scoredAs(token));
+      this.likeliest.push(token.top.map(scoredAs));
+    }
+  }
+}
+
 /** One answer as it grows. */
 class Choice {
   readonly #request: GenerateRequest;
@@ -107,8 +120,9 @@ class Choice {
   readonly #id = newId();
   readonly #started = performance.now();
   #text = "";
-  readonly #tokens: ScoredToken[] = [];
-  #promptScores: readonly ScoredToken[] = [];
+  readonly #outputIds: number[] = [];
+  readonly #scores = new Scores();
+  readonly #promptScores = new Scores();
   #finish: object | null = null;
   #counts: Counts | undefined;
 
@@ -119,12 +133,12 @@ class Choice {
 
   add(event: ChoiceEvent): void {
     if (event.kind === "prompt") {
-      this.#promptScores = event.tokens;
+      this.#promptScores.add(event.tokens);
     } else if (event.kind === "text") {
       this.#text += event.text;
-      for (const token of event.tokens) this.#tokens.push(token);
+      this.#addTokens(event.tokens);
     } else if (event.kind === "end") {
-      if (event.endToken !== undefined) this.#tokens.push(event.endToken);
+      if (event.endToken !== undefined) this.#addTokens([event.endToken]);
       this.#counts = event.counts;
       this.#finish =
         event.reason === "stop"
@@ -137,12 +151,12 @@ class Choice {
   state(): object {
     return {
       text: this.#text,
-      output_ids: this.#tokens.map(({ token }) => token),
+      output_ids: this.#outputIds,
       meta_info: {
         id: this.#id,
         finish_reason: this.#finish,
         prompt_tokens: this.#ids.length,
-        completion_tokens: this.#counts?.completionTokens ?? this.#tokens.length,
+        completion_tokens: this.#counts?.completionTokens ?? this.#outputIds.length,
         cached_tokens: this.#counts?.cachedTokens ?? 0,
         e2e_latency: Math.round(performance.now() - this.#started) / 1000,
         ...this.#logprobs(),
@@ -150,20 +164,24 @@ class Choice {
     };
   }
 
+  #addTokens(tokens: readonly ScoredToken[]): void {
+    for (const { token } of tokens) this.#outputIds.push(token);
+    if (this.#request.parameters.sampling.logprobs) this.#scores.add(tokens);
+  }
+
   #logprobs(): object {
     const { parameters, scoredFrom } = this.#request;
     if (!parameters.sampling.logprobs) return {};
     const { topLogprobs } = parameters.sampling;
-    const top = (tokens: readonly ScoredToken[]) => tokens.map((token) => token.top.map(scoredAs));
     const answered = {
-      output_token_logprobs: this.#tokens.map(scoredAs),
-      ...(topLogprobs > 0 ? { output_top_logprobs: top(this.#tokens) } : {}),
+      output_token_logprobs: this.#scores.chosen,
+      ...(topLogprobs > 0 ? { output_top_logprobs: this.#scores.likeliest } : {}),
     };
     if (scoredFrom === undefined) return answered;
     const first: Scored = [null, this.#ids[0] as number, null];
     return {
-      input_token_logprobs: [first, ...this.#promptScores.map(scoredAs)].slice(scoredFrom),
-      ...(topLogprobs > 0 ? { input_top_logprobs: [null, ...top(this.#promptScores)].slice(scoredFrom) } : {}),
+      input_token_logprobs: [first, ...this.#promptScores.chosen].slice(scoredFrom),
+      ...(topLogprobs > 0 ? { input_top_logprobs: [null, ...this.#promptScores.likeliest].slice(scoredFrom) } : {}),
       ...answered,
     };
   }
