@@ -3,18 +3,18 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
+import { PARTS_MAX } from "../src/api/json_bounds.ts";
 import { openAi } from "../src/api/openai/dialect.ts";
 import { listen } from "../src/server/app.ts";
 import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
 import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
 import { ServerState } from "../src/serving/state.ts";
-import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
 import {
   accepts,
   type Connection,
@@ -30,8 +30,11 @@ import {
 
 setDefaultTimeout(60_000);
 
+const CHAT = "/v1/chat/completions";
 const KEY = "sk-http";
 const AUTHORIZED = { authorization: `Bearer ${KEY}` };
+const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
+const PARIS = "The capital of France is Paris.";
 const contentOf = (body: string) => JSON.parse(body).choices[0].message.content;
 
 let server: TestServer;
@@ -220,6 +223,47 @@ describe("bodies", () => {
   });
 });
 
+test("a length that is given twice is that length", async () => {
+  const body = '{"content":"The capital of France"}';
+  const head = "Host: localhost\r\nContent-Type: application/json";
+  const lengths = `Content-Length: ${body.length}\r\n`.repeat(2);
+  connection.write(`POST /tokenize HTTP/1.1\r\n${head}\r\n${lengths}\r\n${body}`);
+  const answer = await connection.read();
+  expect([answer.status, JSON.parse(answer.body).count]).toEqual([200, 5]);
+});
+
+describe("bodies that say little in many words", () => {
+  const list = (count: number, element: (i: number) => string) => Array.from({ length: count }, (_, i) => element(i));
+
+  test.each<[string, string]>([
+    ["empty objects", `[${list(PARTS_MAX, () => "{}")}]`],
+    ["empty lists", `[${list(PARTS_MAX, () => "[]")}]`],
+    ["strings", `[${list(PARTS_MAX, (i) => `"${i}"`)}]`],
+    ["members", `{${list(PARTS_MAX, (i) => `"${i}":1`)}}`],
+    ["objects of all shapes", `[${list(PARTS_MAX / 2, (i) => `{"${i}":1}`)}]`],
+  ])("are refused before they are read: %s", async (_, value) => {
+    for (const path of ["/detokenize", CHAT]) {
+      const refused = await server.post(path, `{"metadata":${value}}`);
+      const { error } = (await refused.json()) as { error: { message: string } };
+      expect([refused.status, error.message]).toEqual([400, expect.stringContaining(`${PARTS_MAX} strings`)]);
+    }
+  });
+
+  test("numbers are as many as fit, and what is read is counted with the bodies under way", async () => {
+    const budget = new BodyBudget();
+    const read = (body: string) =>
+      readJsonBody(
+        new Request("http://localhost/", { method: "POST", body, headers: { "content-type": "application/json" } }),
+        budget.share(),
+      );
+    expect(await read(`{"tokens":[${list(1_000_000, () => "1")}]}`)).toMatchObject({ tokens: { length: 1_000_000 } });
+    const empty = `{"metadata":[${list(200_000, () => "{}")}]}`;
+    const before = budget.bytes;
+    await read(empty);
+    expect(budget.bytes - before).toBeGreaterThan(empty.length + 200_000 * 64);
+  });
+});
+
 describe("compressed bodies", () => {
   const json = Buffer.from(JSON.stringify(FRANCE));
   const tooLarge = Buffer.alloc(BODY_BYTES_MAX + 1, " ");
@@ -249,6 +293,20 @@ describe("compressed bodies", () => {
       if (bytes.length > 0)
         expect(await messageOf(wrong)).toContain(`Content-Encoding says: ${encoding.toLowerCase()}`);
     }
+  });
+
+  test("many at once take no more memory than bodies may take", async () => {
+    const other = await startServer(["--log", "off"]);
+    const most = new Uint8Array(brotliCompressSync(Buffer.from(`{"content":"${" ".repeat(BODY_BYTES_MAX - 20)}"}`)));
+    expect(most.length).toBeLessThan(100);
+    const headers = { "content-type": "application/json", "content-encoding": "br" };
+    const ask = async () => (await other.post("/detokenize", "", { body: most, headers })).status;
+    const statuses = await Promise.all(Array.from({ length: 150 }, ask));
+    expect(statuses.filter((status) => status !== 400 && status !== 429)).toEqual([]);
+    const peak = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${other.pid}/status`, "utf8"))?.[1]) / 1024;
+    // All of them would be 1200 MB, and more than that on the way.
+    expect(peak).toBeLessThan(1100);
+    await other.stop();
   });
 
   test.each(["compress", "gzip, br", "aws-chunked", "toString", "*"])("%s is not taken", async (encoding) => {

@@ -216,8 +216,12 @@ describe("templates", () => {
     );
     expect((await readChatPrompt(exchange, service, { messages })).text).toBe(`"${args}"`);
     call.function.arguments = `[${"1,".repeat(100_000)}1]`;
-    const refused = await readChatPrompt(exchange, service, { messages }).catch((error) => error);
-    expect(refused).toMatchObject({ status: 400, details: { param: "messages", code: "invalid_value" } });
+    // Nor are they read for a template that knows nothing of tools.
+    const withoutTools = { template: new ChatTemplate(undefined, tokenizer, "test"), context: 2048 } as Service;
+    for (const its of [service, withoutTools]) {
+      const refused = await readChatPrompt(exchange, its, { messages }).catch((error) => error);
+      expect(refused).toMatchObject({ status: 400, details: { param: "messages", code: "invalid_value" } });
+    }
   });
 });
 

@@ -21,6 +21,28 @@ const DECODERS: Record<string, Decoder> = {
 };
 DECODERS["x-gzip"] = DECODERS.gzip as Decoder;
 
+/**
+ * Bodies that are decoded at once. What comes out of them is counted when it is there; until then, what these may become is all that
+ * nobody counts. The threads that decode are hardly more.
+ */
+const DECODED_AT_ONCE = 4;
+
+let decoded = 0;
+const waiting: (() => void)[] = [];
+
+/** Does work as one of DECODED_AT_ONCE, the others having come first. */
+async function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+  if (decoded < DECODED_AT_ONCE) decoded++;
+  else await new Promise<void>((resolve) => waiting.push(resolve));
+  try {
+    return await work();
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) decoded--;
+    else next();
+  }
+}
+
 /** What a header Content-Encoding stands for. */
 export interface ContentEncoding {
   /** @throws RequestError 400 when the bytes are not in this encoding, 413 when there are more than `bytesMax` in them. */
@@ -49,7 +71,7 @@ export function contentEncoding(header: string | null): ContentEncoding | undefi
   return {
     async decode(bytes, bytesMax) {
       try {
-        return await decoder(bytes, { maxOutputLength: bytesMax });
+        return await inTurn(() => decoder(bytes, { maxOutputLength: bytesMax }));
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
           throw new RequestError(
