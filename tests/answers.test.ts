@@ -17,12 +17,12 @@ import type { RequestError } from "../src/serving/request_error.ts";
 import type { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
+import { CHAT } from "./support/chat.ts";
 import { readAssets, tinyDirectory } from "./support/goldens.ts";
 import { eventually, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
-const CHAT = "/v1/chat/completions";
 const messages = [{ role: "user", content: "Tell me a long story." }];
 
 describe("what answers may hold", () => {

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import OpenAI from "openai";
 import { Scopes } from "../src/serving/scopes.ts";
+import { CHAT } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import {
   eventually,
@@ -25,7 +26,6 @@ import {
 
 setDefaultTimeout(60_000);
 
-const CHAT = "/v1/chat/completions";
 const ask = (content: string, more: object = {}) => ({ messages: [{ role: "user", content }], max_tokens: 3, ...more });
 const JSON_TYPE = { "content-type": "application/json" };
 

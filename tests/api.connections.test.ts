@@ -5,13 +5,11 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { type Connection, eventually, openConnection, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
-
-const CHAT = "/v1/chat/completions";
-const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
 
 let server: TestServer;
 let connections: Connection[] = [];

@@ -15,6 +15,7 @@ import { listen } from "../src/server/app.ts";
 import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
 import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
 import { ServerState } from "../src/serving/state.ts";
+import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
 import {
   accepts,
   type Connection,
@@ -30,11 +31,8 @@ import {
 
 setDefaultTimeout(60_000);
 
-const CHAT = "/v1/chat/completions";
 const KEY = "sk-http";
 const AUTHORIZED = { authorization: `Bearer ${KEY}` };
-const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
-const PARIS = "The capital of France is Paris.";
 const contentOf = (body: string) => JSON.parse(body).choices[0].message.content;
 
 let server: TestServer;

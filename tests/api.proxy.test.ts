@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import {
   accepts,
@@ -23,8 +24,6 @@ setDefaultTimeout(60_000);
 
 const NAME = "llm.example";
 const KEY = "sk-proxy";
-const CHAT = "/v1/chat/completions";
-const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
 
 /** Where a proxy listens, and for which server. */
 interface Front {

@@ -11,6 +11,7 @@ import { defaultSampling } from "../src/engine/sampling.ts";
 import { readDemoModel } from "../src/models/demo.ts";
 import { Jobs } from "../src/serving/jobs.ts";
 import { dechunked, readSlowly, soak } from "./soak.ts";
+import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { goldens } from "./support/goldens.ts";
 import {
@@ -22,28 +23,18 @@ import {
   startServer,
   streamedText,
   type TestServer,
+  untilEngineIdle,
 } from "./support/server.ts";
 
 setDefaultTimeout(90_000);
 
-const CHAT = "/v1/chat/completions";
 const user = (content: string) => ({ role: "user", content });
-const FRANCE = { messages: [user("What is the capital of France?")] };
-const PARIS = "The capital of France is Paris.";
 const RULES = Array.from({ length: 40 }, (_, i) => `Rule ${i}: never say the number ${i * 37} twice.`).join(" ");
 const STORY = { messages: [user("Tell me a story.")], ignore_eos: true };
 
 /** What a client of a stream is told, without what differs between any two answers. */
 function deltas(chunks: ChatChunk[]): (string | undefined)[] {
   return chunks.flatMap((chunk) => chunk.choices.map((choice) => choice.delta.content));
-}
-
-/** Waits until the engine has nothing to do. */
-async function untilIdle(server: TestServer): Promise<void> {
-  await eventually(async () => {
-    const { running, waiting } = await engineHealth(server);
-    return running + waiting === 0;
-  });
 }
 
 async function errorOf(response: Response): Promise<{ message: string; param: string | null; code: string | null }> {
@@ -196,7 +187,7 @@ describe("a full queue", () => {
       `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
     await eventually(async () => (await engineHealth(server)).generated_tokens > 100);
-    await untilIdle(server);
+    await untilEngineIdle(server);
     await Bun.sleep(500);
     const unread = async () => {
       const { running, waiting } = await server.requests();
@@ -371,7 +362,7 @@ describe("a client that leaves", () => {
     await eventually(async () => (await server.requests()).running === neighbours);
     await leave();
     for (const chunks of await Promise.all(beside)) expect(deltas(chunks)).toEqual(alone);
-    await untilIdle(server);
+    await untilEngineIdle(server);
     expect((await engineHealth(server)).blocks.used).toBe(0);
     await eventually(async () => {
       const { running, waiting } = await server.requests();

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FRANCE, PARIS } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { goldens, tinyDirectory } from "./support/goldens.ts";
 import { eventually, executable, parseEvents, runProgram, startServer, streamedText } from "./support/server.ts";
@@ -16,8 +17,6 @@ const scratch = mkdtempSync(join(tmpdir(), "wrinklefree-e2e-"));
 chmodSync(scratch, 0o755);
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-const FRANCE = { messages: [{ role: "user", content: "What is the capital of France?" }] };
-const PARIS = "The capital of France is Paris.";
 const STORY = goldens.chat.find(({ messages }) => messages.at(-1)?.content === "Tell me a story.");
 /** Answers that take a while together. */
 const LONG = { messages: STORY?.messages, ignore_eos: true, stream: true };

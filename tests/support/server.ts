@@ -300,3 +300,19 @@ export async function eventually(condition: () => Promise<boolean> | boolean): P
     await Bun.sleep(20);
   }
 }
+
+/** Waits until no answer runs, waits or is still to be read. */
+export async function untilIdle(server: TestServer): Promise<void> {
+  await eventually(async () => {
+    const { running, waiting } = await server.requests();
+    return running + waiting === 0;
+  });
+}
+
+/** Waits until the engine has nothing to do. */
+export async function untilEngineIdle(server: TestServer): Promise<void> {
+  await eventually(async () => {
+    const { running, waiting } = await engineHealth(server);
+    return running + waiting === 0;
+  });
+}
