@@ -1,9 +1,9 @@
 /*
- * attend.h: how every vector tier goes through a chunk of a sequence: one block after the other for all heads and tokens, so that it comes
- * from a cache for all but the first. A tier includes this once it has defined
+ * attend.h: how every vector tier goes through a chunk of a sequence: one block after the other for all heads and tokens, so that
+ * it comes from a cache for all but the first. A tier includes this once it has defined
  *   running        the softmax of one query head so far, with `largest` and `total` among its fields;
- *   attend_group   which adds one block to `count` heads of one token: query[count][head_dim], states[count], sums[count][value_stride];
- *                  meanwhile it may ask for the lines ahead.
+ *   attend_group   which adds one block to `count` heads of one token: query[count][head_dim], states[count],
+ *                  sums[count][value_stride]; meanwhile it may ask for the lines ahead.
  */
 /* `kind` is a constant at each call. */
 ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *sums, wf_softmax *softmaxes) {

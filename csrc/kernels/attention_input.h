@@ -9,8 +9,8 @@
 
 #include "wrinklefree.h"
 
-/* Positions that are attended to by themselves, before what several such chunks give is joined in their order. So the chunks of one sequence
- * can be shared out to several threads, without a bit depending on that. */
+/* Positions that are attended to by themselves, before what several such chunks give is joined in their order. So the chunks of
+ * one sequence can be shared out to several threads, without a bit depending on that. */
 #define WF_KV_CHUNK 128U
 
 /* Value rows in the KV cache are padded to a multiple of this many elements. */
@@ -29,8 +29,8 @@ enum wf_kv_kind {
 /* The most query heads that go through a sequence's blocks together, each block being read from memory once for all of them. */
 #define WF_HEADS_TOGETHER 8U
 
-/* What some consecutive query tokens of a sequence attend to in one chunk, with some of the heads that share a KV head. The pointers are
- * those of block 0; block b's are b * block_bytes further. A block's values lie behind its keys. */
+/* What some consecutive query tokens of a sequence attend to in one chunk, with some of the heads that share a KV head. The
+ * pointers are those of block 0; block b's are b * block_bytes further. A block's values lie behind its keys. */
 typedef struct wf_attention {
     const float *query; /* [rows][group][head_dim], rotated; a row is row_stride elements from the next, as in the output */
     size_t row_stride;

@@ -30,23 +30,25 @@ typedef struct wf_kernels {
     /* Rows that products work through together: slices of a matrix are best a multiple of it. */
     uint32_t rows_together;
 
-    /* Puts the activations of `count` tokens, at most WF_ARRANGED_TOKENS of a batch of `batch` tokens, in the order in which this tier's ternary_matmul
-     * reads those of such a batch: values[count][stride], of which `padded` bytes are the inputs', to the tile's
-     * WF_ARRANGED_TOKENS * wf_arranged_bytes(padded) bytes, 64-byte aligned. NULL where it reads them as they are. */
+    /* Puts the activations of `count` tokens, at most WF_ARRANGED_TOKENS of a batch of `batch` tokens, in the order in which
+     * this tier's ternary_matmul reads those of such a batch: values[count][stride], of which `padded` bytes are the inputs', to
+     * the tile's WF_ARRANGED_TOKENS * wf_arranged_bytes(padded) bytes, 64-byte aligned. NULL where it reads them as they are. */
     void (*arrange)(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged);
 
-    /* out[token][row] = (Σ code · value − sum of values) * factor, for `row_count` packed rows of `row_bytes` bytes.
-     * out's tokens are out_stride elements apart. Codes are 0 to 2; a 3, which only a damaged file holds, gives some number and no fault. */
+    /* out[token][row] = (Σ code · value − sum of values) * factor, for `row_count` packed rows of `row_bytes` bytes. out's
+     * tokens are out_stride elements apart. Codes are 0 to 2; a 3, which only a damaged file holds, gives some number and no
+     * fault. */
     void (*ternary_matmul)(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, float *out,
                            size_t out_stride);
 
-    /* sums[output] += Σ code · value over the `count` columns that indices[count] lists, for one token's values[count] of them; a column
-     * is column_bytes bytes of packed codes (whole blocks, as a row is), one for each of the column_bytes * 4 outputs. */
+    /* sums[output] += Σ code · value over the `count` columns that indices[count] lists, for one token's values[count] of them;
+     * a column is column_bytes bytes of packed codes (whole blocks, as a row is), one for each of the column_bytes * 4 outputs. */
     void (*ternary_columns)(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums);
 
-    /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache: `rounds`
-     * times a fixed number of multiply-adds. Returns how many that were. It bounds ternary_matmul from above and computes nothing. */
+    /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache:
+     * `rounds` times a fixed number of multiply-adds. Returns how many that were. It bounds ternary_matmul from above and
+     * computes nothing. */
     uint64_t (*multiply_add_peak)(uint64_t rounds);
 
     /* ---- Dense products, the sketch, attention ---- */
@@ -55,14 +57,14 @@ typedef struct wf_kernels {
     void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
                         float *out, size_t out_stride);
 
-    /* out[token][row] = (Σ weight · value) * (scale * factor) for `row_count` of the sketch's rows. The values are such that no sum is
-     * beyond 32 bits: |value| * 128 * inputs < 2^31. */
+    /* out[token][row] = (Σ weight · value) * (scale * factor) for `row_count` of the sketch's rows. The values are such that no
+     * sum is beyond 32 bits: |value| * 128 * inputs < 2^31. */
     void (*sketch_matmul)(const wf_sketch_rows *rows, uint32_t row_count, const wf_wide_activations *x, float *out,
                           size_t out_stride);
 
-    /* The softmax over a chunk's positions, block by block with a running maximum: softmaxes[rows][group], and sums[rows][group][value_stride] =
-     * Σ exp(score − largest) · value, 64-byte aligned. score = query · key * scale. The scales of WF_KV_Q8 are applied to scores (times
-     * `scale`, first) and to softmax weights, not to the elements. */
+    /* The softmax over a chunk's positions, block by block with a running maximum: softmaxes[rows][group], and
+     * sums[rows][group][value_stride] = Σ exp(score − largest) · value, 64-byte aligned. score = query · key * scale. The scales
+     * of WF_KV_Q8 are applied to scores (times `scale`, first) and to softmax weights, not to the elements. */
     void (*attend)(const wf_attention *input, float *sums, wf_softmax *softmaxes);
 
     /* ---- Elementwise ---- */

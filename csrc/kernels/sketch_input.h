@@ -9,9 +9,9 @@
 
 #include "kernels/ternary_input.h"
 
-/* Rows of the head's sketch: 8 bits a weight in two parts. A block's coarse part has the upper six bits: byte i those of weight i, and above
- * them two bits of the weight that is 96 + i % 32 (byte i's, 32 + i's and 64 + i's, from the lowest on). Its fine part has the lower two, as
- * packed ternary codes lie: byte i those of the weights i, 32 + i, 64 + i and 96 + i. */
+/* Rows of the head's sketch: 8 bits a weight in two parts. A block's coarse part has the upper six bits: byte i those of weight
+ * i, and above them two bits of the weight that is 96 + i % 32 (byte i's, 32 + i's and 64 + i's, from the lowest on). Its fine
+ * part has the lower two, as packed ternary codes lie: byte i those of the weights i, 32 + i, 64 + i and 96 + i. */
 #define WF_COARSE_BYTES 96U
 #define WF_FINE_BYTES 32U
 
@@ -35,8 +35,8 @@ typedef struct wf_wide_activations {
  * lower and upper bytes of 16-bit words of weights. */
 static inline size_t wf_wide_index(size_t input) { return input / 64 * 64 + input % 2 * 32 + input % 64 / 2; }
 
-/* The product of a row of the sketch and a token, from Σ bits · value, which may have gone around in 32 bits. Eight bits u stand for u − 128.
- * Six bits c, without the lower two, are taken for the middle of what those can make of them, 4 c − 126.5. */
+/* The product of a row of the sketch and a token, from Σ bits · value, which may have gone around in 32 bits. Eight bits u stand
+ * for u − 128. Six bits c, without the lower two, are taken for the middle of what those can make of them, 4 c − 126.5. */
 static inline float wf_sketched_product(const wf_sketch_rows *rows, uint32_t row, const wf_wide_activations *x, uint32_t token,
                                         uint32_t sum) {
     const int32_t sum_of_values = x->sums[token];

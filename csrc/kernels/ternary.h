@@ -1,6 +1,6 @@
 /*
- * ternary.h: how every vector tier shares out the tokens of a ternary product: four at a time, so that unpacking a row serves all of
- * them, then what is left. A tier includes this once it has defined
+ * ternary.h: how AVX2 and NEON share out the tokens of a ternary product: four at a time, so that unpacking a row serves all of
+ * them, then what is left. A file includes this once it has defined
  *   batch_rows    all rows by `count` tokens, 2 to 4, a constant at each call;
  *   decode_rows   all rows by one token.
  */

@@ -13,14 +13,15 @@
 typedef struct wf_activations {
     const int8_t *values; /* [tokens][stride], zero past the inputs */
     size_t stride;        /* bytes from one token to the next: the inputs rounded up to WF_BLOCK_WEIGHTS or more */
-    const int8_t
-        *arranged;        /* the same as wf_kernels.arrange leaves them, tile by tile; looked at where the tier has that function */
+    /* The same as wf_kernels.arrange leaves them, tile by tile; looked at where the tier has that function. */
+    const int8_t *arranged;
     const int32_t *sums;  /* [tokens] sum of a token's values */
     const float *factors; /* [tokens] weight_scale / s: turns an integer sum into the product's value */
     uint32_t tokens;
 } wf_activations;
 
-/* Tokens whose activations are arranged together, and bytes that each of them takes then, for inputs rounded up to WF_BLOCK_WEIGHTS. */
+/* Tokens whose activations are arranged together, and bytes that each of them takes then, for inputs rounded up to
+ * WF_BLOCK_WEIGHTS. */
 #define WF_ARRANGED_TOKENS 32U
 static inline size_t wf_arranged_bytes(uint32_t padded) { return ((size_t)padded + 255) / 256 * 256; }
 

@@ -1,6 +1,6 @@
 /*
- * tiers.h: the tiers of kernels that this build has. A tier's table is a copy of the one of the tier below, with what its instructions do
- * better put over it, family by family; at the bottom is scalar.c's.
+ * tiers.h: the tiers of kernels that this build has. A tier's table is a copy of the one of the tier below, with what its
+ * instructions do better put over it, family by family; at the bottom is scalar.c's.
  */
 #ifndef WF_TIERS_H
 #define WF_TIERS_H
@@ -51,7 +51,8 @@ bool wf_tier_is_usable(const wf_tier *tier, const wf_cpu_features *features);
 /* Puts a usable tier's table together. For one thread at a time. */
 void wf_fill_table(const wf_tier *tier, wf_kernels *table);
 
-/* Why those before it in wf_tiers are not usable, if it is, as "no tiles: the processor has none": text[size]. An empty text for the first. */
+/* Why those before it in wf_tiers are not usable, if it is, as "no tiles: the processor has none": text[size]. An empty text for
+ * the first. */
 void wf_explain_tier(const wf_tier *tier, const wf_cpu_features *features, char *text, size_t size);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * attention_neon.c: attention with NEON.
  *
- * A block's 32 scores are eight vectors, which stay in registers while the keys stream past; one head after the other, so it is bound by
- * loading and widening the keys and values again for each.
+ * A block's 32 scores are eight vectors, which stay in registers while the keys stream past. One head comes after the other: each
+ * loads and widens the keys and values again, which is what limits it.
  */
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /*
  * dense_neon.c: products with bf16 weights, the head's, with NEON.
  *
- * Widening a weight is a shift that lengthens. Rows are bound by memory when one token comes; each further token reads them again.
+ * Widening a weight is a shift that lengthens. One token is bound by memory; each further one reads the rows again, from a cache.
  */
 #include "kernels/arm/neon.h"
 

@@ -1,8 +1,8 @@
 /*
  * elementwise_neon.c: norms, quantising, exponentials and gates with NEON.
  *
- * Four elements at a time, what is left through a copy. Vectors are a token's, in the first- or second-level cache: loads and stores bound
- * what has no exponential, multiply-adds what has.
+ * Four elements at a time, what is left through a copy. Vectors are a token's, in the first- or second-level cache: loads and
+ * stores bound what has no exponential, multiply-adds what has.
  */
 #include <math.h>
 

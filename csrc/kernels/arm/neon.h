@@ -1,6 +1,6 @@
 /*
- * neon.h: what the files of NEON share: sums of lanes in the order that kernels.h states, loads and stores of what is left of a row, and the
- * exponential. Every arm64 processor has it.
+ * neon.h: what the files of NEON share: sums of lanes in the order that kernels.h states, loads and stores of what is left of a
+ * row, and the exponential. Every arm64 processor has it.
  */
 #ifndef WF_NEON_H
 #define WF_NEON_H

@@ -1,8 +1,8 @@
 /*
  * sketch_neon.c: products with the head's sketch, with NEON.
  *
- * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; smlal multiplies four of
- * them at a time into 32-bit lanes. It is bound by the products: unpacking a row serves four tokens.
+ * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; smlal
+ * multiplies four of them at a time into 32-bit lanes. Unpacking a row serves four tokens.
  */
 #include "kernels/arm/neon.h"
 

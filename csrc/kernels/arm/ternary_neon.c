@@ -1,7 +1,8 @@
 /*
  * ternary_neon.c: ternary products for every arm64 processor: those of ternary_neon.h, and of columns.
  *
- * Columns are bound by memory, each being a stream of its own. The sums of a step stay in 16 bits: WF_COLUMNS_TOGETHER · 2 · 128 < 2^15.
+ * Columns are bound by memory, each being a stream of its own. The sums of a step stay in 16 bits:
+ * WF_COLUMNS_TOGETHER · 2 · 128 < 2^15.
  */
 #include "kernels/arm/ternary_neon.h"
 

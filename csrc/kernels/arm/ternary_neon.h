@@ -1,11 +1,11 @@
 /*
- * ternary_neon.h: ternary products with NEON, written once and compiled twice: for every arm64 processor (ternary_neon.c), and for those with
- * the dot product instructions, which is nearly all since 2018 (ternary_neon_dotprod.c). The compiler's __ARM_FEATURE_DOTPROD says which
- * instructions there are.
+ * ternary_neon.h: ternary products with NEON, written once and compiled twice: for every arm64 processor (ternary_neon.c), and for
+ * those with the dot product instructions, which is nearly all since 2018 (ternary_neon_dotprod.c). The compiler's
+ * __ARM_FEATURE_DOTPROD says which instructions there are.
  *
- * Two loads of 16 bytes bring 128 codes; a shift and a mask give 32 of them as bytes. sdot multiplies 16 by 16
- * activations and adds fours into 32-bit lanes. Without it smull and smlal add products of at most 2 · 128 in 16 bits; a block brings a
- * lane 16 of them, so it may take 7 blocks before it is widened (7 · 16 · 256 < 2^15). One token is bound by memory, several by the products:
+ * Two loads of 16 bytes bring 128 codes; a shift and a mask give 32 of them as bytes. sdot multiplies 16 by 16 activations and adds
+ * fours into 32-bit lanes. Without it smull and smlal add products of at most 2 · 128 in 16 bits; a block brings a lane 16 of them,
+ * so it may take 7 blocks before it is widened (7 · 16 · 256 < 2^15). One token is bound by memory, several by the products:
  * unpacking two rows serves four tokens.
  */
 #ifndef WF_TERNARY_NEON_H

@@ -1,8 +1,9 @@
 /*
  * attention_avx2.c: attention with AVX2.
  *
- * A block's 32 scores are four vectors. Two heads go through a block together, which takes eight accumulators: a key or value is loaded and
- * widened once for both. With few query heads for a KV head it is bound by memory; with more, by loads and multiply-adds.
+ * A block's 32 scores are four vectors. Two heads go through a block together, which takes eight accumulators: a key or value is
+ * loaded and widened once for both. With few query heads for a KV head it is bound by memory; with more, by loads and
+ * multiply-adds.
  */
 #include <math.h>
 

@@ -1,8 +1,9 @@
 /*
  * attention_avx512.c: attention with AVX-512.
  *
- * A block's 32 scores are two vectors, so the softmax needs no loop over positions. Four heads go through a block together: a key or value is
- * loaded and widened once for the four. With few query heads for a KV head it is bound by memory; with more, by loads and multiply-adds.
+ * A block's 32 scores are two vectors, so the softmax needs no loop over positions. Four heads go through a block together: a key
+ * or value is loaded and widened once for the four. With few query heads for a KV head it is bound by memory; with more, by loads
+ * and multiply-adds.
  */
 #include <math.h>
 
@@ -47,8 +48,8 @@ ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, s
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)elements + index))));
 }
 
-/* Adds one block's weighted values to `count` heads' sums[head][value_stride], `width` vectors from element d on: with two, there are enough sums in flight to
- * hide the latency of an addition. */
+/* Adds one block's weighted values to `count` heads' sums[head][value_stride], `width` vectors from element d on: with two,
+ * there are enough sums in flight to hide the latency of an addition. */
 ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void *values, wf_lines_ahead *ahead,
                               enum wf_kv_kind kind, uint32_t value_stride, uint32_t visible, uint32_t d, uint32_t width,
                               float *sums) {

@@ -1,6 +1,6 @@
 /*
- * avx2.h: what the files of AVX2 share: accumulators that stay in registers, sums of lanes in the order that kernels.h states, masks for
- * what is left of a row, and the exponential. The tier is for processors with AVX2, FMA and F16C: 2013 and later.
+ * avx2.h: what the files of AVX2 share: accumulators that stay in registers, sums of lanes in the order that kernels.h states,
+ * masks for what is left of a row, and the exponential. The tier is for processors with AVX2, FMA and F16C: 2013 and later.
  */
 #ifndef WF_AVX2_H
 #define WF_AVX2_H
@@ -14,8 +14,9 @@
 
 #define CACHE_LINE 64
 
-/* Keeps an accumulator in its register at this point: left alone, gcc regroups the additions of a whole block, and the sums that this
- * needs at once spill to the stack. Where the compiler has no such registers, the instructions are emulated, and there is nothing to keep. */
+/* Keeps an accumulator in its register at this point: left alone, gcc regroups the additions of a whole block, and the sums that
+ * this needs at once spill to the stack. Where the compiler has no such registers, the instructions are emulated, and there is
+ * nothing to keep. */
 #if defined(__AVX2__)
 #define PIN(accumulator) __asm__("" : "+x"(accumulator))
 #else

@@ -1,6 +1,7 @@
 /*
- * avx512.h: what the files of AVX-512 share: accumulators that stay in registers, sums of lanes in the order that kernels.h states, masks
- * for what is left of a row, and the exponential. The tier is for processors with F, BW, DQ, VL and VNNI: Intel since 2019, AMD since Zen 4.
+ * avx512.h: what the files of AVX-512 share: accumulators that stay in registers, sums of lanes in the order that kernels.h states,
+ * masks for what is left of a row, and the exponential. The tier is for processors with F, BW, DQ, VL and VNNI: Intel since 2019,
+ * AMD since Zen 4.
  */
 #ifndef WF_AVX512_H
 #define WF_AVX512_H
@@ -12,16 +13,17 @@
 #include "kernels/exponential.h"
 #include "kernels/tiers.h"
 
-/* A line of codes: two blocks of a row, 64 bytes. A load brings it. */
+/* A line of codes: two blocks of a row, 64 bytes, which one load brings. */
 #define LINE_BYTES (2 * WF_BLOCK_BYTES)
 #define LINE_WEIGHTS (2 * WF_BLOCK_WEIGHTS)
 
-/* Rows are asked for so many bytes ahead: Intel's prefetchers stop at the end of a page, and the queue of a core's own loads is too short for
- * the bandwidth. A row that comes alone was picked out of many: what lies behind it is not wanted. */
+/* Rows are asked for so many bytes ahead: Intel's prefetchers stop at the end of a page, and the queue of a core's own loads is
+ * too short for the bandwidth. A row that comes alone was picked out of many: what lies behind it is not wanted. */
 #define AHEAD_BYTES 4096U
 
-/* As far as the compiler knows, an accumulator has another value here, so it stays in its register: left to itself, gcc moves accumulators
- * about and to the stack. Where there are no such registers, the instructions are emulated, and nothing needs to be hidden. */
+/* As far as the compiler knows, an accumulator has another value here, so it stays in its register: left to itself, gcc moves
+ * accumulators about and to the stack. Where there are no such registers, the instructions are emulated, and nothing needs to be
+ * hidden. */
 #if defined(__AVX512F__)
 #define PIN(accumulator) __asm__("" : "+v"(accumulator))
 #else

@@ -1,8 +1,8 @@
 /*
  * elementwise_avx2.c: norms, quantising, exponentials and gates with AVX2.
  *
- * Eight elements at a time; masked loads and stores take what is left. Vectors are a token's, in the first- or second-level cache: loads and
- * stores bound what has no exponential, multiply-adds what has.
+ * Eight elements at a time; masked loads and stores take what is left. Vectors are a token's, in the first- or second-level cache:
+ * loads and stores bound what has no exponential, multiply-adds what has.
  */
 #include <math.h>
 

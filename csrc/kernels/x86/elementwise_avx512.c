@@ -1,8 +1,8 @@
 /*
  * elementwise_avx512.c: norms, quantising, exponentials and gates with AVX-512.
  *
- * Sixteen elements at a time; a mask stands for the loop over what is left. Vectors are a token's, in the first- or second-level cache: loads
- * and stores bound what has no exponential, multiply-adds what has.
+ * Sixteen elements at a time; a mask stands for the loop over what is left. Vectors are a token's, in the first- or second-level
+ * cache: loads and stores bound what has no exponential, multiply-adds what has.
  */
 #include <math.h>
 

@@ -1,22 +1,23 @@
 /*
- * sketch_avx2.h: products with the head's sketch, with AVX2, written once and compiled twice: for every processor with AVX2 (sketch_avx2.c),
- * and for those with AVX-VNNI (sketch_avx2_vnni.c). The compiler's __AVXVNNI__ says which instructions there are.
+ * sketch_avx2.h: products with the head's sketch, with AVX2, written once and compiled twice: for every processor with AVX2
+ * (sketch_avx2.c), and for those with AVX-VNNI (sketch_avx2_vnni.c). The compiler's __AVXVNNI__ says which instructions there are.
  *
- * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; vpdpwssd, or vpmaddwd
- * and an addition, multiplies 16 of them and adds pairs into 32-bit lanes. One token is bound by memory, several by unpacking and products:
- * unpacking a row serves four.
+ * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; vpdpwssd, or
+ * vpmaddwd and an addition, multiplies 16 of them and adds pairs into 32-bit lanes. One token is bound by memory, several by
+ * unpacking and products: unpacking a row serves four.
  */
 #ifndef WF_SKETCH_AVX2_H
 #define WF_SKETCH_AVX2_H
 
 #include "kernels/x86/avx2.h"
 
-/* The head's sketch has more bytes for less work: the first-level cache is asked for what comes next, which took a fifth off on Zen 3. Asking
- * for bytes far ahead made no difference. */
+/* The head's sketch has more bytes for less work: the first-level cache is asked for what comes next, which took a fifth off on
+ * Zen 3. Asking for bytes far ahead made no difference. */
 #define NEAR_BYTES 1280
 
-/* Adds the products of 16 pairs of 16-bit numbers to a sum, in lanes of 32 bits; and how many sums of a token can't be fewer, because one
- * addition would wait for the one before. (On Zen 3 one addition is ready for the next, and eight sums instead of four took a tenth more.) */
+/* Adds the products of 16 pairs of 16-bit numbers to a sum, in lanes of 32 bits; and how many sums of a token can't be fewer,
+ * because one addition would wait for the one before. (On Zen 3 one addition is ready for the next, and eight sums instead of
+ * four took a tenth more.) */
 #if defined(__AVXVNNI__)
 #define WIDE_SUMS 2
 static inline __m256i add_wide_products(__m256i sum, __m256i a, __m256i b) { return _mm256_dpwssd_avx_epi32(sum, a, b); }
@@ -48,8 +49,8 @@ ALWAYS_INLINE void unpack_sketch(const uint8_t *coarse, const uint8_t *fine, boo
     }
 }
 
-/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them. What is
- * NEAR_BYTES ahead is asked for in the first-level cache, what is further in the second. */
+/* One row by `count` tokens (constants at each call, as `is_fine` is; at most 4): unpacking the row once serves all of them.
+ * What is NEAR_BYTES ahead is asked for in the first-level cache, what is further in the second. */
 ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, uint32_t row, bool is_fine,
                               const wf_wide_activations *x, uint32_t token, uint32_t count, float *out, size_t out_stride) {
     /* Few tokens are done with a row sooner than memory has the next; of many, the last bring in the next slice's rows. */

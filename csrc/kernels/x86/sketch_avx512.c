@@ -1,8 +1,9 @@
 /*
  * sketch_avx512.c: products with the head's sketch, with AVX-512.
  *
- * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; vpdpwssd multiplies
- * 32 of them and adds pairs into 32-bit lanes. One token is bound by memory, several by unpacking and products: unpacking a row serves four.
+ * Bytes of weights are taken apart into even and odd ones of 16 bits, as wf_wide_index has arranged the activations; vpdpwssd
+ * multiplies 32 of them and adds pairs into 32-bit lanes. One token is bound by memory, several by unpacking and products:
+ * unpacking a row serves four.
  */
 #include "kernels/x86/avx512.h"
 

@@ -1,14 +1,15 @@
 /*
- * ternary_amx.c: ternary products of batches on x86-64 processors with tiles (AMX): Intel servers since Sapphire Rapids. Everything else, and
- * batches of few tokens, is the tier's below.
+ * ternary_amx.c: ternary products of batches on x86-64 processors with tiles (AMX): Intel servers since Sapphire Rapids. Everything
+ * else, and batches of few tokens, is the tier's below.
  *
  * A tile register holds 16 rows of 64 bytes. One instruction multiplies 16 rows of 64 codes by 64 activations of 16 tokens and adds
- * fours into 16 by 16 sums of 32 bits, so sums are exact here too. It takes 16 cycles, in which the rest of the processor can bring and unpack what
- * comes next. Codes are the first operand: a row's bytes stay in their order. Activations are the second one: fours of inputs, token
- * beside token, in which `arrange` puts them once a phase.
- * Codes are unpacked between the products, a line before they are multiplied, for 32 rows by 32 tokens at a time, and again for the next
- * tokens: a panel of unpacked codes that stays for all tokens takes so much of the first-level cache that it was slower (Sapphire Rapids,
- * 128 tokens: 34 % of the peak instead of 46 %).
+ * fours into 16 by 16 sums of 32 bits, so sums are exact here too. It takes 16 cycles, in which the rest of the processor can bring
+ * and unpack what comes next. Codes are the first operand: a row's bytes stay in their order. Activations are the second one: fours
+ * of inputs, token beside token, in which `arrange` puts them once a phase.
+ *
+ * What limits it is what lies between the products: unpacking codes, and loading tiles. A line of codes is unpacked before it is
+ * multiplied, for 32 rows by 32 tokens at a time, and again for the next tokens: a panel of unpacked codes that stays for all tokens
+ * takes so much of the first-level cache that it was slower (Sapphire Rapids, 128 tokens: 34 % of the peak instead of 46 %).
  */
 #include "kernels/x86/avx512.h"
 #include "kernels/x86/tiles.h"
@@ -30,7 +31,8 @@ static wf_kernels below;
 
 /* ---- Tiles ---- */
 
-/* Tile registers, all of 16 rows of 64 bytes: four sums and what is multiplied. Configured once for each thread, which takes long. */
+/* Tile registers, all of 16 rows of 64 bytes: four sums and what is multiplied. Configured once for each thread, which takes
+ * long. */
 static void configure(void) {
     static _Thread_local bool is_configured;
     if (is_configured)
@@ -92,8 +94,8 @@ ALWAYS_INLINE void transpose(__m512i v[16]) {
     }
 }
 
-/* Two tiles of activations for each 64 of the inputs, of 16 tokens each, in the order of a quarter of a line of codes: 32 of the first block,
- * 32 of the second. Of the tokens that are not there, and of a last single block's second half, zeros. */
+/* Two tiles of activations for each 64 of the inputs, of 16 tokens each, in the order of a quarter of a line of codes: 32 of the
+ * first block, 32 of the second. Of the tokens that are not there, and of a last single block's second half, zeros. */
 static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
     if (batch < TOKENS_MIN) {
         below.arrange(values, stride, batch, count, padded, arranged);
@@ -146,7 +148,8 @@ static void finish_tile(const int32_t *sums, uint32_t rows, const wf_activations
 #define QUARTER_BYTES (BLOCK_ROWS * 64U)
 #define UNPACKED_BYTES (4U * QUARTER_BYTES)
 
-/* Where rows are unpacked next: line by line through a block of them, once for each pair of tiles of tokens, then through the next block. */
+/* Where rows are unpacked next: line by line through a block of them, once for each pair of tiles of tokens, then through the
+ * next block. */
 typedef struct unpacking {
     const uint8_t *rows;          /* the block's first */
     size_t row_bytes, byte;       /* the line's place in a row */
@@ -199,7 +202,8 @@ ALWAYS_INLINE void next_line(unpacking *at) {
 
 /* ---- Products ---- */
 
-/* Sums of a block of rows by a pair of tiles of tokens, and what they are of: they are finished tile by tile while the next ones are computed. */
+/* Sums of a block of rows by a pair of tiles of tokens, and what they are of: they are finished tile by tile while the next ones
+ * are computed. */
 typedef struct block_sums {
     _Alignas(64) int32_t sums[4][256]; /* [tile of rows, tile of tokens][row][token] */
     uint32_t row, rows, token;
@@ -229,7 +233,8 @@ ALWAYS_INLINE void multiply_line(const uint8_t *codes, const int8_t *values, unp
     }
 }
 
-/* The same by one tile of tokens. The sums of even and odd quarters are kept apart, as a product of tiles takes longer than two steps. */
+/* The same by one tile of tokens. The sums of even and odd quarters are kept apart, as a product of tiles takes longer than two
+ * steps. */
 ALWAYS_INLINE void multiply_narrow_line(const uint8_t *codes, const int8_t *values, unpacking *at, uint8_t *later) {
 #pragma GCC unroll 2
     for (uint32_t half = 0; half < 2; half++, codes += 2 * QUARTER_BYTES, values += 4 * TILE_BYTES) {

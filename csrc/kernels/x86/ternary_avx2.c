@@ -1,8 +1,8 @@
 /*
  * ternary_avx2.c: ternary products for every x86-64 processor with AVX2: those of ternary_avx2.h, and of columns.
  *
- * Columns are bound by memory: each is a stream of its own, so those of the next step are asked for. The sums of a step stay in 16 bits:
- * WF_COLUMNS_TOGETHER · 2 · 128 < 2^15.
+ * Columns are bound by memory: each is a stream of its own, so those of the next step are asked for. The sums of a step stay in 16
+ * bits: WF_COLUMNS_TOGETHER · 2 · 128 < 2^15.
  */
 #include "kernels/x86/ternary_avx2.h"
 

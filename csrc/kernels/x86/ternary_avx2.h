@@ -1,15 +1,15 @@
 /*
- * ternary_avx2.h: ternary products with AVX2, written once and compiled twice: for every processor with AVX2 (ternary_avx2.c), and for those
- * with AVX-VNNI (ternary_avx2_vnni.c). The compiler's __AVXVNNI__ says which instructions there are.
+ * ternary_avx2.h: ternary products with AVX2, written once and compiled twice: for every processor with AVX2 (ternary_avx2.c), and
+ * for those with AVX-VNNI (ternary_avx2_vnni.c). The compiler's __AVXVNNI__ says which instructions there are.
  *
- * A load of 32 bytes brings 128 codes; a shift and a mask give 32 of them as unsigned bytes. vpdpbusd multiplies them
- * by 32 signed activations and adds fours into 32-bit lanes. Without it vpmaddubsw multiplies and adds neighbours: |pair| ≤ 2 · 2 · 128 = 512
- * in 16 bits. A block adds four of those to a lane, or one that counts four times, at most 2,048: 15 blocks would go into 16 bits
- * (15 · 2,048 < 2^15). It is widened after 14, so that decoding goes through pairs of blocks.
- *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream. (Four rows at a time
- *     would load the activations once for the four, but as four streams they reached half the bandwidth.)
- *   - Several tokens (prefill, batches) are bound by the products: two rows by four tokens keep eight accumulators in registers, and
- *     unpacking two rows serves four tokens. Four tokens' activations stay in the first-level cache while the caller's rows, a
+ * A load of 32 bytes brings 128 codes; a shift and a mask give 32 of them as unsigned bytes. vpdpbusd multiplies them by 32 signed
+ * activations and adds fours into 32-bit lanes. Without it vpmaddubsw multiplies and adds neighbours: |pair| ≤ 2 · 2 · 128 = 512 in
+ * 16 bits. A block adds four of those to a lane, or one that counts four times, at most 2,048: 15 blocks would go into 16 bits,
+ * as 15 · 2,048 < 2^15. It is widened after 14, so that decoding goes through pairs of blocks.
+ *   - One token (decode) is bound by memory: one row after the other, so that the weights are one linear stream. (Four rows at a
+ *     time would load the activations once for the four, but as four streams they reached half the bandwidth.)
+ *   - Several tokens (prefill, batches) are bound by the products: two rows by four tokens keep eight accumulators in registers,
+ *     and unpacking two rows serves four tokens. Four tokens' activations stay in the first-level cache while the caller's rows, a
  *     quarter of their size, stream from the second.
  */
 #ifndef WF_TERNARY_AVX2_H
@@ -22,8 +22,8 @@
  * of many: what lies behind it is not wanted. */
 #define PREFETCH_ROWS 8
 
-/* One row after the other is what the processor foresees, but only to the end of a page, and not far enough for what is computed with it:
- * asking the second-level cache for bytes so far ahead brought a quarter more on Zen 3. */
+/* One row after the other is what the processor foresees, but only to the end of a page, and not far enough for what is computed
+ * with it: asking the second-level cache for bytes so far ahead brought a quarter more on Zen 3. */
 #define PREFETCH_BYTES 8192
 
 #if defined(__AVXVNNI__)
@@ -52,8 +52,8 @@ static inline __m256i widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm25
 
 #endif
 
-/* Adds the products of one block. Every other quarter of the codes stays where it is in its byte and counts four times: a mask is all
- * that it needs. */
+/* Adds the products of one block. Every other quarter of the codes stays where it is in its byte and counts four times: a mask
+ * is all that it needs. */
 ALWAYS_INLINE void add_block(const uint8_t *row, const int8_t *values, __m256i sums[4]) {
     const __m256i once = _mm256_set1_epi8(3), fourfold = _mm256_set1_epi8(3 << 2);
     const __m256i *x = (const __m256i *)values;
@@ -66,7 +66,8 @@ ALWAYS_INLINE void add_block(const uint8_t *row, const int8_t *values, __m256i s
         PIN(sums[quarter]);
 }
 
-/* One row by one token; bytes `ahead` are asked for. Four sums, because one would wait for itself; two blocks at a time, a cache line. */
+/* One row by one token; bytes `ahead` are asked for. Four sums, because one would wait for itself; two blocks at a time, a cache
+ * line. */
 static inline float decode_row(const uint8_t *row, size_t row_bytes, size_t ahead, const int8_t *values, int32_t sum,
                                float factor) {
     __m256i wide = _mm256_setzero_si256();

@@ -11,13 +11,13 @@
  */
 #include "kernels/x86/avx512.h"
 
-/* Rows of a tile of a batch's product, and the most tokens. Eight tokens by two rows would unpack less, but read twice as many activations,
- * and was slower beyond sixteen tokens. */
+/* Rows of a tile of a batch's product, and the most tokens. Eight tokens by two rows would unpack less, but read twice as many
+ * activations, and was slower beyond sixteen tokens. */
 #define TILE_ROWS 4
 #define TILE_TOKENS 4
 
-/* Each line's activations as they are used, 64 for each quarter of its codes: 32 of the first block and 32 of the second. Of a last single block
- * the upper halves are zero. */
+/* Each line's activations as they are used, 64 for each quarter of its codes: 32 of the first block and 32 of the second. Of a
+ * last single block the upper halves are zero. */
 static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
     (void)batch;
     for (uint32_t token = 0; token < count; token++, values += stride, arranged += wf_arranged_bytes(padded))
@@ -38,8 +38,8 @@ ALWAYS_INLINE __m512i quarter_of(__m512i codes, uint32_t quarter) {
     return _mm512_and_si512(_mm512_srli_epi16(codes, 2 * quarter), _mm512_set1_epi8(3));
 }
 
-/* Adds a line's products to four sums, one for each quarter. Codes stay where they are in their bytes, so the sums count them once, four,
- * sixteen and 64 times: no shifts. */
+/* Adds a line's products to four sums, one for each quarter. Codes stay where they are in their bytes, so the sums count them
+ * once, four, sixteen and 64 times: no shifts. */
 ALWAYS_INLINE void add_line(__m512i codes, const int8_t *values, __m512i sums[4]) {
 #pragma GCC unroll 4
     for (uint32_t quarter = 0; quarter < 4; quarter++) {
@@ -49,7 +49,8 @@ ALWAYS_INLINE void add_line(__m512i codes, const int8_t *values, __m512i sums[4]
     }
 }
 
-/* The lanes' sums of one row by one token. Of rows up to a megabyte no lane leaves 32 bits: a line adds at most 4 · 192 · 128 to it. */
+/* The lanes' sums of one row by one token. Of rows up to a megabyte no lane leaves 32 bits: a line adds at most 4 · 192 · 128 to
+ * it. */
 ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahead, const int8_t *values) {
     __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     size_t byte = 0;
@@ -90,8 +91,8 @@ static void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_coun
     }
 }
 
-/* Sixteen vectors' sums of lanes: lane i is that of sums[i]. A step adds halves of two vectors and puts what is left of them into one,
- * which takes a quarter of the work of adding up each vector by itself. */
+/* Sixteen vectors' sums of lanes: lane i is that of sums[i]. A step adds halves of two vectors and puts what is left of them
+ * into one, which takes a quarter of the work of adding up each vector by itself. */
 ALWAYS_INLINE __m512i sums_of_tile(const __m512i sums[16]) {
     __m512i fours[4];
 #pragma GCC unroll 4

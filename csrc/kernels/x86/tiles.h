@@ -1,6 +1,6 @@
 /*
- * tiles.h: the instructions for tiles (AMX) that ternary_amx.c uses. Every tile register has 16 rows of 64 bytes and lies in memory as 1,024
- * bytes in a line.
+ * tiles.h: the instructions for tiles (AMX) that ternary_amx.c uses. Every tile register has 16 rows of 64 bytes and lies in memory
+ * as 1,024 bytes in a line.
  *
  * The compiler's own intrinsics don't say which memory they read and write, so it may move stores past them. The kernels' tests, on
  * machines without tiles, put functions in the place of these.
