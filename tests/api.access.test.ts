@@ -245,6 +245,22 @@ describe("API keys", () => {
       /^wrinklefree: can't read the keys in \/nowhere\/keys/,
     ],
     ["a file without keys", ["--api-key-file", "/dev/null"], /^wrinklefree: \/dev\/null holds no key/],
+    [
+      "a file of keys without an end",
+      ["--api-key-file", "/dev/zero"],
+      /^wrinklefree: \/dev\/zero is no file of keys: it has more than 1048576 bytes\n$/,
+    ],
+    ["a directory of keys", ["--api-key-file", "/"], /^wrinklefree: can't read the keys in \/: is a directory\n$/],
+    [
+      "a host that nobody knows",
+      ["--host", "nowhere.invalid", "--insecure"],
+      /^wrinklefree: can't listen on nowhere\.invalid:0: 'nowhere\.invalid' is no address of this machine; choose another --host\n$/,
+    ],
+    [
+      "an address of another machine",
+      ["--host", "192.0.2.1", "--insecure"],
+      /^wrinklefree: can't listen on 192\.0\.2\.1:0: '192\.0\.2\.1' is no address of this machine/,
+    ],
     ["an unknown log format", ["--log", "xml"], /^wrinklefree serve: --log takes text, json, off/],
     ["an origin that is none", ["--cors-origin", "app.example"], /^wrinklefree serve: --cors-origin takes/],
   ])("%s stops the start", async (_, args, wanted) => {

@@ -7,6 +7,7 @@
  * before Elysia sees it: a route can't forget it.
  */
 
+import { isIP } from "node:net";
 import { Elysia } from "elysia";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
@@ -109,6 +110,10 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
     if (code === "EADDRINUSE")
       throw new Failure(`${where} is already in use; stop the other server or choose another --port`);
     if (code === "EACCES") throw new Failure(`no permission to listen on ${where}; choose a --port over 1023`);
+    // What Bun says of a name that nobody knows is about something else.
+    if (code === "EADDRNOTAVAIL" || isIP(hostname) === 0) {
+      throw new Failure(`can't listen on ${where}: '${hostname}' is no address of this machine; choose another --host`);
+    }
     throw new Failure(`can't listen on ${where}: ${message.split("\n")[0]}`);
   }
 }

@@ -6,12 +6,15 @@
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { Failure } from "../errors.ts";
+import { closeSync, openSync, readSync } from "node:fs";
+import { describeSystemError, Failure } from "../errors.ts";
 import { RequestError } from "../serving/request_error.ts";
 
 /** Paths that need no key: whoever watches over the process has none. */
 const PUBLIC_PATHS = new Set(["/health", "/ready"]);
+
+/** Largest file of keys, in bytes. */
+const KEY_FILE_BYTES_MAX = 1024 * 1024;
 
 /** The keys of one server. */
 export class ApiKeys {
@@ -65,9 +68,10 @@ export function isSendable(key: string): boolean {
 export function readKeyFile(path: string): string[] {
   let text: string;
   try {
-    text = readFileSync(path, "utf8");
+    text = readText(path);
   } catch (error) {
-    throw new Failure(`can't read the keys in ${path}: ${(error as Error).message.split("\n")[0]}`);
+    if (error instanceof Failure) throw error;
+    throw new Failure(`can't read the keys in ${path}: ${describeSystemError(error)}`);
   }
   const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim());
   const wrong = lines.findIndex((line) => !line.startsWith("#") && line !== "" && !isSendable(line));
@@ -79,6 +83,22 @@ export function readKeyFile(path: string): string[] {
   const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
   if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
   return keys;
+}
+
+/** Reads a file whose size nobody may know: a pipe has none, and a device no end. */
+function readText(path: string): string {
+  const bytes = Buffer.alloc(KEY_FILE_BYTES_MAX + 1);
+  const descriptor = openSync(path, "r");
+  let size = 0;
+  try {
+    for (let count = -1; count !== 0 && size < bytes.length; size += count)
+      count = readSync(descriptor, bytes, size, bytes.length - size, null);
+  } finally {
+    closeSync(descriptor);
+  }
+  if (size > KEY_FILE_BYTES_MAX)
+    throw new Failure(`${path} is no file of keys: it has more than ${KEY_FILE_BYTES_MAX} bytes`);
+  return bytes.toString("utf8", 0, size);
 }
 
 function hash(key: string): Buffer {
