@@ -131,7 +131,6 @@ typedef struct wf_sampling {
     uint32_t logprobs;        /* 1: events carry log-probabilities of the model's own distribution, before penalties */
     uint32_t top_logprobs;    /* 0 to WF_TOP_LOGPROBS_MAX alternatives with each, the likeliest first */
     uint32_t prompt_logprobs; /* 1: the prompt's tokens too, from the second one on; nothing of it is taken from the prefix cache */
-    uint32_t reserved;        /* 0 */
     uint64_t seed;
     uint64_t scope; /* below 2^63; only requests of one scope share what was computed for equal prefixes */
 } wf_sampling;

@@ -78,7 +78,6 @@ export function packSampling(sampling: Sampling): Uint8Array {
     logprobs: sampling.logprobs ? 1 : 0,
     top_logprobs: sampling.logprobs || sampling.promptLogprobs ? sampling.topLogprobs : 0,
     prompt_logprobs: sampling.promptLogprobs ? 1 : 0,
-    reserved: 0,
     seed: sampling.seed,
     scope: sampling.scope,
   });

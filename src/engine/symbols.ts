@@ -126,7 +126,6 @@ export const layouts = {
       logprobs: { offset: 40, type: "u32" },
       top_logprobs: { offset: 44, type: "u32" },
       prompt_logprobs: { offset: 48, type: "u32" },
-      reserved: { offset: 52, type: "u32" },
       seed: { offset: 56, type: "u64" },
       scope: { offset: 64, type: "u64" },
     },
