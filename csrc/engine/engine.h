@@ -33,7 +33,7 @@ typedef struct wf_answer {
     uint32_t row;                 /* in the batch */
     uint32_t token;               /* chosen; for a prompt's row the prompt's own next token */
     bool has_no_token;            /* the sequence's grammar ends it here: nothing was chosen */
-    wf_rest rest;                 /* of its logits */
+    wf_residual_mass residual;    /* of its logits */
     float logprob;                /* of that token */
     wf_distribution distribution; /* when the request asked for log-probabilities */
 } wf_answer;

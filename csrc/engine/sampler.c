@@ -227,12 +227,12 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     }
 
     const bool has_nucleus = sampling->top_p < 1.0f, has_floor = !has_nucleus && sampling->min_p > 0.0f;
-    const wf_rest *rest = &input->rest;
+    const wf_residual_mass *residual = &input->residual;
     /* What a missing token weighs is less than this. Where only min_p excludes tokens, it must exclude all of them. */
-    const double unit = rest->most > 0.0 ? exp((double)(rest->below - largest) * (double)inverse_temperature) : 0.0;
+    const double unit = residual->upper_bound > 0.0 ? exp((double)(residual->below - largest) * (double)inverse_temperature) : 0.0;
     if (has_floor && unit * (1.0 + WF_WEIGHT_ERROR) >= (double)sampling->min_p)
         return WF_UNDECIDED;
-    const bool is_complete = rest->most == 0.0 || has_floor;
+    const bool is_complete = residual->upper_bound == 0.0 || has_floor;
 
     const double place = uniform(sampling->seed, input->position);
     const double known = allowed_weight(candidates, count, has_floor ? sampling->min_p : 0.0f);
@@ -241,7 +241,7 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     const double floor = has_floor     ? (double)sampling->min_p
                          : is_complete ? (1.0 - (has_nucleus ? (double)sampling->top_p : place)) * known / count
                                        : 0.0;
-    const uint32_t kept = keep_from(candidates, count, floor, is_complete ? -INFINITY : rest->below);
+    const uint32_t kept = keep_from(candidates, count, floor, is_complete ? -INFINITY : residual->below);
     if (has_nucleus)
         qsort(candidates, kept, sizeof *candidates, by_rank);
     if (is_complete) {
@@ -249,7 +249,7 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         return token == WF_UNDECIDED ? best : token; /* only when rounding leaves the place at the very end */
     }
     /* Whether the missing ones weigh the least or the most that they can, the token must be the same. */
-    const double error = SUM_ERROR * (known + unit * rest->most);
-    const uint32_t token = draw(candidates, kept, sampling, place, known + unit * rest->least - error);
-    return token == draw(candidates, kept, sampling, place, known + unit * rest->most + error) ? token : WF_UNDECIDED;
+    const double error = SUM_ERROR * (known + unit * residual->upper_bound);
+    const uint32_t token = draw(candidates, kept, sampling, place, known + unit * residual->lower_bound - error);
+    return token == draw(candidates, kept, sampling, place, known + unit * residual->upper_bound + error) ? token : WF_UNDECIDED;
 }

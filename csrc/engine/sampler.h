@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
-#include "layers/rest.h"
+#include "layers/residual_mass.h"
 #include "wrinklefree.h"
 
 /* A token that may be chosen. */
@@ -36,12 +36,12 @@ typedef struct wf_sampler_input {
     uint32_t seen_count;
     const uint32_t *banned_ids; /* [banned_count] can't be chosen now */
     uint32_t banned_count;
-    const uint64_t *allowed; /* bit t: token t may be chosen; at least one may. NULL: all */
-    wf_rest rest;            /* what is known of tokens whose logit is −∞ because it was not computed; no top_k then */
-    uint32_t position;       /* of the token to be chosen: keys the draw */
+    const uint64_t *allowed;   /* bit t: token t may be chosen; at least one may. NULL: all */
+    wf_residual_mass residual; /* what is known of tokens whose logit is −∞ because it was not computed; no top_k then */
+    uint32_t position;         /* of the token to be chosen: keys the draw */
 } wf_sampler_input;
 
-/* The rest is not known well enough to say which token it is. */
+/* The residual mass is not known well enough to say which token it is. */
 #define WF_UNDECIDED UINT32_MAX
 
 /* Chooses a token from logits[vocabulary], which it changes. What it chooses is what it would with all logits known, or WF_UNDECIDED. */

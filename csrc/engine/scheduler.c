@@ -350,9 +350,9 @@ static void choose(void *context, uint32_t index) {
         wf_describe(engine->kernels, logits, vocabulary, sampling->top_logprobs, scratch->weights, &answer->distribution);
         memcpy(scratch->original, logits, vocabulary * sizeof *logits);
     }
-    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence, allowed_to(engine, answer, index), answer->rest);
+    const wf_sampler_input input = wf_sequence_sampler_input(answer->sequence, allowed_to(engine, answer, index), answer->residual);
     answer->token = wf_sample(engine->kernels, logits, vocabulary, &input, scratch);
-    if (answer->rest.most > 0.0)
+    if (answer->residual.upper_bound > 0.0)
         note_decision(answer->sequence, answer->token != WF_UNDECIDED);
     if (sampling->logprobs)
         answer->logprob = scratch->original[answer->token] - answer->distribution.offset;
@@ -376,7 +376,7 @@ typedef wf_logits_request wf_needs(const wf_engine *engine, wf_answer *answer, u
 static wf_logits_request all_logits(const wf_engine *engine, wf_answer *answer, uint32_t index) {
     (void)engine;
     (void)index;
-    answer->rest = (wf_rest){0};
+    answer->residual = (wf_residual_mass){0};
     return (wf_logits_request){.row = answer->row};
 }
 
@@ -387,16 +387,16 @@ static wf_logits_request logits_needed(const wf_engine *engine, wf_answer *answe
     const wf_sampling *sampling = &sequence->sampling;
     wf_logits_request request = all_logits(engine, answer, index);
     if (answer->has_no_token) {
-        request.most = 1; /* nobody will look at them */
+        request.top_k = 1; /* nobody will look at them */
         return request;
     }
     request.allowed = allowed_to(engine, answer, index);
     if (!is_plain(sequence))
         return request;
     if (sampling->temperature == 0.0f)
-        request.most = 1;
+        request.top_k = 1;
     else if (sampling->top_k > 0)
-        request.most = sampling->top_k;
+        request.top_k = sampling->top_k;
     return request;
 }
 
@@ -404,8 +404,8 @@ static wf_logits_request logits_needed(const wf_engine *engine, wf_answer *answe
 static wf_logits_request logits_worth_trying(const wf_engine *engine, wf_answer *answer, uint32_t index) {
     const wf_sequence *sequence = answer->sequence;
     wf_logits_request request = logits_needed(engine, answer, index);
-    if (request.most == 0 && is_plain(sequence) && sequence->count >= sequence->bounded_from) {
-        request.rest = &answer->rest;
+    if (request.top_k == 0 && is_plain(sequence) && sequence->count >= sequence->bounded_from) {
+        request.residual = &answer->residual;
         request.temperature = sequence->sampling.temperature;
     }
     return request;

@@ -19,9 +19,9 @@ double wf_now_ms(void) {
 
 int wf_check_request(const wf_config *config, uint32_t context, const wf_request *request, char *error, uint32_t error_size) {
     const uint32_t vocabulary = config->vocabulary;
-    const uint32_t most = request->sampling->max_tokens == 0 ? context : context - 1;
-    if (request->count < 1 || request->count > most)
-        return wf_fail(error, error_size, "the prompt has %u tokens; 1 to %u fit into the context", request->count, most);
+    const uint32_t limit = request->sampling->max_tokens == 0 ? context : context - 1;
+    if (request->count < 1 || request->count > limit)
+        return wf_fail(error, error_size, "the prompt has %u tokens; 1 to %u fit into the context", request->count, limit);
     if (request->stop_count > vocabulary || request->bias_count > vocabulary)
         return wf_fail(error, error_size, "more stop ids or biases than the vocabulary has tokens, %u", vocabulary);
     for (uint32_t i = 0; i < request->count; i++)
@@ -167,7 +167,7 @@ uint32_t wf_sequence_ending(wf_sequence *sequence) {
     return sequence->count == sequence->limit ? WF_REASON_LENGTH : 0;
 }
 
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_rest rest) {
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual) {
     return (wf_sampler_input){
         .sampling = &sequence->sampling,
         .bias_ids = sequence->bias_ids,
@@ -179,7 +179,7 @@ wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const ui
         .banned_ids = sequence->stop_ids,
         .banned_count = allowed == NULL && is_too_early_to_stop(sequence) ? sequence->stop_count : 0,
         .allowed = allowed,
-        .rest = rest,
+        .residual = residual,
         .position = sequence->count,
     };
 }

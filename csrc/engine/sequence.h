@@ -90,9 +90,9 @@ bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed);
 /* WF_REASON_… when the last token or the grammar ended the answer, else 0. */
 uint32_t wf_sequence_ending(wf_sequence *sequence);
 
-/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar; `rest` as the head
+/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar; `residual` as the head
  * left it. */
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_rest rest);
+wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual);
 
 /* A monotonic clock, in milliseconds. */
 double wf_now_ms(void);

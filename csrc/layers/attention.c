@@ -38,8 +38,8 @@ static uint32_t heads_together(uint32_t group) { return group < WF_HEADS_TOGETHE
 int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads, uint32_t threads, uint32_t context) {
     const uint64_t together = heads_together(heads / cache->kv_heads);
     const uint64_t wanted = threads == 1 ? 0 : (uint64_t)PAIRS_PER_THREAD * threads * chunks_of(context);
-    const uint64_t most = CHUNKS_BYTES_MAX / (together * (cache->value_stride * sizeof(float) + sizeof(wf_softmax)));
-    *chunks = (wf_chunks){.count = (uint32_t)(wanted < most ? wanted : most)};
+    const uint64_t limit = CHUNKS_BYTES_MAX / (together * (cache->value_stride * sizeof(float) + sizeof(wf_softmax)));
+    *chunks = (wf_chunks){.count = (uint32_t)(wanted < limit ? wanted : limit)};
     chunks->sums = wf_allocate(chunks->count * together * cache->value_stride, sizeof *chunks->sums);
     chunks->softmaxes = wf_allocate(chunks->count * together, sizeof *chunks->softmaxes);
     return chunks->sums == NULL || chunks->softmaxes == NULL ? -1 : 0;

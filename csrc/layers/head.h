@@ -7,22 +7,10 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "kernels/kernels.h"
-#include "model/model.h"
-#include "layers/rest.h"
 #include "base/threads.h"
-
-/* What is needed of a row's logits. Where only the likeliest are, the head can be screened: the others' logits become −∞. */
-typedef struct wf_logits_request {
-    uint32_t row;            /* of the last batch */
-    uint32_t most;           /* the logits of the `most` likeliest tokens are needed; 0: all logits, unless there is a `rest` */
-    wf_rest *rest;           /* not NULL: those of many of the likeliest are needed, and here what others weigh; set in any case */
-    float temperature;       /* of the rest; above 0 */
-    const uint64_t *allowed; /* of the tokens that this set holds, the only ones that are looked at; NULL: of all */
-} wf_logits_request;
-
-/* The most that a screened head looks for. */
-#define WF_SCREENED_MOST 64U
+#include "kernels/kernels.h"
+#include "layers/screen.h"
+#include "model/model.h"
 
 typedef struct wf_head wf_head;
 

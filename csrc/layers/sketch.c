@@ -193,9 +193,9 @@ void wf_sketch_state(const float *state, uint32_t hidden, uint32_t blocks, wf_sk
     }
     /* So many that a sum of 128 times as much for each of the row's weights stays within 32 bits. */
     const uint32_t room = (uint32_t)INT32_MAX / 128 / width;
-    const int32_t most = room < INT16_MAX ? (int32_t)room : INT16_MAX;
-    const float scale = (float)most / largest;
-    sketched->inverse_scale = largest / (float)most;
+    const int32_t limit = room < INT16_MAX ? (int32_t)room : INT16_MAX;
+    const float scale = (float)limit / largest;
+    sketched->inverse_scale = largest / (float)limit;
 
     /* Adding and taking away 1.5 · 2^23 rounds to an integer, in vectors of any processor. */
     for (uint32_t i = 0; i < hidden; i++)

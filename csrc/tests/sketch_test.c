@@ -82,20 +82,22 @@ static void check_likeliest(const float *full, const float *screened, uint32_t v
 }
 
 /* What was left out is as the rest says: less than its bound, and of a weight within its bounds. Returns whether anything was. */
-static bool check_rest(const float *full, const float *screened, uint32_t vocabulary, const wf_rest *rest, float temperature) {
+static bool check_rest(const float *full, const float *screened, uint32_t vocabulary, const wf_residual_mass *residual,
+                       float temperature) {
     double weight = 0;
     uint32_t left_out = 0;
     for (uint32_t token = 0; token < vocabulary; token++) {
         if (memcmp(&full[token], &screened[token], sizeof *full) == 0)
             continue;
         left_out++;
-        CHECK(screened[token] == -INFINITY && full[token] < rest->below, "token %u: %g and %g, below %g", token,
-              (double)screened[token], (double)full[token], (double)rest->below);
+        CHECK(screened[token] == -INFINITY && full[token] < residual->below, "token %u: %g and %g, below %g", token,
+              (double)screened[token], (double)full[token], (double)residual->below);
         /* The kernels' exponential is never less than this one. */
-        weight += exp(fmax(((double)full[token] - (double)rest->below) / (double)temperature, (double)WF_EXP_LOW));
+        weight += exp(fmax(((double)full[token] - (double)residual->below) / (double)temperature, (double)WF_EXP_LOW));
     }
-    CHECK(left_out == 0 ? rest->most == 0 && rest->least == 0 : weight >= rest->least && weight <= rest->most,
-          "%u tokens left out weigh %g, not %g to %g", left_out, weight, rest->least, rest->most);
+    CHECK(left_out == 0 ? residual->upper_bound == 0 && residual->lower_bound == 0
+                        : weight >= residual->lower_bound && weight <= residual->upper_bound,
+          "%u tokens left out weigh %g, not %g to %g", left_out, weight, residual->lower_bound, residual->upper_bound);
     return left_out > 0;
 }
 
@@ -121,11 +123,12 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
             allowed[word] = check_next(&source) | (round % 2 == 0 ? ~UINT64_C(0) : 0);
         static const float temperatures[] = {1e-3f, 0.05f, 0.3f, 1.0f, 100.0f}, top_ps[] = {0.0f, 0.3f, 0.9f, 0.99f, 1.0f};
         wf_sampling sampling = {.temperature = temperatures[round % 5], .repetition_penalty = 1.0f};
-        wf_rest rests[2];
+        wf_residual_mass rests[2];
         wf_logits_request requests[2], all[2];
         for (uint32_t i = 0; i < 2; i++) {
             all[i] = (wf_logits_request){.row = i};
-            requests[i] = (wf_logits_request){.row = i, .rest = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
+            requests[i] =
+                (wf_logits_request){.row = i, .residual = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
         }
         float *exact = wf_head_logits(full, states, all, 2), *found = wf_head_logits(screened, states, requests, 2);
         for (uint32_t i = 0; i < 2; i++, exact += vocabulary, found += vocabulary) {
@@ -140,7 +143,7 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
                 sampling.seed = round;
                 wf_sampler_input input = {.sampling = &sampling, .position = draw};
                 const uint32_t expected = wf_sample(kernels, exact, vocabulary, &input, &scratch);
-                input.rest = rests[i];
+                input.residual = rests[i];
                 const uint32_t token = wf_sample(kernels, found, vocabulary, &input, &scratch);
                 CHECK(token == expected || token == WF_UNDECIDED, "temperature %g, top_p %g: token %u, not %u",
                       (double)sampling.temperature, (double)sampling.top_p, token, expected);
@@ -183,14 +186,14 @@ static void test_screening(const wf_model *model, const wf_kernels *kernels, uin
         wf_logits_request requests[4];
         for (uint32_t i = 0; i < 4; i++)
             requests[i] = (wf_logits_request){.row = (uint32_t)check_below(&source, CONTEXT),
-                                              .most = 1 + (uint32_t)check_below(&source, i == 0 ? 1 : WF_SCREENED_MOST)};
+                                              .top_k = 1 + (uint32_t)check_below(&source, i == 0 ? 1 : WF_SCREENED_TOP_K_MAX)};
         const wf_logits_request all[4] = {
             {.row = requests[0].row}, {.row = requests[1].row}, {.row = requests[2].row}, {.row = requests[3].row}};
         const float *exact = wf_forward_logits(full, all, 4), *found = wf_forward_logits(screened, requests, 4);
         for (uint32_t i = 0; i < 4; i++)
-            check_likeliest(exact + (size_t)i * vocabulary, found + (size_t)i * vocabulary, vocabulary, requests[i].most);
+            check_likeliest(exact + (size_t)i * vocabulary, found + (size_t)i * vocabulary, vocabulary, requests[i].top_k);
         /* One request that needs all logits gets all, and so do its neighbours. */
-        requests[1].most = 0;
+        requests[1].top_k = 0;
         found = wf_forward_logits(screened, requests, 4);
         CHECK(memcmp(exact, found, 4 * (size_t)vocabulary * sizeof *exact) == 0, "the full head is not the full head");
     }
