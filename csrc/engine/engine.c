@@ -17,22 +17,11 @@
 
 /* Requests that wait at once; the server's own queue limit is far lower. */
 #define WAITING_MAX 65536U
-/* The ring holds at least so many events, and those of several steps. */
-#define EVENTS_MIN 16384U
-#define STEPS_OF_EVENTS 4U
 /* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and
  * the most of it that one of them gets. */
 #define GRAMMAR_BYTES ((size_t)256 << 20)
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
-
-static const enum wf_kv_kind kv_kinds[] = {[WF_KV_KIND_F32] = WF_KV_F32, [WF_KV_KIND_Q8] = WF_KV_Q8, [WF_KV_KIND_F16] = WF_KV_F16};
-
-uint64_t wf_kv_token_bytes(uint32_t layers, uint32_t kv_heads, uint32_t head_dim, uint32_t kv_kind) {
-    if (kv_kind > WF_KV_KIND_F16)
-        return 0;
-    return (uint64_t)layers * kv_heads * wf_kv_head_token_bytes(head_dim, kv_kinds[kv_kind]);
-}
 
 /* ---- Which engines there are: a call on one that was destroyed is an error, and destruction waits for calls under way ---- */
 
@@ -67,51 +56,25 @@ static void leave(wf_engine *engine) {
 
 static int fail_closed(char *error, uint32_t error_size) { return wf_fail(error, error_size, "the engine is closed"); }
 
-/* ---- Events ---- */
-
-/* The most events of one step: a place of a sequence has its token and the alternatives; beside it a sequence has its beginning, its
- * progress and its end. */
-static uint32_t events_of_a_step(uint32_t max_sequences, uint32_t max_rows) {
-    return (max_rows + max_sequences) * (1 + WF_TOP_LOGPROBS_MAX) + 4 * max_sequences;
-}
-
-bool wf_has_room_for_a_step(const wf_engine *engine) {
-    /* Twice: once for the step, and once for the requests that come and go before it. */
-    return engine->event_room >= 2 * events_of_a_step(engine->max_sequences, engine->max_rows);
-}
-
-void wf_report(wf_engine *engine, const wf_sequence *sequence, wf_event event) {
-    event.request = sequence->id;
-    event.elapsed_ms = wf_now_ms() - sequence->submitted_ms;
-    engine->events[engine->event_next] = event;
-    engine->event_next = (engine->event_next + 1) % engine->event_capacity;
-    engine->event_count++;
-    engine->event_room--;
-}
+/* ---- The thread ---- */
 
 /* The lock is held. */
 static void ring_doorbell(wf_engine *engine) {
-    if (engine->events_count == 0 || engine->bell_rung)
+    if (engine->events.count == 0 || engine->bell_rung)
         return;
     engine->bell_rung = true;
     wf_doorbell_ring(engine->bell);
 }
 
-/* ---- The thread ---- */
-
 /* Takes in what others left for the thread, which holds the lock. */
 static void take_in(wf_engine *engine) {
-    if (engine->arrived != NULL) {
-        *(engine->waiting_last == NULL ? &engine->waiting : &engine->waiting_last->next) = engine->arrived;
-        engine->waiting_last = engine->arrived_last;
-        engine->waiting_count += engine->arrived_count;
-        engine->published.waiting += engine->arrived_count;
-        engine->arrived = engine->arrived_last = NULL;
-        engine->arrived_count = 0;
-    }
-    engine->ends_cancelled |= engine->has_cancelled;
+    wf_scheduler_queue(&engine->scheduler, engine->arrived, engine->arrived_last, engine->arrived_count);
+    engine->published.waiting += engine->arrived_count;
+    engine->arrived = engine->arrived_last = NULL;
+    engine->arrived_count = 0;
+    engine->scheduler.ends_cancelled |= engine->has_cancelled;
     engine->has_news = engine->has_cancelled = false;
-    engine->event_room = engine->event_capacity - engine->events_count - engine->event_count;
+    wf_events_find_room(&engine->events);
 }
 
 /* The chain in which a request is found; the lock is held. */
@@ -124,41 +87,36 @@ static void forget_request(wf_engine *engine, const wf_sequence *sequence) {
     *link = sequence->next_known;
 }
 
-static void destroy_all(wf_sequence *first) {
-    while (first != NULL) {
-        wf_sequence *next = first->next;
-        wf_sequence_destroy(first);
-        first = next;
-    }
-}
-
 /* Shows others the events and where things stand, and frees what has ended. */
 static void publish(wf_engine *engine) {
+    const wf_scheduler *scheduler = &engine->scheduler;
     wf_engine_stats *stats = &engine->stats;
-    stats->running = engine->running_count;
-    stats->waiting = engine->waiting_count;
+    stats->running = scheduler->running_count;
+    stats->waiting = scheduler->waiting_count;
+    stats->prompt_tokens = scheduler->prompt_tokens;
+    stats->cached_tokens = scheduler->cached_tokens;
+    stats->generated_tokens = scheduler->generated_tokens;
+    stats->pauses = scheduler->pauses;
     stats->blocks_cached = engine->cache.unused_count;
     stats->blocks_used = engine->cache.blocks - wf_kv_available(&engine->cache);
     pthread_mutex_lock(&engine->lock);
     engine->published = *stats;
-    engine->events_count += engine->event_count;
-    for (const wf_sequence *sequence = engine->ended; sequence != NULL; sequence = sequence->next)
+    wf_events_publish(&engine->events);
+    for (const wf_sequence *sequence = scheduler->ended; sequence != NULL; sequence = sequence->next)
         forget_request(engine, sequence);
     ring_doorbell(engine);
     pthread_mutex_unlock(&engine->lock);
-    engine->event_count = 0;
-    destroy_all(engine->ended);
-    engine->ended = NULL;
+    wf_scheduler_forget_ended(&engine->scheduler);
 }
 
 static void make_step(wf_engine *engine) {
-    wf_plan_step(engine);
+    wf_scheduler_plan(&engine->scheduler, &engine->step);
     publish(engine);
     const double started_ms = wf_now_ms();
-    wf_compute_step(engine);
+    wf_step_compute(&engine->step);
     wf_engine_stats *stats = &engine->stats;
     stats->step_ms = wf_now_ms() - started_ms;
-    wf_pace_note(&engine->pace, engine->prompt_row_count, stats->step_ms);
+    wf_pace_note(&engine->scheduler.pace, engine->step.prompt_row_count, stats->step_ms);
     stats->busy_ms += stats->step_ms;
     stats->steps++;
     const wf_zeros zeros = wf_forward_zeros(engine->forward);
@@ -166,7 +124,7 @@ static void make_step(wf_engine *engine) {
     stats->ffn_zeros = zeros.zeros;
     stats->skipped_bytes = zeros.skipped_bytes;
     stats->head_bytes = wf_forward_head_bytes(engine->forward);
-    wf_deliver_step(engine);
+    wf_scheduler_deliver(&engine->scheduler, &engine->step);
 }
 
 static void *run_engine(void *argument) {
@@ -177,9 +135,9 @@ static void *run_engine(void *argument) {
     while (!engine->stopping) {
         take_in(engine);
         pthread_mutex_unlock(&engine->lock);
-        if (wf_has_room_for_a_step(engine))
-            wf_schedule_arrivals(engine);
-        const bool has_work = engine->running_count > 0 && wf_has_room_for_a_step(engine);
+        if (wf_events_fit(&engine->events))
+            wf_scheduler_admit(&engine->scheduler);
+        const bool has_work = engine->scheduler.running_count > 0 && wf_events_fit(&engine->events);
         if (has_work)
             make_step(engine);
         publish(engine);
@@ -221,30 +179,6 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
     return 0;
 }
 
-static bool allocate(wf_engine *engine) {
-    const uint32_t sequences = engine->max_sequences, vocabulary = engine->model->config.vocabulary;
-    engine->event_capacity = STEPS_OF_EVENTS * events_of_a_step(sequences, engine->max_rows);
-    engine->event_capacity = engine->event_capacity > EVENTS_MIN ? engine->event_capacity : EVENTS_MIN;
-    engine->running = calloc(sequences, sizeof *engine->running);
-    engine->events = calloc(engine->event_capacity, sizeof *engine->events);
-    engine->rows = calloc(engine->max_rows, sizeof *engine->rows);
-    engine->answers = calloc(sequences, sizeof *engine->answers);
-    engine->scores = calloc(engine->max_rows, sizeof *engine->scores);
-    engine->scratch = calloc(sequences, sizeof *engine->scratch);
-    if (!engine->running || !engine->events || !engine->rows || !engine->answers || !engine->scores || !engine->scratch)
-        return false;
-    for (uint32_t i = 0; i < sequences; i++) {
-        engine->scratch[i].weights = calloc(vocabulary, sizeof(float));
-        engine->scratch[i].original = calloc(vocabulary, sizeof(float));
-        engine->scratch[i].candidates = calloc(vocabulary, sizeof(wf_candidate));
-        engine->scratch[i].allowed = calloc(wf_mask_words(vocabulary), sizeof(uint64_t));
-        if (!engine->scratch[i].weights || !engine->scratch[i].original || !engine->scratch[i].candidates ||
-            !engine->scratch[i].allowed)
-            return false;
-    }
-    return true;
-}
-
 /* Whoever serves from a large model should not wait for copies that only make steps faster. */
 static void *make_copies(void *argument) {
     wf_engine *engine = argument;
@@ -268,31 +202,19 @@ static void end_engine(wf_engine *engine) {
         atomic_store(&engine->copier_stopping, true);
         pthread_join(engine->copier, NULL);
     }
-    for (uint32_t i = 0; i < engine->running_count; i++)
-        wf_sequence_destroy(engine->running[i]);
-    destroy_all(engine->waiting);
-    destroy_all(engine->arrived);
+    wf_scheduler_destroy(&engine->scheduler);
+    wf_sequences_destroy(engine->arrived);
     wf_grammar_cache_clear(&engine->grammars);
     wf_vocabulary_destroy(engine->vocabulary);
+    wf_step_destroy(&engine->step);
+    wf_events_destroy(&engine->events);
     wf_forward_destroy(engine->forward);
     wf_kv_destroy(&engine->cache);
     wf_pool_destroy(engine->copier_pool);
     wf_pool_destroy(engine->pool);
-    for (uint32_t i = 0; engine->scratch != NULL && i < engine->max_sequences; i++) {
-        free(engine->scratch[i].weights);
-        free(engine->scratch[i].original);
-        free(engine->scratch[i].candidates);
-        free(engine->scratch[i].allowed);
-    }
     wf_doorbell_close(&engine->doorbell);
     wf_doorbell_close(&engine->bell);
     wf_model_close(engine->model);
-    free(engine->running);
-    free(engine->events);
-    free(engine->rows);
-    free(engine->answers);
-    free(engine->scores);
-    free(engine->scratch);
     pthread_cond_destroy(&engine->wake);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
@@ -315,37 +237,43 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
         wf_fail(error, error_size, "no memory for the engine");
         return NULL;
     }
+    /* Of a batch: the most prompt tokens, and a token of every sequence. */
+    const uint32_t max_rows = (options.batch_tokens > 0 ? options.batch_tokens : WF_PACED_TOKENS_MAX) + options.max_sequences;
     engine->model = wf_model_retain(model);
-    engine->kernels = kernels;
     engine->max_sequences = options.max_sequences;
     engine->context = options.context;
-    engine->pace.fixed = options.batch_tokens;
-    engine->max_rows = (options.batch_tokens > 0 ? options.batch_tokens : WF_PACED_TOKENS_MAX) + options.max_sequences;
     engine->first_core = cpu_count > 0 ? cpus[0] : UINT32_MAX;
     engine->doorbell = engine->bell = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->wake, NULL);
-    if (!allocate(engine) || (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
+    if (wf_events_create(&engine->events, options.max_sequences, max_rows) != 0 ||
+        wf_scheduler_create(&engine->scheduler, options.max_sequences, &engine->cache, &engine->events) != 0 ||
+        wf_step_create(&engine->step, model->config.vocabulary, max_rows, options.max_sequences) != 0 ||
+        (engine->pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL ||
         (engine->copier_pool = wf_pool_create(options.threads, cpus, cpu_count)) == NULL) {
         wf_fail(error, error_size, "no memory or threads for an engine of %u sequences and %u threads", options.max_sequences,
                 options.threads);
         goto failed;
     }
+    engine->scheduler.pace.fixed = options.batch_tokens;
     /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
     const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
     engine->stats.blocks = engine->published.blocks = blocks;
-    if (wf_kv_create(&engine->cache, &model->config, kv_kinds[options.kv_kind], blocks, error, error_size) != 0)
+    if (wf_kv_create(&engine->cache, &model->config, (enum wf_kv_kind)options.kv_kind, blocks, error, error_size) != 0)
         goto failed;
     const wf_forward_setup setup = {
         .model = model,
         .kernels = kernels,
         .pool = engine->pool,
         .cache = &engine->cache,
-        .max_rows = engine->max_rows,
+        .max_rows = max_rows,
         .max_logits = options.max_sequences,
         .context = options.context,
     };
     engine->forward = wf_forward_create(&setup, error, error_size);
+    engine->step.kernels = kernels;
+    engine->step.pool = engine->pool;
+    engine->step.forward = engine->forward;
     if (engine->forward == NULL || wf_doorbell_open(&engine->doorbell, &engine->bell, error, error_size) != 0)
         goto failed;
     if (options.head == WF_HEAD_SCREENED && wf_forward_screen_head(engine->forward, error, error_size) != 0)
@@ -519,11 +447,7 @@ uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity)
     if (!enter(engine))
         return 0;
     pthread_mutex_lock(&engine->lock);
-    const uint32_t count = engine->events_count < capacity ? engine->events_count : capacity;
-    for (uint32_t i = 0; i < count; i++)
-        events[i] = engine->events[(engine->events_first + i) % engine->event_capacity];
-    engine->events_first = (engine->events_first + count) % engine->event_capacity;
-    engine->events_count -= count;
+    const uint32_t count = wf_events_drain(&engine->events, events, capacity);
     engine->bell_rung = false;
     ring_doorbell(engine); /* when more wait than fitted */
     if (count > 0)

@@ -80,6 +80,10 @@ wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const
 /* NULL is allowed. */
 void wf_sequence_destroy(wf_sequence *sequence);
 
+/* Whether a sequence lacks nothing but the one token that its next one follows from. Who lets a sequence have several new tokens a step
+ * says here how many those are. */
+static inline bool wf_sequence_is_decoding(const wf_sequence *sequence) { return sequence->count - sequence->computed == 1; }
+
 /* Appends a chosen token. */
 void wf_sequence_append(wf_sequence *sequence, uint32_t token);
 

@@ -18,9 +18,9 @@
 
 /* How the KV cache stores keys and values. */
 enum wf_kv_kind {
-    WF_KV_F32, /* float */
-    WF_KV_F16, /* IEEE half, as uint16_t */
-    WF_KV_Q8,  /* int8 with one scale for each head and position: value = integer * scale */
+    WF_KV_F32 = WF_KV_KIND_F32, /* float */
+    WF_KV_F16 = WF_KV_KIND_F16, /* IEEE half, as uint16_t */
+    WF_KV_Q8 = WF_KV_KIND_Q8,   /* int8 with one scale for each head and position: value = integer * scale */
 };
 
 /* The most query tokens of one wf_attention. */

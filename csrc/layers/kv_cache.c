@@ -24,13 +24,20 @@
 
 static uint32_t padded_values(uint32_t head_dim) { return (head_dim + WF_VALUE_ALIGN - 1) / WF_VALUE_ALIGN * WF_VALUE_ALIGN; }
 
-size_t wf_kv_head_token_bytes(uint32_t head_dim, enum wf_kv_kind kind) {
+/* Bytes of one KV head of one layer for one token: a key, a value, and a scale for each of both. */
+static size_t head_token_bytes(uint32_t head_dim, enum wf_kv_kind kind) {
     return (head_dim + padded_values(head_dim)) * wf_element_bytes(kind) + 2 * sizeof(float);
+}
+
+uint64_t wf_kv_token_bytes(uint32_t layers, uint32_t kv_heads, uint32_t head_dim, uint32_t kv_kind) {
+    if (kv_kind > WF_KV_KIND_F16)
+        return 0;
+    return (uint64_t)layers * kv_heads * head_token_bytes(head_dim, (enum wf_kv_kind)kv_kind);
 }
 
 int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind kind, uint32_t blocks, char *error,
                  uint32_t error_size) {
-    const size_t head_bytes = WF_KV_BLOCK * wf_kv_head_token_bytes(config->head_dim, kind);
+    const size_t head_bytes = WF_KV_BLOCK * head_token_bytes(config->head_dim, kind);
     const size_t block_bytes = head_bytes * config->kv_heads;
     uint32_t bucket_count = 1;
     while (bucket_count < blocks && bucket_count < UINT32_C(1) << 31)

@@ -61,9 +61,6 @@ typedef struct wf_kv_view {
     float *value_scales; /* [WF_KV_BLOCK]; meaningful for WF_KV_Q8 */
 } wf_kv_view;
 
-/* Bytes of the key, the value and the scales of one token in one head. */
-size_t wf_kv_head_token_bytes(uint32_t head_dim, enum wf_kv_kind kind);
-
 /* A pool of `blocks` blocks. Its memory is reserved now and filled by the system as it is first written. Returns 0, or -1 with
  * `error`. */
 int wf_kv_create(wf_kv_cache *cache, const wf_config *config, enum wf_kv_kind kind, uint32_t blocks, char *error,
