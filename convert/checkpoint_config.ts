@@ -5,6 +5,7 @@
 
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits, type ModelConfig } from "../src/model_file/model_config.ts";
+import { readRopeScaling } from "./rope_scaling.ts";
 
 /** How the linear layers of a checkpoint are stored. */
 export type WeightForm =
@@ -82,12 +83,6 @@ export function refuseUnsupported(fields: ConfigFields): void {
   if (fields.has("partial_rotary_factor") && fields.raw("partial_rotary_factor") !== 1) {
     throw new Fault("partial_rotary_factor is not 1, which is not supported");
   }
-  for (const key of ["rope_scaling", "rope_parameters"]) {
-    if (!fields.has(key)) continue;
-    const rope = new ConfigFields(fields.raw(key), key);
-    const type = rope.raw("rope_type") ?? rope.raw("type") ?? "default";
-    if (type !== "default") throw new Fault(`${key} of type ${JSON.stringify(type)} is not supported`);
-  }
 }
 
 export function readConfig(
@@ -110,6 +105,8 @@ export function readConfig(
   if (headAbsent && !tied && fields.has("tie_word_embeddings")) {
     notices.push("there is no lm_head.weight although tie_word_embeddings is false: the embedding serves as the head");
   }
+  const headDim = fields.whole("head_dim", 1, limits.headDim, hiddenSize / heads);
+  const ropeTheta = readRopeTheta(fields, family);
   return {
     architecture,
     vocabSize,
@@ -118,9 +115,10 @@ export function readConfig(
     layers: fields.whole("num_hidden_layers", 1, limits.layers),
     heads,
     kvHeads: fields.whole("num_key_value_heads", 1, heads, heads),
-    headDim: fields.whole("head_dim", 1, limits.headDim, hiddenSize / heads),
+    headDim,
     context: fields.whole("max_position_embeddings", 1, limits.context),
-    ropeTheta: readRopeTheta(fields, family),
+    ropeTheta,
+    ropeDivisors: headDim % 2 === 0 ? readRopeScaling(fields, { theta: ropeTheta, dimensions: headDim }) : undefined,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
     activation: fields.oneOf("hidden_act", ["relu2", "silu"] as const, family.activation),
     subNorms: family.subNorms,

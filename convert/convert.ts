@@ -3,16 +3,18 @@
  * in use does not depend on the model's size. The same source always gives the same bytes.
  */
 
-import { packRows, sumOfMagnitudes } from "../src/engine/library.ts";
+import { packRows, sumOfMagnitudes, ternaryMagnitude, type WeightSource } from "../src/engine/library.ts";
 import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
-import { type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
+import { type LayoutEntry, packedLayout, packedRowBytes } from "../src/model_file/layout.ts";
 import { encodeModelConfig } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { encodedBytes, inseparableRows, storedColumns, storedRows, weightSource } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
+import { requireScale } from "./match_tensors.ts";
 import { OutputFile } from "./output_file.ts";
-import type { SourceTensor } from "./source_tensor.ts";
+import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
 
 /** How far a conversion is. */
 export interface ConversionProgress {
@@ -43,18 +45,18 @@ const CHUNK_BYTES = 64 * 1024 * 1024;
 const SCALE_MIN = 1e-5;
 
 /**
- * Converts a Hugging Face checkpoint to a packed file.
+ * Converts a checkpoint to a packed file.
  *
- * @param directory the checkpoint
+ * @param source a Hugging Face directory, a GGUF file or a file of the original system
  * @param output where the packed file will be
  * @throws Failure, one line; nothing is left behind then
  */
 export async function convertCheckpoint(
-  directory: string,
+  source: string,
   output: string,
   options: ConversionOptions = {},
 ): Promise<void> {
-  const checkpoint = openCheckpoint(directory);
+  const checkpoint = openCheckpoint(source);
   try {
     await writePackedFile(checkpoint, output, options);
     for (const notice of checkpoint.notices) options.onNotice?.(notice);
@@ -90,7 +92,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
       await new Promise(setImmediate);
       if (options.signal?.aborted) throw new Failure(`${output}: interrupted, nothing was written`);
     };
-    const buffer = new Uint8Array(Math.max(options.chunkBytes ?? CHUNK_BYTES, largestRow(checkpoint)));
+    const buffer = new Uint8Array(Math.max(options.chunkBytes ?? CHUNK_BYTES, largestPiece(checkpoint)));
     const conversion: Conversion = { checkpoint, file, hash, buffer, step };
     let scale = 0;
     for (const [index, entry] of layout.entries()) {
@@ -129,29 +131,25 @@ interface Chunk {
   bytes: Uint8Array;
 }
 
-/** Bytes of the longest row of any tensor of a checkpoint. */
-function largestRow({ tensors }: Checkpoint): number {
-  return Math.max(...[...tensors.values()].map(rowBytes));
+/** Bytes of the longest rows that cannot be read one by one, of any tensor of a checkpoint. */
+function largestPiece({ tensors }: Checkpoint): number {
+  return Math.max(...[...tensors.values()].map((tensor) => rowsBytes(tensor, inseparableRows(tensor))));
 }
 
-/** Bytes of a row of a matrix; all bytes of anything else. */
-function rowBytes({ shape, bytes }: SourceTensor): number {
-  return bytes / rowCount(shape);
-}
-
-function rowCount(shape: number[]): number {
-  return shape.length === 2 ? (shape[0] as number) : 1;
+/** Bytes of some of a tensor's rows, as it is stored. */
+function rowsBytes(tensor: CheckpointTensor, rows: number): number {
+  return encodedBytes(tensor.dtype, rows * storedColumns(tensor));
 }
 
 /** Reads a tensor in pieces of whole rows, all into the same buffer: a piece is gone when the next one is read. */
-function* readChunks(source: SourceTensor, buffer: Uint8Array): Generator<Chunk> {
-  const rows = rowCount(source.shape);
-  const stride = rowBytes(source);
-  const chunkRows = Math.floor(buffer.length / stride);
+function* readChunks(source: CheckpointTensor, buffer: Uint8Array): Generator<Chunk> {
+  const rows = storedRows(source);
+  const unit = inseparableRows(source);
+  const chunkRows = Math.floor(buffer.length / rowsBytes(source, unit)) * unit;
   for (let row = 0; row < rows; row += chunkRows) {
     const count = Math.min(chunkRows, rows - row);
-    const bytes = buffer.subarray(0, count * stride);
-    source.read(row * stride, bytes);
+    const bytes = buffer.subarray(0, rowsBytes(source, count));
+    source.read(rowsBytes(source, row), bytes);
     yield { row, rows: count, bytes };
   }
 }
@@ -163,7 +161,7 @@ function copyAsset({ checkpoint, file }: Conversion, entry: LayoutEntry, target:
 }
 
 function convertNorm({ checkpoint, file, hash, buffer }: Conversion, entry: LayoutEntry, target: TensorEntry): void {
-  const source = checkpoint.tensors.get(entry.name) as SourceTensor;
+  const source = checkpoint.tensors.get(entry.name) as CheckpointTensor;
   const padded = new Float32Array((target.end - target.begin) / 4);
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
@@ -177,7 +175,7 @@ async function convertEmbedding(
   entry: LayoutEntry,
   target: TensorEntry,
 ) {
-  const source = checkpoint.tensors.get(entry.name) as SourceTensor;
+  const source = checkpoint.tensors.get(entry.name) as CheckpointTensor;
   let position = target.begin;
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
@@ -195,30 +193,44 @@ async function convertEmbedding(
  * @returns the scale to multiply by, which the layout's next entry holds
  */
 async function convertLinear(conversion: Conversion, entry: LayoutEntry, target: TensorEntry): Promise<number> {
-  if (conversion.checkpoint.weights === "master") return await quantiseLinear(conversion, entry, target);
-  await repackLinear(conversion, entry, target);
-  return readScale(conversion, entry);
+  const source = conversion.checkpoint.tensors.get(entry.name) as CheckpointTensor;
+  const form = source.ternary as TernaryForm;
+  const scale =
+    form.kind === "master"
+      ? await quantiseLinear(conversion, entry, target, source)
+      : form.kind === "quarters"
+        ? await splitLinear(conversion, entry, target, source, form.scale)
+        : await repackLinear(conversion, entry, target, source, form);
+  conversion.hash.update(Float32Array.of(scale));
+  return scale;
+}
+
+/** Packs a piece of a matrix, row by row as it is stored. */
+function pack(source: CheckpointTensor, chunk: Chunk, scale: number): Uint8Array {
+  const columns = storedColumns(source);
+  const packed = new Uint8Array(chunk.rows * packedRowBytes(columns));
+  const kind = weightSource(source.dtype) as WeightSource;
+  namingTensor(source, chunk, () => packRows(chunk.bytes, kind, chunk.rows, columns, scale, packed));
+  return packed;
 }
 
 /** Master weights: one pass for the mean magnitude, which is the scale, and one to quantise. */
-async function quantiseLinear(conversion: Conversion, entry: LayoutEntry, target: TensorEntry): Promise<number> {
-  const { checkpoint, file, hash, buffer, step } = conversion;
-  const source = checkpoint.tensors.get(entry.name) as SourceTensor;
-  const kind = masterKinds[source.dtype as keyof typeof masterKinds];
+async function quantiseLinear(
+  { file, hash, buffer, step }: Conversion,
+  entry: LayoutEntry,
+  target: TensorEntry,
+  source: CheckpointTensor,
+): Promise<number> {
+  const kind = weightSource(source.dtype) as WeightSource;
   const { rows, columns } = entry.source as { rows: number; columns: number };
   const packedBytes = entry.shape[1] as number;
-  const pack = (chunk: Chunk, scale: number) => {
-    const packed = new Uint8Array(chunk.rows * packedBytes);
-    namingTensor(source, chunk, () => packRows(chunk.bytes, kind, chunk.rows, columns, scale, packed));
-    return packed;
-  };
   let sum = 0;
   let last: Chunk | undefined;
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
     const chunkSum = sumOfMagnitudes(chunk.bytes, kind, chunk.rows * columns);
     // Packing finds and names the weight at fault.
-    if (!Number.isFinite(chunkSum)) pack(chunk, 1);
+    if (!Number.isFinite(chunkSum)) pack(source, chunk, 1);
     sum += chunkSum;
     last = chunk;
   }
@@ -226,7 +238,7 @@ async function quantiseLinear(conversion: Conversion, entry: LayoutEntry, target
   // What came in one piece is still in the buffer.
   const chunks = last?.row === 0 ? [last] : readChunks(source, buffer);
   for (const chunk of chunks) {
-    const packed = pack(chunk, scale);
+    const packed = pack(source, chunk, scale);
     const position = target.begin + chunk.row * packedBytes;
     file.write(position, packed);
     await step(position + packed.length);
@@ -234,10 +246,65 @@ async function quantiseLinear(conversion: Conversion, entry: LayoutEntry, target
   return scale;
 }
 
-/** Packed weights: row r of the source holds rows r, r + out/4, r + out/2 and r + 3·out/4, two bits of each byte for each. */
-async function repackLinear(conversion: Conversion, entry: LayoutEntry, target: TensorEntry): Promise<void> {
-  const { checkpoint, file, hash, buffer, step } = conversion;
-  const source = checkpoint.tensors.get(entry.name) as SourceTensor;
+/** Weights that are ternary already: their codes are taken as they are, and the scale as it is, or as it is found in them. */
+async function repackLinear(
+  { file, hash, buffer, step }: Conversion,
+  entry: LayoutEntry,
+  target: TensorEntry,
+  source: CheckpointTensor,
+  form: Exclude<TernaryForm, { kind: "master" | "quarters" }>,
+): Promise<number> {
+  const kind = weightSource(source.dtype) as WeightSource;
+  const packedBytes = entry.shape[1] as number;
+  let magnitude = 0;
+  for (const chunk of readChunks(source, buffer)) {
+    hash.update(chunk.bytes);
+    if (form.kind !== "I2_S") {
+      const found = ternaryMagnitude(chunk.bytes, kind, chunk.rows * storedColumns(source));
+      // Packing finds and names a weight that is no number.
+      if (Number.isNaN(found)) pack(source, chunk, 1);
+      if (Number.isNaN(found) || (found !== 0 && magnitude !== 0 && found !== magnitude))
+        throw notTernary(source, form);
+      magnitude ||= found;
+    }
+    const packed = inOrder(pack(source, chunk, magnitude || 1), packedBytes, source.interleavedRows);
+    const position = target.begin + chunk.row * packedBytes;
+    file.write(position, packed);
+    await step(position + packed.length);
+  }
+  if (form.kind === "I2_S") return form.scale;
+  // Of a matrix of zeros any scale is right.
+  return magnitude === 0 ? Math.fround(SCALE_MIN) : requireScale(source, magnitude, magnitude * form.factor);
+}
+
+function notTernary(source: CheckpointTensor, { kind }: TernaryForm): Failure {
+  const fault =
+    kind === "values"
+      ? "its weights are not ternary: besides 0 they have more than one magnitude"
+      : "its blocks have several scales; one for the matrix is supported";
+  return tensorFailure(source.file, source.name, fault);
+}
+
+/** Brings the rows of whole heads from the order in which rotated ones are neighbours to that in which they are half a head apart. */
+function inOrder(packed: Uint8Array, rowBytes: number, headRows: number): Uint8Array {
+  if (headRows === 1) return packed;
+  const ordered = new Uint8Array(packed.length);
+  for (let row = 0; row < packed.length / rowBytes; row++) {
+    const within = row % headRows;
+    const place = row - within + (within % 2) * (headRows / 2) + Math.floor(within / 2);
+    ordered.set(packed.subarray(row * rowBytes, (row + 1) * rowBytes), place * rowBytes);
+  }
+  return ordered;
+}
+
+/** Four weights of a column in a byte: row r of the source holds rows r, r + out/4, r + out/2 and r + 3·out/4. */
+async function splitLinear(
+  { file, hash, buffer, step }: Conversion,
+  entry: LayoutEntry,
+  target: TensorEntry,
+  source: CheckpointTensor,
+  scale: number,
+): Promise<number> {
   const { rows, columns } = entry.source as { rows: number; columns: number };
   const packedBytes = entry.shape[1] as number;
   for (const chunk of readChunks(source, buffer)) {
@@ -250,6 +317,7 @@ async function repackLinear(conversion: Conversion, entry: LayoutEntry, target: 
     }
     await step(target.begin + 4 * (chunk.row + chunk.rows) * packedBytes);
   }
+  return scale;
 }
 
 /** Takes bits shift … shift+1 of every byte, four bytes at a time. */
@@ -263,30 +331,14 @@ function unpackCodes(bytes: Uint8Array, shift: number): Uint8Array {
   return codes;
 }
 
-/** The scale of a packed source, as a factor to multiply by. */
-function readScale({ checkpoint, hash, buffer }: Conversion, entry: LayoutEntry): number {
-  const source = checkpoint.tensors.get(`${entry.name}_scale`) as SourceTensor;
-  const [chunk] = [...readChunks(source, buffer)] as [Chunk];
-  hash.update(chunk.bytes);
-  const [stored] = namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)) as unknown as [number];
-  const scale = Math.fround(checkpoint.weights === "packed, divide" ? 1 / stored : stored);
-  if (!(scale > 0 && Number.isFinite(scale))) {
-    throw tensorFailure(source.file, source.name, `${stored} is no scale: a finite number above 0 is needed`);
-  }
-  return scale;
-}
-
 function writeScale({ file }: Conversion, target: TensorEntry, scale: number): void {
   const padded = new Float32Array((target.end - target.begin) / 4);
   padded[0] = scale;
   file.write(target.begin, new Uint8Array(padded.buffer));
 }
 
-/** What the library calls the dtypes of master weights. */
-const masterKinds = { F32: "f32", F16: "f16", BF16: "bf16" } as const;
-
 /** Names the file and the tensor in whatever fault `work` finds in its bytes. */
-function namingTensor<Result>({ file, name }: SourceTensor, chunk: Chunk, work: () => Result): Result {
+function namingTensor<Result>({ file, name }: CheckpointTensor, chunk: Chunk, work: () => Result): Result {
   try {
     return work();
   } catch (error) {

@@ -1,6 +1,10 @@
 /** The tensors of a checkpoint, as any reader of files can give them. */
 
+import type { GgufType } from "../src/model_file/gguf_types.ts";
 import type { Dtype } from "../src/model_file/safetensors.ts";
+
+/** How a tensor's values are stored. */
+export type Encoding = Dtype | GgufType;
 
 /** A tensor of a checkpoint. */
 export interface SourceTensor {
@@ -8,7 +12,7 @@ export interface SourceTensor {
   name: string;
   /** The file that holds it, for messages. */
   file: string;
-  dtype: Dtype;
+  dtype: Encoding;
   /** Outermost first, [rows, columns] for a matrix. */
   shape: number[];
   /** Size in bytes. */
@@ -28,4 +32,28 @@ export interface SourceTensors {
   /** By the names that the checkpoint gives them. */
   tensors: Map<string, SourceTensor>;
   close(): void;
+}
+
+/** How a matrix of ternary weights is stored, and where its scale is. */
+export type TernaryForm =
+  /** Weights in floating point that are quantised: the scale is their mean magnitude. */
+  | { kind: "master" }
+  /** Weights in floating point that are −s, 0 and s: s times `factor` is the scale. */
+  | { kind: "values"; factor: number }
+  /** Byte c of row r holds weight c of rows r, r + out/4, r + out/2 and r + 3·out/4. */
+  | { kind: "quarters"; scale: number }
+  /** Blocks of 128 weights over all rows. */
+  | { kind: "I2_S"; scale: number }
+  /** Blocks of 256 weights of a row, each with an s that is the same for all: it times `factor` is the scale. */
+  | { kind: "TQ1_0" | "TQ2_0"; factor: number };
+
+/** A tensor that a model needs, with all that its conversion depends on. */
+export interface CheckpointTensor extends SourceTensor {
+  /** Null for what is not ternary. */
+  ternary: TernaryForm | null;
+  /**
+   * In projections whose rows stand as neighbours for the rotary positions, the rows of one head, else 1. There, rows 2i and 2i + 1 of a
+   * head belong at i and i + rows/2.
+   */
+  interleavedRows: number;
 }

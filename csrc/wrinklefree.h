@@ -47,6 +47,7 @@ extern "C" {
 #define WF_HEAD_DIM_MAX 1024
 #define WF_VOCABULARY_MAX (1U << 24)
 #define WF_CONTEXT_MAX (1U << 24)
+#define WF_ROPE_DIVISOR_MAX 1000000
 #define WF_EOS_TOKENS_MAX 64U
 #define WF_ARCHITECTURE_MAX 127U /* bytes of the architecture's name */
 
@@ -65,6 +66,9 @@ extern "C" {
 #define WF_SOURCE_F16 1   /* master weights, IEEE half */
 #define WF_SOURCE_BF16 2  /* master weights, bfloat16 */
 #define WF_SOURCE_CODES 3 /* one byte a weight: 0, 1, 2 for -1, 0, +1 */
+#define WF_SOURCE_I2_S 4  /* codes, four a byte: blocks of 128 weights over all rows, without the scale behind them */
+#define WF_SOURCE_TQ1_0 5 /* codes, five a byte, in blocks of 256 weights of one row, each with a scale in half precision */
+#define WF_SOURCE_TQ2_0 6 /* codes, four a byte, in such blocks */
 
 /* wf_engine_options.kv_kind */
 #define WF_KV_KIND_F32 0 /* exact */
@@ -285,10 +289,16 @@ WF_API uint64_t wf_packed_row_bytes(uint64_t columns);
 /* Sum of |w| over `count` master weights (WF_SOURCE_F32, _F16 or _BF16), in double precision. NaN for another source. */
 WF_API double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count);
 
+/* The magnitude that all weights share which are not zero, by their values (master weights) or their blocks' scales (WF_SOURCE_TQ1_0,
+ * _TQ2_0; `count` is a multiple of 256). 0 when all are zero; NaN when there are several, one that is negative or not finite, or for
+ * another source. */
+WF_API float wf_ternary_magnitude(const void *weights, uint32_t source, uint64_t count);
+
 /* Quantises and packs `rows` rows of `columns` weights into out[rows][wf_packed_row_bytes(columns)]. Master weights become
- * clamp(round_half_even(w / scale), -1, 1) in fp32; codes are taken as they are. Block b of a row holds weights 128b … 128b+127;
+ * clamp(round_half_even(w / scale), -1, 1) in fp32; codes are taken as they are, those of a block whose scale is 0 as zeros. Block b of a row holds weights 128b … 128b+127;
  * its byte p holds the codes (t + 1) of weights p, 32+p, 64+p and 96+p in bits 0-1, 2-3, 4-5 and 6-7. Weights past the last column
- * are zero (code 1). Returns 0, or -1 with `error` (an unknown source, a code over 2, a weight that is not finite). */
+ * are zero (code 1). Returns 0, or -1 with `error` (an unknown source, a code over 2, a weight that is not finite, columns that are no
+ * whole blocks of WF_SOURCE_TQ1_0 or _TQ2_0). */
 WF_API int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
                             char *error, uint32_t error_size);
 

@@ -11,43 +11,28 @@ import type { EngineEvent } from "../src/engine/events.ts";
 import { Model } from "../src/engine/model.ts";
 import { defaultSampling } from "../src/engine/sampling.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
+import {
+  answerAll,
+  differences,
+  expectedAnswers,
+  type ModelGoldens,
+  median,
+  readModelGoldens,
+} from "./support/model_goldens.ts";
 
 const fixtures = `${import.meta.dir}/fixtures`;
 let directory: string;
 
-/** What goldens.json holds; its README describes it. */
-interface Goldens {
-  chat?: { prompt_ids: number[]; greedy_ids: number[]; finish_reason: "stop" | "length" }[];
-  logits: {
-    ids: number[];
-    logit_std: number;
-    positions: { position: number; top_ids: number[]; top_logits: number[] }[];
-  }[];
-}
-
 /** A fixture, converted, with the goldens of the same weights. */
-async function open(name: string, goldensOf: string): Promise<{ model: Model; vocabulary: number; goldens: Goldens }> {
+async function open(
+  name: string,
+  goldensOf: string,
+): Promise<{ model: Model; vocabulary: number; goldens: ModelGoldens }> {
   const path = `${directory}/${name}.wf`;
   if (!(await Bun.file(path).exists())) await convertCheckpoint(`${fixtures}/${name}`, path);
-  const goldens = (await Bun.file(`${fixtures}/${goldensOf}/goldens.json`).json()) as Goldens;
+  const goldens = await readModelGoldens(`${fixtures}/${goldensOf}`);
   const { config } = await readPackedModel(path);
   return { model: await Model.open(path), vocabulary: config.vocabSize, goldens };
-}
-
-/** |logit − golden| / logit_std of the 16 likeliest tokens of each position, by position over all prompts. */
-function differences(model: Model, vocabulary: number, goldens: Goldens): number[][] {
-  return goldens.logits.flatMap(({ ids, logit_std, positions }) => {
-    const logits = model.logits(Uint32Array.from(ids), 2, vocabulary);
-    return positions.map(({ position, top_ids, top_logits }) =>
-      top_ids.map(
-        (id, i) => Math.abs((logits[position * vocabulary + id] as number) - (top_logits[i] as number)) / logit_std,
-      ),
-    );
-  });
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] as number;
 }
 
 beforeAll(() => {
@@ -117,36 +102,11 @@ test("what is closed fails in words, and what was under way ends", async () => {
 });
 
 describe("greedy tokens", () => {
-  /** Answers all chat goldens at once, so that they also share batches. */
-  async function answerAll(model: Model, goldens: Goldens, threads: number): Promise<unknown[]> {
-    const engine = await Engine.create(model, {
-      threads,
-      maxSequences: 4,
-      context: 0,
-      kvTokens: 0,
-      batchTokens: 0,
-      cpus: [],
-    });
-    const answers = (goldens.chat ?? []).map(async ({ prompt_ids, greedy_ids }) => {
-      const ids: number[] = [];
-      for await (const event of engine.generate(Uint32Array.from(prompt_ids), defaultSampling(greedy_ids.length))) {
-        if (event.kind === "done") return { ids, reason: event.reason };
-        if (event.kind === "token") ids.push(event.token);
-      }
-    });
-    const results = await Promise.all(answers);
-    await engine.close();
-    return results;
-  }
-
   for (const name of ["tiny", "tiny-packed"])
     for (const threads of [1, 2])
       test(`${name} with ${threads} threads: those of the goldens`, async () => {
         const { model, goldens } = await open(name, "tiny");
-        const expected = (goldens.chat ?? []).map(({ greedy_ids, finish_reason }) => ({
-          ids: greedy_ids,
-          reason: finish_reason,
-        }));
+        const expected = expectedAnswers(goldens);
         expect(expected.length).toBe(12);
         expect(await answerAll(model, goldens, threads)).toEqual(expected);
         model.close();

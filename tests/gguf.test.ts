@@ -3,7 +3,13 @@
 import { describe, expect, test } from "bun:test";
 import { memoryByteSource } from "../src/model_file/byte_source.ts";
 import { readGgufHeader } from "../src/model_file/gguf.ts";
-import { encodeGguf, type GgufEntry, type MemoryGguf, type MemoryGgufTensor, valueTypes } from "./tools/small_gguf.ts";
+import {
+  encodeGguf,
+  type GgufEntry,
+  type MemoryGguf,
+  type MemoryGgufTensor,
+  valueTypes,
+} from "./support/small_gguf.ts";
 
 const read = (bytes: Uint8Array) => readGgufHeader(memoryByteSource(bytes, "x.gguf"));
 

@@ -145,7 +145,7 @@ static bool allocate(wf_forward *forward, uint32_t max_rows) {
     uint32_t widest = config->hidden > config->intermediate ? config->hidden : config->intermediate;
     widest = widest > attention ? widest : attention;
     if (wf_quantised_create(&forward->inputs, forward->kernels, config->rms_norm_eps, max_rows, widest) != 0 ||
-        wf_rope_create(&forward->rope, config->head_dim, config->rope_theta, max_rows) != 0)
+        wf_rope_create(&forward->rope, config, max_rows) != 0)
         return false;
     forward->ffn = wf_ffn_create(forward->model, forward->pool, &forward->inputs, max_rows);
     forward->hidden = wf_allocate(rows * config->hidden, sizeof *forward->hidden);

@@ -11,7 +11,8 @@
 
 #include "base/aligned_memory.h"
 
-int wf_rope_create(wf_rope *rope, uint32_t head_dim, float theta, uint32_t rows) {
+int wf_rope_create(wf_rope *rope, const wf_config *config, uint32_t rows) {
+    const uint32_t head_dim = config->head_dim;
     const size_t half = head_dim / 2;
     *rope = (wf_rope){.head_dim = head_dim};
     rope->frequencies = wf_allocate(half, sizeof *rope->frequencies);
@@ -20,7 +21,7 @@ int wf_rope_create(wf_rope *rope, uint32_t head_dim, float theta, uint32_t rows)
     if (!rope->frequencies || !rope->cosines || !rope->sines)
         return -1;
     for (size_t d = 0; d < half; d++)
-        rope->frequencies[d] = pow((double)theta, -2.0 * (double)d / head_dim);
+        rope->frequencies[d] = pow((double)config->rope_theta, -2.0 * (double)d / head_dim) / config->rope_divisors[d];
     return 0;
 }
 

@@ -6,14 +6,16 @@
 
 #include <stdint.h>
 
+#include "model/config.h"
+
 typedef struct wf_rope {
     uint32_t head_dim;
     double *frequencies;    /* [head_dim / 2] */
     float *cosines, *sines; /* [rows][head_dim / 2] of each row's position */
 } wf_rope;
 
-/* Memory for batches of up to `rows` rows. Returns 0, or -1 without memory; wf_rope_destroy is due in any case. */
-int wf_rope_create(wf_rope *rope, uint32_t head_dim, float theta, uint32_t rows);
+/* With the frequencies of a configuration, and memory for batches of up to `rows` rows. Returns 0, or -1 without memory; wf_rope_destroy is due in any case. */
+int wf_rope_create(wf_rope *rope, const wf_config *config, uint32_t rows);
 
 /* What was never made, and is all zero, is allowed. */
 void wf_rope_destroy(wf_rope *rope);

@@ -10,7 +10,7 @@
 #include "base/json.h"
 
 /* Values and keys in the configuration. */
-#define MAX_CONFIG_VALUES 1000U
+#define MAX_CONFIG_VALUES 4000U
 
 /* The text of a configuration as it is read. */
 struct reading {
@@ -18,18 +18,20 @@ struct reading {
     struct json_document json;
 };
 
-/* Every key that a configuration has, and no other: an unknown one might change what the tensors mean. */
+/* Every key that a configuration has, then those that it may have, and no other: an unknown one might change what the tensors mean. */
 static const char *const config_keys[] = {
     "architecture", "vocab_size",      "hidden_size",  "intermediate_size", "layers",       "heads",
     "kv_heads",     "head_dim",        "context",      "rope_theta",        "rms_norm_eps", "activation",
     "sub_norms",    "tied_embeddings", "bos_token_id", "eos_token_ids",
+    "rope_divisors",
 };
 #define CONFIG_KEY_COUNT (sizeof config_keys / sizeof config_keys[0])
+#define REQUIRED_KEY_COUNT (CONFIG_KEY_COUNT - 1)
 
-/* Checks that the configuration has exactly the known keys. */
+/* Checks that the configuration has all keys that it needs, and only known ones. */
 static int check_config_keys(const struct reading *reading) {
     const struct json_document *config = &reading->json;
-    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
+    for (size_t i = 0; i < REQUIRED_KEY_COUNT; i++)
         if (json_member(config, 0, config_keys[i]) == NULL)
             return wf_container_fail(reading->container, "its config has no \"%s\"", config_keys[i]);
     uint32_t at = 1;
@@ -97,6 +99,25 @@ static int config_activation(const struct reading *reading, wf_config *config) {
     return 0;
 }
 
+/* Reads what the rotary frequencies are divided by: 1 where the configuration doesn't say. */
+static int config_rope_divisors(const struct reading *reading, wf_config *config) {
+    const struct json_node *list = json_member(&reading->json, 0, "rope_divisors");
+    const uint32_t count = config->head_dim / 2;
+    bool valid = list == NULL || (list->kind == JSON_ARRAY && list->length == count);
+    for (uint32_t i = 0; valid && i < count; i++) {
+        /* A value that is an array itself ends the loop, so elements stand side by side. */
+        const struct json_node *node = list == NULL ? NULL : list + 1 + i;
+        valid = node == NULL || (node->kind == JSON_NUMBER && node->as.number > 0 && node->as.number < WF_ROPE_DIVISOR_MAX);
+        config->rope_divisors[i] = node != NULL && valid ? node->as.number : 1.0;
+    }
+    if (!valid) {
+        return wf_container_fail(reading->container,
+                                 "its config's rope_divisors must be an array of %" PRIu32 " numbers above 0 and below %d", count,
+                                 WF_ROPE_DIVISOR_MAX);
+    }
+    return 0;
+}
+
 /* Reads the ids of the tokens that begin and end a text. */
 static int config_tokens(const struct reading *reading, wf_config *config) {
     const uint32_t last = config->vocabulary - 1;
@@ -134,7 +155,7 @@ static int read_config(const struct reading *reading, wf_config *config) {
         config_integer(reading, "kv_heads", 1, WF_HEADS_MAX, &config->kv_heads) != 0 ||
         config_integer(reading, "head_dim", 2, WF_HEAD_DIM_MAX, &config->head_dim) != 0 ||
         config_integer(reading, "context", 1, WF_CONTEXT_MAX, &config->context) != 0 ||
-        config_positive(reading, "rope_theta", FLT_MAX, &config->rope_theta) != 0 ||
+        config_positive(reading, "rope_theta", FLT_MAX, &config->rope_theta) != 0 || config_rope_divisors(reading, config) != 0 ||
         config_positive(reading, "rms_norm_eps", 1.0f, &config->rms_norm_eps) != 0 || config_activation(reading, config) != 0 ||
         config_boolean(reading, "sub_norms", &config->sub_norms) != 0 ||
         config_boolean(reading, "tied_embeddings", &config->tied_embeddings) != 0 || config_tokens(reading, config) != 0)

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "kernels/kernels.h"
+#include "model/ternary_blocks.h"
 #include "wrinklefree.h"
 
 #include <inttypes.h>
@@ -143,36 +144,141 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out, char *error,
-                     uint32_t error_size) {
+/* Whether the weights are floating-point numbers. */
+static bool is_master(uint32_t source) {
+    return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16;
+}
+
+/* Takes the magnitude of one more weight, or of several, into *found, which is 0 before the first. Returns false when it is another one,
+ * or none. */
+static bool is_same_magnitude(float magnitude, float *found) {
+    if (magnitude == 0.0f)
+        return true;
+    if (*found == 0.0f)
+        *found = magnitude;
+    return magnitude == *found && isfinite(magnitude) && magnitude > 0.0f;
+}
+
+/* The magnitude of master weights. Every block is compared with what was found before, without branches. */
+static float master_magnitude(const uint8_t *at, uint32_t source, uint64_t count) {
     const uint64_t width = source_width(source);
-    if (width == 0)
-        return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
-    const bool codes = source == WF_SOURCE_CODES;
-    if (!codes && !(isfinite(scale) && scale > 0.0f))
-        return wf_fail(error, error_size, "the weight scale is %g; it must be finite and above 0", (double)scale);
-    if (rows == 0 || columns == 0)
-        return 0;
-    if (rows > UINT64_MAX / 4 / columns)
-        return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows, columns);
-    const uint8_t *at = weights;
+    float block[WF_BLOCK_WEIGHTS];
+    float found = 0.0f;
+    while (count > 0) {
+        const uint64_t taken = count < WF_BLOCK_WEIGHTS ? count : WF_BLOCK_WEIGHTS;
+        load_block(at, source, (size_t)taken, block);
+        for (size_t i = 0; found == 0.0f && i < WF_BLOCK_WEIGHTS; i++)
+            if (!is_same_magnitude(fabsf(block[i]), &found))
+                return (float)NAN;
+        uint32_t others = 0;
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
+            others |= (fabsf(block[i]) == found ? 0U : 1U) & (block[i] == 0.0f ? 0U : 1U);
+        if (others != 0)
+            return (float)NAN;
+        at += taken * width;
+        count -= taken;
+    }
+    return found;
+}
+
+float wf_ternary_magnitude(const void *weights, uint32_t source, uint64_t count) {
+    if (is_master(source))
+        return master_magnitude(weights, source, count);
+    if (source != WF_SOURCE_TQ1_0 && source != WF_SOURCE_TQ2_0)
+        return (float)NAN;
+    const uint64_t bytes = source == WF_SOURCE_TQ1_0 ? WF_TQ1_0_BYTES : WF_TQ2_0_BYTES;
+    float found = 0.0f;
+    for (uint64_t block = 1; block <= count / WF_TQ_WEIGHTS; block++)
+        if (!is_same_magnitude(wf_tq_scale((const uint8_t *)weights + block * bytes), &found))
+            return (float)NAN;
+    return found;
+}
+
+/* Packs master weights. `at` and `out` are those of wf_pack_rows. */
+static int32_t pack_master_rows(const uint8_t *at, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
+                                char *error, uint32_t error_size) {
+    const uint64_t width = source_width(source);
     float block[WF_BLOCK_WEIGHTS];
     for (uint64_t row = 0; row < rows; row++) {
         for (uint64_t column = 0; column < columns; column += WF_BLOCK_WEIGHTS) {
             const uint64_t left = columns - column;
             const size_t count = left < WF_BLOCK_WEIGHTS ? (size_t)left : WF_BLOCK_WEIGHTS;
-            if (codes) {
-                if (!pack_code_block(at, count, out))
-                    return fail_code(at, count, row, column, error, error_size);
-            } else {
-                load_block(at, source, count, block);
-                if (!block_is_finite(block))
-                    return fail_not_finite(block, row, column, error, error_size);
-                pack_master_block(block, scale, out);
-            }
+            load_block(at, source, count, block);
+            if (!block_is_finite(block))
+                return fail_not_finite(block, row, column, error, error_size);
+            pack_master_block(block, scale, out);
             at += count * width;
             out += WF_BLOCK_BYTES;
         }
     }
     return 0;
+}
+
+/* Packs codes of one byte each, or of I2_S where rows are no multiple of its blocks. */
+static int32_t pack_code_rows(const uint8_t *weights, uint32_t source, uint64_t rows, uint64_t columns, uint8_t *out, char *error,
+                              uint32_t error_size) {
+    for (uint64_t row = 0; row < rows; row++) {
+        for (uint64_t column = 0; column < columns; column += WF_BLOCK_WEIGHTS) {
+            const uint64_t left = columns - column, first = row * columns + column;
+            const size_t count = left < WF_BLOCK_WEIGHTS ? (size_t)left : WF_BLOCK_WEIGHTS;
+            uint8_t block[WF_BLOCK_WEIGHTS];
+            const uint8_t *codes = weights + first;
+            if (source == WF_SOURCE_I2_S) {
+                wf_codes_of_i2_s(weights, first, count, block);
+                codes = block;
+            }
+            if (!pack_code_block(codes, count, out))
+                return fail_code(codes, count, row, column, error, error_size);
+            out += WF_BLOCK_BYTES;
+        }
+    }
+    return 0;
+}
+
+/* Packs whole blocks of another format. */
+static int32_t pack_block_rows(const uint8_t *at, uint32_t source, uint64_t rows, uint64_t columns, uint8_t *out, char *error,
+                               uint32_t error_size) {
+    const uint64_t block_weights = source == WF_SOURCE_I2_S ? WF_BLOCK_WEIGHTS : WF_TQ_WEIGHTS;
+    for (uint64_t first = 0; first < rows * columns; first += block_weights) {
+        bool packed;
+        if (source == WF_SOURCE_I2_S) {
+            packed = wf_pack_i2_s(at, out);
+            at += WF_BLOCK_BYTES;
+        } else if (source == WF_SOURCE_TQ1_0) {
+            packed = wf_pack_tq1_0(at, out);
+            at += WF_TQ1_0_BYTES;
+        } else {
+            packed = wf_pack_tq2_0(at, out);
+            at += WF_TQ2_0_BYTES;
+        }
+        for (uint64_t block = 0; !packed && block < block_weights / WF_BLOCK_WEIGHTS; block++) {
+            uint8_t codes[WF_BLOCK_WEIGHTS], again[WF_BLOCK_BYTES];
+            wf_codes_of_block(out + block * WF_BLOCK_BYTES, codes);
+            if (!pack_code_block(codes, WF_BLOCK_WEIGHTS, again))
+                return fail_code(codes, WF_BLOCK_WEIGHTS, first / columns, first % columns + block * WF_BLOCK_WEIGHTS, error,
+                                 error_size);
+        }
+        out += block_weights / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES;
+    }
+    return 0;
+}
+
+int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out, char *error,
+                     uint32_t error_size) {
+    if (source > WF_SOURCE_TQ2_0)
+        return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
+    if (is_master(source) && !(isfinite(scale) && scale > 0.0f))
+        return wf_fail(error, error_size, "the weight scale is %g; it must be finite and above 0", (double)scale);
+    if (rows == 0 || columns == 0)
+        return 0;
+    if (rows > UINT64_MAX / 4 / columns)
+        return wf_fail(error, error_size, "%" PRIu64 " rows of %" PRIu64 " weights are more than memory can hold", rows, columns);
+    const bool blocks = source == WF_SOURCE_TQ1_0 || source == WF_SOURCE_TQ2_0;
+    if (blocks && columns % WF_TQ_WEIGHTS != 0)
+        return wf_fail(error, error_size, "rows of %" PRIu64 " weights are no whole blocks of %u", columns, WF_TQ_WEIGHTS);
+    if (is_master(source))
+        return pack_master_rows(weights, source, rows, columns, scale, out, error, error_size);
+    if (blocks || (source == WF_SOURCE_I2_S && columns % WF_BLOCK_WEIGHTS == 0))
+        return pack_block_rows(weights, source, rows, columns, out, error, error_size);
+    return pack_code_rows(weights, source, rows, columns, out, error, error_size);
 }

@@ -1,9 +1,8 @@
 /** `wrinklefree inspect`: says what a model is, from its headers alone. */
 
-import { openCheckpoint } from "../../convert/checkpoint.ts";
+import { isCheckpoint, openCheckpoint } from "../../convert/checkpoint.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
-import { statusOf } from "../model_file/byte_source.ts";
 import { printable } from "../model_file/config_fields.ts";
 import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
@@ -42,7 +41,7 @@ export const command: Command = {
   summary: "show what a model is: configuration, tensors, files inside",
   usage: `usage: wrinklefree inspect MODEL [--json]
 
-Shows what a packed file (.wf) or a Hugging Face directory holds, after the same checks as before serving it. Only headers and
+Shows what a packed file (.wf), a Hugging Face directory, a GGUF file or an SGLBITNT file holds, after the same checks as before serving it. Only headers and
 small files are read, so it takes no time whatever the size.
 
   --json    print JSON
@@ -51,7 +50,7 @@ small files are read, so it takes no time whatever the size.
   async run(args) {
     const { values, positionals } = parseOptions(args, { json: { type: "boolean", default: false } }, 1);
     const [path] = positionals;
-    if (path === undefined) throw new UsageError("inspect takes a MODEL: a .wf file or a Hugging Face directory");
+    if (path === undefined) throw new UsageError("inspect takes a MODEL: a file or a Hugging Face directory");
     const inspection = await inspect(path);
     results.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
     return 0;
@@ -59,7 +58,7 @@ small files are read, so it takes no time whatever the size.
 };
 
 async function inspect(path: string): Promise<Inspection> {
-  if (!statusOf(path).isDirectory()) {
+  if (!isCheckpoint(path)) {
     const packed = await readPackedModel(path);
     checkModelText(packed, path, (text) => notice(path, text));
     const { config, source, sourceSha256, assets } = packed;
@@ -71,8 +70,7 @@ async function inspect(path: string): Promise<Inspection> {
   try {
     for (const text of checkpoint.notices) notice(path, text);
     const tensors = [...checkpoint.tensors.values()];
-    const { name: source, config, assets } = checkpoint;
-    const format = `Hugging Face checkpoint, weights: ${checkpoint.weights}`;
+    const { name: source, format, config, assets } = checkpoint;
     return { path, format, source, sourceSha256: null, tensorBytes: sumOfBytes(tensors), config, tensors, assets };
   } finally {
     checkpoint.close();
@@ -97,6 +95,13 @@ function toJson(inspection: Inspection): object {
   };
 }
 
+/** By how much positions are stretched. */
+function describeRopeScaling({ ropeDivisors = [] }: ModelConfig): string {
+  if (ropeDivisors.length === 0) return "none";
+  const [least, most] = [Math.min(...ropeDivisors), Math.max(...ropeDivisors)];
+  return `frequencies divided by ${least === most ? least : `${least} to ${most}`}`;
+}
+
 function toText(inspection: Inspection): string {
   const { config, tensors, assets } = inspection;
   const count = parameterCount(config);
@@ -117,6 +122,7 @@ function toText(inspection: Inspection): string {
     ["attention heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
     ["context", `${config.context} tokens`],
     ["rope theta", String(config.ropeTheta)],
+    ["rope scaling", describeRopeScaling(config)],
     ["norm epsilon", String(config.rmsNormEps)],
     ["activation", config.activation],
     ["sub-norms", config.subNorms ? "yes" : "no"],

@@ -19,19 +19,25 @@ import {
   SOURCE_CODES,
   SOURCE_F16,
   SOURCE_F32,
+  SOURCE_I2_S,
+  SOURCE_TQ1_0,
+  SOURCE_TQ2_0,
   symbols,
 } from "./symbols.ts";
 
 export type { Pointer } from "bun:ffi";
 
 /** How the weights given to packRows are stored; see WF_SOURCE_… in wrinklefree.h. */
-export type WeightSource = "f32" | "f16" | "bf16" | "codes";
+export type WeightSource = "f32" | "f16" | "bf16" | "codes" | "i2_s" | "tq1_0" | "tq2_0";
 
 const sources: Record<WeightSource, number> = {
   f32: SOURCE_F32,
   f16: SOURCE_F16,
   bf16: SOURCE_BF16,
   codes: SOURCE_CODES,
+  i2_s: SOURCE_I2_S,
+  tq1_0: SOURCE_TQ1_0,
+  tq2_0: SOURCE_TQ2_0,
 };
 
 type Functions = ReturnType<typeof dlopen<typeof symbols>>["symbols"];
@@ -205,6 +211,11 @@ export function screenedRowBytes(hidden: number): number {
 /** The sum of |w| over `count` master weights. */
 export function sumOfMagnitudes(weights: Uint8Array, source: WeightSource, count: number): number {
   return library().wf_sum_of_magnitudes(weights, sources[source], count);
+}
+
+/** The magnitude of all weights that are not zero; 0 when all are, NaN when there are several: see wf_ternary_magnitude. */
+export function ternaryMagnitude(weights: Uint8Array, source: WeightSource, count: number): number {
+  return library().wf_ternary_magnitude(weights, sources[source], count);
 }
 
 /**

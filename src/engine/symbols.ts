@@ -12,6 +12,7 @@ export const HEADS_MAX = 1024;
 export const HEAD_DIM_MAX = 1024;
 export const VOCABULARY_MAX = 16777216;
 export const CONTEXT_MAX = 16777216;
+export const ROPE_DIVISOR_MAX = 1000000;
 export const EOS_TOKENS_MAX = 64;
 export const ARCHITECTURE_MAX = 127;
 export const THREADS_MAX = 256;
@@ -22,6 +23,9 @@ export const SOURCE_F32 = 0;
 export const SOURCE_F16 = 1;
 export const SOURCE_BF16 = 2;
 export const SOURCE_CODES = 3;
+export const SOURCE_I2_S = 4;
+export const SOURCE_TQ1_0 = 5;
+export const SOURCE_TQ2_0 = 6;
 export const KV_KIND_F32 = 0;
 export const KV_KIND_F16 = 2;
 export const KV_KIND_Q8 = 1;
@@ -92,6 +96,7 @@ export const symbols = {
   wf_screened_row_bytes: { args: ["u32"], returns: "u64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
+  wf_ternary_magnitude: { args: ["buffer", "u32", "u64"], returns: "f32" },
   wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },
 } as const;
 

@@ -112,10 +112,20 @@ export class ConfigFields {
   positive(key: string, below: number, fallback?: number): number {
     if (fallback !== undefined && !this.has(key)) return fallback;
     const value = this.required(key);
-    if (typeof value !== "number" || !(value >= FLOAT_MIN && Math.fround(value) < below)) {
+    if (!isPositive(value, below)) {
       throw new Fault(`${key} is ${show(value)}; a number above 0 and below ${below} is needed`);
     }
     return value;
+  }
+
+  /** An array of such numbers. */
+  positives(key: string, below: number): number[] {
+    const value = this.required(key);
+    if (!Array.isArray(value)) throw new Fault(`${key} is ${show(value)}; a list is needed`);
+    return value.map((element: unknown) => {
+      if (isPositive(element, below)) return element;
+      throw new Fault(`${key} holds ${show(element)}; numbers above 0 and below ${below} are needed`);
+    });
   }
 
   /** true or false. */
@@ -150,6 +160,10 @@ export class ConfigFields {
 
 function isWhole(value: unknown, low: number, high: number): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= low && value <= high;
+}
+
+function isPositive(value: unknown, below: number): value is number {
+  return typeof value === "number" && value >= FLOAT_MIN && Math.fround(value) < below;
 }
 
 /** A value as it can stand in a one-line message. */

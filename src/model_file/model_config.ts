@@ -12,6 +12,7 @@ import {
   HIDDEN_MAX,
   INTERMEDIATE_MAX,
   LAYERS_MAX,
+  ROPE_DIVISOR_MAX,
   VOCABULARY_MAX,
 } from "../engine/symbols.ts";
 import { ConfigFields, Fault } from "./config_fields.ts";
@@ -38,6 +39,11 @@ export interface ModelConfig {
   context: number;
   /** `rope_theta`: the base of the rotary positions. */
   ropeTheta: number;
+  /**
+   * `rope_divisors`: what each frequency of the rotary positions is divided by, head_dim / 2 numbers; absent where none is, as in
+   * models that were not stretched to a longer context.
+   */
+  ropeDivisors?: number[] | undefined;
   /** `rms_norm_eps`: of every norm. */
   rmsNormEps: number;
   /** `activation`: relu(x)² or x·sigmoid(x). */
@@ -52,7 +58,7 @@ export interface ModelConfig {
   eosTokenIds: number[];
 }
 
-/** The largest values that the library accepts; ropeTheta, the largest fp32, is the first that it does not. */
+/** The largest values that the library accepts; ropeTheta, the largest fp32, and ropeDivisor are the first that it does not. */
 export const limits = {
   vocabSize: VOCABULARY_MAX,
   hiddenSize: HIDDEN_MAX,
@@ -62,11 +68,12 @@ export const limits = {
   headDim: HEAD_DIM_MAX,
   context: CONTEXT_MAX,
   ropeTheta: 3.4028234663852886e38,
+  ropeDivisor: ROPE_DIVISOR_MAX,
   eosTokens: EOS_TOKENS_MAX,
   architectureBytes: ARCHITECTURE_MAX,
 };
 
-/** The JSON text of a configuration: compact, every key present, in the packed format's order. */
+/** The JSON text of a configuration: compact, in the packed format's order, every key present but for those that may be absent. */
 export function encodeModelConfig(config: ModelConfig): string {
   return JSON.stringify({
     architecture: config.architecture,
@@ -79,6 +86,7 @@ export function encodeModelConfig(config: ModelConfig): string {
     head_dim: config.headDim,
     context: config.context,
     rope_theta: config.ropeTheta,
+    rope_divisors: config.ropeDivisors,
     rms_norm_eps: config.rmsNormEps,
     activation: config.activation,
     sub_norms: config.subNorms,
@@ -113,6 +121,7 @@ export function decodeModelConfig(text: string): ModelConfig {
     headDim: fields.whole("head_dim", 1, limits.headDim),
     context: fields.whole("context", 1, limits.context),
     ropeTheta: fields.positive("rope_theta", limits.ropeTheta),
+    ropeDivisors: fields.has("rope_divisors") ? fields.positives("rope_divisors", limits.ropeDivisor) : undefined,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
     activation: fields.oneOf("activation", ["relu2", "silu"] as const),
     subNorms: fields.flag("sub_norms"),
@@ -142,6 +151,9 @@ export function checkModelConfig(config: ModelConfig): void {
   ];
   for (const [key, value] of even) {
     if (value % 2 !== 0) throw new Fault(`${key} is ${value}; an even number is needed`);
+  }
+  if (config.ropeDivisors !== undefined && config.ropeDivisors.length !== config.headDim / 2) {
+    throw new Fault(`there are ${config.ropeDivisors.length} rope_divisors; ${config.headDim / 2} are needed`);
   }
   if (config.heads % config.kvHeads !== 0) {
     throw new Fault(`${config.heads} attention heads cannot share ${config.kvHeads} key-value heads evenly`);

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { checkpointFiles } from "../../convert/checkpoint.ts";
+import { sourceFiles } from "../../convert/checkpoint.ts";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { describeSystemError, Failure } from "../errors.ts";
@@ -64,9 +64,9 @@ export interface CachePlace {
 export function cachePlace(cache: string, directory: string): CachePlace {
   const real = realpathSync(directory);
   const state = createHash("sha256").update(`${FORMAT_VERSION}\n`);
-  for (const name of checkpointFiles(real)) {
-    const { size, mtimeMs } = statusOf(join(real, name));
-    state.update(`${name}\0${size}\0${mtimeMs}\n`);
+  for (const path of sourceFiles(real)) {
+    const { size, mtimeMs } = statusOf(path);
+    state.update(`${basename(path)}\0${size}\0${mtimeMs}\n`);
   }
   const pathHash = createHash("sha256").update(real).digest("hex").slice(0, 16);
   const prefix = `${basename(real)}-${pathHash}-`;

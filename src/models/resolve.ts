@@ -1,13 +1,13 @@
 /**
  * Turns what a person gave as a model into a packed model: nothing means the demonstration model inside the program, a .wf file
- * is itself, and a Hugging Face directory is converted once and then found in the cache.
+ * is itself, and a checkpoint, a Hugging Face directory or a GGUF file for instance, is converted once and then found in the cache.
  */
 
 import { existsSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
+import { isCheckpoint } from "../../convert/checkpoint.ts";
 import { convertCheckpoint } from "../../convert/convert.ts";
 import { Failure } from "../errors.ts";
-import { statusOf } from "../model_file/byte_source.ts";
 import { type PackedModel, readPackedModel } from "../model_file/packed.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice } from "../terminal/output.ts";
@@ -29,7 +29,7 @@ export interface ResolvedModel {
 /**
  * Finds or makes the packed model.
  *
- * @param argument a .wf file, a Hugging Face directory, or undefined for the demonstration model
+ * @param argument a .wf file, a checkpoint, or undefined for the demonstration model
  * @throws Failure, one line, when there is no such model or it cannot be used
  */
 export async function resolveModel(argument: string | undefined): Promise<ResolvedModel> {
@@ -39,16 +39,16 @@ export async function resolveModel(argument: string | undefined): Promise<Resolv
     const packed = await readPackedModel(bytes, given);
     return { packed, bytes, name: packed.source, given };
   }
-  if (statusOf(argument).isDirectory()) {
+  if (isCheckpoint(argument)) {
     const packed = await convertOnce(argument);
-    return { packed, path: packed.path, name: basename(resolve(argument)), given: argument };
+    return { packed, path: packed.path, name: packed.source, given: argument };
   }
   const packed = await readPackedModel(argument);
   return { packed, path: argument, name: basename(argument).replace(/\.wf$/, ""), given: argument };
 }
 
-async function convertOnce(directory: string): Promise<PackedModel> {
-  const place = cachePlace(openCacheDirectory(), directory);
+async function convertOnce(source: string): Promise<PackedModel> {
+  const place = cachePlace(openCacheDirectory(), source);
   if (existsSync(place.path)) {
     try {
       return await readPackedModel(place.path);
@@ -62,15 +62,15 @@ async function convertOnce(directory: string): Promise<PackedModel> {
   const progress = showProgress("converting", notes);
   try {
     await interruptible((signal) =>
-      convertCheckpoint(directory, place.path, {
+      convertCheckpoint(source, place.path, {
         replace: true,
         signal,
         onProgress: (state) => {
-          if (!announced) notes.write(`converting ${directory} to ${place.path}, once\n`);
+          if (!announced) notes.write(`converting ${source} to ${place.path}, once\n`);
           announced = true;
           progress.update(state);
         },
-        onNotice: (text) => notice(directory, text),
+        onNotice: (text) => notice(source, text),
       }),
     );
   } finally {

@@ -1,0 +1,265 @@
+/** Understands a GGUF file: the keys of its architecture become the configuration, its tensors get their names in the packed file. */
+
+import { ConfigFields, Fault, naming, printable } from "../src/model_file/config_fields.ts";
+import type { GgufValue } from "../src/model_file/gguf.ts";
+import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/model_config.ts";
+import { tensorFailure } from "../src/model_file/safetensors.ts";
+import { checkModelText } from "../src/text/model_text.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { encodedBytes } from "./encodings.ts";
+import { type GgufFiles, ggufName, openGgufFiles } from "./gguf_files.ts";
+import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
+import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
+import { linearDivisors } from "./rope_scaling.ts";
+import type { SourceTensor, TernaryForm } from "./source_tensor.ts";
+
+/** What sets one architecture apart from another. */
+interface Architecture {
+  activation: ModelConfig["activation"];
+  subNorms: boolean;
+  ropeTheta: number;
+  /** Whether the rows of q and k stand as neighbours for the rotary positions. */
+  interleaved: boolean;
+}
+
+const relu2: Architecture = { activation: "relu2", subNorms: true, ropeTheta: 500000, interleaved: false };
+
+const architectures: Record<string, Architecture> = {
+  "bitnet-b1.58": relu2,
+  "bitnet-25": relu2,
+  bitnet: { activation: "silu", subNorms: true, ropeTheta: 10000, interleaved: false },
+  llama: { activation: "silu", subNorms: false, ropeTheta: 10000, interleaved: true },
+};
+
+/** Parts of tensors' names: ours, then theirs. */
+const parts: readonly [string, string][] = [
+  ["model.embed_tokens", "token_embd"],
+  ["model.norm", "output_norm"],
+  ["lm_head", "output"],
+  ["model.layers", "blk"],
+  ["input_layernorm", "attn_norm"],
+  ["self_attn.q_proj", "attn_q"],
+  ["self_attn.k_proj", "attn_k"],
+  ["self_attn.v_proj", "attn_v"],
+  ["self_attn.attn_sub_norm", "attn_sub_norm"],
+  ["self_attn.o_proj", "attn_output"],
+  ["post_attention_layernorm", "ffn_norm"],
+  ["mlp.gate_proj", "ffn_gate"],
+  ["mlp.up_proj", "ffn_up"],
+  ["mlp.ffn_sub_norm", "ffn_sub_norm"],
+  ["mlp.down_proj", "ffn_down"],
+];
+
+/** Keys behind the architecture's name that would change the computation, and that the engine does not know. */
+const unsupported = [
+  "expert_count",
+  "expert_used_count",
+  "attention.sliding_window",
+  "attention.max_alibi_bias",
+  "attention.clamp_kqv",
+  "attention.scale",
+  "attn_logit_softcapping",
+  "final_logit_softcapping",
+  "embedding_scale",
+  "residual_scale",
+  "logit_scale",
+  "use_parallel_residual",
+  "pooling_type",
+  "swin_norm",
+];
+
+/** Keys that would name an activation; files of these architectures have none. */
+const activationKeys = ["hidden_activation", "hidden_act", "activation"];
+
+/** The tensor with Llama 3's divisors of the rotary frequencies. */
+const ROPE_DIVISORS = "rope_freqs.weight";
+
+/**
+ * Opens a GGUF file, with its parts if it is one of several, and checks all of it but the weights' values.
+ *
+ * @throws Failure, one line that names the file, the tensor or key, and the fault
+ */
+export function openGgufCheckpoint(path: string): Checkpoint {
+  const files = openGgufFiles(path, (metadata) => naming(path, () => readArchitecture(metadata)));
+  try {
+    const name = readArchitecture(files.metadata);
+    const architecture = architectures[name] as Architecture;
+    const fields = new ConfigFields(numbersOf(files.metadata, name), `its metadata under '${name}.'`);
+    const tokenizer = naming(path, () => tokenizerFromGguf(files.metadata));
+    const { assets, notices } = tokenizer;
+    const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
+    naming(path, () => checkModelConfig(config));
+    checkModelText({ assets, config }, path, (notice) => notices.push(notice));
+    return {
+      path,
+      name: ggufName(path),
+      format: `GGUF file, weights: ${typesOf(files).join(", ")}`,
+      config,
+      tensors: matchTensors(files, config, spelling(path, config, architecture)),
+      assets,
+      notices,
+      close: files.close,
+    };
+  } catch (error) {
+    files.close();
+    throw error;
+  }
+}
+
+function readArchitecture(metadata: Map<string, GgufValue>): string {
+  const rotated = [...metadata.keys()].find((key) => key.startsWith("prism.hadamard."));
+  if (rotated !== undefined) {
+    throw new Fault(`it has the key '${printable(rotated)}': weights in a rotated basis are not supported`);
+  }
+  const kind = metadata.get("general.type") ?? "model";
+  if (kind !== "model") throw new Fault(`it is of type '${printable(String(kind))}', no model`);
+  const name = metadata.get("general.architecture");
+  if (typeof name === "string" && Object.hasOwn(architectures, name)) return name;
+  const found =
+    typeof name === "string" ? `architecture '${printable(name)}' is not supported` : "it names no architecture";
+  throw new Fault(`${found}; supported: ${Object.keys(architectures).join(", ")}`);
+}
+
+/** The keys that begin with a name and a dot, without them. */
+function numbersOf(metadata: Map<string, GgufValue>, name: string): Record<string, unknown> {
+  const prefix = `${name}.`;
+  const entries = [...metadata].filter(([key]) => key.startsWith(prefix));
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key.slice(prefix.length), typeof value === "bigint" ? Number(value) : value]),
+  );
+}
+
+function readConfig(
+  files: GgufFiles,
+  architecture: string,
+  { activation, subNorms, ropeTheta, interleaved }: Architecture,
+  fields: ConfigFields,
+  { bosTokenId, eosTokenIds }: GgufTokenizer,
+): ModelConfig {
+  refuseUnsupported(fields, architecture, activation);
+  const embedding = files.tensors.get("token_embd.weight");
+  if (embedding === undefined) throw tensorFailure(files.listing, "token_embd.weight", "missing");
+  const hiddenSize = fields.whole("embedding_length", 1, limits.hiddenSize);
+  const heads = fields.whole("attention.head_count", 1, limits.heads);
+  const vocabSize = embedding.shape[0] as number;
+  if (vocabSize > limits.vocabSize)
+    throw new Fault(`it has ${vocabSize} tokens, over the limit of ${limits.vocabSize}`);
+  if (!fields.has("attention.key_length") && hiddenSize % heads !== 0) {
+    throw new Fault(`embedding_length ${hiddenSize} is no multiple of attention.head_count ${heads}`);
+  }
+  const headDim = fields.whole("attention.key_length", 1, limits.headDim, hiddenSize / heads);
+  const valueLength = fields.whole("attention.value_length", 1, limits.headDim, headDim);
+  if (valueLength !== headDim) {
+    throw new Fault(
+      `attention.value_length ${valueLength} differs from the ${headDim} of keys, which is not supported`,
+    );
+  }
+  const rotated = fields.whole("rope.dimension_count", 1, limits.headDim, headDim);
+  if (rotated !== headDim) {
+    throw new Fault(`rope.dimension_count is ${rotated}, not the ${headDim} of a head, which is not supported`);
+  }
+  if (interleaved && headDim % 2 !== 0) throw new Fault(`a head has ${headDim} dimensions; an even number is needed`);
+  const config: ModelConfig = {
+    architecture,
+    vocabSize,
+    hiddenSize,
+    intermediateSize: fields.whole("feed_forward_length", 1, limits.intermediateSize),
+    layers: fields.whole("block_count", 1, limits.layers),
+    heads,
+    kvHeads: fields.whole("attention.head_count_kv", 1, heads, heads),
+    headDim,
+    context: fields.whole("context_length", 1, limits.context),
+    ropeTheta: fields.positive("rope.freq_base", limits.ropeTheta, ropeTheta),
+    rmsNormEps: fields.positive("attention.layer_norm_rms_epsilon", 1),
+    activation,
+    subNorms,
+    tiedEmbeddings: !files.tensors.has("output.weight"),
+    bosTokenId,
+    eosTokenIds,
+  };
+  config.ropeDivisors = readRopeDivisors(files, fields, config);
+  return config;
+}
+
+function refuseUnsupported(fields: ConfigFields, architecture: string, activation: string): void {
+  for (const key of unsupported) {
+    const value = fields.raw(key);
+    // Writers state what is off, too.
+    if (value === undefined || value === 0 || value === false) continue;
+    throw new Fault(`${architecture}.${key} is ${printable(String(value))}, which is not supported`);
+  }
+  for (const key of activationKeys) {
+    const value = fields.raw(key) ?? activation;
+    if (value === activation) continue;
+    throw new Fault(`${architecture}.${key} is '${printable(String(value))}'; supported: ${activation}`);
+  }
+}
+
+/** The scaling that keys state, or a tensor with the divisors themselves. */
+function readRopeDivisors(files: GgufFiles, fields: ConfigFields, { headDim }: ModelConfig): number[] | undefined {
+  const rotation = { theta: 1, dimensions: headDim };
+  const old = fields.raw("rope.scale_linear") ?? 1;
+  const factor = fields.raw("rope.scaling.factor") ?? old;
+  const kind = fields.raw("rope.scaling.type") ?? "linear";
+  const isScaling = factor !== 0 && factor !== 1;
+  if (kind !== "none" && kind !== "linear" && isScaling) {
+    throw new Fault(`rope.scaling.type is '${printable(String(kind))}', which is not supported; none and linear are`);
+  }
+  const scaled =
+    kind === "linear" && isScaling ? linearDivisors(positive(factor, "rope.scaling.factor"), rotation) : undefined;
+  const tensor = files.tensors.get(ROPE_DIVISORS);
+  if (tensor === undefined) return scaled;
+  if (scaled !== undefined)
+    throw new Fault(`it has both ${ROPE_DIVISORS} and rope.scaling.factor, which is not supported`);
+  if (tensor.dtype !== "F32" || tensor.shape.join() !== String(headDim / 2)) {
+    const found = `${tensor.dtype} [${tensor.shape.join(", ")}]`;
+    throw tensorFailure(tensor.file, tensor.name, `it is ${found}, not F32 [${headDim / 2}]`);
+  }
+  const values = new Float32Array(headDim / 2);
+  tensor.read(0, new Uint8Array(values.buffer));
+  return [...values].map((value) => positive(value, ROPE_DIVISORS));
+}
+
+function positive(value: unknown, name: string): number {
+  return new ConfigFields({ [name]: value }, "it").positive(name, limits.ropeDivisor);
+}
+
+function spelling(path: string, config: ModelConfig, { interleaved }: Architecture): Spelling {
+  return {
+    configName: `the metadata of ${path}`,
+    expect({ name: ours, kind }) {
+      const name = parts.reduce((text, [our, their]) => text.replace(our, their), ours);
+      if (kind !== "ternary") {
+        const dtypes = kind === "norm" ? FLOATS : ([...FLOATS, "Q8_0", "Q6_K", "Q4_0"] as const);
+        return { name, dtypes, reason: `a ${kind} tensor is not read from it` };
+      }
+      return {
+        name,
+        dtypes: [...FLOATS, "I2_S", "TQ1_0", "TQ2_0"],
+        reason: "it does not keep ternary weights as they are",
+        interleavedRows: interleaved && /\.(q|k)_proj\./.test(ours) ? config.headDim : 1,
+        // Files of llama.cpp's own `bitnet` may have weights of −1, 0 and 1, and beside them what they are to be multiplied by.
+        scale: { name: name.replace(/weight$/, "scale"), isRequired: false },
+        ternary: (tensor, scale) =>
+          ternaryForm(tensor, scale === undefined ? 1 : requireScale(scale, readNumber(scale))),
+      };
+    },
+    isNeedless: (name) => name === ROPE_DIVISORS,
+  };
+}
+
+function ternaryForm(tensor: SourceTensor, factor: number): TernaryForm {
+  if (tensor.dtype === "TQ1_0" || tensor.dtype === "TQ2_0") return { kind: tensor.dtype, factor };
+  if (tensor.dtype !== "I2_S") return { kind: "values", factor };
+  const { shape } = tensor;
+  const stored = new Float32Array(1);
+  const weights = shape.reduce((product, size) => product * size, 1);
+  tensor.read(encodedBytes("I2_S", weights), new Uint8Array(stored.buffer));
+  return { kind: "I2_S", scale: requireScale(tensor, stored[0] as number, (stored[0] as number) * factor) };
+}
+
+/** The encodings of the ternary matrices. */
+function typesOf(files: GgufFiles): string[] {
+  const matrices = [...files.tensors.values()].filter(({ name }) => /^blk\.\d+\.(attn|ffn)_(?!.*norm)/.test(name));
+  return [...new Set(matrices.map(({ dtype }) => dtype))].sort();
+}

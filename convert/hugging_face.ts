@@ -1,0 +1,199 @@
+/** Understands a Hugging Face checkpoint: a directory with config.json, one or more safetensors files and the tokenizer's files. */
+
+import { basename, join, resolve } from "node:path";
+import { ternaryMagnitude } from "../src/engine/library.ts";
+import { Failure } from "../src/errors.ts";
+import { readSmallFile } from "../src/model_file/byte_source.ts";
+import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
+import { ASSET_BYTES_MAX, assetNames, packedLayout } from "../src/model_file/layout.ts";
+import { checkModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
+import { tensorFailure } from "../src/model_file/safetensors.ts";
+import { checkModelText } from "../src/text/model_text.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import {
+  type Family,
+  families,
+  readArchitecture,
+  readConfig,
+  readWeightForm,
+  refuseUnsupported,
+  type WeightForm,
+} from "./checkpoint_config.ts";
+import { listDirectory, otherContents } from "./checkpoint_directory.ts";
+import { weightSource } from "./encodings.ts";
+import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
+import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
+import type { SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
+import { endOfTextTokens } from "./special_tokens.ts";
+
+/**
+ * Opens a directory and checks all of it but the weights' values.
+ *
+ * @throws Failure, one line that names the file, the tensor or key, and the fault
+ */
+export function openHuggingFace(directory: string): Checkpoint {
+  const assets = readAssets(directory);
+  const configPath = join(directory, "config.json");
+  const text = assets.get("config.json");
+  if (text === undefined) {
+    const other = otherContents(new Set(listDirectory(directory)));
+    throw new Failure(`${directory}: has no config.json, so it is not a Hugging Face checkpoint${other}`);
+  }
+  const parsed = naming(configPath, () => parseJson(text));
+  // Before the tensors' files are opened, so that what is not supported is said first.
+  naming(configPath, () => readArchitecture(new ConfigFields(parsed, "it")));
+  const files = openSafetensors(directory);
+  try {
+    const { fields, architecture, family, weights, config, notices } = describeModel(
+      directory,
+      configPath,
+      parsed,
+      assets,
+      files,
+    );
+    const form = weights === "master" ? lookAtWeights(files, config) : weights;
+    const isStated = architecture !== "LlamaForCausalLM" || fields.has("quantization_config");
+    if (form === "master" && !isStated) {
+      notices.push(
+        "config.json does not say that this model was trained for 1.58 bits; an ordinary model's answers will be noise",
+      );
+    }
+    return {
+      path: directory,
+      name: basename(resolve(directory)),
+      format: `Hugging Face checkpoint, weights: ${form}`,
+      config,
+      tensors: matchTensors(files, config, spelling(directory, family, form)),
+      assets,
+      notices,
+      close: files.close,
+    };
+  } catch (error) {
+    files.close();
+    throw error;
+  }
+}
+
+/**
+ * The files that a checkpoint is made of, those that change its conversion when they change, as paths inside the directory.
+ *
+ * @throws Failure when the directory cannot be listed
+ */
+export function checkpointFiles(directory: string): string[] {
+  const names = listDirectory(directory);
+  const relevant = new Set<string>([...assetNames, INDEX_NAME]);
+  return names.filter((name) => relevant.has(name) || name.endsWith(".safetensors")).sort();
+}
+
+/** The small files of a directory that a packed file takes along, by name. @throws Failure */
+export function readAssets(directory: string): Map<string, Uint8Array> {
+  const names = new Set(listDirectory(directory));
+  const assets = new Map<string, Uint8Array>();
+  for (const name of assetNames) {
+    if (names.has(name)) assets.set(name, readSmallFile(join(directory, name), ASSET_BYTES_MAX));
+  }
+  return assets;
+}
+
+/**
+ * Understands a config.json.
+ *
+ * @param directory where the assets lie
+ * @param configPath where the configuration is, for messages
+ * @param parsed its JSON
+ * @param files the checkpoint's tensors
+ * @throws Failure naming the file, the key and the fault
+ */
+export function describeModel(
+  directory: string,
+  configPath: string,
+  parsed: unknown,
+  assets: Map<string, Uint8Array>,
+  files: SourceTensors,
+) {
+  const fields = naming(configPath, () => new ConfigFields(parsed, "it"));
+  const architecture = naming(configPath, () => readArchitecture(fields));
+  const family = families[architecture] as Family;
+  const weights = naming(configPath, () => readWeightForm(fields));
+  naming(configPath, () => refuseUnsupported(fields));
+  const notices: string[] = [];
+  const headAbsent = !files.tensors.has("lm_head.weight");
+  const config = naming(configPath, () => readConfig(fields, architecture, family, headAbsent, notices));
+  config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
+  naming(configPath, () => checkModelConfig(config));
+  checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
+  return { fields, architecture, family, weights, config, notices };
+}
+
+/** How the linear layers' tensors are stored, and what they are called. */
+function spelling(directory: string, family: Family, form: StoredForm): Spelling {
+  const packed = form === "packed, multiply" || form === "packed, divide";
+  return {
+    configName: join(directory, "config.json"),
+    expect({ name: ours, kind, source: { rows, columns } }) {
+      const spelt = family.spelling.find(([part]) => ours.includes(part));
+      const name = spelt === undefined ? ours : ours.replace(spelt[0], spelt[1]);
+      if (kind !== "ternary") return { name, dtypes: FLOATS, reason: `a ${kind} tensor is not read from it` };
+      if (!packed) {
+        const ternary = (): TernaryForm => (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
+        return { name, dtypes: FLOATS, reason: "a ternary tensor is not read from it", ternary };
+      }
+      return {
+        name,
+        shape: [Math.ceil(rows / 4), columns],
+        dtypes: ["U8"],
+        reason: "quantization_config says that weights are packed",
+        scale: { name: `${name}_scale`, isRequired: true },
+        ternary(tensor, scale) {
+          if (rows % 4 !== 0) {
+            throw tensorFailure(tensor.file, name, `${rows} rows cannot be packed four to a byte`);
+          }
+          const stored = readNumber(scale as SourceTensor);
+          const factor = form === "packed, divide" ? 1 / stored : stored;
+          return { kind: "quarters", scale: requireScale(scale as SourceTensor, stored, factor) };
+        },
+      };
+    },
+    // A tied head's copy and the rotary tables that old versions of transformers stored carry nothing new.
+    isNeedless: (name) => name === "lm_head.weight" || name.endsWith(".rotary_emb.inv_freq"),
+  };
+}
+
+/** How the linear layers are stored: as config.json says, or as a look at them shows. */
+type StoredForm = WeightForm | "ternary values";
+
+/** Bytes of a matrix that are looked at. */
+const SAMPLE_BYTES = 1 << 18;
+
+/** Fewest inputs that share a scale in any checkpoint whose weights are ternary in groups. */
+const GROUP_MIN = 16;
+
+/**
+ * Tells weights that are −s, 0 and s already from those that have to be quantised, by the first matrix that is not zero.
+ *
+ * @throws Failure for weights whose groups of inputs have scales of their own
+ */
+function lookAtWeights(files: SourceTensors, config: ModelConfig): "master" | "ternary values" {
+  for (const { name, kind } of packedLayout(config, new Map())) {
+    const tensor = files.tensors.get(name);
+    if (kind !== "ternary" || tensor === undefined) continue;
+    const source = weightSource(tensor.dtype);
+    if (source === undefined) continue;
+    const width = source === "f32" ? 4 : 2;
+    const bytes = new Uint8Array(Math.min(SAMPLE_BYTES, tensor.bytes));
+    tensor.read(0, bytes);
+    const magnitude = ternaryMagnitude(bytes, source, bytes.length / width);
+    if (magnitude > 0) return "ternary values";
+    if (magnitude === 0) continue;
+    const groupBytes = GROUP_MIN * width;
+    const groups = Math.floor(bytes.length / groupBytes);
+    for (let group = 0; group < groups; group++) {
+      const values = bytes.subarray(group * groupBytes, (group + 1) * groupBytes);
+      if (Number.isNaN(ternaryMagnitude(values, source, GROUP_MIN))) return "master";
+    }
+    const fault =
+      "its weights are ternary with a scale for each group of inputs; one scale for the matrix is supported";
+    throw tensorFailure(tensor.file, tensor.name, fault);
+  }
+  return "master";
+}

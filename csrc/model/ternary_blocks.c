@@ -1,0 +1,76 @@
+/*
+ * ternary_blocks.c: I2_S keeps the same four weights in a byte as our blocks, in the other order; TQ2_0 has our order already; TQ1_0
+ * keeps five weights in a byte, as a fraction in base 3 that is multiplied out digit by digit.
+ */
+#include "model/ternary_blocks.h"
+
+#include <string.h>
+
+#include "base/half.h"
+
+/* Code 1, zero, for four weights. */
+#define ZEROS 0x55
+
+float wf_tq_scale(const uint8_t *end) { return wf_float_of_half((uint32_t)end[-2] | (uint32_t)end[-1] << 8); }
+
+/* Whether none of the codes in bytes[count] is 3, which has both bits set. */
+static bool are_codes(const uint8_t *bytes, size_t count) {
+    uint32_t faults = 0;
+    for (size_t i = 0; i < count; i++)
+        faults |= (uint32_t)bytes[i] & (uint32_t)bytes[i] >> 1 & ZEROS;
+    return faults == 0;
+}
+
+bool wf_pack_tq1_0(const uint8_t block[WF_TQ1_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]) {
+    /* Runs of bytes whose digits n together are neighbours: how many bytes, and how many digits each has. */
+    static const struct {
+        size_t bytes, digits;
+    } runs[] = {{32, 5}, {16, 5}, {4, 4}};
+    if (wf_tq_scale(block + WF_TQ1_0_BYTES) == 0.0f) {
+        memset(out, ZEROS, 2 * (size_t)WF_BLOCK_BYTES);
+        return true;
+    }
+    uint8_t codes[WF_TQ_WEIGHTS];
+    uint8_t *at = codes;
+    for (size_t run = 0; run < sizeof runs / sizeof *runs; run++) {
+        uint32_t power = 1;
+        for (size_t digit = 0; digit < runs[run].digits; digit++) {
+            for (size_t i = 0; i < runs[run].bytes; i++)
+                *at++ = (uint8_t)((block[i] * power & 255U) * 3U >> 8);
+            power *= 3;
+        }
+        block += runs[run].bytes;
+    }
+    for (size_t half = 0; half < 2; half++) {
+        const uint8_t *from = codes + half * WF_BLOCK_WEIGHTS;
+        for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
+            *out++ = (uint8_t)(from[p] | from[32 + p] << 2 | from[64 + p] << 4 | from[96 + p] << 6);
+    }
+    return true;
+}
+
+bool wf_pack_tq2_0(const uint8_t block[WF_TQ2_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]) {
+    if (wf_tq_scale(block + WF_TQ2_0_BYTES) == 0.0f)
+        memset(out, ZEROS, 2 * (size_t)WF_BLOCK_BYTES);
+    else
+        memcpy(out, block, 2 * (size_t)WF_BLOCK_BYTES);
+    return are_codes(out, 2 * (size_t)WF_BLOCK_BYTES);
+}
+
+bool wf_pack_i2_s(const uint8_t block[WF_BLOCK_BYTES], uint8_t out[WF_BLOCK_BYTES]) {
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
+        out[p] = (uint8_t)(block[p] >> 6 | (block[p] >> 2 & 0x0C) | (block[p] << 2 & 0x30) | block[p] << 6);
+    return are_codes(out, WF_BLOCK_BYTES);
+}
+
+void wf_codes_of_i2_s(const uint8_t *weights, uint64_t first, size_t count, uint8_t *codes) {
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t weight = first + i, place = weight % WF_BLOCK_WEIGHTS;
+        codes[i] = weights[weight / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % 32] >> (6 - place / 32 * 2) & 3;
+    }
+}
+
+void wf_codes_of_block(const uint8_t block[WF_BLOCK_BYTES], uint8_t codes[WF_BLOCK_WEIGHTS]) {
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
+        codes[i] = block[i % 32] >> (i / 32 * 2) & 3;
+}

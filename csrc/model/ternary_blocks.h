@@ -1,0 +1,34 @@
+/*
+ * ternary_blocks.h: the blocks of ternary weights in which other programs' files keep them, made into ours without changing a code.
+ */
+#ifndef WF_TERNARY_BLOCKS_H
+#define WF_TERNARY_BLOCKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wrinklefree.h"
+
+/* Weights of one block of TQ1_0 and TQ2_0, and its bytes. The last two are its scale, a half. */
+#define WF_TQ_WEIGHTS 256U
+#define WF_TQ1_0_BYTES 54U
+#define WF_TQ2_0_BYTES 66U
+
+/* The scale of a block that ends at `end`. */
+float wf_tq_scale(const uint8_t *end);
+
+/* The 256 weights of a block as two blocks of ours. Its codes may be anything. Returns false when one of them is 3. */
+bool wf_pack_tq1_0(const uint8_t block[WF_TQ1_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]);
+bool wf_pack_tq2_0(const uint8_t block[WF_TQ2_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]);
+
+/* A block of 128 weights of I2_S as one of ours. Returns false when a code is 3. */
+bool wf_pack_i2_s(const uint8_t block[WF_BLOCK_BYTES], uint8_t out[WF_BLOCK_BYTES]);
+
+/* Codes `first` … `first + count - 1` of weights in I2_S, one a byte; those may begin and end within blocks. */
+void wf_codes_of_i2_s(const uint8_t *weights, uint64_t first, size_t count, uint8_t *codes);
+
+/* The codes of a block of ours, one a byte, in the order of the weights. */
+void wf_codes_of_block(const uint8_t block[WF_BLOCK_BYTES], uint8_t codes[WF_BLOCK_WEIGHTS]);
+
+#endif
