@@ -39,7 +39,7 @@ function describeFile(path: string): string {
       : "a safetensors file: give the directory that it is in, with config.json and the tokenizer";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return "a file of a kind that is unknown here: give the directory of a Hugging Face checkpoint";
+    return "a file of a kind that is unknown here: give a GGUF file or the directory of a Hugging Face checkpoint";
   } finally {
     file.close();
   }

@@ -199,9 +199,9 @@ describe("help and version", () => {
   });
 
   test("a model that is called help is a model", async () => {
-    writeFileSync(join(scratch, "help"), "GGUF");
+    writeFileSync(join(scratch, "help"), "GGUF\u0003\0\0\0");
     const { code, stderr } = await runProgram(["inspect", "help"], { cwd: scratch });
-    expect([code, stderr]).toEqual([1, expect.stringContaining("help: this is a GGUF file")]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("help: a truncated or damaged GGUF file")]);
   });
 });
 
@@ -237,14 +237,13 @@ describe("values", () => {
 
 describe("convert says what a file is that is no directory of a checkpoint", () => {
   test.each([
-    [
-      "model.gguf",
-      "GGUF\u0003\0\0\0",
-      "a GGUF file, which is not supported: use the Hugging Face directory of the model",
-    ],
     ["model.bin", "PK\u0003\u0004", "a PyTorch or zip file, which is not supported: use a checkpoint in safetensors"],
     ["empty", "", "an empty file"],
-    ["notes.txt", "Some notes on the model.", "a file of a kind that is unknown here: give the directory"],
+    [
+      "notes.txt",
+      "Some notes on the model.",
+      "a file of a kind that is unknown here: give a GGUF file or the directory",
+    ],
   ])("%s", async (name, contents, what) => {
     const path = join(scratch, name);
     writeFileSync(path, contents);

@@ -178,7 +178,7 @@ describe("refuses", () => {
   ])("more %s than the file has room for, before allocating for them", (what, position) => {
     const bytes = Buffer.from(gguf());
     bytes.writeBigUInt64LE(2n ** 62n, position as number);
-    expect(() => read(bytes)).toThrow(`x.gguf: truncated or damaged: the number of ${what} is`);
+    expect(() => read(bytes)).toThrow(`x.gguf: a truncated or damaged GGUF file: the number of ${what} is`);
   });
 
   test("every truncation of a file", () => {

@@ -339,7 +339,31 @@ describe("config.json", () => {
     ["an epsilon over 1", { rms_norm_eps: 1.5 }, ["rms_norm_eps is 1.5"]],
     ["a base that is no number", { rope_theta: [1] }, ["rope_theta is [1]"]],
     ["an unknown activation", { hidden_act: "gelu" }, ['hidden_act is "gelu"', "relu2, silu"]],
-    ["scaled rotary positions", { rope_scaling: { type: "linear", factor: 2 } }, ["rope_scaling", '"linear"']],
+    ["rotary positions scaled as Phi's", { rope_scaling: { type: "longrope" } }, ["rope_scaling", '"longrope"']],
+    ["rotary positions scaled by nothing", { rope_scaling: { type: "linear" } }, ["rope_scaling", "lacks factor"]],
+    [
+      "rotary positions scaled by less than nothing",
+      { rope_scaling: { type: "linear", factor: -2 } },
+      ["rope_scaling: factor is -2"],
+    ],
+    [
+      "rotary positions with a ramp the wrong way round",
+      {
+        rope_scaling: {
+          type: "llama3",
+          factor: 8,
+          low_freq_factor: 4,
+          high_freq_factor: 1,
+          original_max_position_embeddings: 64,
+        },
+      },
+      ["rope_scaling: high_freq_factor 1 is not above low_freq_factor 4"],
+    ],
+    [
+      "rotary positions scaled in two ways",
+      { rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_type: "linear", factor: 4 } },
+      ["rope_parameters and rope_scaling contradict each other"],
+    ],
     ["new-style scaled rotary positions", { rope_parameters: { rope_type: "yarn" } }, ["rope_parameters", '"yarn"']],
     ["attention biases", { attention_bias: true }, ["attention_bias is true"]],
     ["a sliding window", { sliding_window: 128 }, ["sliding_window"]],

@@ -20,10 +20,9 @@ struct reading {
 
 /* Every key that a configuration has, then those that it may have, and no other: an unknown one might change what the tensors mean. */
 static const char *const config_keys[] = {
-    "architecture", "vocab_size",      "hidden_size",  "intermediate_size", "layers",       "heads",
-    "kv_heads",     "head_dim",        "context",      "rope_theta",        "rms_norm_eps", "activation",
-    "sub_norms",    "tied_embeddings", "bos_token_id", "eos_token_ids",
-    "rope_divisors",
+    "architecture", "vocab_size",      "hidden_size",  "intermediate_size", "layers",        "heads",
+    "kv_heads",     "head_dim",        "context",      "rope_theta",        "rms_norm_eps",  "activation",
+    "sub_norms",    "tied_embeddings", "bos_token_id", "eos_token_ids",     "rope_divisors",
 };
 #define CONFIG_KEY_COUNT (sizeof config_keys / sizeof config_keys[0])
 #define REQUIRED_KEY_COUNT (CONFIG_KEY_COUNT - 1)

@@ -27,13 +27,13 @@ typedef struct wf_config {
     uint32_t hidden;                            /* even */
     uint32_t intermediate;                      /* even */
     uint32_t layers;
-    uint32_t heads;     /* a multiple of kv_heads */
-    uint32_t kv_heads;  /* at least 1 */
-    uint32_t head_dim;  /* even */
-    uint32_t context;   /* tokens that the model was made for */
-    float rope_theta;   /* finite, above 0 */
+    uint32_t heads;                            /* a multiple of kv_heads */
+    uint32_t kv_heads;                         /* at least 1 */
+    uint32_t head_dim;                         /* even */
+    uint32_t context;                          /* tokens that the model was made for */
+    float rope_theta;                          /* finite, above 0 */
     double rope_divisors[WF_HEAD_DIM_MAX / 2]; /* [head_dim / 2] of the rotary frequencies, above 0 and below WF_ROPE_DIVISOR_MAX */
-    float rms_norm_eps; /* finite, above 0, below 1 */
+    float rms_norm_eps;                        /* finite, above 0, below 1 */
     enum wf_activation activation;
     bool sub_norms;
     bool tied_embeddings;

@@ -145,9 +145,7 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
 }
 
 /* Whether the weights are floating-point numbers. */
-static bool is_master(uint32_t source) {
-    return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16;
-}
+static bool is_master(uint32_t source) { return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16; }
 
 /* Takes the magnitude of one more weight, or of several, into *found, which is 0 before the first. Returns false when it is another one,
  * or none. */

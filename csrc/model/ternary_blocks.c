@@ -23,9 +23,7 @@ static bool are_codes(const uint8_t *bytes, size_t count) {
 
 bool wf_pack_tq1_0(const uint8_t block[WF_TQ1_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]) {
     /* Runs of bytes whose digits n together are neighbours: how many bytes, and how many digits each has. */
-    static const struct {
-        size_t bytes, digits;
-    } runs[] = {{32, 5}, {16, 5}, {4, 4}};
+    static const struct { size_t bytes, digits; } runs[] = {{32, 5}, {16, 5}, {4, 4}};
     if (wf_tq_scale(block + WF_TQ1_0_BYTES) == 0.0f) {
         memset(out, ZEROS, 2 * (size_t)WF_BLOCK_BYTES);
         return true;

@@ -1,6 +1,6 @@
 /** `wrinklefree inspect`: says what a model is, from its headers alone. */
 
-import { isCheckpoint, openCheckpoint } from "../../convert/checkpoint.ts";
+import { isCheckpoint, openCheckpoint } from "../../convert/formats.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import { printable } from "../model_file/config_fields.ts";

@@ -14,10 +14,8 @@ export function recogniseForeignFile(head: Uint8Array): string | null {
   if (head.length === 0) return "an empty file";
   if (text.startsWith("version https://git-lfs"))
     return "a Git LFS pointer, not the file itself: run `git lfs pull` there";
-  if (text.startsWith("GGUF"))
-    return "a GGUF file, which is not supported: use the Hugging Face directory of the model";
-  if (text.startsWith("SGLBITNT"))
-    return "an SGLBITNT file, which is not supported: use the Hugging Face directory of the model";
+  if (text.startsWith("GGUF")) return "a GGUF file, which is a model by itself, not a part of a directory";
+  if (text.startsWith("SGLBITNT")) return "an SGLBITNT file, which is a model by itself, not a part of a directory";
   if (text.startsWith("PK\u0003\u0004") || text.startsWith("\u0080\u0002")) {
     return "a PyTorch or zip file, which is not supported: use a checkpoint in safetensors";
   }

@@ -163,8 +163,8 @@ class Cursor {
     if (length > this.left) {
       throw this.failure(
         this.source.size > HEADER_BYTES_MAX
-          ? `damaged: its header would be over ${HEADER_BYTES_MAX} bytes, at ${what}`
-          : `truncated or damaged: ${what} would end at byte ${this.position + length}, the file ends at byte ${this.source.size}`,
+          ? `a damaged GGUF file: its header would be over ${HEADER_BYTES_MAX} bytes, at ${what}`
+          : `a truncated or damaged GGUF file: ${what} would end at byte ${this.position + length}, the file ends at byte ${this.source.size}`,
       );
     }
     if (this.position + length > this.windowBegin + this.window.length) {
@@ -196,7 +196,7 @@ class Cursor {
   count(what: string, size: number, limit = HEADER_BYTES_MAX): number {
     const value = this.u64(what);
     if (value > limit || value * size > this.left) {
-      throw this.failure(`truncated or damaged: ${what} is ${value}, more than the file has room for`);
+      throw this.failure(`a truncated or damaged GGUF file: ${what} is ${value}, more than the file has room for`);
     }
     return value;
   }

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { sourceFiles } from "../../convert/checkpoint.ts";
+import { sourceFiles } from "../../convert/formats.ts";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { describeSystemError, Failure } from "../errors.ts";

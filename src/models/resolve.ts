@@ -5,8 +5,8 @@
 
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { isCheckpoint } from "../../convert/checkpoint.ts";
 import { convertCheckpoint } from "../../convert/convert.ts";
+import { isCheckpoint } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
 import { type PackedModel, readPackedModel } from "../model_file/packed.ts";
 import { interruptible } from "../terminal/interrupt.ts";

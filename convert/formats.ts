@@ -1,0 +1,69 @@
+/** Who reads which format: a further one has its own opener here. */
+
+import { dirname, join } from "node:path";
+import { openByteSource, statusOf } from "../src/model_file/byte_source.ts";
+import { isGguf } from "../src/model_file/gguf.ts";
+import { assetNames } from "../src/model_file/layout.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { openGgufCheckpoint } from "./gguf_checkpoint.ts";
+import { ggufParts } from "./gguf_files.ts";
+import { checkpointFiles, openHuggingFace } from "./hugging_face.ts";
+import { isSglbitnt, openSglbitnt } from "./sglbitnt.ts";
+
+/** The formats that are single files. */
+const fileFormats = [
+  { begins: isGguf, open: openGgufCheckpoint, files: ggufParts },
+  { begins: isSglbitnt, open: openSglbitnt, files: withFilesBeside },
+];
+
+/**
+ * Opens what a model can be made from, a Hugging Face directory, a GGUF file or a file of the original system, and checks all of it but
+ * the weights' values.
+ *
+ * @throws Failure, one line that names the file, the tensor or key, and the fault
+ */
+export function openCheckpoint(path: string): Checkpoint {
+  return (fileFormat(path)?.open ?? openHuggingFace)(path);
+}
+
+/**
+ * Whether a model has to be made from this first: a directory, or a file of another format than the packed one.
+ *
+ * @throws Failure when there is no such file or directory
+ */
+export function isCheckpoint(path: string): boolean {
+  return statusOf(path).isDirectory() || fileFormat(path) !== undefined;
+}
+
+/**
+ * All files that a checkpoint is made of, those that change its conversion when they change.
+ *
+ * @throws Failure when it cannot be read
+ */
+export function sourceFiles(path: string): string[] {
+  return fileFormat(path)?.files(path) ?? checkpointFiles(path).map((name) => join(path, name));
+}
+
+function fileFormat(path: string) {
+  if (statusOf(path).isDirectory()) return undefined;
+  const file = openByteSource(path);
+  try {
+    const head = new Uint8Array(Math.min(file.size, 8));
+    file.read(0, head);
+    return fileFormats.find(({ begins }) => begins(head));
+  } finally {
+    file.close();
+  }
+}
+
+/** A file and the tokenizer's files beside it. */
+function withFilesBeside(path: string): string[] {
+  const beside = new Set<string>(assetNames);
+  const directory = dirname(path);
+  return [
+    path,
+    ...checkpointFiles(directory)
+      .filter((name) => beside.has(name))
+      .map((name) => join(directory, name)),
+  ];
+}
