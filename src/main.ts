@@ -18,6 +18,7 @@ const commands: Record<string, () => Promise<{ command: Command }>> = {
   chat: () => import("./commands/chat.ts"),
   convert: () => import("./commands/convert.ts"),
   inspect: () => import("./commands/inspect.ts"),
+  eval: () => import("./commands/eval.ts"),
   check: () => import("./commands/check.ts"),
   bench: () => import("./commands/bench.ts"),
 };

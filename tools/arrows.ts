@@ -19,7 +19,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/text"],
     ["convert"],
     ["src/models"],
-    ["src/serving", "src/bench", "src/check"],
+    ["src/serving", "src/bench", "src/check", "src/eval"],
     ["src/api"],
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],
