@@ -190,7 +190,7 @@ describe("help and version", () => {
     const { code, stdout } = await runProgram(args);
     expect(code).toBe(0);
     const names = [...stdout.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
-    expect(names).toEqual(["serve", "chat", "convert", "inspect", "check", "bench", "help", "version"]);
+    expect(names).toEqual(["serve", "chat", "convert", "inspect", "eval", "check", "bench", "help", "version"]);
     expect(stdout).toContain("--version");
   });
 
