@@ -9,6 +9,7 @@ import { Exchange } from "../src/api/exchange.ts";
 import { completion as llamaCompletion } from "../src/api/llama_cpp/completion.ts";
 import { chatCompletion } from "../src/api/openai/chat.ts";
 import { openAi } from "../src/api/openai/dialect.ts";
+import { generateText } from "../src/api/sglang/generate.ts";
 import { eventStream } from "../src/api/sse.ts";
 import type { EngineEvent } from "../src/engine/events.ts";
 import type { Service } from "../src/serving/service.ts";
@@ -66,36 +67,63 @@ test("grammars for many requests at once are made one in each round", async () =
   expect(new Set(made).size).toBe(made.length);
 });
 
+const TOP = 20;
+
+/** A request to a server whose engine answers with so many equal tokens, each with the same likeliest ones. */
+function exchangeWith(tokenizer: Tokenizer, tokens: number): Exchange {
+  const engine = {
+    stats: () => ({ running: 0, waiting: 0 }),
+    async *generate(): AsyncGenerator<EngineEvent> {
+      const top = Array.from({ length: TOP }, (_, i) => ({ token: 51 + i, logprob: -1 - i }));
+      for (let i = 0; i < tokens; i++) {
+        await new Promise(setImmediate);
+        yield { kind: "token", token: 51, logprob: -1, top, elapsedMs: i };
+      }
+      yield { kind: "done", reason: "length", elapsedMs: tokens };
+    },
+  };
+  const service = {
+    engine,
+    tokenizer,
+    template: new ChatTemplate(undefined, tokenizer, "tiny"),
+    config: { vocabSize: VOCABULARY, eosTokenIds: [] },
+    context: VOCABULARY,
+    promptTokensAtMost: () => 100,
+  } as unknown as Service;
+  const state = new ServerState(0, "tiny", { answers: 4, promptTokens: 1000 });
+  state.setReady(service);
+  const request = new Request("http://localhost/");
+  return new Exchange(state, { request, path: "/", dialect: openAi }, () => undefined);
+}
+
+test("a stream that repeats all of its log-probabilities does so ever more rarely", async () => {
+  const tokens = 1500;
+  const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", VOCABULARY);
+  const body = { text: "Hi", stream: true, return_logprob: true, top_logprobs_num: TOP };
+  const response = await generateText(exchangeWith(tokenizer, tokens), {
+    ...body,
+    sampling_params: { max_new_tokens: tokens },
+  });
+  let length = 0;
+  let last = "";
+  for await (const bytes of response.body as ReadableStream<Uint8Array>) {
+    const piece = Buffer.from(bytes).toString();
+    length += piece.length;
+    if (piece.includes('"finish_reason":{')) last = piece;
+  }
+  const whole = JSON.parse(last.slice("data: ".length, last.indexOf("\n\n")));
+  expect(whole.meta_info.output_top_logprobs.length).toBe(tokens);
+  // 750 times, half the number of tokens, if a state followed each of them.
+  expect(length).toBeLessThan(150 * last.length);
+});
+
 describe("log-probabilities take their form as their tokens come, not all of them at the end", () => {
   const TOKENS = 300;
-  const TOP = 20;
 
   /** Answers with a fake engine, and gives the most tokens that were spelled in one round of the loop. */
   async function mostSpelled(answer: (exchange: Exchange, body: object) => Promise<Response>, body: object) {
     const tokenizer = Tokenizer.fromAssets(readAssets(tinyDirectory), "tiny", VOCABULARY);
-    const engine = {
-      stats: () => ({ running: 0, waiting: 0 }),
-      async *generate(): AsyncGenerator<EngineEvent> {
-        const top = Array.from({ length: TOP }, (_, i) => ({ token: 51 + i, logprob: -1 - i }));
-        for (let i = 0; i < TOKENS; i++) {
-          await new Promise(setImmediate);
-          yield { kind: "token", token: 51, logprob: -1, top, elapsedMs: i };
-        }
-        yield { kind: "done", reason: "length", elapsedMs: TOKENS };
-      },
-    };
-    const service = {
-      engine,
-      tokenizer,
-      template: new ChatTemplate(undefined, tokenizer, "tiny"),
-      config: { vocabSize: VOCABULARY, eosTokenIds: [] },
-      context: VOCABULARY,
-      promptTokensAtMost: () => 100,
-    } as unknown as Service;
-    const state = new ServerState(0, "tiny", { answers: 4, promptTokens: 1000 });
-    state.setReady(service);
-    const request = new Request("http://localhost/");
-    const exchange = new Exchange(state, { request, path: "/", dialect: openAi }, () => undefined);
+    const exchange = exchangeWith(tokenizer, TOKENS);
     return countingRounds(async (rounds) => {
       const spelled = new Map<number, number>();
       const bytes = tokenizer.bytes.bind(tokenizer);

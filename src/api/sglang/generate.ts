@@ -21,6 +21,14 @@ import { missing, optionalBoolean, optionalInteger, optionalObject } from "../sc
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
 export const NEW_TOKENS_DEFAULT = 128;
 
+/**
+ * Each event of a stream holds the whole answer so far, as in SGLang, so a stream's length would grow with the square of the answer's.
+ * While a state has no more values than these there is one for each piece of text; a larger one is sent when it has grown by this part of
+ * what it has more. Answers without log-probabilities hardly ever get there.
+ */
+const SMALL_STATE = 8192;
+const STATES_OF_A_LARGE_ONE = 32;
+
 /** A request after all checks. */
 interface GenerateRequest extends TextRequest {
   /** Whether the answer is an array because several were asked for. */
@@ -147,6 +155,12 @@ class Choice {
     }
   }
 
+  /** How many ids and log-probabilities the state holds. */
+  get values(): number {
+    const scored = this.#scores.chosen.length + this.#promptScores.chosen.length;
+    return this.#outputIds.length + scored * (1 + this.#request.parameters.sampling.topLogprobs);
+  }
+
   /** The answer so far. */
   state(): object {
     return {
@@ -194,10 +208,15 @@ function matchedBy(stoppedBy: StoppedBy | undefined): string | number | null {
 
 async function* streamedAnswer(choice: Choice, events: ChoiceEvents): AsyncGenerator<object, void> {
   const coming = ahead(events);
+  /** Values of the state that was sent last. */
+  let sent = 0;
   try {
     for await (const event of coming) {
       choice.add(event);
-      if (event.kind === "text" || event.kind === "end") yield choice.state();
+      const isDue = event.kind === "text" && choice.values - sent >= (sent - SMALL_STATE) / STATES_OF_A_LARGE_ONE;
+      if (!isDue && event.kind !== "end") continue;
+      sent = choice.values;
+      yield choice.state();
     }
   } finally {
     await events.return();
