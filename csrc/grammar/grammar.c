@@ -62,9 +62,10 @@ static int read_edges(wf_grammar *grammar, uint64_t words, char *error, uint32_t
     for (uint32_t i = 0; i < grammar->call_count; i++, words += 3) {
         wf_call *call = &grammar->calls[i];
         *call = (wf_call){word_at(grammar->blob, words), word_at(grammar->blob, words + 1), word_at(grammar->blob, words + 2)};
-        if (call->rule >= grammar->rule_count || call->most == 0 || call->least > call->most || call->least == WF_GRAMMAR_NO_END)
+        if (call->rule >= grammar->rule_count || call->maximum == 0 || call->minimum > call->maximum ||
+            call->minimum == WF_GRAMMAR_NO_END)
             return wf_fail(error, error_size, "the grammar's call %u is of rule %u of %u, %u to %u times", i, call->rule,
-                           grammar->rule_count, call->least, call->most);
+                           grammar->rule_count, call->minimum, call->maximum);
     }
     return 0;
 }

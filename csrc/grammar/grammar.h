@@ -38,7 +38,7 @@ typedef struct wf_edge {
 } wf_edge;
 
 typedef struct wf_call {
-    uint32_t rule, least, most;
+    uint32_t rule, minimum, maximum;
 } wf_call;
 
 typedef struct wf_grammar {

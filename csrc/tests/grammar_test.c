@@ -81,8 +81,8 @@ static uint32_t write_words(const struct drawing *drawing, uint32_t *words) {
             }
     for (uint32_t i = 0; i < drawing->call_count; i++) {
         words[count++] = drawing->calls[i].rule;
-        words[count++] = drawing->calls[i].least;
-        words[count++] = drawing->calls[i].most;
+        words[count++] = drawing->calls[i].minimum;
+        words[count++] = drawing->calls[i].maximum;
     }
     return count;
 }
@@ -166,8 +166,8 @@ static bool learn(const struct drawing *drawing, const char *text, uint32_t leng
             } else {
                 const wf_call *call = &drawing->calls[edge->argument];
                 uint32_t now = from;
-                to = call->least == 0 ? now : 0;
-                for (uint32_t times = 1; now != 0 && times <= call->most && times < 64; times++) {
+                to = call->minimum == 0 ? now : 0;
+                for (uint32_t times = 1; now != 0 && times <= call->maximum && times < 64; times++) {
                     uint32_t after = 0;
                     for (uint32_t at = 0; at <= length; at++)
                         if (now >> at & 1) {
@@ -175,7 +175,7 @@ static bool learn(const struct drawing *drawing, const char *text, uint32_t leng
                             inside = inside || known->inside[call->rule][at];
                         }
                     now = after;
-                    if (times >= call->least)
+                    if (times >= call->minimum)
                         to |= now;
                 }
             }
