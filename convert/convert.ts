@@ -27,6 +27,8 @@ export interface ConversionProgress {
 
 /** What a caller may ask of a conversion. */
 export interface ConversionOptions {
+  /** What the packed file says that it was made from; the source's own name when absent. */
+  name?: string;
   /** Called after every piece. */
   onProgress?: (progress: ConversionProgress) => void;
   /** Called at the end with each thing that a person should know, one line. */
@@ -73,7 +75,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
     const metadata = {
       format: "wrinklefree",
       version: String(FORMAT_VERSION),
-      source: checkpoint.name,
+      source: options.name ?? checkpoint.name,
       source_sha256: sourceHash,
       config: encodeModelConfig(checkpoint.config),
     };

@@ -1,19 +1,19 @@
 /** Who reads which format: a further one has its own opener here. */
 
-import { dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { openByteSource, statusOf } from "../src/model_file/byte_source.ts";
 import { isGguf } from "../src/model_file/gguf.ts";
+import { ggufName, ggufParts } from "../src/model_file/gguf_names.ts";
 import { assetNames } from "../src/model_file/layout.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { openGgufCheckpoint } from "./gguf_checkpoint.ts";
-import { ggufParts } from "./gguf_files.ts";
 import { checkpointFiles, openHuggingFace } from "./hugging_face.ts";
-import { isSglbitnt, openSglbitnt } from "./sglbitnt.ts";
+import { isSglbitnt, openSglbitnt, sglbitntName } from "./sglbitnt.ts";
 
 /** The formats that are single files. */
 const fileFormats = [
-  { begins: isGguf, open: openGgufCheckpoint, files: ggufParts },
-  { begins: isSglbitnt, open: openSglbitnt, files: withFilesBeside },
+  { begins: isGguf, open: openGgufCheckpoint, files: ggufParts, name: ggufName },
+  { begins: isSglbitnt, open: openSglbitnt, files: withFilesBeside, name: sglbitntName },
 ];
 
 /**
@@ -36,11 +36,21 @@ export function isCheckpoint(path: string): boolean {
 }
 
 /**
+ * What a checkpoint is called: by the name of its directory or file.
+ *
+ * @throws Failure when there is no such file or directory
+ */
+export function checkpointName(path: string): string {
+  return fileFormat(path)?.name(path) ?? basename(resolve(path));
+}
+
+/**
  * All files that a checkpoint is made of, those that change its conversion when they change.
  *
  * @throws Failure when it cannot be read
  */
 export function sourceFiles(path: string): string[] {
+  if (!isCheckpoint(path)) return [path];
   return fileFormat(path)?.files(path) ?? checkpointFiles(path).map((name) => join(path, name));
 }
 

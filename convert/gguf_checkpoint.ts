@@ -2,12 +2,13 @@
 
 import { ConfigFields, Fault, naming, printable } from "../src/model_file/config_fields.ts";
 import type { GgufValue } from "../src/model_file/gguf.ts";
+import { ggufName } from "../src/model_file/gguf_names.ts";
 import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { encodedBytes } from "./encodings.ts";
-import { type GgufFiles, ggufName, openGgufFiles } from "./gguf_files.ts";
+import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
 import { linearDivisors } from "./rope_scaling.ts";

@@ -1,10 +1,11 @@
 /** Opens a GGUF file with its parts: the metadata of the first, and the tensors of all. */
 
 import { existsSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
 import { Failure } from "../src/errors.ts";
 import { type ByteSource, openByteSource } from "../src/model_file/byte_source.ts";
 import { type GgufTensor, type GgufValue, readGgufHeader } from "../src/model_file/gguf.ts";
+import { ggufParts } from "../src/model_file/gguf_names.ts";
 import { describeGgufType } from "../src/model_file/gguf_types.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import type { SourceTensor, SourceTensors } from "./source_tensor.ts";
@@ -12,31 +13,6 @@ import type { SourceTensor, SourceTensors } from "./source_tensor.ts";
 /** What the files of one model hold. */
 export interface GgufFiles extends SourceTensors {
   metadata: Map<string, GgufValue>;
-}
-
-/** The end of a part's name. */
-const PART = /-(\d{5})-of-(\d{5})\.gguf$/;
-
-/**
- * The files of a model, the first part first: the one, or all those whose names count up to the number in the given one's.
- *
- * @param path any of them
- */
-export function ggufParts(path: string): string[] {
-  const [suffix, , count] = PART.exec(basename(path)) ?? [];
-  if (suffix === undefined) return [path];
-  const prefix = basename(path).slice(0, -suffix.length);
-  return Array.from({ length: Number(count) }, (_, index) => {
-    const name = `${prefix}-${String(index + 1).padStart(5, "0")}-of-${count}.gguf`;
-    return join(dirname(path), name);
-  });
-}
-
-/** What a model is called by its file's name. */
-export function ggufName(path: string): string {
-  return basename(path)
-    .replace(PART, "")
-    .replace(/\.gguf$/, "");
 }
 
 /**

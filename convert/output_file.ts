@@ -12,6 +12,11 @@ import { describeSystemError, Failure } from "../src/errors.ts";
 /** The end of the names of unfinished files. */
 export const UNFINISHED_SUFFIX = ".unfinished";
 
+/** A name that a file may have until it is whole, beside its place. */
+export function unfinishedPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}${UNFINISHED_SUFFIX}`);
+}
+
 /** A file being written at any position. Exactly one of commit and discard ends it; discard after commit does nothing. */
 export class OutputFile {
   private readonly temporary: string;
@@ -33,7 +38,7 @@ export class OutputFile {
   ) {
     this.refuseExisting();
     const directory = dirname(path);
-    this.temporary = join(directory, `.${basename(path)}.${randomBytes(6).toString("hex")}${UNFINISHED_SUFFIX}`);
+    this.temporary = unfinishedPath(path);
     try {
       const { bavail, bsize } = statfsSync(directory);
       if (bavail * bsize < size) {

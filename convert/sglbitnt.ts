@@ -36,6 +36,11 @@ interface StoredTensor extends SourceTensor {
   scale: number | undefined;
 }
 
+/** What a model is called by its file's name. */
+export function sglbitntName(path: string): string {
+  return basename(path).replace(/\.bin$/, "");
+}
+
 /** Whether a file begins as one of the original system does. */
 export function isSglbitnt(head: Uint8Array): boolean {
   return new TextDecoder("latin1").decode(head.subarray(0, MAGIC.length)) === MAGIC;
@@ -63,7 +68,7 @@ export function openSglbitnt(path: string): Checkpoint {
     const { config, family, notices } = describeModel(directory, path, plain, assets, files);
     return {
       path,
-      name: basename(path).replace(/\.bin$/, ""),
+      name: sglbitntName(path),
       format: "packed file of the original system (SGLBITNT)",
       config,
       tensors: matchTensors(files, config, spelling(path, family.spelling, tensors)),

@@ -194,6 +194,11 @@ WF_API const char *wf_cpu_tier_reason(void);
 /* The cores that this process may run on. */
 WF_API uint32_t wf_cpu_cores(void);
 
+/* Locks an open file against other processes (and other openings of it in this one): alone, or together with others that share it. It never
+ * waits. The lock ends when the descriptor is closed, also by the process' end. 0: another has it. 1: it is locked, or lies on a file
+ * system that has no locks, where nobody is kept out. */
+WF_API int32_t wf_file_lock(int32_t descriptor, uint32_t is_shared);
+
 /* Opens a packed file (extension .wf): maps it and checks all of it that later code relies on. NULL on failure. */
 WF_API wf_model *wf_model_open(const char *path, char *error, uint32_t error_size);
 

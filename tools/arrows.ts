@@ -17,7 +17,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/model_file"],
     ["src/engine", "src/grammar"],
     ["src/text"],
-    ["convert"],
+    ["convert", "src/hub"],
     ["src/models"],
     ["src/serving", "src/bench", "src/check", "src/eval"],
     ["src/api"],

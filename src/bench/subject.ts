@@ -6,7 +6,7 @@ import { packedLayout } from "../model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig } from "../model_file/model_config.ts";
 import { encodeSafetensorsHeader } from "../model_file/safetensors.ts";
 import type { Shape } from "../model_file/shapes.ts";
-import { resolveModel } from "../models/resolve.ts";
+import type { ResolvedModel } from "../models/resolve.ts";
 
 /** A model to measure, not open yet: its weights would be in the way while the machine is measured. */
 export interface Subject {
@@ -44,12 +44,7 @@ export function randomSubject(name: string, shape: Shape): Subject {
   };
 }
 
-/**
- * A packed file or a Hugging Face directory.
- *
- * @throws Failure, one line, when there is no such model or it cannot be used.
- */
-export async function givenSubject(argument: string): Promise<Subject> {
-  const { packed, path, name } = await resolveModel(argument);
+/** A model that the user named. */
+export function givenSubject({ packed, path, name }: ResolvedModel): Subject {
   return { name, config: packed.config, isRandom: false, open: () => Model.open(path ?? packed.path) };
 }

@@ -14,9 +14,11 @@ import { SEQUENCES_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import { shapes } from "../model_file/shapes.ts";
+import { type ResolveOptions, resolveModel } from "../models/resolve.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import type { Command } from "./command.ts";
 import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 import { suggestion } from "./suggestion.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
@@ -35,10 +37,11 @@ export const command: Command = {
        wrinklefree bench kernels [--threads LIST] [--json | --csv]
 
 Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token
-that arrives while a long prompt is read (latency). MODEL is a packed file (.wf) or a Hugging Face
-directory. A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
+that arrives while a long prompt is read (latency). A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
 The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
 instructions can do. "kernels" measures the products by themselves, for 1 to 512 tokens. "of reads" and "of multiply-adds" are the shares of these that a run reached.
+
+${modelUsage}
 
   --shape NAME       ${Object.keys(shapes).join(", ")}
                      (default: ${DEFAULT_SHAPE})
@@ -55,6 +58,7 @@ instructions can do. "kernels" measures the products by themselves, for 1 to 512
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of tables; results are printed as they are measured, and a bench that is
                      interrupted ends its JSON with "complete": false
+${storeOptionsUsage}
   --help             show this text
 
   wrinklefree bench --shape 2b-4t --parallel 1,4,16
@@ -79,6 +83,7 @@ async function bench(args: string[]): Promise<number> {
       repetitions: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
       csv: { type: "boolean", default: false },
+      ...storeOptions,
     },
     1,
   );
@@ -107,7 +112,7 @@ async function bench(args: string[]): Promise<number> {
   if (positionals.length > 0 && values.zeros !== undefined) {
     throw new UsageError("--zeros is for random weights; a MODEL has the zeros that it has");
   }
-  const subject = await findSubject(positionals[0], values.shape);
+  const subject = await findSubject(positionals[0], values.shape, readStoreOptions(values));
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
   await measureModel(subject, threadCounts, plans, wishes.kvKind, form);
@@ -176,13 +181,17 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
 }
 
 /** The model that was asked for. @throws UsageError, or Failure when there is no such model. */
-async function findSubject(model: string | undefined, shapeName: string | undefined): Promise<Subject> {
+async function findSubject(
+  model: string | undefined,
+  shapeName: string | undefined,
+  options: ResolveOptions,
+): Promise<Subject> {
   if (model !== undefined && shapeName !== undefined)
     throw new UsageError("either a MODEL or a --shape can be measured");
   if (model !== undefined) {
-    const hint = existsSync(model) ? "" : suggestion(model, ["kernels"]);
+    const hint = existsSync(model) || model.includes("/") ? "" : suggestion(model, ["kernels"]);
     if (hint !== "") throw new UsageError(`there is no model '${model}'${hint}`);
-    return await givenSubject(model);
+    return givenSubject(await resolveModel(model, options));
   }
   const name = shapeName ?? DEFAULT_SHAPE;
   const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;

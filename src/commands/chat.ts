@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { timings } from "../api/timings.ts";
 import { defaultSampling, type Sampling } from "../engine/sampling.ts";
 import { Failure, UsageError } from "../errors.ts";
+import { resolveModel } from "../models/resolve.ts";
 import { contextLengthExceeded } from "../serving/request_error.ts";
 import { Service } from "../serving/service.ts";
 import { notes, results } from "../terminal/output.ts";
@@ -16,13 +17,14 @@ import { type Counts, generate } from "../text/generation.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
 import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 export const command: Command = {
   name: "chat",
   summary: "talk to a model in the terminal",
   usage: `usage: wrinklefree chat [MODEL] [options]
 
-MODEL is a packed file (.wf) or a Hugging Face directory, which is converted once; without it, the demo model answers.
+${modelUsage} Without it, the demo model answers.
 Ctrl-C stops an answer, Ctrl-D leaves, /clear forgets what was said.
 
   -p, --prompt TEXT  answer this and exit
@@ -32,6 +34,7 @@ Ctrl-C stops an answer, Ctrl-D leaves, /clear forgets what was said.
   --seed N           the same seed gives the same answers
   --max-tokens N     longest answer (default: to the end of the context)
 ${modelOptionsUsage}
+${storeOptionsUsage}
 `,
   run: chat,
 };
@@ -41,6 +44,7 @@ async function chat(args: string[]): Promise<number> {
     args,
     {
       ...modelOptions,
+      ...storeOptions,
       prompt: { type: "string", short: "p" },
       system: { type: "string" },
       temperature: { type: "string" },
@@ -54,7 +58,10 @@ async function chat(args: string[]): Promise<number> {
     1,
   );
   const sampling = readSampling(values);
-  const service = await Service.open(positionals[0], readModelOptions(values, 1));
+  const service = await Service.start(
+    await resolveModel(positionals[0], readStoreOptions(values)),
+    readModelOptions(values, 1),
+  );
   try {
     notes.write(`${service.name}: ${service.description}\n`);
     const conversation = new Conversation(service, sampling, values.system);

@@ -15,6 +15,7 @@ import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
 import { results } from "../terminal/output.ts";
 import type { Command } from "./command.ts";
 import { parseOptions, wholeNumber } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 /** Context of the check unless --ctx says otherwise: large enough for several blocks, small enough for large models. */
 const DEFAULT_CONTEXT = 512;
@@ -29,12 +30,14 @@ export const command: Command = {
 
 Computes the same answers in different ways and compares them token by token: with and without the prefix cache, alone and
 together, with one thread and all, with all weights and those that matter, with little memory, at the end of the context, after
-cancelled requests. Prints a line for each, and the speed-up seen. MODEL is a packed file (.wf) or a Hugging Face directory;
-without it, the demo model is checked. The exit code is 0 when all is well, 1 when anything differs.
+cancelled requests. Prints a line for each, and the speed-up seen. The exit code is 0 when all is well, 1 when anything differs.
+
+${modelUsage} Without it, the demo model is checked.
 
   --concurrent N     requests that are answered together (default: 4)
   --threads N        threads that compute (default: one for each core)
   --ctx N            tokens of the context to check, from ${CONTEXT_MIN} (default: ${DEFAULT_CONTEXT}, or the model's if that is less)
+${storeOptionsUsage}
   --help             show this text
 `,
   run: check,
@@ -47,13 +50,14 @@ async function check(args: string[]): Promise<number> {
       concurrent: { type: "string", default: "4" },
       threads: { type: "string" },
       ctx: { type: "string" },
+      ...storeOptions,
     },
     1,
   );
   const concurrent = wholeNumber(values.concurrent, "concurrent", 2, 64);
   const threads = values.threads === undefined ? cpuCores() : wholeNumber(values.threads, "threads", 1, THREADS_MAX);
   const wantedContext = values.ctx === undefined ? undefined : wholeNumber(values.ctx, "ctx", CONTEXT_MIN, 1 << 24);
-  const resolved = await resolveModel(positionals[0]);
+  const resolved = await resolveModel(positionals[0], readStoreOptions(values));
   const { config } = resolved.packed;
   const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, config.context);
   if (context > config.context || context < CONTEXT_MIN) {

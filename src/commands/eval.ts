@@ -13,6 +13,7 @@ import { showProgress } from "../terminal/progress.ts";
 import type { Command } from "./command.ts";
 import { readModelOptions } from "./model_options.ts";
 import { parseOptions, wholeNumber } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 /** Tokens of a window unless --ctx says otherwise. */
 const DEFAULT_CONTEXT = 2048;
@@ -28,8 +29,9 @@ export const command: Command = {
 Scores every token of a text with what comes before it, and prints the perplexity: e to the mean of the negative
 log-probabilities, over tokens. A window slides over the text; each token is scored once, and after the first window with
 at least the window less the stride before it. The tokens that the model's tokenizer puts before every text stand at the
-beginning of each window. The log-probabilities are those that /v1/completions gives with echo. MODEL is a packed file
-(.wf) or a Hugging Face directory; without it, the demo model is measured.
+beginning of each window. The log-probabilities are those that /v1/completions gives with echo.
+
+${modelUsage} Without it, the demo model is measured.
 
   --file TEXT        a file of UTF-8, of any length; control tokens that it spells are control tokens
   --ctx N            tokens of a window, from ${CONTEXT_MIN} (default: ${DEFAULT_CONTEXT}, or the model's context if that is less)
@@ -38,6 +40,7 @@ beginning of each window. The log-probabilities are those that /v1/completions g
   --cpus LIST        pin the threads to these cores, as in 0-3,6
   --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
   --json             print JSON
+${storeOptionsUsage}
   --help             show this text
 `,
   run: evaluate,
@@ -58,6 +61,7 @@ async function evaluate([what, ...args]: string[]): Promise<number> {
       cpus: { type: "string" },
       kv: { type: "string" },
       json: { type: "boolean", default: false },
+      ...storeOptions,
     },
     1,
   );
@@ -72,7 +76,7 @@ async function evaluate([what, ...args]: string[]): Promise<number> {
     const parts = textOf(source);
     // What is no text is refused before a model is loaded for it.
     const first = parts.next();
-    const resolved = await resolveModel(positionals[0]);
+    const resolved = await resolveModel(positionals[0], readStoreOptions(values));
     const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, resolved.packed.config.context);
     const service = await Service.start(resolved, { ...options, context });
     try {

@@ -6,11 +6,16 @@ import { UsageError } from "../errors.ts";
 import { printable } from "../model_file/config_fields.ts";
 import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
+import { takeInventory } from "../models/inventory.ts";
+import { isName, type ResolveOptions, resolveModel } from "../models/resolve.ts";
+import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notice, results } from "../terminal/output.ts";
+import { formatTable } from "../terminal/table.ts";
 import { checkModelText } from "../text/model_text.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 /** A tensor, wherever it lies. */
 interface InspectedTensor {
@@ -22,6 +27,10 @@ interface InspectedTensor {
 
 /** What there is to say of a model, whichever form it has. */
 interface Inspection {
+  /** What it is called in the store; undefined for a path. */
+  name?: string;
+  /** Where what is in the store comes from, in words. */
+  from?: string;
   path: string;
   /** What kind of file or directory it is. */
   format: string;
@@ -39,23 +48,38 @@ interface Inspection {
 export const command: Command = {
   name: "inspect",
   summary: "show what a model is: configuration, tensors, files inside",
-  usage: `usage: wrinklefree inspect MODEL [--json]
+  usage: `usage: wrinklefree inspect MODEL [options]
 
-Shows what a packed file (.wf), a Hugging Face directory, a GGUF file or an SGLBITNT file holds, after the same checks as before serving it. Only headers and
-small files are read, so it takes no time whatever the size.
+Shows what a model holds, after the same checks as before serving it. Of a file or directory only headers and small files are read, so
+it takes no time whatever the size.
 
-  --json    print JSON
-  --help    show this text
+${modelUsage}
+
+  --json             print JSON
+${storeOptionsUsage}
+  --help             show this text
 `,
   async run(args) {
-    const { values, positionals } = parseOptions(args, { json: { type: "boolean", default: false } }, 1);
+    const { values, positionals } = parseOptions(
+      args,
+      { ...storeOptions, json: { type: "boolean", default: false } },
+      1,
+    );
     const [path] = positionals;
-    if (path === undefined) throw new UsageError("inspect takes a MODEL: a file or a Hugging Face directory");
-    const inspection = await inspect(path);
+    if (path === undefined) throw new UsageError("inspect takes a MODEL: a file, a directory or a name");
+    const options = readStoreOptions(values);
+    const inspection = isName(path) ? await inspectName(path, options) : await inspect(path);
     results.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
     return 0;
   },
 };
+
+/** A model by its name: its packed file, and where that comes from. */
+async function inspectName(name: string, options: ResolveOptions): Promise<Inspection> {
+  const { packed } = await resolveModel(name, options);
+  const entry = takeInventory(Store.open(options.store)).entries.find(({ model }) => model?.path === packed.path);
+  return { ...(await inspect(packed.path)), name: entry?.name, from: entry?.from };
+}
 
 async function inspect(path: string): Promise<Inspection> {
   if (!isCheckpoint(path)) {
@@ -83,6 +107,7 @@ function sumOfBytes(tensors: InspectedTensor[]): number {
 
 function toJson(inspection: Inspection): object {
   return {
+    ...(inspection.name === undefined ? {} : { name: inspection.name, from: inspection.from }),
     path: inspection.path,
     format: inspection.format,
     source: inspection.source,
@@ -105,7 +130,14 @@ function describeRopeScaling({ ropeDivisors = [] }: ModelConfig): string {
 function toText(inspection: Inspection): string {
   const { config, tensors, assets } = inspection;
   const count = parameterCount(config);
+  const { name, from } = inspection;
   const summary: [string, string][] = [
+    ...(name === undefined || from === undefined
+      ? []
+      : ([
+          ["name", name],
+          ["from", from],
+        ] as [string, string][])),
     ["file", printable(inspection.path)],
     ["format", inspection.format],
     ["source", printable(inspection.source)],
@@ -138,27 +170,13 @@ function toText(inspection: Inspection): string {
     formatBytes(tensor.bytes),
   ]);
   const assetRows = [...assets].map(([name, bytes]) => [name, formatBytes(bytes.length)]);
-  const sections = [table(summary), `configuration\n${table(settings, "  ")}`, `tensors\n${table(tensorRows, "  ")}`];
-  if (assetRows.length > 0) sections.push(`files\n${table(assetRows, "  ")}`);
+  const sections = [
+    formatTable(summary),
+    `configuration\n${formatTable(settings, "  ")}`,
+    `tensors\n${formatTable(tensorRows, "  ")}`,
+  ];
+  if (assetRows.length > 0) sections.push(`files\n${formatTable(assetRows, "  ")}`);
   return sections.join("\n\n");
-}
-
-/** Rows with their columns under one another. */
-function table(rows: string[][], indent = ""): string {
-  const widths: number[] = [];
-  for (const row of rows) {
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
-  }
-  return rows
-    .map(
-      (row) =>
-        indent +
-        row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join("  ")
-          .trimEnd(),
-    )
-    .join("\n");
 }
 
 /** A count for people: 4.5 M, 2.41 G. */

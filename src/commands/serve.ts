@@ -20,6 +20,7 @@ import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
 import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
+import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 /** Answers under way at once, those in the batch and those that wait, unless --queue says otherwise. */
 const ANSWERS_MAX = 1024;
@@ -32,11 +33,12 @@ export const command: Command = {
   summary: "answer OpenAI-compatible requests over HTTP",
   usage: `usage: wrinklefree serve [MODEL] [options]
 
-MODEL is a packed file (.wf) or a Hugging Face directory, which is converted once; without it, the demo model is served.
+${modelUsage} Without it, the demo model is served.
 
   --host ADDRESS     where to listen (default: 127.0.0.1, this machine only)
   --port N           (default: 30000; 0: any that is free)
 ${modelOptionsUsage}
+${storeOptionsUsage}
   --parallel N       requests that are answered together (default: 4)
   --queue N          requests that may wait for that; more are told to come back later. Each of the n answers of a
                      request counts (default: ${ANSWERS_MAX} less --parallel)
@@ -63,6 +65,7 @@ async function serve(args: string[]): Promise<number> {
     args,
     {
       ...modelOptions,
+      ...storeOptions,
       host: { type: "string", default: "127.0.0.1" },
       port: { type: "string", default: "30000" },
       parallel: { type: "string", default: "4" },
@@ -85,6 +88,7 @@ async function serve(args: string[]): Promise<number> {
   const temperature = decimalNumber(values.temperature, "temperature", 0, 2);
   const parallel = wholeNumber(values.parallel, "parallel", 1, SEQUENCES_MAX);
   const options = readModelOptions(values, parallel);
+  const storeChoice = readStoreOptions(values);
   const limits = {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
     promptTokens: wholeNumber(values["queue-tokens"], "queue-tokens", 1, 2 ** 31),
@@ -116,7 +120,7 @@ async function serve(args: string[]): Promise<number> {
   });
   let service: Service | undefined;
   try {
-    const resolved = await resolveModel(positionals[0]);
+    const resolved = await resolveModel(positionals[0], storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.
     service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {

@@ -179,6 +179,16 @@ export function cpuCores(): number {
 }
 
 /**
+ * Locks an open file against other processes until it is closed or this process ends; see wf_file_lock in wrinklefree.h.
+ *
+ * @param isShared whether others that share it may have it too.
+ * @returns false when another has it.
+ */
+export function lockFile(descriptor: number, isShared: boolean): boolean {
+  return library().wf_file_lock(descriptor, isShared ? 1 : 0) === 1;
+}
+
+/**
  * How fast this many threads together read memory, in GB/s; see wf_machine_measure in wrinklefree.h.
  *
  * @throws Failure when memory or threads are lacking.

@@ -54,6 +54,7 @@ export const symbols = {
   wf_cpu_tier: { args: [], returns: "cstring" },
   wf_cpu_tier_reason: { args: [], returns: "cstring" },
   wf_cpu_cores: { args: [], returns: "u32" },
+  wf_file_lock: { args: ["i32", "u32"], returns: "i32" },
   wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_random: { args: ["buffer", "u64", "u64", "f64", "buffer", "buffer", "u32"], returns: "ptr" },

@@ -1,81 +1,128 @@
 /**
- * Turns what a person gave as a model into a packed model: nothing means the demonstration model inside the program, a .wf file
- * is itself, and a checkpoint, a Hugging Face directory or a GGUF file for instance, is converted once and then found in the cache.
+ * Turns what a person gave as a model into a packed model: nothing means the demonstration model inside the program, a .wf file is
+ * itself, what is in another format is converted once and then found in the store, and a name is that of something in the store, or on
+ * the hub. A path that exists beats a name.
  */
 
-import { existsSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { basename } from "node:path";
-import { convertCheckpoint } from "../../convert/convert.ts";
-import { isCheckpoint } from "../../convert/formats.ts";
+import { checkpointName, isCheckpoint } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
+import { Hub } from "../hub/endpoint.ts";
+import { formatHubName, type HubName, parseHubName } from "../hub/hub_name.ts";
+import { nearest } from "../hub/nearest.ts";
 import { type PackedModel, readPackedModel } from "../model_file/packed.ts";
-import { interruptible } from "../terminal/interrupt.ts";
-import { notes, notice } from "../terminal/output.ts";
-import { showProgress } from "../terminal/progress.ts";
-import { cachePlace, openCacheDirectory } from "./cache.ts";
+import { notes } from "../terminal/output.ts";
+import { askYes, canAsk } from "../terminal/question.ts";
+import { openStored, packedModelOf } from "./conversion.ts";
 import { readDemoModel } from "./demo.ts";
+import { holdFile } from "./file_lock.ts";
+import { entriesNamed, takeInventory } from "./inventory.ts";
+import { describePlan, localSource, planPull, pull, pulledRecords } from "./pull.ts";
+import { Store } from "./store.ts";
 
 /** A model that can be opened: by its path, or for the demonstration model from its bytes. */
 export interface ResolvedModel {
   packed: PackedModel;
   path?: string;
   bytes?: Uint8Array;
-  /** What to call it: the file's or the directory's name. */
+  /** What to call it: the file's or the directory's name, or the one on the hub. */
   name: string;
   /** What to call it in messages: what the user named, as it was written. */
   given: string;
 }
 
+/** What the user allows. */
+export interface ResolveOptions {
+  /** The store's directory; what the environment says when absent. */
+  store?: string;
+  /** Whether a model may be pulled without asking. */
+  pull?: boolean;
+  /** Whether the network must not be used. */
+  offline?: boolean;
+}
+
 /**
- * Finds or makes the packed model.
+ * Finds, makes or pulls the packed model. Its file is in use then, by this process, until that ends.
  *
- * @param argument a .wf file, a checkpoint, or undefined for the demonstration model
+ * @param argument a path, a name, or undefined for the demonstration model
  * @throws Failure, one line, when there is no such model or it cannot be used
  */
-export async function resolveModel(argument: string | undefined): Promise<ResolvedModel> {
+export async function resolveModel(argument: string | undefined, options: ResolveOptions = {}): Promise<ResolvedModel> {
   if (argument === undefined) {
     const bytes = await readDemoModel();
     const given = "the built-in model";
     const packed = await readPackedModel(bytes, given);
     return { packed, bytes, name: packed.source, given };
   }
+  if (isName(argument)) return await resolveName(argument, options);
   if (isCheckpoint(argument)) {
-    const packed = await convertOnce(argument);
-    return { packed, path: packed.path, name: packed.source, given: argument };
+    const name = checkpointName(argument);
+    const path = realpathSync(argument);
+    const source = { origin: { kind: "path", path } as const, path, name, given: argument };
+    const packed = await packedModelOf(Store.open(options.store), source);
+    return { packed, path: packed.path, name, given: argument };
   }
   const packed = await readPackedModel(argument);
+  await holdFile(argument);
   return { packed, path: argument, name: basename(argument).replace(/\.wf$/, ""), given: argument };
 }
 
-async function convertOnce(source: string): Promise<PackedModel> {
-  const place = cachePlace(openCacheDirectory(), source);
-  if (existsSync(place.path)) {
-    try {
-      return await readPackedModel(place.path);
-    } catch (error) {
-      // A damaged cache is no reason to give up: the source is here.
-      if (!(error instanceof Failure)) throw error;
-      notes.write(`${error.message}; converting again\n`);
-    }
+/** Whether a text can only be meant as a name: no such file is there, and it does not look like a path. */
+export function isName(text: string): boolean {
+  return !existsSync(text) && !/^[./~]|\\|\.(wf|gguf|bin|safetensors)$/.test(text) && text.split("/").length <= 2;
+}
+
+async function resolveName(text: string, options: ResolveOptions): Promise<ResolvedModel> {
+  const hubName = parseHubName(text);
+  const store = Store.open(options.store);
+  if (hubName !== null) {
+    const packed = await packedOfHubName(store, hubName, options);
+    return { packed, path: packed.path, name: hubName.repository, given: text };
   }
-  let announced = false;
-  const progress = showProgress("converting", notes);
-  try {
-    await interruptible((signal) =>
-      convertCheckpoint(source, place.path, {
-        replace: true,
-        signal,
-        onProgress: (state) => {
-          if (!announced) notes.write(`converting ${source} to ${place.path}, once\n`);
-          announced = true;
-          progress.update(state);
-        },
-        onNotice: (text) => notice(source, text),
-      }),
+  const inventory = takeInventory(store);
+  const [entry, second] = entriesNamed(inventory, text);
+  if (second !== undefined) {
+    throw new Failure(`${text}: several models in the store have this name; 'wrinklefree list' shows their files`);
+  }
+  const key = entry?.model?.key;
+  const packed = key === undefined ? null : await openStored(store, key);
+  if (packed !== null) return { packed, path: packed.path, name: text, given: text };
+  const near = nearest(
+    text,
+    inventory.entries.map(({ name }) => name),
+  );
+  throw new Failure(
+    `${text}: no such file or directory, and no model in the store${near.length > 0 ? ` (it has ${near.join(", ")})` : ""}; a name on the hub is OWNER/NAME`,
+  );
+}
+
+async function packedOfHubName(store: Store, name: HubName, options: ResolveOptions): Promise<PackedModel> {
+  for (const { key } of pulledRecords(store, name)) {
+    const packed = key === null ? null : await openStored(store, key);
+    if (packed !== null) return packed;
+  }
+  const local = localSource(store, name);
+  if (local !== null) return await packedModelOf(store, local);
+  const written = formatHubName(name);
+  if (options.offline) {
+    throw new Failure(
+      `${written}: no such file or directory, not pulled yet, and --offline keeps it from being pulled; 'wrinklefree pull ${written}' brings it`,
     );
-  } finally {
-    progress.finish();
   }
-  place.removeStale();
-  return await readPackedModel(place.path);
+  if (!options.pull && !canAsk()) {
+    throw new Failure(
+      `${written}: no such file or directory, and not pulled yet; 'wrinklefree pull ${written}' brings it from the hub, or add --pull`,
+    );
+  }
+  const hub = Hub.fromEnvironment();
+  const plan = await planPull(store, hub, name);
+  notes.write(`${describePlan(plan)}\n`);
+  if (
+    !options.pull &&
+    !(await askYes(`${written} is not in the store ${store.directory}. Pull it from ${hub.endpoint.host} now?`))
+  ) {
+    throw new Failure(`${written}: not pulled`);
+  }
+  return await packedModelOf(store, await pull(store, hub, plan));
 }

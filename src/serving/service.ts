@@ -9,7 +9,7 @@ import { Model } from "../engine/model.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
-import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import type { ResolvedModel } from "../models/resolve.ts";
 import { notice } from "../terminal/output.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
@@ -83,17 +83,7 @@ export class Service {
   }
 
   /**
-   * Opens a model.
-   *
-   * @param model what the user named; undefined for the demo inside the executable.
-   * @throws Failure.
-   */
-  static async open(model: string | undefined, options: ServiceOptions): Promise<Service> {
-    return Service.start(await resolveModel(model), options);
-  }
-
-  /**
-   * The same with a model that was found already. The event loop goes on while it is loaded, and nothing is left behind that a process
+   * Opens a model. The event loop goes on while it is loaded, and nothing is left behind that a process
    * which doesn't wait for it would have to clean up.
    *
    * @throws Failure.

@@ -25,8 +25,10 @@ export interface ProgressStream {
 
 /** A progress display. */
 export interface ProgressDisplay {
-  /** To be called as often as one likes. */
+  /** To be called as often as one likes. What is done at the first call was done before. */
   update(progress: Progress): void;
+  /** Writes a line above the bar. */
+  say(line: string): void;
   /** Takes the bar off the screen. */
   finish(): void;
 }
@@ -36,14 +38,19 @@ export function showProgress(label: string, stream: ProgressStream): ProgressDis
   const interactive = stream.isTTY === true;
   const started = performance.now();
   let shown = interactive ? -Infinity : started;
+  let before: number | undefined;
   return {
     update(progress) {
+      before ??= progress.done;
       const now = performance.now();
       if (now - shown < (interactive ? BAR_INTERVAL_MS : LINE_INTERVAL_MS)) return;
       shown = now;
-      const text = describe(label, progress, (now - started) / 1000);
+      const text = describe(label, progress, (progress.done - before) / ((now - started) / 1000));
       if (interactive) stream.write(`\r${bar(text, progress, stream.columns ?? 80)}\u001b[K`);
       else stream.write(`${text}\n`);
+    },
+    say(line) {
+      stream.write(interactive ? `\r\u001b[K${line}\n` : `${line}\n`);
     },
     finish() {
       if (interactive) stream.write("\r\u001b[K");
@@ -51,10 +58,19 @@ export function showProgress(label: string, stream: ProgressStream): ProgressDis
   };
 }
 
-function describe(label: string, { done, total }: Progress, seconds: number): string {
+/** @param speed bytes a second. */
+function describe(label: string, { done, total }: Progress, speed: number): string {
   const share = total > 0 ? Math.floor((100 * done) / total) : 100;
-  const left = done > 0 ? Math.ceil((seconds * (total - done)) / done) : 0;
-  return `${label}: ${share} %, ${formatBytes(done)} of ${formatBytes(total)}, ${left} s left`;
+  const pace = speed > 0 ? `, ${formatBytes(Math.round(speed))}/s, ${formatTime((total - done) / speed)} left` : "";
+  return `${label}: ${share} %, ${formatBytes(done)} of ${formatBytes(total)}${pace}`;
+}
+
+/** Seconds for people: 40 s, 3 min 20 s, 2 h 5 min. */
+function formatTime(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 /** The text with a bar behind it that fills what is left of the line. */

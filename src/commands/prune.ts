@@ -1,0 +1,63 @@
+/** `wrinklefree prune`: removes what nobody needs from the store. */
+
+import { Failure } from "../errors.ts";
+import { removeEntry, removeLeftover, takeInventory } from "../models/inventory.ts";
+import { Store } from "../models/store.ts";
+import { formatBytes } from "../terminal/format_bytes.ts";
+import { notes, results } from "../terminal/output.ts";
+import type { Command } from "./command.ts";
+import { parseOptions } from "./options.ts";
+import { readStoreOptions } from "./store_options.ts";
+
+export const command: Command = {
+  name: "prune",
+  summary: "remove what nobody needs from the store",
+  usage: `usage: wrinklefree prune [--dry-run] [--store DIR]
+
+Removes what nobody needs: models whose source is gone, has changed or is unknown, what was pulled and is packed by now, what killed
+processes left, and what earlier versions kept. Models that a process uses are left as they are.
+
+  --dry-run      show what would be removed
+  --store DIR    the store (default: $WRINKLEFREE_STORE, else wrinklefree in $XDG_CACHE_HOME or ~/.cache)
+  --help         show this text
+`,
+  async run(args) {
+    const { values } = parseOptions(
+      args,
+      { "dry-run": { type: "boolean", default: false }, store: { type: "string" } },
+      0,
+    );
+    const store = Store.open(readStoreOptions(values).store);
+    const { entries, leftovers } = takeInventory(store);
+    const unused = entries.filter((entry) => entry.unused !== null && !entry.isInUse);
+    const work = [
+      ...unused.map((entry) => ({
+        line: `${entry.name}: ${entry.unused}`,
+        bytes: entry.bytes,
+        remove: () => removeEntry(store, entry),
+      })),
+      ...leftovers.map((leftover) => ({
+        line: leftover.what,
+        bytes: leftover.bytes,
+        remove: () => removeLeftover(store, leftover),
+      })),
+    ];
+    let exitCode = 0;
+    let total = 0;
+    for (const { line, bytes, remove } of work) {
+      try {
+        const given = values["dry-run"] ? bytes : remove();
+        total += given;
+        results.write(`${formatBytes(given)}  ${line}\n`);
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        notes.write(`wrinklefree: ${error.message}\n`);
+        exitCode = 1;
+      }
+    }
+    results.write(
+      `${store.directory}: ${formatBytes(total)} ${values["dry-run"] ? "could be given back" : "given back"}\n`,
+    );
+    return exitCode;
+  },
+};

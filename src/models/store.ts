@@ -1,0 +1,201 @@
+/**
+ * The store: a directory with everything that this program keeps of models.
+ *
+ *   models/NAME-KEY.wf                 packed models, made from files of other formats; KEY tells contents apart
+ *   sources/ID.json                    what they were made from, and what was pulled (source_record.ts)
+ *   hub/models--OWNER--NAME/           what was pulled, in the layout of the hub's own cache (src/hub/snapshot.ts)
+ *   locks/                             held while something is made
+ *
+ * All of it can be made or pulled again, so it lies where caches lie.
+ */
+
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
+import { describeSystemError, Failure } from "../errors.ts";
+import { interruptible } from "../terminal/interrupt.ts";
+import { notes } from "../terminal/output.ts";
+import { type FileLock, tryLock, waitForLock } from "./file_lock.ts";
+
+/** Hexadecimal digits of a key. */
+export const KEY_DIGITS = 16;
+
+/** A packed model in the store. */
+export interface StoredModel {
+  /** Of the contents that it was made from. */
+  key: string;
+  /** The name in front of the key. */
+  name: string;
+  path: string;
+  bytes: number;
+}
+
+/** Where the store is, unless --store says otherwise: what the environment gives, or null when it gives nothing. */
+function chooseDirectory(): string | null {
+  const { WRINKLEFREE_STORE: own, WRINKLEFREE_CACHE: alias, XDG_CACHE_HOME: xdg, HOME: home } = process.env;
+  if (own || alias) return (own || alias) as string;
+  if (xdg) return join(xdg, "wrinklefree");
+  if (home) return join(home, ".cache", "wrinklefree");
+  return null;
+}
+
+/** The store on the disk. */
+export class Store {
+  private constructor(
+    /** Its directory. */
+    readonly directory: string,
+  ) {}
+
+  /**
+   * Opens the store. Its directory is made if it is not there, and may be one that cannot be written to.
+   *
+   * @param chosen the directory that the user named
+   * @throws Failure when it cannot be made, or belongs to somebody else
+   */
+  static open(chosen?: string): Store {
+    const named = chosen ?? chooseDirectory();
+    const directory = named ?? join(tmpdir(), `wrinklefree-${process.getuid?.() ?? "user"}`);
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      // In the temporary directory every user may write: what another one made there could hold any model.
+      if (named === null && statSync(directory).uid !== process.getuid?.()) {
+        throw new Failure(`${directory}: belongs to another user; set WRINKLEFREE_STORE to a directory of yours`);
+      }
+    } catch (error) {
+      if (error instanceof Failure) throw error;
+      throw new Failure(
+        `${directory}: cannot be made for models: ${describeSystemError(error)}; name another directory with --store or WRINKLEFREE_STORE`,
+      );
+    }
+    return new Store(directory);
+  }
+
+  get models(): string {
+    return join(this.directory, "models");
+  }
+
+  get sources(): string {
+    return join(this.directory, "sources");
+  }
+
+  get hub(): string {
+    return join(this.directory, "hub");
+  }
+
+  /** The packed models, by name. */
+  list(): StoredModel[] {
+    const found: StoredModel[] = [];
+    for (const file of listNames(this.models).sort()) {
+      const [, name, key] = /^(.+)-([0-9a-f]{16})\.wf$/.exec(file) ?? [];
+      if (name === undefined || key === undefined) continue;
+      const path = join(this.models, file);
+      const status = statSync(path, { throwIfNoEntry: false });
+      if (status?.isFile()) found.push({ key, name, path, bytes: status.size });
+    }
+    return found;
+  }
+
+  /** The packed model that was made from some contents. */
+  find(key: string): StoredModel | undefined {
+    return this.list().find((model) => model.key === key);
+  }
+
+  /** Where a new packed model belongs. */
+  placeFor(name: string, key: string): string {
+    const plain = name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[-.]+/, "");
+    return join(this.models, `${plain.slice(0, 80) || "model"}-${key}.wf`);
+  }
+
+  /**
+   * Makes a folder of the store, which is about to be written to.
+   *
+   * @throws Failure when it cannot be written to
+   */
+  prepare(folder: string): void {
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      accessSync(folder, constants.W_OK);
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  /**
+   * Does work that one process at a time may do.
+   *
+   * @param name of the work, fit for a file name
+   * @param what what the other process does, for the line that says that it is waited for
+   * @param work gets a signal that comes when the user wants it to end
+   * @throws Failure when the store cannot be written to, or the user gave up waiting
+   */
+  async exclusively<Result>(
+    name: string,
+    what: string,
+    work: (signal: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const locks = join(this.directory, "locks");
+    this.prepare(locks);
+    return await interruptible(async (signal) => {
+      const onWait = () => notes.write(`waiting for another process that ${what}\n`);
+      const lock = await this.#locking(() => waitForLock(join(locks, name), onWait, signal));
+      if (lock === null) throw new Failure("interrupted");
+      try {
+        return await work(signal);
+      } finally {
+        lock.release();
+      }
+    });
+  }
+
+  /** The lock of some work; null when another process does it. @throws Failure when the store cannot be written to. */
+  tryLock(name: string): FileLock | null {
+    const locks = join(this.directory, "locks");
+    this.prepare(locks);
+    try {
+      return tryLock(join(locks, name));
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  async #locking<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  /** What to say of a store that cannot be written to. */
+  failure(error: unknown): Failure {
+    if (error instanceof Failure) return error;
+    return new Failure(
+      `the store ${this.directory} cannot be written to: ${describeSystemError(error)}; name another directory with --store or WRINKLEFREE_STORE`,
+    );
+  }
+}
+
+/** The name of the lock that is held while the packed model of a key is made. */
+export function modelLock(key: string): string {
+  return `model-${key}`;
+}
+
+/** The unfinished files of packed models, with the keys of those models. */
+export function unfinishedModels(store: Store): { key: string; path: string }[] {
+  const found: { key: string; path: string }[] = [];
+  for (const file of listNames(store.models)) {
+    const [, key] = /-([0-9a-f]{16})\.wf\.[0-9a-f]+\.\w+$/.exec(file) ?? [];
+    if (key !== undefined && file.endsWith(UNFINISHED_SUFFIX)) found.push({ key, path: join(store.models, file) });
+  }
+  return found;
+}
+
+/** The names in a directory; none when it is not there or cannot be read. */
+export function listNames(directory: string): string[] {
+  try {
+    return existsSync(directory) ? readdirSync(directory) : [];
+  } catch {
+    return [];
+  }
+}
