@@ -190,7 +190,19 @@ describe("help and version", () => {
     const { code, stdout } = await runProgram(args);
     expect(code).toBe(0);
     const names = [...stdout.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name);
-    expect(names).toEqual(["serve", "chat", "convert", "inspect", "eval", "check", "bench", "help", "version"]);
+    const models = ["pull", "list", "rm", "prune"];
+    expect(names).toEqual([
+      "serve",
+      "chat",
+      "convert",
+      ...models,
+      "inspect",
+      "check",
+      "bench",
+      "eval",
+      "help",
+      "version",
+    ]);
     expect(stdout).toContain("--version");
   });
 

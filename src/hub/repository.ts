@@ -1,6 +1,7 @@
 /** What the hub says of a repository: its commit and its files; and what its refusals mean. */
 
 import { Failure } from "../errors.ts";
+import { isObject } from "../json.ts";
 import { printable } from "../model_file/config_fields.ts";
 import { type Hub, PassingFault, Patience, retryAfter } from "./endpoint.ts";
 import type { RepositoryFile } from "./file_choice.ts";
@@ -30,7 +31,7 @@ export interface Repository {
 export async function readRepository(hub: Hub, name: HubName, signal: AbortSignal): Promise<Repository> {
   const path = `api/models/${name.repository}/revision/${encodeURIComponent(name.revision)}?blobs=true`;
   const answer = await readJson(hub, path, signal, (response) => explainRefusal(hub, name, response, signal));
-  const { sha, siblings } = (answer ?? {}) as { sha?: unknown; siblings?: unknown };
+  const { sha, siblings } = isObject(answer) ? answer : {};
   if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha) || !Array.isArray(siblings)) {
     throw new Failure(
       `${hub.endpoint.host} does not answer as a hub does: it names no commit and files of ${formatHubName(name)}`,
@@ -41,8 +42,8 @@ export async function readRepository(hub: Hub, name: HubName, signal: AbortSigna
 
 /** One file of the answer; none when it is not such that it can be fetched and kept under its name. */
 function readFile(value: unknown): HubFile[] {
-  const { rfilename: path, size, blobId, lfs } = (value ?? {}) as Record<string, unknown>;
-  const large = (lfs ?? null) as { sha256?: unknown; size?: unknown } | null;
+  const { rfilename: path, size, blobId, lfs } = isObject(value) ? value : {};
+  const large = isObject(lfs) ? lfs : null;
   const blob = large === null ? blobId : large.sha256;
   const bytes = large?.size ?? size;
   const isWhole =
@@ -139,20 +140,21 @@ async function similarNames(hub: Hub, repository: string, signal: AbortSignal): 
   const found: string[] = [];
   for (const query of queries) {
     const answer = await readHint(hub, query, signal);
-    if (!Array.isArray(answer)) continue;
-    for (const { id } of answer) if (typeof id === "string" && isPlainPath(id)) found.push(id);
+    found.push(...plainNames(answer, "id"));
   }
   return nearest(repository, found);
 }
 
 /** Branches and tags. */
 async function revisions(hub: Hub, repository: string, signal: AbortSignal): Promise<string[]> {
-  const answer = (await readHint(hub, `api/models/${repository}/refs`, signal)) as Record<string, unknown> | null;
-  return [answer?.branches, answer?.tags].flatMap((list) =>
-    Array.isArray(list)
-      ? list.flatMap(({ name }) => (typeof name === "string" && isPlainPath(name) ? [name] : []))
-      : [],
-  );
+  const answer = await readHint(hub, `api/models/${repository}/refs`, signal);
+  return isObject(answer) ? [...plainNames(answer.branches, "name"), ...plainNames(answer.tags, "name")] : [];
+}
+
+/** The values of a field of objects in a list, those that can be shown and asked for. */
+function plainNames(list: unknown, field: string): string[] {
+  const values = Array.isArray(list) ? list.map((value) => (isObject(value) ? value[field] : undefined)) : [];
+  return values.filter((value): value is string => typeof value === "string" && isPlainPath(value));
 }
 
 /** Something that makes a message better; null when it cannot be had. */
