@@ -127,6 +127,16 @@ const faults: [string, (files: Files) => void, string][] = [
     "FixedLength has the length 0; a whole number above 0 is needed",
   ],
   [
+    "a split at what is neither text nor regular expression, which would leave nothing of a text",
+    ({ tokenizer }) => (tokenizer.pre_tokenizer = { type: "Split", pattern: { Glob: "*" }, behavior: "Isolated" }),
+    'Split has the pattern {"Glob":"*"}; a text in String or Regex is needed',
+  ],
+  [
+    "a replacement of a number",
+    ({ tokenizer }) => (tokenizer.normalizer = { type: "Replace", pattern: { String: 3 }, content: "a" }),
+    'Replace has the pattern {"String":3}',
+  ],
+  [
     "a normalizer that makes a thousand characters of one",
     ({ tokenizer }) =>
       (tokenizer.normalizer = {

@@ -1,9 +1,10 @@
 /*
  * model_test.c: opens packed files that are right, and damages them in every way that a stranger or a broken disk
- * might.
+ * might: model_test [ROUNDS [SEED]] damages more of them.
  *
  * Images are built in memory from a recipe (image.h). A damaged one must either be refused with one line, or open to a
- * model whose every pointer still lies in its mapping: check_model walks all of them, and the sanitizers watch.
+ * model whose every pointer still lies in its mapping: check_model walks all of them, the model computes a few tokens, and the sanitizers
+ * watch. Opening takes memory for little more than what the file has, whatever its numbers say.
  */
 #include "model/model.h"
 
@@ -21,6 +22,38 @@
 static const struct recipe plain = {37, 64, 96, 2, 4, 2, 16, true, true, false, NULL, NULL};
 static const struct recipe untied = {40, 130, 258, 1, 3, 1, 100, false, false, true, NULL, NULL};
 static const struct recipe small = {32, 32, 32, 1, 1, 1, 2, true, false, false, NULL, NULL};
+
+/* Rounds of random damage unless the command line has a number. */
+#define ROUNDS 8000U
+
+/* Memory that opening may take for each byte of a file, and for any file. A value of the header is a node of 32 bytes, and may be one
+ * digit and a comma; the layers of a configuration are counted before their tensors are missed. */
+#define MEMORY_PER_BYTE 64U
+#define MEMORY_LEAST (2U << 20)
+
+static size_t memory_taken;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+void *__wrap_malloc(size_t size) {
+    memory_taken += size;
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    memory_taken += count * size;
+    return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size) {
+    memory_taken += size;
+    return __real_realloc(memory, size);
+}
 
 /* Sums a range's first and last bytes after checking that it lies in the mapping. */
 static uint32_t check_range(const struct wf_model *model, const void *start, uint64_t size, const char *what) {
@@ -75,16 +108,29 @@ static void check_model(const struct wf_model *model) {
     }
 }
 
+/* Computes the logits of a few tokens, whatever they are: the weights may be any. */
+static void run(wf_model *model) {
+    static const uint32_t tokens[] = {0, 1, 0};
+    const uint32_t count = model->config.context < 3 || model->config.vocabulary < 2 ? 1 : 3;
+    float *logits = need(malloc((size_t)count * model->config.vocabulary * sizeof *logits));
+    char error[ERROR_BYTES];
+    CHECK(wf_model_logits(model, 1, tokens, count, logits, error, ERROR_BYTES) == 0, "a damaged model: %s", error);
+    free(logits);
+}
+
 /* Opens bytes that may be damaged: a line or a sound model. Returns whether they opened. */
 static bool survive(const uint8_t *bytes, size_t size, const char *what) {
     char error[ERROR_BYTES];
     memset(error, 'x', sizeof error);
+    memory_taken = 0;
     wf_model *model = wf_model_open_bytes(bytes, size, "damaged.wf", error, ERROR_BYTES);
+    CHECK(memory_taken <= MEMORY_PER_BYTE * size + MEMORY_LEAST, "%s: %zu bytes took %zu", what, size, memory_taken);
     if (model == NULL) {
         CHECK(check_is_line(error, ERROR_BYTES) && strncmp(error, "damaged.wf: ", 12) == 0, "%s: %.100s", what, error);
         return false;
     }
     check_model(model);
+    run(model);
     wf_model_close(model);
     return true;
 }
@@ -397,14 +443,12 @@ static void test_sizes(void) {
     refuse(image, "is truncated: its header describes 90071992547");
 }
 
-/* Damages the header at random, single bits and larger pieces. */
-static void test_random_damage(void) {
+/* Every bit of the header once. */
+static void test_every_bit(void) {
     struct image *image = image_build(&small);
     const size_t header_size = image->size - image->data_size;
-    uint8_t *damaged = need(malloc(image->size * 2));
+    uint8_t *damaged = need(malloc(image->size));
     size_t opened = 0;
-
-    /* Every bit of the header once. */
     memcpy(damaged, image->bytes, image->size);
     for (size_t bit = 0; bit < header_size * 8; bit++) {
         damaged[bit / 8] = (uint8_t)(damaged[bit / 8] ^ 1U << (bit % 8));
@@ -413,18 +457,28 @@ static void test_random_damage(void) {
     }
     /* A flipped letter in the source's name, the case of an asset's name and the like change nothing that matters. */
     CHECK(opened > 0 && opened < header_size, "%zu of %zu single flips opened", opened, header_size * 8);
+    free(damaged);
+    image_drop(image);
+}
+
+/* Damages a file at random, most of it in the header. */
+static void test_random_damage(const struct recipe *recipe, uint32_t rounds, uint64_t seed) {
+    struct image *image = image_build(recipe);
+    const size_t header_size = image->size - image->data_size;
+    uint8_t *damaged = need(malloc(image->size * 2));
 
     /* Several bytes at once: replaced by bytes that mean something in JSON, moved, doubled, or removed. */
     static const char meaningful[] = "{}[]\",:\\0123456789-+.eEu\0 \xff\xc2";
-    struct check_random random = {.state = 20240607};
-    for (uint32_t round = 0; round < 8000; round++) {
+    struct check_random random = {.state = seed};
+    for (uint32_t round = 0; round < rounds; round++) {
         memcpy(damaged, image->bytes, image->size);
         size_t size = image->size;
         const uint64_t edits = 1 + check_below(&random, 4);
         for (uint64_t edit = 0; edit < edits; edit++) {
-            const size_t at = (size_t)check_below(&random, header_size);
+            const size_t reach = check_below(&random, 4) == 0 ? size - 24 : header_size;
+            const size_t at = (size_t)check_below(&random, reach);
             const size_t length = (size_t)check_below(&random, 24);
-            switch (check_below(&random, 4)) {
+            switch (check_below(&random, 6)) {
             case 0:
                 damaged[at] = (uint8_t)meaningful[check_below(&random, sizeof meaningful - 1)];
                 break;
@@ -436,11 +490,26 @@ static void test_random_damage(void) {
             case 2:
                 memmove(damaged + at + length, damaged + at, length);
                 break;
+            case 3:
+                damaged[at] = (uint8_t)check_next(&random);
+                break;
+            case 4:
+                /* A digit for a digit: the header is JSON as before, and the fault lies deeper. */
+                for (size_t i = at; i < reach; i++) {
+                    if (damaged[i] >= '0' && damaged[i] <= '9') {
+                        damaged[i] = (uint8_t)('0' + check_below(&random, 10));
+                        break;
+                    }
+                }
+                break;
             default:
                 memmove(damaged + at, damaged + at + length, size - at - length);
                 size -= length;
                 break;
             }
+        }
+        if (check_below(&random, 16) == 0) {
+            size = 1 + (size_t)check_below(&random, size);
         }
         survive(damaged, size, "several bytes");
     }
@@ -517,12 +586,17 @@ static void test_files(void) {
     image_drop(image);
 }
 
-int main(void) {
+int main(int argument_count, char **arguments) {
+    const uint32_t rounds = argument_count > 1 ? (uint32_t)strtoul(arguments[1], NULL, 10) : ROUNDS;
+    const uint64_t seed = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 20240607;
     test_valid();
     test_config();
     test_tensors();
     test_sizes();
-    test_random_damage();
+    test_every_bit();
+    test_random_damage(&small, rounds / 2, seed);
+    test_random_damage(&plain, rounds / 4, seed);
+    test_random_damage(&untied, rounds / 4, seed);
     test_error_buffers();
     test_files();
     return check_report();

@@ -29,6 +29,7 @@ export interface Stage {
   decoders?: Stage[];
   add_prefix_space?: boolean;
   use_regex?: boolean;
+  pattern?: unknown;
 }
 
 /** tokenizer.json. */
@@ -223,7 +224,10 @@ function checkStages(description: TokenizerDescription): void {
       throw new Fault(`post_processor puts ${quoted(String(text))} around texts, which is no token of the model`);
     }
   }
-  for (const stage of [description.normalizer, description.pre_tokenizer].flatMap(flatten)) checkSizes(stage);
+  for (const stage of [description.normalizer, description.pre_tokenizer].flatMap(flatten)) {
+    checkSizes(stage);
+    checkPattern(stage);
+  }
 }
 
 function isToken({ model, added_tokens: added }: TokenizerDescription, text: unknown): boolean {
@@ -242,6 +246,15 @@ function tokensAround(stage: Stage): unknown[] {
     ...special.map((piece) => piece.SpecialToken.id),
     ...pairs.map((token) => (Array.isArray(token) ? token[0] : token)),
   ];
+}
+
+/** What a stage looks for is a text or a regular expression: with anything else, the library would make nothing of a text. */
+function checkPattern({ type, pattern }: Stage): void {
+  if (pattern === undefined && type !== "Split" && type !== "Replace") return;
+  const { String: text, Regex: expression } = isObject(pattern) ? pattern : {};
+  if (typeof (expression === undefined ? text : expression) === "string") return;
+  const found = printable(JSON.stringify(pattern) ?? "missing");
+  throw new Fault(`${printable(String(type))} has the pattern ${found}; a text in String or Regex is needed`);
 }
 
 function checkSizes(stage: Stage): void {
