@@ -249,11 +249,115 @@ static void test_faults(void) {
         CHECK(strstr(error, "scale") != NULL, "scale %zu: %s", s, error);
         CHECK(wf_pack_rows(codes, WF_SOURCE_CODES, ROWS, COLUMNS, scales[s], out, error, ERROR_BYTES) == 0, "codes need none");
     }
-    CHECK(wf_pack_rows(weights, 4, ROWS, COLUMNS, 1.0F, out, error, ERROR_BYTES) == -1, "source 4");
-    CHECK(strstr(error, "4 is no source") != NULL, "source 4: %s", error);
+    CHECK(wf_pack_rows(weights, 7, ROWS, COLUMNS, 1.0F, out, error, ERROR_BYTES) == -1, "source 7");
+    CHECK(strstr(error, "7 is no source") != NULL, "source 7: %s", error);
+    CHECK(wf_pack_rows(weights, WF_SOURCE_TQ2_0, 1, 128, 1.0F, out, error, ERROR_BYTES) == -1, "half a block");
+    CHECK(strstr(error, "no whole blocks of 256") != NULL, "half a block: %s", error);
     CHECK(wf_pack_rows(weights, WF_SOURCE_F32, UINT64_MAX, 3, 1.0F, out, error, ERROR_BYTES) == -1, "too many rows");
     CHECK(wf_pack_rows(NULL, WF_SOURCE_F32, 0, 5, 1.0F, NULL, error, ERROR_BYTES) == 0, "no rows");
     CHECK(wf_pack_rows(NULL, WF_SOURCE_F32, 5, 0, 1.0F, NULL, error, ERROR_BYTES) == 0, "no columns");
+}
+
+/* Encodes codes[count] as other programs' files have them, by their words; each block of TQ1_0 and TQ2_0 with the scale 1. Returns the
+ * bytes. */
+static size_t encode(const uint8_t *codes, uint32_t source, size_t count, uint8_t *out) {
+    const uint8_t *const start = out;
+    if (source == WF_SOURCE_I2_S) {
+        memset(out, 0, (count + 127) / 128 * 32);
+        for (size_t i = 0; i < count; i++)
+            out[i / 128 * 32 + i % 32] |= (uint8_t)(codes[i] << (6 - i % 128 / 32 * 2));
+        return (count + 127) / 128 * 32;
+    }
+    for (size_t block = 0; block < count; block += 256) {
+        const uint8_t *from = codes + block;
+        if (source == WF_SOURCE_TQ2_0) {
+            memset(out, 0, 64);
+            for (size_t i = 0; i < 256; i++)
+                out[i / 128 * 32 + i % 32] |= (uint8_t)(from[i] << (i % 128 / 32 * 2));
+            out += 64;
+        } else {
+            static const size_t first[] = {0, 160, 240}, bytes[] = {32, 16, 4}, digits[] = {5, 5, 4};
+            for (size_t run = 0; run < 3; run++)
+                for (size_t i = 0; i < bytes[run]; i++) {
+                    uint32_t number = 0;
+                    for (size_t digit = 0; digit < 5; digit++)
+                        number = number * 3 + (digit < digits[run] ? from[first[run] + digit * bytes[run] + i] : 0U);
+                    *out++ = (uint8_t)((number * 256 + 242) / 243);
+                }
+        }
+        *out++ = 0x00;
+        *out++ = 0x3C;
+    }
+    return (size_t)(out - start);
+}
+
+/* The blocks of other formats, at odd addresses and without a byte behind them: the same codes, and a fault is named with its place. */
+static void test_blocks(void) {
+    enum { MOST = 6 * 512 };
+    struct check_random random = {.state = 5};
+    uint8_t codes[MOST], encoded[MOST], out[MOST], expected[MOST];
+    char error[ERROR_BYTES], place[64];
+    for (uint32_t source = WF_SOURCE_I2_S; source <= WF_SOURCE_TQ2_0; source++)
+        for (size_t columns = source == WF_SOURCE_I2_S ? 32 : 256; columns <= 512; columns += source == WF_SOURCE_I2_S ? 32 : 256) {
+            const size_t rows = 4, count = rows * columns;
+            for (size_t i = 0; i < count; i++)
+                codes[i] = (uint8_t)(check_next(&random) % 3);
+            const size_t bytes = encode(codes, source, count, encoded);
+            uint8_t *memory = malloc(bytes + 1);
+            if (memory == NULL) {
+                CHECK(false, "no memory");
+                return;
+            }
+            memcpy(memory + 1, encoded, bytes);
+            reference_pack(codes, WF_SOURCE_CODES, rows, columns, 1.0F, expected);
+            CHECK(wf_pack_rows(memory + 1, source, rows, columns, 0.0F, out, error, ERROR_BYTES) == 0, "source %u: %s", source,
+                  error);
+            CHECK(memcmp(out, expected, rows * wf_packed_row_bytes(columns)) == 0, "source %u, %zu columns", source, columns);
+            for (size_t i = 0; source != WF_SOURCE_TQ1_0 && i < count; i += 1 + (size_t)(check_next(&random) % 64)) {
+                const uint8_t code = codes[i];
+                codes[i] = 3;
+                memcpy(memory + 1, encoded, encode(codes, source, count, encoded));
+                snprintf(place, sizeof place, "row %zu, column %zu is 3", i / columns, i % columns);
+                CHECK(wf_pack_rows(memory + 1, source, rows, columns, 0.0F, out, error, ERROR_BYTES) == -1, "code %zu", i);
+                CHECK(strstr(error, place) != NULL, "source %u, code %zu: %s", source, i, error);
+                codes[i] = code;
+            }
+            free(memory);
+        }
+}
+
+/* The magnitude that weights share. */
+static void test_magnitudes(void) {
+    float weights[300] = {0};
+    CHECK(wf_ternary_magnitude(weights, WF_SOURCE_F32, 300) == 0.0F, "zeros");
+    weights[299] = -0.25F;
+    CHECK(wf_ternary_magnitude(weights, WF_SOURCE_F32, 300) == 0.25F, "one at the end");
+    CHECK(wf_ternary_magnitude(weights, WF_SOURCE_F32, 299) == 0.0F, "not beyond the end");
+    weights[0] = 0.25F;
+    weights[7] = -0.0F;
+    CHECK(wf_ternary_magnitude(weights, WF_SOURCE_F32, 300) == 0.25F, "both signs, and a negative zero");
+    for (size_t i = 0; i < 300; i++) {
+        static const float odd[] = {0.250001F, 1e-40F, INFINITY, NAN};
+        for (size_t k = 0; k < 4; k++) {
+            const float kept = weights[i];
+            weights[i] = odd[k];
+            CHECK(isnan(wf_ternary_magnitude(weights, WF_SOURCE_F32, 300)), "%g at %zu", (double)odd[k], i);
+            weights[i] = kept;
+        }
+    }
+    uint8_t codes[512] = {0}, blocks[2 * 66];
+    for (uint32_t source = WF_SOURCE_TQ1_0; source <= WF_SOURCE_TQ2_0; source++) {
+        const size_t bytes = encode(codes, source, 512, blocks) / 2;
+        CHECK(wf_ternary_magnitude(blocks, source, 512) == 1.0F, "the same in both blocks");
+        blocks[2 * bytes - 1] = 0;
+        CHECK(wf_ternary_magnitude(blocks, source, 512) == 1.0F, "none in one of them");
+        static const uint8_t odd[] = {0x38, 0xBC, 0x7C, 0x7E};
+        for (size_t k = 0; k < 4; k++) {
+            blocks[2 * bytes - 1] = odd[k];
+            CHECK(isnan(wf_ternary_magnitude(blocks, source, 512)), "another one, negative, infinite, no number: %zu", k);
+        }
+    }
+    CHECK(isnan(wf_ternary_magnitude(codes, WF_SOURCE_CODES, 1)), "codes have none");
 }
 
 static void test_row_bytes(void) {
@@ -304,6 +408,8 @@ int main(void) {
     test_boundaries();
     test_all_halves();
     test_faults();
+    test_blocks();
+    test_magnitudes();
     test_sums();
     return check_report();
 }
