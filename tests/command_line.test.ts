@@ -197,9 +197,9 @@ describe("help and version", () => {
       "convert",
       ...models,
       "inspect",
+      "eval",
       "check",
       "bench",
-      "eval",
       "help",
       "version",
     ]);

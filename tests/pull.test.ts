@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { unpackFixtures } from "./support/archive.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 import {
   addRepository,
@@ -475,6 +476,105 @@ describe("a redirect", () => {
   });
 });
 
+describe("the file of a repository", () => {
+  const format = (name: string) => new Uint8Array(readFileSync(join(scratch, "formats", name)));
+
+  beforeAll(() => unpackFixtures("formats", join(scratch, "formats")));
+
+  test("that is chosen is said, with the others, and served by the repository's name", async () => {
+    addRepository(hub, "acme/tiny-gguf", {
+      "README.md": "",
+      "tiny-f16.gguf": new Uint8Array(9_000_000),
+      "tiny.TQ1_0.gguf": new Uint8Array(300_000),
+      "tiny-i2_s.gguf": format("tiny.I2_S.gguf"),
+    });
+    const { code, stderr } = await pull(["acme/tiny-gguf"]);
+    expect(stderr).toContain("acme/tiny-gguf: tiny-i2_s.gguf (");
+    expect(stderr).toContain("also there, with --file NAME: tiny-f16.gguf (9.00 MB), tiny.TQ1_0.gguf (300.0 kB)");
+    expect(code).toBe(0);
+    expect(hub.seen.some(({ path }) => /f16|TQ1/.test(path))).toBe(false);
+    expect((await run(["chat", "acme/tiny-gguf", ...ASK, "--offline"])).stdout).toBe(PARIS);
+    const [entry] = JSON.parse((await run(["list", "--json"])).stdout).models;
+    expect(entry).toMatchObject({ name: "acme/tiny-gguf", sources: [{ commit: COMMIT, file: "tiny-i2_s.gguf" }] });
+  });
+
+  test("that was asked for is taken, a packed one as it is", async () => {
+    const wf = join(scratch, "other.wf");
+    await run(["convert", tinyDirectory, wf]);
+    addRepository(hub, NAME, {
+      ...CHECKPOINT,
+      "packed/other.wf": new Uint8Array(readFileSync(wf)),
+      "tiny-i2_s.gguf": format("tiny.I2_S.gguf"),
+      "old.bin": format("tiny.sglbitnt.bin"),
+    });
+    for (const name of ["other.wf", "old.bin", "tiny-i2_s.gguf", "model.safetensors"]) {
+      const { code, stderr } = await pull([NAME, "--file", name]);
+      expect([code, stderr]).toEqual([
+        0,
+        expect.stringContaining(name.replace("model.safetensors", "the safetensors checkpoint")),
+      ]);
+      expect((await run(["chat", NAME, ...ASK, "--offline"])).stdout).toBe(PARIS);
+    }
+  });
+
+  test("is no longer kept when it is packed: prune and rm give its space back", async () => {
+    await pull();
+    const size = Object.values(CHECKPOINT).reduce((sum, { length }) => sum + length, 0);
+    const { unused } = JSON.parse((await run(["list", "--json"])).stdout);
+    expect(unused).toMatchObject([{ what: "what was pulled of acme/tiny-ternary, which is packed now", bytes: size }]);
+    expect((await run(["prune"])).code).toBe(0);
+    expect([blobs(), models().length]).toEqual([[], 1]);
+    expect(readdirSync(join(store, "hub"))).toEqual([]);
+    const { code } = await pull();
+    expect([code, contentRequests().length]).toEqual([0, 2]);
+    const removed = await run(["rm", NAME]);
+    expect([removed.code, models(), readdirSync(join(store, "sources"))]).toEqual([0, [], []]);
+    expectFailureOfName(await run(["chat", NAME, ...ASK]), "not pulled yet");
+  });
+
+  test("whose packed form is damaged is packed again from what was pulled", async () => {
+    await pull();
+    writeFileSync(join(store, "models", models()[0] as string), "x");
+    const { code, stdout, stderr } = await run(["chat", NAME, ...ASK, "--offline"]);
+    expect([code, stdout]).toEqual([0, PARIS]);
+    expect(stderr).toContain("it is made again");
+  });
+});
+
+describe("a full disk", () => {
+  /** Words before a command line that give it a small store; undefined where that is not allowed. */
+  const smallStore = (size: string): string[] | undefined => {
+    const script = `mkdir -p ${store} && mount -t tmpfs -o size=${size} tmpfs ${store} && exec "$0" "$@"`;
+    const wrapper = ["unshare", "--mount", "sh", "-c", script];
+    if (Bun.which("unshare") === null) return undefined;
+    return Bun.spawnSync([...wrapper, "/bin/true"], { env: { PATH: env.PATH as string } }).exitCode === 0
+      ? wrapper
+      : undefined;
+  };
+
+  test("is seen before anything is fetched", async () => {
+    const wrapper = smallStore("4m");
+    if (wrapper === undefined) return console.log("skipped: mounting is not allowed here");
+    expectFailure(await runProgram(["pull", NAME], { env, wrapper }), "no space: 8.99 MB are still to come");
+    expect(contentRequests()).toEqual([]);
+  });
+
+  test("that others fill meanwhile is a failure; what came is kept", async () => {
+    const wrapper = smallStore("10m");
+    if (wrapper === undefined) return console.log("skipped: mounting is not allowed here");
+    // Another program takes the room when the first bytes are asked for.
+    let pid = 0;
+    hub.intercept = ({ isStorage }) => {
+      if (isStorage && pid > 0) writeFileSync(`/proc/${pid}/root${store}/other`, new Uint8Array(5_000_000));
+      return false;
+    };
+    const child = Bun.spawn([...wrapper, executable, "pull", NAME], { env, stdout: "pipe", stderr: "pipe" });
+    pid = child.pid;
+    const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    expectFailure({ code, stdout, stderr }, "no space left on the device", "what came is kept");
+  });
+});
+
 describe("a repository", () => {
   test("whose files have names of other places keeps to its own", async () => {
     const evil = ["../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil", "..\\evil"];
@@ -496,8 +596,9 @@ describe("a repository", () => {
     );
   });
 
-  test("that is not ternary at all fails when it is packed, and says so", async () => {
+  test("of an architecture that is not served is refused before its weights come", async () => {
     addRepository(hub, "acme/other", { ...CHECKPOINT, "config.json": '{"architectures":["GPT2LMHeadModel"]}' });
-    expectFailure(await pull(["acme/other"]), "GPT2LMHeadModel");
+    expectFailure(await pull(["acme/other"]), "acme/other: config.json: ", "GPT2LMHeadModel");
+    expect(contentRequests()).toEqual([]);
   });
 });

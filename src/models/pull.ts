@@ -2,6 +2,7 @@
 
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { readArchitecture } from "../../convert/checkpoint_config.ts";
 import { bytesPresent, download, type Wanted } from "../hub/download.ts";
 import type { Hub } from "../hub/endpoint.ts";
 import { chooseFiles, describe, type FileChoice } from "../hub/file_choice.ts";
@@ -16,6 +17,9 @@ import {
   repositoryFolder,
   snapshotFolder,
 } from "../hub/snapshot.ts";
+import { readSmallFile } from "../model_file/byte_source.ts";
+import { ConfigFields, naming, parseJson } from "../model_file/config_fields.ts";
+import { ASSET_BYTES_MAX } from "../model_file/layout.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes } from "../terminal/output.ts";
@@ -24,6 +28,8 @@ import type { Source } from "./conversion.ts";
 import { sourceFiles } from "./source_files.ts";
 import { type HubOrigin, readSources, rememberSource, type SourceRecord } from "./source_record.ts";
 import type { Store } from "./store.ts";
+
+const CONFIG = "config.json";
 
 /** What a pull would do. */
 export interface PullPlan {
@@ -70,7 +76,14 @@ export async function pull(store: Store, hub: Hub, plan: PullPlan): Promise<Sour
     store.prepare(join(folder, "blobs"));
     // Another process may have fetched it while it was waited for.
     const wanted = missing(store, name, choice.files);
-    if (wanted.length > 0) await fetchWanted(hub, plan, wanted, signal);
+    const config = choice.file === null ? choice.files.find(({ path }) => path === CONFIG) : undefined;
+    if (wanted.length > 0) {
+      // Gigabytes of what can't be served need not come.
+      const first = wanted.filter(({ file }) => file === config);
+      if (first.length > 0) await fetchWanted(hub, plan, first, signal);
+      if (config !== undefined) requireArchitecture(name, findBlob(blobFolders(store, name), config.blob, config.size));
+      await fetchWanted(hub, plan, missing(store, name, choice.files), signal);
+    }
     try {
       for (const { path, blob, size } of choice.files) {
         linkFile(snapshot, path, findBlob(blobFolders(store, name), blob, size) ?? blobPath(folder, blob));
@@ -86,6 +99,13 @@ export async function pull(store: Store, hub: Hub, plan: PullPlan): Promise<Sour
     rememberSource(store, { origin, path: source.path, files: [], paths: [], key: null });
   }
   return source;
+}
+
+/** Refuses a checkpoint of an architecture that nothing here reads. */
+function requireArchitecture(name: HubName, path: string | undefined): void {
+  if (path === undefined) return;
+  const bytes = readSmallFile(path, ASSET_BYTES_MAX);
+  naming(`${formatHubName(name)}: ${CONFIG}`, () => readArchitecture(new ConfigFields(parseJson(bytes), "it")));
 }
 
 /** The name of the lock that is held while something is pulled. */
