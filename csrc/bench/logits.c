@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/dispatch.h"
 #include "base/error.h"
+#include "base/threads.h"
+#include "kernels/dispatch.h"
 #include "layers/forward.h"
 #include "layers/kv_cache.h"
 #include "model/model.h"
-#include "base/threads.h"
 #include "wrinklefree.h"
 
 /* Tokens in one batch. */

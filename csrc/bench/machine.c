@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "base/aligned_memory.h"
-#include "kernels/dispatch.h"
 #include "base/error.h"
 #include "base/pages.h"
 #include "base/threads.h"
+#include "kernels/dispatch.h"
 #include "layers/product.h"
 #include "wrinklefree.h"
 

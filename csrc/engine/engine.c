@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "kernels/dispatch.h"
 #include "base/doorbell.h"
 #include "base/error.h"
+#include "kernels/dispatch.h"
 
 /* Requests that wait at once; the server's own queue limit is far lower. */
 #define WAITING_MAX 65536U

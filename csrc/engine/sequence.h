@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/sampler.h"
 #include "grammar/automaton.h"
 #include "model/model.h"
-#include "engine/sampler.h"
 #include "wrinklefree.h"
 
 /* The arrays of a request, as wf_engine_submit is given them. */

@@ -8,8 +8,8 @@
 
 #include "base/doorbell.h"
 #include "base/error.h"
-#include "model/model.h"
 #include "base/threads.h"
+#include "model/model.h"
 #include "wrinklefree.h"
 
 /* Of the message of a call that failed. */

@@ -10,9 +10,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/threads.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
-#include "base/threads.h"
 
 /* The down projections of all layers, column by column. */
 typedef struct wf_column_major {

@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/threads.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
-#include "base/threads.h"
 
 /* What bounds how far a row of the sketch is from the head's: w = head[row] and what v stands for it. */
 typedef struct wf_sketch_norms {

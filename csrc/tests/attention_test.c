@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "layers/attention.h"
 #include "check.h"
 #include "kernels/dispatch.h"
+#include "layers/attention.h"
 
 enum { HEADS = 22, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK };
 

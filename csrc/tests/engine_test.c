@@ -16,15 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/threads.h"
 #include "check.h"
-#include "kernels/dispatch.h"
-#include "layers/forward.h"
+#include "engine/sampler.h"
 #include "grammar/grammar.h"
 #include "image.h"
+#include "kernels/dispatch.h"
+#include "layers/forward.h"
 #include "layers/kv_cache.h"
 #include "model/model.h"
-#include "engine/sampler.h"
-#include "base/threads.h"
 #include "process.h"
 #include "wrinklefree.h"
 

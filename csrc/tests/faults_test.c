@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "kernels/dispatch.h"
 #include "grammar/grammar.h"
 #include "image.h"
+#include "kernels/dispatch.h"
 #include "process.h"
 #include "wrinklefree.h"
 

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "grammar/automaton.h"
 #include "check.h"
-#include "grammar/grammar.h"
+#include "grammar/automaton.h"
 #include "grammar/cache.h"
+#include "grammar/grammar.h"
 
 #define ERROR_BYTES 256U
 #define ROOMY ((size_t)16 << 20)

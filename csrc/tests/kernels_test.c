@@ -12,10 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/half.h"
 #include "check.h"
 #include "kernels/dispatch.h"
 #include "kernels/tiers.h"
-#include "base/half.h"
 
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
 

@@ -14,11 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "check.h"
-#include "kernels/dispatch.h"
-#include "image.h"
-#include "model/model.h"
 #include "base/threads.h"
+#include "check.h"
+#include "image.h"
+#include "kernels/dispatch.h"
+#include "model/model.h"
 #include "process.h"
 #include "wrinklefree.h"
 

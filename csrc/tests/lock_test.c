@@ -12,13 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "grammar/automaton.h"
 #include "check.h"
-#include "kernels/dispatch.h"
+#include "engine/sequence.h"
+#include "grammar/automaton.h"
 #include "grammar/grammar.h"
 #include "image.h"
+#include "kernels/dispatch.h"
 #include "layers/kv_cache.h"
-#include "engine/sequence.h"
 #include "wrinklefree.h"
 
 #define ERROR_BYTES 256U

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "kernels/dispatch.h"
 #include "engine/sampler.h"
+#include "kernels/dispatch.h"
 
 #define VOCABULARY_MAX 2048U
 #define LIST_MAX 64U

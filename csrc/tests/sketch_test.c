@@ -8,12 +8,12 @@
 
 #include "base/aligned_memory.h"
 #include "check.h"
+#include "engine/sampler.h"
+#include "image.h"
 #include "kernels/dispatch.h"
 #include "kernels/exponential.h"
 #include "layers/forward.h"
 #include "layers/head.h"
-#include "image.h"
-#include "engine/sampler.h"
 #include "layers/sketch.h"
 
 static const atomic_bool never = false;

@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "check.h"
 #include "base/threads.h"
+#include "check.h"
 
 /* More units than one claim each can be numbered for two threads. */
 #define UNITS_MAX 300000U

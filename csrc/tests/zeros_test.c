@@ -4,10 +4,10 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "layers/column_major.h"
-#include "kernels/dispatch.h"
-#include "layers/forward.h"
 #include "image.h"
+#include "kernels/dispatch.h"
+#include "layers/column_major.h"
+#include "layers/forward.h"
 
 static const atomic_bool never = false;
 static struct check_random source = {.state = 0x9e3779b97f4a7c15u};
