@@ -6,6 +6,12 @@
 import type { ModelConfig } from "../src/model_file/model_config.ts";
 import type { CheckpointTensor } from "./source_tensor.ts";
 
+/** What a person may say of a source that does not say it itself, or says it wrongly. */
+export interface SourceOptions {
+  /** How a byte-level vocabulary cuts texts, by its name in GGUF files: in the place of `tokenizer.ggml.pre`. */
+  pre?: string;
+}
+
 /** A checkpoint that was found to be whole. */
 export interface Checkpoint {
   /** The directory or file as it was given. */

@@ -9,7 +9,7 @@ import { Failure } from "../src/errors.ts";
 import { type LayoutEntry, packedLayout, packedRowBytes } from "../src/model_file/layout.ts";
 import { encodeModelConfig } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { encodedBytes, inseparableRows, storedColumns, storedRows, weightSource } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
@@ -26,7 +26,7 @@ export interface ConversionProgress {
 }
 
 /** What a caller may ask of a conversion. */
-export interface ConversionOptions {
+export interface ConversionOptions extends SourceOptions {
   /** What the packed file says that it was made from; the source's own name when absent. */
   name?: string;
   /** Called after every piece. */
@@ -59,7 +59,7 @@ export async function convertCheckpoint(
   output: string,
   options: ConversionOptions = {},
 ): Promise<void> {
-  const checkpoint = openCheckpoint(source);
+  const checkpoint = openCheckpoint(source, options);
   try {
     await writePackedFile(checkpoint, output, options);
     for (const notice of checkpoint.notices) options.onNotice?.(notice);

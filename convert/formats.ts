@@ -1,11 +1,12 @@
 /** Who reads which format: a further one has its own opener here. */
 
 import { basename, dirname, join, resolve } from "node:path";
+import { Failure } from "../src/errors.ts";
 import { openByteSource, statusOf } from "../src/model_file/byte_source.ts";
 import { isGguf } from "../src/model_file/gguf.ts";
 import { ggufName, ggufParts } from "../src/model_file/gguf_names.ts";
 import { assetNames } from "../src/model_file/layout.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { openGgufCheckpoint } from "./gguf_checkpoint.ts";
 import { checkpointFiles, openHuggingFace } from "./hugging_face.ts";
 import { isSglbitnt, openSglbitnt, sglbitntName } from "./sglbitnt.ts";
@@ -22,8 +23,12 @@ const fileFormats = [
  *
  * @throws Failure, one line that names the file, the tensor or key, and the fault
  */
-export function openCheckpoint(path: string): Checkpoint {
-  return (fileFormat(path)?.open ?? openHuggingFace)(path);
+export function openCheckpoint(path: string, options: SourceOptions = {}): Checkpoint {
+  const open = fileFormat(path)?.open ?? openHuggingFace;
+  if (options.pre !== undefined && open !== openGgufCheckpoint) {
+    throw new Failure(`${path}: how its texts are cut stands in its tokenizer.json; only a GGUF file can be told`);
+  }
+  return open(path, options);
 }
 
 /**

@@ -6,7 +6,7 @@ import { ggufName } from "../src/model_file/gguf_names.ts";
 import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { encodedBytes } from "./encodings.ts";
 import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
@@ -80,13 +80,13 @@ const ROPE_DIVISORS = "rope_freqs.weight";
  *
  * @throws Failure, one line that names the file, the tensor or key, and the fault
  */
-export function openGgufCheckpoint(path: string): Checkpoint {
+export function openGgufCheckpoint(path: string, options: SourceOptions = {}): Checkpoint {
   const files = openGgufFiles(path, (metadata) => naming(path, () => readArchitecture(metadata)));
   try {
     const name = readArchitecture(files.metadata);
     const architecture = architectures[name] as Architecture;
     const fields = new ConfigFields(numbersOf(files.metadata, name), `its metadata under '${name}.'`);
-    const tokenizer = naming(path, () => tokenizerFromGguf(files.metadata));
+    const tokenizer = naming(path, () => tokenizerFromGguf(files.metadata, options));
     const { assets, notices } = tokenizer;
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
     naming(path, () => checkModelConfig(config));

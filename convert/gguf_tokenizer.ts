@@ -5,6 +5,7 @@
 
 import { Fault } from "../src/model_file/config_fields.ts";
 import { ASSET_BYTES_MAX } from "../src/model_file/layout.ts";
+import type { SourceOptions } from "./checkpoint.ts";
 import { GgufFields } from "./gguf_fields.ts";
 import { type GgufVocabulary, readGgufVocabulary } from "./gguf_vocabulary.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizers.ts";
@@ -41,13 +42,9 @@ const LLAMA_3_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"];
  * Makes the files of a tokenizer.
  *
  * @param metadata the file's key-value pairs; lists are arrays or typed arrays.
- * @param options pre: to be taken in the place of `tokenizer.ggml.pre`.
  * @throws Fault naming the key and what is wrong with it.
  */
-export function tokenizerFromGguf(
-  metadata: ReadonlyMap<string, unknown>,
-  options: { pre?: string } = {},
-): GgufTokenizer {
+export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>, options: SourceOptions = {}): GgufTokenizer {
   const fields = new GgufFields(metadata);
   const notices: string[] = [];
   const onNotice = (notice: string) => void notices.push(notice);
@@ -99,6 +96,11 @@ export function tokenizerFromGguf(
 
 function nameOfPreTokenizer(fields: GgufFields, { texts }: GgufVocabulary, onNotice: (notice: string) => void): string {
   const name = fields.text("tokenizer.ggml.pre");
+  if (name === "falcon3") {
+    onNotice(
+      "tokenizer.ggml.pre is falcon3, which is read as llama.cpp does; 'wrinklefree convert --pre falcon3-digits' reads it as bitnet.cpp does",
+    );
+  }
   if (name !== undefined) return name;
   const isLlama3 = LLAMA_3_TOKENS.every((text) => texts.includes(text));
   onNotice(

@@ -60,9 +60,12 @@ function plain(patterns: string[], isComposed = false): PreTokenizer {
   return { patterns, isComposed, addsBeginning: false, takesWholePieces: false };
 }
 
+/** All names that are known. */
+export const preTokenizerNames: readonly string[] = Object.keys(known);
+
 /** What a name stands for. @throws Fault for one that is unknown. */
 export function preTokenizer(name: string): PreTokenizer {
   const found = Object.hasOwn(known, name) ? known[name] : undefined;
   if (found !== undefined) return found;
-  throw new Fault(`tokenizer.ggml.pre is '${printable(name)}'; supported: ${Object.keys(known).join(", ")}`);
+  throw new Fault(`tokenizer.ggml.pre is '${printable(name)}'; supported: ${preTokenizerNames.join(", ")}`);
 }

@@ -4,17 +4,21 @@
  * which wrote the vocabularies and ids of tests/fixtures/sentencepiece.
  */
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import fc from "fast-check";
 import { type GgufTokenizer, tokenizerFromGguf } from "../convert/gguf_tokenizer.ts";
 import { Fault } from "../src/model_file/config_fields.ts";
+import { readPackedModel } from "../src/model_file/packed.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { decodeAll } from "../src/text/detokenizer.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
+import { unpackFixtures } from "./support/archive.ts";
 import { goldens, tinyDirectory } from "./support/goldens.ts";
+import { runProgram, startServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -197,10 +201,11 @@ describe("tokenizer.ggml.pre", () => {
     expect(open(tokenizerFromGguf(metadata)).beginning).toEqual(beginning);
   });
 
-  test("may be said in its place", async () => {
-    const said = open(tokenizerFromGguf(tinyMetadata({ "ggml.pre": "falcon3" }), { pre: "falcon3-digits" }));
-    const digits = (await encode(said, "1234567")).length;
-    expect(digits).toBe(7);
+  test("falcon3 means two things, which is said, and the other one may be chosen", async () => {
+    const metadata = tinyMetadata({ "ggml.pre": "falcon3" });
+    const [made, said] = [tokenizerFromGguf(metadata), tokenizerFromGguf(metadata, { pre: "falcon3-digits" })];
+    expect((await encode(open(said), "1234567")).length).toBe(7);
+    expect([made.notices, said.notices]).toEqual([[expect.stringContaining("--pre falcon3-digits")], []]);
   });
 
   test("that is missing is Llama 3's where its tokens are", async () => {
@@ -393,6 +398,54 @@ describe("the chat template", () => {
     const made = tokenizerFromGguf(tinyMetadata({ "chat_template.tool_use": "{{ tools }}" }));
     const template = ChatTemplate.fromAssets(made.assets, open(made), "test");
     expect(template.render([{ role: "user", content: "Hi" }])).toBe("<|begin_of_text|>User: Hi<|eot_id|>Assistant: ");
+  });
+});
+
+describe("a GGUF file of other people's writing", () => {
+  let directory: string;
+  let path: string;
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), "wrinklefree-gguf-"));
+    await unpackFixtures("formats", directory);
+    path = join(directory, "tiny.I2_S.gguf");
+  });
+  afterAll(() => rmSync(directory, { recursive: true }));
+
+  test("is served with the tokens of the model that it was made from, one beginning of text, and its ends", async () => {
+    const server = await startServer([path, "--store", join(directory, "store")]);
+    const post = async (route: string, body: object) =>
+      (await (await server.post(route, body)).json()) as Record<string, never>;
+    for (const { text, ids } of goldens.tokenizer) {
+      expect(await post("/tokenize", { content: text })).toMatchObject({ tokens: ids });
+    }
+    for (const prompt of ["Hello", "<|begin_of_text|>Hello"]) {
+      const { usage } = await post("/v1/completions", { prompt, max_tokens: 1 });
+      expect(usage).toMatchObject({ prompt_tokens: library.encode("Hello").ids.length });
+    }
+    for (const { messages, prompt_ids, greedy_text } of goldens.chat.filter((chat) => chat.finish_reason === "stop")) {
+      const answer = await post("/v1/chat/completions", { messages, temperature: 0 });
+      expect(answer).toMatchObject({
+        choices: [{ message: { content: greedy_text }, finish_reason: "stop" }],
+        usage: { prompt_tokens: prompt_ids.length },
+      });
+    }
+    await server.stop();
+  });
+
+  test("may be told how its texts are cut; a directory has that in its tokenizer.json", async () => {
+    const output = join(directory, "told.wf");
+    const told = await runProgram(["convert", path, output, "--pre", "falcon3-digits"]);
+    expect([told.code, told.stderr]).toEqual([0, ""]);
+    const packed = await readPackedModel(output);
+    const tokenizer = Tokenizer.fromAssets(packed.assets, "told", packed.config.vocabSize);
+    expect(await encode(tokenizer, "12345")).toHaveLength(5);
+    const refused = await runProgram(["convert", tinyDirectory, join(directory, "never.wf"), "--pre", "qwen2"]);
+    expect([refused.code, refused.stderr]).toEqual([
+      1,
+      expect.stringContaining(`${tinyDirectory}: how its texts are cut`),
+    ]);
+    const unknown = await runProgram(["convert", path, join(directory, "never.wf"), "--pre", "qwen3"]);
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining("--pre takes llama-bpe, ")]);
   });
 });
 
