@@ -237,6 +237,7 @@ describe("a name", () => {
     expect([no.code, models()]).toEqual([1, []]);
     const yes = await onTerminal("y\n");
     expect(yes.text).toContain(PARIS.trim());
+    expect(yes.text).toMatch(/\rpulling: \d+ %, \S+ \S+ of 8\.9\d MB[^\r]* \[#* *\]/);
   });
 
   test.each(["acme/../etc", "../acme", "acme/tiny@../../x", "acme/tiny@-x", "acme", "acme/a--b", "a/b/c"])(
@@ -515,6 +516,10 @@ describe("the file of a repository", () => {
       ]);
       expect((await run(["chat", NAME, ...ASK, "--offline"])).stdout).toBe(PARIS);
     }
+    // The name means the one that was asked for last, also when it was there.
+    const again = await pull([NAME, "--file", "old.bin"]);
+    const path = /: (\S+), /.exec(again.stdout)?.[1] as string;
+    expect((await run(["inspect", NAME])).stdout).toContain(path);
   });
 
   test("is no longer kept when it is packed: prune and rm give its space back", async () => {

@@ -373,6 +373,11 @@ describe("what is no model", () => {
     expect(models()).toEqual([]);
   });
 
+  test("can't be pulled and not be pulled", async () => {
+    const { code, stderr } = await chat("acme/model", "--pull", "--offline");
+    expect([code, stderr]).toEqual([2, expect.stringContaining("--pull and --offline can't be had together")]);
+  });
+
   test("as a word is looked for in the store, and those like it are named", async () => {
     await chat(checkpoint);
     const { code, stderr } = await chat("smal");

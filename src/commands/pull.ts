@@ -5,6 +5,7 @@ import { Hub } from "../hub/endpoint.ts";
 import { formatHubName, parseHubName } from "../hub/hub_name.ts";
 import { openStored, packedModelOf } from "../models/conversion.ts";
 import { describePlan, planPull, pull, pulledRecords } from "../models/pull.ts";
+import { rememberSource } from "../models/source_record.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes, results } from "../terminal/output.ts";
@@ -46,6 +47,8 @@ async function run(args: string[]): Promise<number> {
     ({ origin, key }) => key !== null && origin.commit === plan.commit && origin.file === plan.choice.file,
   );
   const ready = before?.key ? await openStored(store, before.key) : null;
+  // Of several files of a repository, the one that was asked for last is served by its name.
+  if (ready !== null && before !== undefined) rememberSource(store, before);
   const packed = ready ?? (await packedModelOf(store, await pull(store, hub, plan)));
   const state = ready === null ? "" : " (it was there already)";
   results.write(`${formatHubName(name)}: ${packed.path}, ${formatBytes(packed.bytes)}${state}\n`);

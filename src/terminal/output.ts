@@ -29,9 +29,9 @@ export const notes = {
     return process.stderr.isTTY === true;
   },
 
-  /** Width of the terminal. */
+  /** Width of the terminal. Some say 0 and mean that they don't know. */
   get columns(): number {
-    return process.stderr.columns ?? 80;
+    return process.stderr.columns || 80;
   },
 
   write(text: string): void {
