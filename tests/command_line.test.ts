@@ -158,7 +158,7 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["serve --port -5", "--port takes a whole number from 0 to 65535, not '-5'"],
     ["inspect a b", "unexpected argument 'b'"],
     ["inspect", "inspect takes a MODEL"],
-    ["convert a", "convert takes a SOURCE directory and an OUTPUT.wf"],
+    ["convert a", "convert takes a SOURCE and an OUTPUT.wf"],
   ])("%s", async (line, message) => {
     const { code, stdout, stderr } = await runProgram(line.split(" "));
     expect(stderr).toContain(message);

@@ -1,4 +1,4 @@
-/** `wrinklefree convert`: makes a packed file from a checkpoint. */
+/** `wrinklefree convert`: makes a packed file from a model in another format. */
 
 import { statSync } from "node:fs";
 import { convertCheckpoint } from "../../convert/convert.ts";
@@ -13,12 +13,13 @@ import { oneOf, parseOptions } from "./options.ts";
 
 export const command: Command = {
   name: "convert",
-  summary: "make a packed file (.wf) from a Hugging Face checkpoint",
+  summary: "make a packed file (.wf) from a GGUF file or a Hugging Face checkpoint",
   usage: `usage: wrinklefree convert SOURCE OUTPUT.wf [--pre NAME] [--force]
 
-Makes one packed file from a Hugging Face checkpoint: a directory with config.json, safetensors files and the tokenizer. The
-weights may be master weights (bf16, f16, f32), which are quantised, or packed already (uint8). The packed file is a whole model;
-serve, chat and inspect take it as it is.
+Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json,
+safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files
+beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), which are quantised, or packed already
+(uint8). The packed file is a whole model; serve, chat and inspect take it as it is.
 
   --pre NAME how texts are cut for a byte-level vocabulary, for a GGUF file that has it wrong in tokenizer.ggml.pre:
              ${preTokenizerNames.join(", ")}
@@ -32,8 +33,7 @@ serve, chat and inspect take it as it is.
       2,
     );
     const [source, output] = positionals;
-    if (source === undefined || output === undefined)
-      throw new UsageError("convert takes a SOURCE directory and an OUTPUT.wf");
+    if (source === undefined || output === undefined) throw new UsageError("convert takes a SOURCE and an OUTPUT.wf");
     const pre = values.pre === undefined ? undefined : oneOf(values.pre, "pre", preTokenizerNames);
     if (!output.endsWith(".wf")) throw new UsageError(`the output '${output}' must end in .wf`);
     const started = performance.now();
