@@ -3,19 +3,19 @@
  * in use does not depend on the model's size. The same source always gives the same bytes.
  */
 
-import { packRows, sumOfMagnitudes, ternaryMagnitude, type WeightSource } from "../src/engine/library.ts";
 import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
 import { type LayoutEntry, packedLayout, packedRowBytes } from "../src/model_file/layout.ts";
-import { encodeModelConfig } from "../src/model_file/model_config.ts";
-import { encodeSafetensorsHeader, type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
+import { encodeModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
+import { encodeSafetensorsHeader, tensorBytes } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
-import { encodedBytes, inseparableRows, storedColumns, storedRows, weightSource } from "./encodings.ts";
+import { largestPiece, namingTensor, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
-import { requireScale } from "./match_tensors.ts";
+import { packLinear } from "./linear.ts";
 import { OutputFile } from "./output_file.ts";
-import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
+import type { CheckpointTensor } from "./source_tensor.ts";
+import { type KeptNeurons, keepColumns, keepRows, keepValues, neuronsToKeep } from "./unused_neurons.ts";
 
 /** How far a conversion is. */
 export interface ConversionProgress {
@@ -37,15 +37,14 @@ export interface ConversionOptions extends SourceOptions {
   replace?: boolean;
   /** Ends the conversion at the next piece; the promise is then rejected with a Failure. */
   signal?: AbortSignal;
+  /** Whether neurons that are always zero stay in the packed file; they are left out when absent. */
+  keepUnusedNeurons?: boolean;
   /** Most bytes of a source tensor in memory at a time, 64 MiB when absent. A row is never split. */
   chunkBytes?: number;
 }
 
 /** Large enough that most matrices of a model of 2 G weights are read at once. */
 const CHUNK_BYTES = 64 * 1024 * 1024;
-
-/** The scale below which a matrix counts as zero, from the training code of BitNet b1.58. */
-const SCALE_MIN = 1e-5;
 
 /**
  * Converts a checkpoint to a packed file.
@@ -68,284 +67,201 @@ export async function convertCheckpoint(
   }
 }
 
+/** The layout of a checkpoint's packed file, if all of its neurons stay: no packed file of it is larger. */
+export function largestLayout({ config, assets }: Checkpoint): LayoutEntry[] {
+  return packedLayout(config, assetSizes(assets));
+}
+
+function assetSizes(assets: Map<string, Uint8Array>): Map<string, number> {
+  return new Map([...assets].map(([name, bytes]) => [name, bytes.length]));
+}
+
 async function writePackedFile(checkpoint: Checkpoint, output: string, options: ConversionOptions): Promise<void> {
-  const assetSizes = new Map([...checkpoint.assets].map(([name, bytes]) => [name, bytes.length]));
-  const layout = packedLayout(checkpoint.config, assetSizes);
-  const header = (sourceHash: string) => {
+  const header = (config: ModelConfig, layout: LayoutEntry[], sourceHash: string, leastBytes: number) => {
     const metadata = {
       format: "wrinklefree",
       version: String(FORMAT_VERSION),
       source: options.name ?? checkpoint.name,
       source_sha256: sourceHash,
-      config: encodeModelConfig(checkpoint.config),
+      config: encodeModelConfig(config),
     };
-    return encodeSafetensorsHeader(metadata, layout, ALIGNMENT);
+    return encodeSafetensorsHeader(metadata, layout, ALIGNMENT, leastBytes);
   };
-  // The hash is known only at the end; its length is known now.
-  const { bytes: placeholder, tensors } = header("0".repeat(64));
-  const total = tensors.at(-1)?.end ?? placeholder.length;
+  // The hash, and how many neurons each layer keeps, are known only at the end; that the header won't be longer is known now.
+  const { config, tensors } = checkpoint;
+  const all = new Array<number>(config.layers).fill(config.intermediateSize);
+  const layout = largestLayout(checkpoint);
+  const placeholder = header({ ...config, ffnNeurons: all }, layout, "0".repeat(64), 0);
+  const total = placeholder.tensors.at(-1)?.end ?? placeholder.bytes.length;
 
   const file = new OutputFile(output, total, options.replace ?? false);
   try {
-    const hash = new Bun.CryptoHasher("sha256");
-    for (const [name, bytes] of checkpoint.assets) hash.update(`${name} ${bytes.length}\n`).update(bytes);
-    const step = async (done: number) => {
-      options.onProgress?.({ done, total });
-      // Lets a signal's handler run: everything else here is synchronous.
-      await new Promise(setImmediate);
-      if (options.signal?.aborted) throw new Failure(`${output}: interrupted, nothing was written`);
+    const conversion: Conversion = {
+      file,
+      hash: new Bun.CryptoHasher("sha256"),
+      buffer: new Uint8Array(Math.max(options.chunkBytes ?? CHUNK_BYTES, largestPiece(checkpoint))),
+      position: placeholder.bytes.length,
+      async step() {
+        options.onProgress?.({ done: this.position, total });
+        // Lets a signal's handler run: everything else here is synchronous.
+        await new Promise(setImmediate);
+        if (options.signal?.aborted) throw new Failure(`${output}: interrupted, nothing was written`);
+      },
     };
-    const buffer = new Uint8Array(Math.max(options.chunkBytes ?? CHUNK_BYTES, largestPiece(checkpoint)));
-    const conversion: Conversion = { checkpoint, file, hash, buffer, step };
-    let scale = 0;
-    for (const [index, entry] of layout.entries()) {
-      const target = tensors[index] as TensorEntry;
-      if (entry.kind === "asset") copyAsset(conversion, entry, target);
-      else if (entry.kind === "norm") convertNorm(conversion, entry, target);
-      else if (entry.kind === "embedding") await convertEmbedding(conversion, entry, target);
-      else if (entry.kind === "ternary") scale = await convertLinear(conversion, entry, target);
-      else writeScale(conversion, target, scale);
-      await step(target.end);
+    const { hash } = conversion;
+    for (const [name, bytes] of checkpoint.assets) hash.update(`${name} ${bytes.length}\n`).update(bytes);
+    const neurons: number[] = [];
+    for (const entry of layout) {
+      const source = tensors.get(entry.name) as CheckpointTensor;
+      if (entry.name.endsWith(GATE)) {
+        const kept = await convertFeedForward(conversion, entry.name.slice(0, -GATE.length), checkpoint, options);
+        neurons.push(kept?.length ?? config.intermediateSize);
+      } else if (FEED_FORWARD.test(entry.name)) continue;
+      else if (entry.kind === "asset") append(conversion, assetOf(checkpoint, entry), tensorBytes(entry));
+      else if (entry.kind === "norm") appendFloats(conversion, readNorm(conversion, source), 16);
+      else if (entry.kind === "embedding") await convertEmbedding(conversion, source, tensorBytes(entry));
+      else if (entry.kind === "ternary") await convertLinear(conversion, source, sizeOf(entry));
+      await conversion.step();
     }
-    file.write(0, header(hash.digest("hex")).bytes);
+    const isSmaller = neurons.some((count) => count !== config.intermediateSize);
+    const final = isSmaller ? { ...config, ffnNeurons: neurons } : config;
+    const finalLayout = packedLayout(final, assetSizes(checkpoint.assets));
+    file.write(0, header(final, finalLayout, hash.digest("hex"), placeholder.bytes.length).bytes);
+    options.onProgress?.({ done: total, total });
     file.commit();
   } finally {
     file.discard();
   }
 }
 
-/** What the conversion of one tensor needs. */
+/** The end of the name of a layer's gate projection, with which its FFN begins, and the tensors that belong to one. */
+const GATE = "gate_proj.weight";
+const FEED_FORWARD = /\.mlp\./;
+
+/** A conversion under way. */
 interface Conversion {
-  checkpoint: Checkpoint;
   file: OutputFile;
   /** Takes every source byte once, in the packed file's order. */
   hash: Bun.CryptoHasher;
   /** Where all pieces are read to: a new buffer for each would cost more than the reading. */
   buffer: Uint8Array;
-  /** To be called after every piece, with the end of what is written. */
-  step: (done: number) => Promise<void>;
+  /** Where the next tensor begins. */
+  position: number;
+  /** To be called after every piece. */
+  step(): Promise<void>;
 }
 
-/** A piece of a source tensor. */
-interface Chunk {
-  /** The first row in it. */
-  row: number;
-  rows: number;
-  bytes: Uint8Array;
+/** Writes a tensor, with zeros behind it up to its size. */
+function append(conversion: Conversion, bytes: Uint8Array, size = bytes.length): void {
+  conversion.file.write(conversion.position, bytes);
+  if (size > bytes.length)
+    conversion.file.write(conversion.position + bytes.length, new Uint8Array(size - bytes.length));
+  conversion.position += size;
 }
 
-/** Bytes of the longest rows that cannot be read one by one, of any tensor of a checkpoint. */
-function largestPiece({ tensors }: Checkpoint): number {
-  return Math.max(...[...tensors.values()].map((tensor) => rowsBytes(tensor, inseparableRows(tensor))));
+/** Writes a tensor of floats, with zeros behind them up to a multiple of `multiple` elements. */
+function appendFloats(conversion: Conversion, values: Float32Array, multiple: number): void {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  append(conversion, bytes, 4 * multiple * Math.ceil(values.length / multiple));
 }
 
-/** Bytes of some of a tensor's rows, as it is stored. */
-function rowsBytes(tensor: CheckpointTensor, rows: number): number {
-  return encodedBytes(tensor.dtype, rows * storedColumns(tensor));
+function appendScale(conversion: Conversion, scale: number): void {
+  appendFloats(conversion, Float32Array.of(scale), 16);
 }
 
-/** Reads a tensor in pieces of whole rows, all into the same buffer: a piece is gone when the next one is read. */
-function* readChunks(source: CheckpointTensor, buffer: Uint8Array): Generator<Chunk> {
-  const rows = storedRows(source);
-  const unit = inseparableRows(source);
-  const chunkRows = Math.floor(buffer.length / rowsBytes(source, unit)) * unit;
-  for (let row = 0; row < rows; row += chunkRows) {
-    const count = Math.min(chunkRows, rows - row);
-    const bytes = buffer.subarray(0, rowsBytes(source, count));
-    source.read(rowsBytes(source, row), bytes);
-    yield { row, rows: count, bytes };
+function assetOf({ assets }: Checkpoint, { name }: LayoutEntry): Uint8Array {
+  return assets.get(name.slice("assets/".length)) as Uint8Array;
+}
+
+function sizeOf(entry: LayoutEntry): { rows: number; columns: number } {
+  return entry.source as { rows: number; columns: number };
+}
+
+function readNorm({ hash, buffer }: Conversion, source: CheckpointTensor): Float32Array {
+  const [chunk] = [...readChunks(source, buffer)];
+  if (chunk === undefined) return new Float32Array();
+  hash.update(chunk.bytes);
+  // A copy: the buffer is used again.
+  return namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)).slice();
+}
+
+async function convertEmbedding(conversion: Conversion, source: CheckpointTensor, size: number): Promise<void> {
+  const end = conversion.position + size;
+  for (const chunk of readChunks(source, conversion.buffer)) {
+    conversion.hash.update(chunk.bytes);
+    append(
+      conversion,
+      namingTensor(source, chunk, () => toBfloat16(chunk.bytes, source.dtype)),
+    );
+    await conversion.step();
   }
+  append(conversion, new Uint8Array(end - conversion.position));
 }
 
-function copyAsset({ checkpoint, file }: Conversion, entry: LayoutEntry, target: TensorEntry): void {
-  const padded = new Uint8Array(target.end - target.begin);
-  padded.set(checkpoint.assets.get(entry.name.slice("assets/".length)) as Uint8Array);
-  file.write(target.begin, padded);
-}
-
-function convertNorm({ checkpoint, file, hash, buffer }: Conversion, entry: LayoutEntry, target: TensorEntry): void {
-  const source = checkpoint.tensors.get(entry.name) as CheckpointTensor;
-  const padded = new Float32Array((target.end - target.begin) / 4);
-  for (const chunk of readChunks(source, buffer)) {
-    hash.update(chunk.bytes);
-    padded.set(namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)));
-  }
-  file.write(target.begin, new Uint8Array(padded.buffer));
-}
-
-async function convertEmbedding(
-  { checkpoint, file, hash, buffer, step }: Conversion,
-  entry: LayoutEntry,
-  target: TensorEntry,
-) {
-  const source = checkpoint.tensors.get(entry.name) as CheckpointTensor;
-  let position = target.begin;
-  for (const chunk of readChunks(source, buffer)) {
-    hash.update(chunk.bytes);
-    const converted = namingTensor(source, chunk, () => toBfloat16(chunk.bytes, source.dtype));
-    file.write(position, converted);
-    position += converted.length;
-    await step(position);
-  }
-  file.write(position, new Uint8Array(target.end - position));
+/** Packs a matrix and its scale straight into the file. */
+async function convertLinear(
+  conversion: Conversion,
+  source: CheckpointTensor,
+  size: { rows: number; columns: number },
+): Promise<void> {
+  const { file, hash, buffer, position: begin } = conversion;
+  const rowBytes = packedRowBytes(size.columns);
+  const take = async (row: number, packed: Uint8Array) => {
+    file.write(begin + row * rowBytes, packed);
+    conversion.position = Math.max(conversion.position, begin + row * rowBytes + packed.length);
+    await conversion.step();
+  };
+  const scale = await packLinear(source, size, { hash, buffer, take });
+  appendScale(conversion, scale);
 }
 
 /**
- * Packs one linear layer's weights.
+ * Packs a layer's FFN. Its gate and up projections are held in memory, so that it is known which neurons are always zero before any is
+ * written.
  *
- * @returns the scale to multiply by, which the layout's next entry holds
+ * @param prefix of the names of its tensors
+ * @returns the neurons that were kept; null when all were
  */
-async function convertLinear(conversion: Conversion, entry: LayoutEntry, target: TensorEntry): Promise<number> {
-  const source = conversion.checkpoint.tensors.get(entry.name) as CheckpointTensor;
-  const form = source.ternary as TernaryForm;
-  const scale =
-    form.kind === "master"
-      ? await quantiseLinear(conversion, entry, target, source)
-      : form.kind === "quarters"
-        ? await splitLinear(conversion, entry, target, source, form.scale)
-        : await repackLinear(conversion, entry, target, source, form);
-  conversion.hash.update(Float32Array.of(scale));
-  return scale;
+async function convertFeedForward(
+  conversion: Conversion,
+  prefix: string,
+  { config, tensors }: Checkpoint,
+  options: ConversionOptions,
+): Promise<KeptNeurons | null> {
+  const { hiddenSize: hidden, intermediateSize: neurons } = config;
+  const tensor = (name: string) => tensors.get(`${prefix}${name}.weight`) as CheckpointTensor;
+  const gate = await packInMemory(conversion, tensor("gate_proj"), { rows: neurons, columns: hidden });
+  const up = await packInMemory(conversion, tensor("up_proj"), { rows: neurons, columns: hidden });
+  const kept = options.keepUnusedNeurons ? null : neuronsToKeep(gate.packed, up.packed, neurons);
+  for (const { packed, scale } of [gate, up]) {
+    append(conversion, kept === null ? packed : keepRows(packed, neurons, kept));
+    appendScale(conversion, scale);
+  }
+  if (config.subNorms) {
+    const norm = readNorm(conversion, tensor("ffn_sub_norm"));
+    appendFloats(conversion, kept === null ? norm : keepValues(norm, kept), 16);
+  }
+  const size = { rows: hidden, columns: neurons };
+  if (kept === null) await convertLinear(conversion, tensor("down_proj"), size);
+  else {
+    const down = await packInMemory(conversion, tensor("down_proj"), size);
+    append(conversion, keepColumns(down.packed, hidden, kept));
+    appendScale(conversion, down.scale);
+  }
+  return kept;
 }
 
-/** Packs a piece of a matrix, row by row as it is stored. */
-function pack(source: CheckpointTensor, chunk: Chunk, scale: number): Uint8Array {
-  const columns = storedColumns(source);
-  const packed = new Uint8Array(chunk.rows * packedRowBytes(columns));
-  const kind = weightSource(source.dtype) as WeightSource;
-  namingTensor(source, chunk, () => packRows(chunk.bytes, kind, chunk.rows, columns, scale, packed));
-  return packed;
-}
-
-/** Master weights: one pass for the mean magnitude, which is the scale, and one to quantise. */
-async function quantiseLinear(
-  { file, hash, buffer, step }: Conversion,
-  entry: LayoutEntry,
-  target: TensorEntry,
+async function packInMemory(
+  conversion: Conversion,
   source: CheckpointTensor,
-): Promise<number> {
-  const kind = weightSource(source.dtype) as WeightSource;
-  const { rows, columns } = entry.source as { rows: number; columns: number };
-  const packedBytes = entry.shape[1] as number;
-  let sum = 0;
-  let last: Chunk | undefined;
-  for (const chunk of readChunks(source, buffer)) {
-    hash.update(chunk.bytes);
-    const chunkSum = sumOfMagnitudes(chunk.bytes, kind, chunk.rows * columns);
-    // Packing finds and names the weight at fault.
-    if (!Number.isFinite(chunkSum)) pack(source, chunk, 1);
-    sum += chunkSum;
-    last = chunk;
-  }
-  const scale = Math.fround(Math.max(sum / (rows * columns), SCALE_MIN));
-  // What came in one piece is still in the buffer.
-  const chunks = last?.row === 0 ? [last] : readChunks(source, buffer);
-  for (const chunk of chunks) {
-    const packed = pack(source, chunk, scale);
-    const position = target.begin + chunk.row * packedBytes;
-    file.write(position, packed);
-    await step(position + packed.length);
-  }
-  return scale;
-}
-
-/** Weights that are ternary already: their codes are taken as they are, and the scale as it is, or as it is found in them. */
-async function repackLinear(
-  { file, hash, buffer, step }: Conversion,
-  entry: LayoutEntry,
-  target: TensorEntry,
-  source: CheckpointTensor,
-  form: Exclude<TernaryForm, { kind: "master" | "quarters" }>,
-): Promise<number> {
-  const kind = weightSource(source.dtype) as WeightSource;
-  const packedBytes = entry.shape[1] as number;
-  let magnitude = 0;
-  for (const chunk of readChunks(source, buffer)) {
-    hash.update(chunk.bytes);
-    if (form.kind !== "I2_S") {
-      const found = ternaryMagnitude(chunk.bytes, kind, chunk.rows * storedColumns(source));
-      // Packing finds and names a weight that is no number.
-      if (Number.isNaN(found)) pack(source, chunk, 1);
-      if (Number.isNaN(found) || (found !== 0 && magnitude !== 0 && found !== magnitude))
-        throw notTernary(source, form);
-      magnitude ||= found;
-    }
-    const packed = inOrder(pack(source, chunk, magnitude || 1), packedBytes, source.interleavedRows);
-    const position = target.begin + chunk.row * packedBytes;
-    file.write(position, packed);
-    await step(position + packed.length);
-  }
-  if (form.kind === "I2_S") return form.scale;
-  // Of a matrix of zeros any scale is right.
-  return magnitude === 0 ? Math.fround(SCALE_MIN) : requireScale(source, magnitude, magnitude * form.factor);
-}
-
-function notTernary(source: CheckpointTensor, { kind }: TernaryForm): Failure {
-  const fault =
-    kind === "values"
-      ? "its weights are not ternary: besides 0 they have more than one magnitude"
-      : "its blocks have several scales; one for the matrix is supported";
-  return tensorFailure(source.file, source.name, fault);
-}
-
-/** Brings the rows of whole heads from the order in which rotated ones are neighbours to that in which they are half a head apart. */
-function inOrder(packed: Uint8Array, rowBytes: number, headRows: number): Uint8Array {
-  if (headRows === 1) return packed;
-  const ordered = new Uint8Array(packed.length);
-  for (let row = 0; row < packed.length / rowBytes; row++) {
-    const within = row % headRows;
-    const place = row - within + (within % 2) * (headRows / 2) + Math.floor(within / 2);
-    ordered.set(packed.subarray(row * rowBytes, (row + 1) * rowBytes), place * rowBytes);
-  }
-  return ordered;
-}
-
-/** Four weights of a column in a byte: row r of the source holds rows r, r + out/4, r + out/2 and r + 3·out/4. */
-async function splitLinear(
-  { file, hash, buffer, step }: Conversion,
-  entry: LayoutEntry,
-  target: TensorEntry,
-  source: CheckpointTensor,
-  scale: number,
-): Promise<number> {
-  const { rows, columns } = entry.source as { rows: number; columns: number };
-  const packedBytes = entry.shape[1] as number;
-  for (const chunk of readChunks(source, buffer)) {
-    hash.update(chunk.bytes);
-    const packed = new Uint8Array(chunk.rows * packedBytes);
-    for (let quarter = 0; quarter < 4; quarter++) {
-      const codes = unpackCodes(chunk.bytes, 2 * quarter);
-      namingTensor(source, chunk, () => packRows(codes, "codes", chunk.rows, columns, 1, packed));
-      file.write(target.begin + (quarter * (rows / 4) + chunk.row) * packedBytes, packed);
-    }
-    await step(target.begin + 4 * (chunk.row + chunk.rows) * packedBytes);
-  }
-  return scale;
-}
-
-/** Takes bits shift … shift+1 of every byte, four bytes at a time. */
-function unpackCodes(bytes: Uint8Array, shift: number): Uint8Array {
-  const codes = new Uint8Array(bytes.length);
-  const words = Math.floor(bytes.length / 4);
-  const from = new Uint32Array(bytes.buffer, bytes.byteOffset, words);
-  const to = new Uint32Array(codes.buffer, 0, words);
-  for (let index = 0; index < words; index++) to[index] = ((from[index] as number) >>> shift) & 0x03030303;
-  for (let index = 4 * words; index < bytes.length; index++) codes[index] = ((bytes[index] as number) >> shift) & 3;
-  return codes;
-}
-
-function writeScale({ file }: Conversion, target: TensorEntry, scale: number): void {
-  const padded = new Float32Array((target.end - target.begin) / 4);
-  padded[0] = scale;
-  file.write(target.begin, new Uint8Array(padded.buffer));
-}
-
-/** Names the file and the tensor in whatever fault `work` finds in its bytes. */
-function namingTensor<Result>({ file, name }: CheckpointTensor, chunk: Chunk, work: () => Result): Result {
-  try {
-    return work();
-  } catch (error) {
-    const place = chunk.row > 0 ? ` (rows counted from row ${chunk.row})` : "";
-    throw tensorFailure(file, name, `${(error as Error).message}${place}`);
-  }
+  size: { rows: number; columns: number },
+): Promise<{ packed: Uint8Array; scale: number }> {
+  const { hash, buffer } = conversion;
+  const rowBytes = packedRowBytes(size.columns);
+  const packed = new Uint8Array(size.rows * rowBytes);
+  const take = async (row: number, piece: Uint8Array) => {
+    packed.set(piece, row * rowBytes);
+    await conversion.step();
+  };
+  return { packed, scale: await packLinear(source, size, { hash, buffer, take }) };
 }

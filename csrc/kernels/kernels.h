@@ -69,8 +69,8 @@ typedef struct wf_kernels {
 
     /* ---- Elementwise ---- */
 
-    /* out = weight * (x * 1 / sqrt(mean(x²) + epsilon)); all [count]. */
-    void (*rms_norm)(const float *x, const float *weight, uint32_t count, float epsilon, float *out);
+    /* out = weight * (x * 1 / sqrt(Σx² / mean_of + epsilon)); all [count]. mean_of is count, or more where zeros were left out of x. */
+    void (*rms_norm)(const float *x, const float *weight, uint32_t count, uint32_t mean_of, float epsilon, float *out);
 
     /* BitLinear's activations: s = 127 / max(max|x|, 1e-5); values = clamp(round_half_even(x * s), -128, 127), then
      * zeros up to `padded`. Gives 1 / s as max(max|x|, 1e-5) / 127, and the sum of the values. */

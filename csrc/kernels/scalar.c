@@ -38,11 +38,11 @@ static float exponential(float x) {
     return p * power;
 }
 
-static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+static void rms_norm(const float *x, const float *weight, uint32_t count, uint32_t mean_of, float epsilon, float *out) {
     float lanes[WF_LANES] = {0};
     for (uint32_t e = 0; e < count; e++)
         lanes[e % WF_LANES] = fmaf(x[e], x[e], lanes[e % WF_LANES]);
-    const float mean = sum_of_lanes(lanes) / (float)count;
+    const float mean = sum_of_lanes(lanes) / (float)mean_of;
     const float inverse = 1.0f / sqrtf(mean + epsilon);
     for (uint32_t e = 0; e < count; e++)
         out[e] = x[e] * inverse * weight[e];

@@ -29,8 +29,7 @@
 struct copy_job {
     wf_column_major *columns;
     const wf_model *model;
-    uint32_t blocks; /* of inputs, in a layer */
-    uint32_t units;  /* of work, in a layer */
+    uint32_t units; /* of work, in a layer */
     const atomic_bool *stopping;
 };
 
@@ -83,8 +82,9 @@ static void copy_blocks(void *context, uint32_t unit) {
     if (atomic_load_explicit(job->stopping, memory_order_relaxed))
         return;
     const uint32_t layer = unit / job->units, first = unit % job->units * BLOCKS_TOGETHER;
-    const uint32_t end = job->blocks - first < BLOCKS_TOGETHER ? job->blocks : first + BLOCKS_TOGETHER;
     const wf_linear *down = &job->model->layers[layer].down;
+    const uint32_t blocks = (down->inputs + TILE - 1) / TILE; /* fewer than the widest layer has, perhaps */
+    const uint32_t end = blocks < first + BLOCKS_TOGETHER ? blocks : first + BLOCKS_TOGETHER;
     uint8_t *out = columns->bytes + layer * columns->layer_bytes;
     for (uint32_t row = 0; row < down->outputs; row += TILE) {
         const uint32_t left = down->outputs - row;
@@ -118,7 +118,7 @@ int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint
 
 void wf_column_major_fill(wf_column_major *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping) {
     const uint32_t blocks = input_blocks(model), units = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER;
-    struct copy_job job = {columns, model, blocks, units, stopping};
+    struct copy_job job = {columns, model, units, stopping};
     wf_pool_run(pool, copy_blocks, &job, units * model->config.layers);
 }
 

@@ -219,7 +219,8 @@ static void prepare_down(void *context, uint32_t row) {
     const struct down_job *job = context;
     wf_ffn *ffn = job->ffn;
     const uint32_t count = job->layer->down.inputs;
-    wf_norm_and_quantise(ffn->inputs, row, ffn->gate + (size_t)row * count, job->layer->ffn_sub_norm, count);
+    wf_norm_and_quantise(ffn->inputs, row, ffn->gate + (size_t)row * count, job->layer->ffn_sub_norm, count,
+                         ffn->model->config.intermediate);
     if (ffn->skips_zeros)
         wf_list_nonzeros(ffn->inputs->values + (size_t)row * ffn->inputs->stride, count, &ffn->nonzeros[row]);
 }

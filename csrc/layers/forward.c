@@ -54,7 +54,8 @@ static void embed(void *context, uint32_t row) {
 static void prepare_attention(void *context, uint32_t row) {
     wf_forward *forward = context;
     const uint32_t hidden = forward->model->config.hidden;
-    wf_norm_and_quantise(&forward->inputs, row, forward->hidden + (size_t)row * hidden, layer_of(forward)->input_norm, hidden);
+    wf_norm_and_quantise(&forward->inputs, row, forward->hidden + (size_t)row * hidden, layer_of(forward)->input_norm, hidden,
+                         hidden);
 }
 
 /* One KV head of one row, and the query heads that share it. */
@@ -73,14 +74,14 @@ static void prepare_output(void *context, uint32_t row) {
     wf_forward *forward = context;
     const wf_layer *layer = layer_of(forward);
     const uint32_t count = layer->output.inputs;
-    wf_norm_and_quantise(&forward->inputs, row, forward->attended + (size_t)row * count, layer->attention_sub_norm, count);
+    wf_norm_and_quantise(&forward->inputs, row, forward->attended + (size_t)row * count, layer->attention_sub_norm, count, count);
 }
 
 static void prepare_ffn(void *context, uint32_t row) {
     wf_forward *forward = context;
     const uint32_t hidden = forward->model->config.hidden;
     wf_norm_and_quantise(&forward->inputs, row, forward->hidden + (size_t)row * hidden, layer_of(forward)->post_attention_norm,
-                         hidden);
+                         hidden, hidden);
 }
 
 /* ---- The transformer ---- */

@@ -65,7 +65,7 @@ static void normalise(void *context, uint32_t i) {
     const wf_config *config = &head->model->config;
     float *normed = head->normed + (size_t)i * config->hidden;
     head->kernels->rms_norm(job->hidden + (size_t)job->requests[i].row * config->hidden, head->model->final_norm, config->hidden,
-                            config->rms_norm_eps, normed);
+                            config->hidden, config->rms_norm_eps, normed);
     if (job->has_screen)
         wf_screen_note(&head->screen, i, normed);
 }

@@ -51,10 +51,10 @@ static void arrange_complete_tile(wf_quantised *inputs, uint32_t row, uint32_t p
                              inputs->arranged + first * wf_arranged_bytes(padded));
 }
 
-void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const float *x, const float *norm, uint32_t count) {
+void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const float *x, const float *norm, uint32_t count, uint32_t mean_of) {
     if (norm != NULL) {
         float *normed = inputs->normed + (size_t)row * count;
-        inputs->kernels->rms_norm(x, norm, count, inputs->epsilon, normed);
+        inputs->kernels->rms_norm(x, norm, count, mean_of, inputs->epsilon, normed);
         x = normed;
     }
     const uint32_t padded = (uint32_t)round_up(count, WF_BLOCK_WEIGHTS);

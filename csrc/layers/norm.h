@@ -36,8 +36,9 @@ int wf_quantised_create(wf_quantised *inputs, const wf_kernels *kernels, float e
 /* What was never made, and is all zero, is allowed. */
 void wf_quantised_destroy(wf_quantised *inputs);
 
-/* Makes a row's inputs of x[count]: norm(x) in 8 bits. Without a norm (NULL) x itself. */
-void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const float *x, const float *norm, uint32_t count);
+/* Makes a row's inputs of x[count]: norm(x) in 8 bits, with the mean of x and as many zeros as make it `mean_of` elements. Without a norm
+ * (NULL) x itself. */
+void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const float *x, const float *norm, uint32_t count, uint32_t mean_of);
 
 /* All rows' inputs as a kernel takes them, for the product with these factors. */
 static inline wf_activations wf_quantised_activations(const wf_quantised *inputs, const float *factors) {

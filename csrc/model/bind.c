@@ -118,7 +118,7 @@ struct part {
 
 /* Finds all tensors of one layer. A part that the configuration doesn't call for stays NULL, and whoever computes leaves it out. */
 static int bind_layer(const struct binding *binding, const wf_config *config, uint32_t number, wf_layer *layer) {
-    const uint32_t hidden = config->hidden, intermediate = config->intermediate;
+    const uint32_t hidden = config->hidden, neurons = config->ffn_neurons[number];
     const uint32_t heads = config->heads * config->head_dim, kv_heads = config->kv_heads * config->head_dim;
     const struct part parts[] = {
         {"input_layernorm.weight", true, &layer->input_norm, NULL, hidden, 0},
@@ -127,11 +127,11 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
         {"self_attn.v_proj", true, NULL, &layer->value, hidden, kv_heads},
         {"self_attn.o_proj", true, NULL, &layer->output, heads, hidden},
         {"post_attention_layernorm.weight", true, &layer->post_attention_norm, NULL, hidden, 0},
-        {"mlp.gate_proj", true, NULL, &layer->gate, hidden, intermediate},
-        {"mlp.up_proj", true, NULL, &layer->up, hidden, intermediate},
-        {"mlp.down_proj", true, NULL, &layer->down, intermediate, hidden},
+        {"mlp.gate_proj", true, NULL, &layer->gate, hidden, neurons},
+        {"mlp.up_proj", true, NULL, &layer->up, hidden, neurons},
+        {"mlp.down_proj", true, NULL, &layer->down, neurons, hidden},
         {"self_attn.attn_sub_norm.weight", config->sub_norms, &layer->attention_sub_norm, NULL, heads, 0},
-        {"mlp.ffn_sub_norm.weight", config->sub_norms, &layer->ffn_sub_norm, NULL, intermediate, 0},
+        {"mlp.ffn_sub_norm.weight", config->sub_norms, &layer->ffn_sub_norm, NULL, neurons, 0},
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const struct part *part = &parts[i];

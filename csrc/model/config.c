@@ -22,10 +22,10 @@ struct reading {
 static const char *const config_keys[] = {
     "architecture", "vocab_size",      "hidden_size",  "intermediate_size", "layers",        "heads",
     "kv_heads",     "head_dim",        "context",      "rope_theta",        "rms_norm_eps",  "activation",
-    "sub_norms",    "tied_embeddings", "bos_token_id", "eos_token_ids",     "rope_divisors",
+    "sub_norms",    "tied_embeddings", "bos_token_id", "eos_token_ids",     "rope_divisors", "ffn_neurons",
 };
 #define CONFIG_KEY_COUNT (sizeof config_keys / sizeof config_keys[0])
-#define REQUIRED_KEY_COUNT (CONFIG_KEY_COUNT - 1)
+#define REQUIRED_KEY_COUNT (CONFIG_KEY_COUNT - 2)
 
 /* Checks that the configuration has all keys that it needs, and only known ones. */
 static int check_config_keys(const struct reading *reading) {
@@ -117,6 +117,24 @@ static int config_rope_divisors(const struct reading *reading, wf_config *config
     return 0;
 }
 
+/* Reads how many neurons each layer's FFN has: all where the configuration doesn't say. */
+static int config_ffn_neurons(const struct reading *reading, wf_config *config) {
+    const struct json_node *list = json_member(&reading->json, 0, "ffn_neurons");
+    bool valid = list == NULL || (list->kind == JSON_ARRAY && list->length == config->layers);
+    for (uint32_t i = 0; valid && i < config->layers; i++) {
+        /* A value that is an array itself ends the loop, so elements stand side by side. */
+        uint64_t count = config->intermediate;
+        valid = list == NULL || (json_unsigned(list + 1 + i, config->intermediate, &count) && count >= 2 && count % 2 == 0);
+        config->ffn_neurons[i] = (uint32_t)count;
+    }
+    if (!valid) {
+        return wf_container_fail(reading->container,
+                                 "its config's ffn_neurons must be an array of %" PRIu32 " even integers from 2 to %" PRIu32,
+                                 config->layers, config->intermediate);
+    }
+    return 0;
+}
+
 /* Reads the ids of the tokens that begin and end a text. */
 static int config_tokens(const struct reading *reading, wf_config *config) {
     const uint32_t last = config->vocabulary - 1;
@@ -149,7 +167,7 @@ static int read_config(const struct reading *reading, wf_config *config) {
         config_integer(reading, "vocab_size", 1, WF_VOCABULARY_MAX, &config->vocabulary) != 0 ||
         config_integer(reading, "hidden_size", 2, WF_HIDDEN_MAX, &config->hidden) != 0 ||
         config_integer(reading, "intermediate_size", 2, WF_INTERMEDIATE_MAX, &config->intermediate) != 0 ||
-        config_integer(reading, "layers", 1, WF_LAYERS_MAX, &config->layers) != 0 ||
+        config_integer(reading, "layers", 1, WF_LAYERS_MAX, &config->layers) != 0 || config_ffn_neurons(reading, config) != 0 ||
         config_integer(reading, "heads", 1, WF_HEADS_MAX, &config->heads) != 0 ||
         config_integer(reading, "kv_heads", 1, WF_HEADS_MAX, &config->kv_heads) != 0 ||
         config_integer(reading, "head_dim", 2, WF_HEAD_DIM_MAX, &config->head_dim) != 0 ||

@@ -27,6 +27,7 @@ typedef struct wf_config {
     uint32_t hidden;                            /* even */
     uint32_t intermediate;                      /* even */
     uint32_t layers;
+    uint32_t ffn_neurons[WF_LAYERS_MAX];       /* [layers] of the intermediate ones, those that are there: even */
     uint32_t heads;                            /* a multiple of kv_heads */
     uint32_t kv_heads;                         /* at least 1 */
     uint32_t head_dim;                         /* even */

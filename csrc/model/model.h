@@ -24,10 +24,10 @@ typedef struct wf_layer {
     const float *attention_sub_norm;  /* [heads * head_dim ↑16], NULL without sub-norms */
     wf_linear output;                 /* heads * head_dim → hidden */
     const float *post_attention_norm; /* [hidden ↑16] */
-    wf_linear gate;                   /* hidden → intermediate */
-    wf_linear up;                     /* hidden → intermediate */
-    const float *ffn_sub_norm;        /* [intermediate ↑16], NULL without sub-norms */
-    wf_linear down;                   /* intermediate → hidden */
+    wf_linear gate;                   /* hidden → neurons, as many as config.ffn_neurons says */
+    wf_linear up;                     /* hidden → neurons, as many as config.ffn_neurons says */
+    const float *ffn_sub_norm;        /* [neurons ↑16], NULL without sub-norms */
+    wf_linear down;                   /* neurons → hidden */
 } wf_layer;
 
 struct wf_model {

@@ -75,11 +75,12 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
     linear(`${prefix}.self_attn.v_proj`, kvHeads * headDim, hiddenSize);
     if (config.subNorms) norm(`${prefix}.self_attn.attn_sub_norm.weight`, heads * headDim);
     linear(`${prefix}.self_attn.o_proj`, hiddenSize, heads * headDim);
+    const neurons = config.ffnNeurons?.[layer] ?? intermediateSize;
     norm(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
-    linear(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize);
-    linear(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize);
-    if (config.subNorms) norm(`${prefix}.mlp.ffn_sub_norm.weight`, intermediateSize);
-    linear(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize);
+    linear(`${prefix}.mlp.gate_proj`, neurons, hiddenSize);
+    linear(`${prefix}.mlp.up_proj`, neurons, hiddenSize);
+    if (config.subNorms) norm(`${prefix}.mlp.ffn_sub_norm.weight`, neurons);
+    linear(`${prefix}.mlp.down_proj`, hiddenSize, neurons);
   }
   norm("model.norm.weight", hiddenSize);
   for (const name of assetNames) {

@@ -27,6 +27,11 @@ export interface ModelConfig {
   hiddenSize: number;
   /** `intermediate_size`, even. */
   intermediateSize: number;
+  /**
+   * `ffn_neurons`: how many of the intermediate neurons each layer has, even; absent where all have all. Those that are always zero were
+   * left out; the sub-norm's mean is of intermediateSize elements all the same.
+   */
+  ffnNeurons?: number[] | undefined;
   /** `layers`. */
   layers: number;
   /** `heads`: query heads, a multiple of kvHeads. */
@@ -80,6 +85,7 @@ export function encodeModelConfig(config: ModelConfig): string {
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     intermediate_size: config.intermediateSize,
+    ffn_neurons: config.ffnNeurons,
     layers: config.layers,
     heads: config.heads,
     kv_heads: config.kvHeads,
@@ -115,6 +121,7 @@ export function decodeModelConfig(text: string): ModelConfig {
     vocabSize,
     hiddenSize: fields.whole("hidden_size", 1, limits.hiddenSize),
     intermediateSize: fields.whole("intermediate_size", 1, limits.intermediateSize),
+    ffnNeurons: fields.has("ffn_neurons") ? fields.wholes("ffn_neurons", 2, limits.intermediateSize) : undefined,
     layers: fields.whole("layers", 1, limits.layers),
     heads: fields.whole("heads", 1, limits.heads),
     kvHeads: fields.whole("kv_heads", 1, limits.heads),
@@ -151,6 +158,13 @@ export function checkModelConfig(config: ModelConfig): void {
   ];
   for (const [key, value] of even) {
     if (value % 2 !== 0) throw new Fault(`${key} is ${value}; an even number is needed`);
+  }
+  const { ffnNeurons: neurons, layers, intermediateSize } = config;
+  if (neurons !== undefined) {
+    const isInBounds = neurons.every((count) => count % 2 === 0 && count <= intermediateSize);
+    if (neurons.length !== layers || !isInBounds) {
+      throw new Fault(`ffn_neurons are not ${layers} even numbers up to ${intermediateSize}`);
+    }
   }
   if (config.ropeDivisors !== undefined && config.ropeDivisors.length !== config.headDim / 2) {
     throw new Fault(`there are ${config.ropeDivisors.length} rope_divisors; ${config.headDim / 2} are needed`);

@@ -131,7 +131,7 @@ export function readSafetensorsHeader(source: ByteSource): SafetensorsHeader {
 
 /**
  * Lays tensors out one after another and encodes the header for them, padded with spaces so that the data begins at a multiple
- * of `alignment` bytes.
+ * of `alignment` bytes, and not before `leastBytes`.
  *
  * @returns the first bytes of the file, and an entry for each plan in its order
  */
@@ -139,6 +139,7 @@ export function encodeSafetensorsHeader(
   metadata: Record<string, string>,
   plans: TensorPlan[],
   alignment: number,
+  leastBytes = 0,
 ): { bytes: Uint8Array; tensors: TensorEntry[] } {
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
@@ -148,7 +149,7 @@ export function encodeSafetensorsHeader(
     offset = end;
   }
   const text = new TextEncoder().encode(JSON.stringify(header));
-  const dataBegin = Math.ceil((8 + text.length) / alignment) * alignment;
+  const dataBegin = Math.ceil(Math.max(8 + text.length, leastBytes) / alignment) * alignment;
   const bytes = new Uint8Array(dataBegin).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(dataBegin - 8), true);
   bytes.set(text, 8);

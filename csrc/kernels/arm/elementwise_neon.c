@@ -8,7 +8,7 @@
 
 #include "kernels/arm/neon.h"
 
-static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+static void rms_norm(const float *x, const float *weight, uint32_t count, uint32_t mean_of, float epsilon, float *out) {
     float32x4_t lanes[VECTORS];
     for (uint32_t part = 0; part < VECTORS; part++)
         lanes[part] = vdupq_n_f32(0);
@@ -16,7 +16,7 @@ static void rms_norm(const float *x, const float *weight, uint32_t count, float 
         const float32x4_t value = e + 4 <= count ? vld1q_f32(x + e) : load_some(x + e, count - e);
         lanes[e / 4 % VECTORS] = vfmaq_f32(lanes[e / 4 % VECTORS], value, value);
     }
-    const float mean = sum_of_lanes(lanes) / (float)count;
+    const float mean = sum_of_lanes(lanes) / (float)mean_of;
     const float inverse = 1.0f / sqrtf(mean + epsilon);
     for (uint32_t e = 0; e < count; e++)
         out[e] = x[e] * inverse * weight[e];

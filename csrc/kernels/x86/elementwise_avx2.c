@@ -8,7 +8,7 @@
 
 #include "kernels/x86/avx2.h"
 
-static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+static void rms_norm(const float *x, const float *weight, uint32_t count, uint32_t mean_of, float epsilon, float *out) {
     __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     uint32_t e = 0;
     for (; e + WF_LANES <= count; e += WF_LANES)
@@ -20,7 +20,7 @@ static void rms_norm(const float *x, const float *weight, uint32_t count, float 
         const __m256 value = _mm256_maskload_ps(x + e, lanes_below(count - e));
         lanes[part] = _mm256_fmadd_ps(value, value, lanes[part]);
     }
-    const float mean = sum_of_lanes(lanes) / (float)count;
+    const float mean = sum_of_lanes(lanes) / (float)mean_of;
     const float inverse = 1.0f / sqrtf(mean + epsilon);
     const __m256 factor = _mm256_set1_ps(inverse);
     for (e = 0; e + 8 <= count; e += 8)

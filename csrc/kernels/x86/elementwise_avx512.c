@@ -8,7 +8,7 @@
 
 #include "kernels/x86/avx512.h"
 
-static void rms_norm(const float *x, const float *weight, uint32_t count, float epsilon, float *out) {
+static void rms_norm(const float *x, const float *weight, uint32_t count, uint32_t mean_of, float epsilon, float *out) {
     __m512 low = _mm512_setzero_ps(), high = _mm512_setzero_ps();
     for (uint32_t e = 0; e < count; e += WF_LANES) {
         const uint32_t left = count - e;
@@ -19,7 +19,7 @@ static void rms_norm(const float *x, const float *weight, uint32_t count, float 
             high = _mm512_fmadd_ps(second, second, high);
         }
     }
-    const float mean = sum_of_sixteen(_mm512_add_ps(low, high)) / (float)count;
+    const float mean = sum_of_sixteen(_mm512_add_ps(low, high)) / (float)mean_of;
     const __m512 factor = _mm512_set1_ps(1.0f / sqrtf(mean + epsilon));
     for (uint32_t e = 0; e < count; e += 16) {
         const __mmask16 mask = lanes_below(count - e);
