@@ -112,7 +112,7 @@ test("every kind of error, one after the other on one connection, which goes on"
 
 test("while the model loads: alive, not ready, and a time to come back", async () => {
   const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
-  const listening = listen(state, {
+  const listening = await listen(state, {
     hostname: "127.0.0.1",
     port: 0,
     apiKeys: [],

@@ -109,7 +109,7 @@ async function serve(args: string[]): Promise<number> {
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
   const signals = new StopSignals();
-  const listening = listen(state, {
+  const listening = await listen(state, {
     hostname: values.host,
     port,
     apiKeys,

@@ -7,7 +7,7 @@
  * before Elysia sees it: a route can't forget it.
  */
 
-import { isIP } from "node:net";
+import { lookup } from "node:dns/promises";
 import { Elysia } from "elysia";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
@@ -84,8 +84,14 @@ export interface Listening {
  *
  * @throws Failure when the address can't be had.
  */
-export function listen(state: ServerState, options: ListenOptions): Listening {
+export async function listen(state: ServerState, options: ListenOptions): Promise<Listening> {
   const { hostname, port } = options;
+  const where = `${hostname}:${port}`;
+  const noAddress = `can't listen on ${where}: '${hostname}' is no address of this machine; choose another --host`;
+  // Asked first, since what Bun says of a name that nobody knows is about something else, such as a port in use.
+  await lookup(hostname).catch(() => {
+    throw new Failure(noAddress);
+  });
   try {
     const server = Bun.serve({
       hostname,
@@ -106,14 +112,10 @@ export function listen(state: ServerState, options: ListenOptions): Listening {
     return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const where = `${hostname}:${port}`;
     if (code === "EADDRINUSE")
       throw new Failure(`${where} is already in use; stop the other server or choose another --port`);
     if (code === "EACCES") throw new Failure(`no permission to listen on ${where}; choose a --port over 1023`);
-    // What Bun says of a name that nobody knows is about something else.
-    if (code === "EADDRNOTAVAIL" || isIP(hostname) === 0) {
-      throw new Failure(`can't listen on ${where}: '${hostname}' is no address of this machine; choose another --host`);
-    }
+    if (code === "EADDRNOTAVAIL") throw new Failure(noAddress);
     throw new Failure(`can't listen on ${where}: ${message.split("\n")[0]}`);
   }
 }
