@@ -30,7 +30,8 @@ typedef struct wf_sketch {
     size_t mapped;  /* bytes of both parts */
 } wf_sketch;
 
-/* Memory for the sketch of a model's head. Returns 0, or -1 with `error`. */
+/* Memory for the sketch of a model's head, whose products are of WF_INPUT_F32: the bounds take in how those round. Returns 0, or -1 with
+ * `error`. */
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size);
 
 /* Makes it of the head. It ends early, and leaves the sketch of no use, when `stopping` becomes true. */

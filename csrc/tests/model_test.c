@@ -600,7 +600,25 @@ static void test_files(void) {
     image_drop(image);
 }
 
+/* A matrix is bound where there are functions for its kind, and refused where there are none. */
+static void test_kinds(void) {
+    static const wf_linear known[] = {
+        {.layout = WF_LAYOUT_TERNARY, .scale_kind = WF_SCALE_MATRIX, .input_kind = WF_INPUT_INT8},
+        {.layout = WF_LAYOUT_BF16, .scale_kind = WF_SCALE_NONE, .input_kind = WF_INPUT_F32},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        wf_linear linear = known[i];
+        CHECK(wf_linear_bind(&linear) == 0 && linear.multiply != NULL, "kind %zu", i);
+        linear.input_kind = linear.input_kind == WF_INPUT_F32 ? WF_INPUT_INT8 : WF_INPUT_F32;
+        CHECK(wf_linear_bind(&linear) == -1, "kind %zu with other inputs", i);
+        linear = known[i];
+        linear.scale_kind = linear.scale_kind == WF_SCALE_NONE ? WF_SCALE_MATRIX : WF_SCALE_NONE;
+        CHECK(wf_linear_bind(&linear) == -1, "kind %zu with other scales", i);
+    }
+}
+
 int main(int argument_count, char **arguments) {
+    test_kinds();
     const uint32_t rounds = argument_count > 1 ? (uint32_t)strtoul(arguments[1], NULL, 10) : ROUNDS;
     const uint64_t seed = argument_count > 2 ? strtoull(arguments[2], NULL, 10) : 20240607;
     test_valid();
