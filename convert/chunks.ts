@@ -13,9 +13,15 @@ export interface Chunk {
   bytes: Uint8Array;
 }
 
-/** Bytes of the longest rows that cannot be read one by one, of any tensor of a checkpoint. */
-export function largestPiece({ tensors }: Checkpoint): number {
-  return Math.max(...[...tensors.values()].map((tensor) => rowsBytes(tensor, inseparableRows(tensor))));
+/** A buffer for readChunks: of `limit` bytes, or fewer if no tensor has more, or more if there are rows that can't be read in parts. */
+export function chunkBuffer({ tensors }: Checkpoint, limit: number): Uint8Array {
+  let least = 0;
+  let most = 0;
+  for (const tensor of tensors.values()) {
+    least = Math.max(least, rowsBytes(tensor, inseparableRows(tensor)));
+    most = Math.max(most, tensor.bytes);
+  }
+  return new Uint8Array(Math.max(least, Math.min(limit, most)));
 }
 
 /** Bytes of some of a tensor's rows, as it is stored. */

@@ -9,7 +9,7 @@ import { type LayoutEntry, packedLayout, packedRowBytes } from "../src/model_fil
 import { encodeModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, tensorBytes } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
-import { largestPiece, namingTensor, readChunks } from "./chunks.ts";
+import { chunkBuffer, namingTensor, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
 import { packLinear } from "./linear.ts";
@@ -99,7 +99,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
     const conversion: Conversion = {
       file,
       hash: new Bun.CryptoHasher("sha256"),
-      buffer: new Uint8Array(Math.max(options.chunkBytes ?? CHUNK_BYTES, largestPiece(checkpoint))),
+      buffer: chunkBuffer(checkpoint, options.chunkBytes ?? CHUNK_BYTES),
       position: placeholder.bytes.length,
       async step() {
         options.onProgress?.({ done: this.position, total });

@@ -1,17 +1,18 @@
 /**
  * Damages files at random and reads them: each is refused in one line, or is what a sound file would be. By hand:
  *
- *   bun tests/fuzz.ts safetensors|tokenizer|packed|gguf-tokenizer [--count 100000] [--seed 1]
+ *   bun tests/fuzz.ts safetensors|tokenizer|packed|gguf-tokenizer|gguf|sglbitnt [--count 100000] [--seed 1]
  *
  * It prints what came of it, with the slowest input and the memory that the process had at most; the first fault ends it and is printed with
  * its input. tests/fuzz.test.ts runs a short version of each. build/address/model_test does the same for the library's reader.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { convertCheckpoint } from "../convert/convert.ts";
+import { openCheckpoint } from "../convert/formats.ts";
 import { tokenizerFromGguf } from "../convert/gguf_tokenizer.ts";
 import { Model } from "../src/engine/model.ts";
 import { Failure } from "../src/errors.ts";
@@ -22,8 +23,10 @@ import { readPackedModel } from "../src/model_file/packed.ts";
 import { readSafetensorsHeader } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
+import { ggufModel } from "./support/gguf_model.ts";
 import { encodeSafetensors, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./support/small_checkpoint.ts";
 import { encodeGguf, type GgufEntry, valueTypes } from "./support/small_gguf.ts";
+import { encodeSglbitnt } from "./support/small_sglbitnt.ts";
 
 /** What came of it. */
 export interface FuzzReport {
@@ -166,6 +169,30 @@ function ggufWithTokenizer(model: "gpt2" | "llama"): Uint8Array {
   return encodeGguf({ metadata, tensors: new Map() });
 }
 
+/** Where files are put that are read by their paths. */
+let scratch: string | undefined;
+
+/** Converts a file that is a model by itself, and reads what becomes of it. */
+async function convertFile(bytes: Uint8Array): Promise<void> {
+  if (scratch === undefined) {
+    // In memory, where there is such a place: each conversion waits until its file is on the disk.
+    const made = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "wrinklefree-fuzz-"));
+    process.once("exit", () => rmSync(made, { recursive: true }));
+    scratch = made;
+  }
+  const path = join(scratch, NAME);
+  writeFileSync(path, bytes);
+  try {
+    openCheckpoint(path).close();
+    await convertCheckpoint(path, `${path}.wf`, { replace: true });
+  } catch (error) {
+    throw error instanceof Failure ? new Failure(error.message.replaceAll(`${scratch}/`, "")) : error;
+  }
+  // What was made is sound, whatever it was made of.
+  await readPackedModel(`${path}.wf`);
+  (await Model.open(`${path}.wf`)).close();
+}
+
 const targets: Record<string, Target> = {
   safetensors: {
     originals: async () => [
@@ -222,6 +249,15 @@ const targets: Record<string, Target> = {
       if (assets.size > 0) await checkTokenizer(Tokenizer.fromAssets(assets, NAME, VOCABULARY), VOCABULARY);
     },
   },
+  gguf: {
+    originals: async () => [
+      encodeGguf(ggufModel("llama", "TQ2_0")),
+      encodeGguf(ggufModel("bitnet-b1.58", "I2_S")),
+      encodeGguf(ggufModel("bitnet", "TQ1_0")),
+    ],
+    read: convertFile,
+  },
+  sglbitnt: { originals: async () => [encodeSglbitnt()], read: convertFile },
 };
 
 /** The names of what can be fuzzed. */
