@@ -44,7 +44,7 @@ export interface ConversionOptions extends SourceOptions {
 }
 
 /** Large enough that most matrices of a model of 2 G weights are read at once. */
-const CHUNK_BYTES = 64 * 1024 * 1024;
+export const CHUNK_BYTES = 64 * 1024 * 1024;
 
 /**
  * Converts a checkpoint to a packed file.
@@ -76,31 +76,46 @@ function assetSizes(assets: Map<string, Uint8Array>): Map<string, number> {
   return new Map([...assets].map(([name, bytes]) => [name, bytes.length]));
 }
 
-async function writePackedFile(checkpoint: Checkpoint, output: string, options: ConversionOptions): Promise<void> {
-  const header = (config: ModelConfig, layout: LayoutEntry[], sourceHash: string, leastBytes: number) => {
-    const metadata = {
-      format: "wrinklefree",
-      version: String(FORMAT_VERSION),
-      source: options.name ?? checkpoint.name,
-      source_sha256: sourceHash,
-      config: encodeModelConfig(config),
-    };
-    return encodeSafetensorsHeader(metadata, layout, ALIGNMENT, leastBytes);
+/** The header of a checkpoint's packed file. */
+function encodeHeader(
+  { assets }: Checkpoint,
+  config: ModelConfig,
+  { source, hash, leastBytes }: { source: string; hash: string; leastBytes: number },
+) {
+  const metadata = {
+    format: "wrinklefree",
+    version: String(FORMAT_VERSION),
+    source,
+    source_sha256: hash,
+    config: encodeModelConfig(config),
   };
-  // The hash, and how many neurons each layer keeps, are known only at the end; that the header won't be longer is known now.
-  const { config, tensors } = checkpoint;
-  const all = new Array<number>(config.layers).fill(config.intermediateSize);
-  const layout = largestLayout(checkpoint);
-  const placeholder = header({ ...config, ffnNeurons: all }, layout, "0".repeat(64), 0);
-  const total = placeholder.tensors.at(-1)?.end ?? placeholder.bytes.length;
+  return encodeSafetensorsHeader(metadata, packedLayout(config, assetSizes(assets)), ALIGNMENT, leastBytes);
+}
 
+/**
+ * The most that a packed file of a checkpoint can take. The source's hash, and how many neurons each layer keeps, are known only at the end
+ * of a conversion.
+ *
+ * @returns bytes of the header, and of the file
+ */
+export function largestFile(checkpoint: Checkpoint, source = checkpoint.name): { header: number; total: number } {
+  const { config } = checkpoint;
+  const ffnNeurons = new Array<number>(config.layers).fill(config.intermediateSize);
+  const header = encodeHeader(checkpoint, { ...config, ffnNeurons }, { source, hash: "0".repeat(64), leastBytes: 0 });
+  return { header: header.bytes.length, total: header.tensors.at(-1)?.end ?? header.bytes.length };
+}
+
+async function writePackedFile(checkpoint: Checkpoint, output: string, options: ConversionOptions): Promise<void> {
+  const { config, tensors } = checkpoint;
+  const source = options.name ?? checkpoint.name;
+  const { header, total } = largestFile(checkpoint, source);
   const file = new OutputFile(output, total, options.replace ?? false);
   try {
     const conversion: Conversion = {
       file,
       hash: new Bun.CryptoHasher("sha256"),
       buffer: chunkBuffer(checkpoint, options.chunkBytes ?? CHUNK_BYTES),
-      position: placeholder.bytes.length,
+      position: header,
       async step() {
         options.onProgress?.({ done: this.position, total });
         // Lets a signal's handler run: everything else here is synchronous.
@@ -111,22 +126,22 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
     const { hash } = conversion;
     for (const [name, bytes] of checkpoint.assets) hash.update(`${name} ${bytes.length}\n`).update(bytes);
     const neurons: number[] = [];
-    for (const entry of layout) {
-      const source = tensors.get(entry.name) as CheckpointTensor;
+    for (const entry of largestLayout(checkpoint)) {
+      const tensor = tensors.get(entry.name) as CheckpointTensor;
       if (entry.name.endsWith(GATE)) {
         const kept = await convertFeedForward(conversion, entry.name.slice(0, -GATE.length), checkpoint, options);
         neurons.push(kept?.length ?? config.intermediateSize);
       } else if (FEED_FORWARD.test(entry.name)) continue;
       else if (entry.kind === "asset") append(conversion, assetOf(checkpoint, entry), tensorBytes(entry));
-      else if (entry.kind === "norm") appendFloats(conversion, readNorm(conversion, source), 16);
-      else if (entry.kind === "embedding") await convertEmbedding(conversion, source, tensorBytes(entry));
-      else if (entry.kind === "ternary") await convertLinear(conversion, source, sizeOf(entry));
+      else if (entry.kind === "norm") appendFloats(conversion, readNorm(conversion, tensor), 16);
+      else if (entry.kind === "embedding") await convertEmbedding(conversion, tensor, tensorBytes(entry));
+      else if (entry.kind === "ternary") await convertLinear(conversion, tensor, sizeOf(entry));
       await conversion.step();
     }
     const isSmaller = neurons.some((count) => count !== config.intermediateSize);
     const final = isSmaller ? { ...config, ffnNeurons: neurons } : config;
-    const finalLayout = packedLayout(final, assetSizes(checkpoint.assets));
-    file.write(0, header(final, finalLayout, hash.digest("hex"), placeholder.bytes.length).bytes);
+    const written = { source, hash: hash.digest("hex"), leastBytes: header };
+    file.write(0, encodeHeader(checkpoint, final, written).bytes);
     options.onProgress?.({ done: total, total });
     file.commit();
   } finally {

@@ -1,9 +1,13 @@
 /** `wrinklefree convert`: makes a packed file from a model in another format. */
 
 import { statSync } from "node:fs";
+import type { SourceOptions } from "../../convert/checkpoint.ts";
 import { convertCheckpoint } from "../../convert/convert.ts";
+import { type ConversionPlan, planConversion } from "../../convert/dry_run.ts";
 import { preTokenizerNames } from "../../convert/pre_tokenizers.ts";
+import { verifyConversion } from "../../convert/verify.ts";
 import { UsageError } from "../errors.ts";
+import { printable } from "../model_file/config_fields.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice, results } from "../terminal/output.ts";
@@ -14,34 +18,47 @@ import { oneOf, parseOptions } from "./options.ts";
 export const command: Command = {
   name: "convert",
   summary: "make a packed file (.wf) from a GGUF file or a Hugging Face checkpoint",
-  usage: `usage: wrinklefree convert SOURCE OUTPUT.wf [--pre NAME] [--force]
+  usage: `usage: wrinklefree convert SOURCE OUTPUT.wf [--pre NAME] [--verify] [--force]
+       wrinklefree convert SOURCE --dry-run
 
 Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json,
 safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files
 beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), which are quantised, or packed already
-(uint8). The packed file is a whole model; serve, chat and inspect take it as it is.
+(uint8), or ternary values in floating point. The packed file is a whole model; serve, chat and inspect take it as it is.
 
   --pre NAME how texts are cut for a byte-level vocabulary, for a GGUF file that has it wrong in tokenizer.ggml.pre:
              ${preTokenizerNames.join(", ")}
+  --verify   read the packed file back afterwards and compare every code and scale with the source
+  --dry-run  say what SOURCE is, how large its packed file will be and what memory serving it takes; nothing is written
   --force    replace OUTPUT.wf if it exists
   --help     show this text
 `,
   async run(args) {
     const { values, positionals } = parseOptions(
       args,
-      { pre: { type: "string" }, force: { type: "boolean", default: false } },
+      {
+        pre: { type: "string" },
+        verify: { type: "boolean", default: false },
+        "dry-run": { type: "boolean", default: false },
+        force: { type: "boolean", default: false },
+      },
       2,
     );
     const [source, output] = positionals;
+    const sourceOptions = values.pre === undefined ? {} : { pre: oneOf(values.pre, "pre", preTokenizerNames) };
+    if (values["dry-run"]) {
+      if (source === undefined || output !== undefined) throw new UsageError("convert --dry-run takes a SOURCE");
+      results.write(describePlan(planConversion(source, sourceOptions), source));
+      return 0;
+    }
     if (source === undefined || output === undefined) throw new UsageError("convert takes a SOURCE and an OUTPUT.wf");
-    const pre = values.pre === undefined ? undefined : oneOf(values.pre, "pre", preTokenizerNames);
     if (!output.endsWith(".wf")) throw new UsageError(`the output '${output}' must end in .wf`);
     const started = performance.now();
     const progress = showProgress("converting", notes);
     try {
       await interruptible((signal) =>
         convertCheckpoint(source, output, {
-          ...(pre === undefined ? {} : { pre }),
+          ...sourceOptions,
           replace: values.force,
           signal,
           onProgress: progress.update,
@@ -53,6 +70,40 @@ beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), w
     }
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     results.write(`${output}: ${formatBytes(statSync(output).size)} in ${seconds} s\n`);
+    if (values.verify) await verify(source, output, sourceOptions);
     return 0;
   },
 };
+
+async function verify(source: string, output: string, options: SourceOptions): Promise<void> {
+  const progress = showProgress("comparing", notes);
+  try {
+    const { codes, scales, values } = await interruptible((signal) =>
+      verifyConversion(source, output, { ...options, signal, onProgress: progress.update }),
+    );
+    progress.finish();
+    results.write(`verified: ${codes} codes, ${scales} scales and ${values} other values are those of the source\n`);
+  } finally {
+    progress.finish();
+  }
+}
+
+function describePlan(plan: ConversionPlan, source: string): string {
+  for (const text of plan.notices) notice(source, text);
+  const { config, fileBytes, sketchBytes, copyBytes } = plan;
+  const context = plan.kvTokenBytes * config.context;
+  const lines: [string, string][] = [
+    ["source", plan.format],
+    ["architecture", printable(config.architecture)],
+    ["packed file", `at most ${formatBytes(fileBytes)}`],
+    ["head's sketch", `${formatBytes(sketchBytes)}, none with --head exact`],
+    [
+      "down projections",
+      copyBytes > 0 ? `${formatBytes(copyBytes)} by columns, none with --zeros multiply` : "no second copy",
+    ],
+    ["keys and values", `${formatBytes(plan.kvTokenBytes)} a token, ${formatBytes(context)} for one full context`],
+    ["to serve one request", `${formatBytes(fileBytes + sketchBytes + copyBytes + context)} with a full context`],
+  ];
+  const width = Math.max(...lines.map(([name]) => name.length));
+  return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+}

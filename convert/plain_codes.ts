@@ -1,0 +1,81 @@
+/**
+ * The codes of ternary weights by the words of each format, a weight at a time: what packed files are compared with. It shares nothing
+ * with the way in which they are made.
+ */
+
+import type { Encoding } from "./source_tensor.ts";
+
+/** A weight's code: 0, 1 and 2 stand for −1, 0 and 1. */
+type Decoder = (bytes: Uint8Array, codes: Uint8Array) => void;
+
+/** By encoding; `codes` says how many weights there are. */
+const decoders: Partial<Record<Encoding, Decoder>> = {
+  I2_S(bytes, codes) {
+    for (let weight = 0; weight < codes.length; weight++) {
+      const place = weight & 127;
+      codes[weight] = ((bytes[(weight >> 7) * 32 + (place & 31)] as number) >> (6 - 2 * (place >> 5))) & 3;
+    }
+  },
+  TQ2_0(bytes, codes) {
+    for (let block = 0, weight = 0; weight < codes.length; block += 66) {
+      const isZero = isZeroHalf(bytes, block + 64);
+      for (let index = 0; index < 256; index++, weight++) {
+        const byte = bytes[block + 32 * (index >> 7) + (index & 31)] as number;
+        codes[weight] = isZero ? 1 : (byte >> (2 * ((index >> 5) & 3))) & 3;
+      }
+    }
+  },
+  TQ1_0(bytes, codes) {
+    for (let block = 0, weight = 0; weight < codes.length; block += 54) {
+      const isZero = isZeroHalf(bytes, block + 52);
+      for (let index = 0; index < 256; index++, weight++) {
+        let at = index & 31;
+        let digit = index >> 5;
+        if (index >= 240) {
+          at = 48 + (index & 3);
+          digit = (index - 240) >> 2;
+        } else if (index >= 160) {
+          at = 32 + (index & 15);
+          digit = (index - 160) >> 4;
+        }
+        const shifted = ((bytes[block + at] as number) * (POWERS[digit] as number)) & 255;
+        codes[weight] = isZero ? 1 : (3 * shifted) >> 8;
+      }
+    }
+  },
+};
+
+const POWERS = [1, 3, 9, 27, 81];
+
+/** Whether a half is 0 or −0. */
+function isZeroHalf(bytes: Uint8Array, position: number): boolean {
+  return bytes[position] === 0 && ((bytes[position + 1] as number) & 127) === 0;
+}
+
+/** The codes of `count` weights in blocks of codes. */
+export function codesOfBlocks(bytes: Uint8Array, encoding: Encoding, count: number): Uint8Array {
+  const codes = new Uint8Array(count);
+  (decoders[encoding] as Decoder)(bytes, codes);
+  return codes;
+}
+
+/** The codes of weights, quantised with a scale: the nearest of −1, 0 and 1, to even between two. */
+export function codesOfValues(values: Float32Array, scale: number): Uint8Array {
+  return Uint8Array.from(values, (value) => {
+    const quotient = Math.fround(value / scale);
+    return quotient > 0.5 ? 2 : quotient < -0.5 ? 0 : 1;
+  });
+}
+
+/** The codes of rows of a packed file: [rows][columns]. */
+export function codesOfPacked(packed: Uint8Array, rows: number, columns: number): Uint8Array {
+  const rowBytes = packed.length / rows;
+  const codes = new Uint8Array(rows * columns);
+  for (let row = 0, weight = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, weight++) {
+      const byte = packed[row * rowBytes + (column >> 7) * 32 + (column & 31)] as number;
+      codes[weight] = (byte >> (2 * ((column >> 5) & 3))) & 3;
+    }
+  }
+  return codes;
+}

@@ -1,0 +1,265 @@
+/**
+ * Compares a packed file with what it was made from: every code, scale, norm and embedding. Codes are decoded by other means than those
+ * that packed them.
+ */
+
+import { Failure } from "../src/errors.ts";
+import { type ByteSource, openByteSource } from "../src/model_file/byte_source.ts";
+import type { LayoutEntry } from "../src/model_file/layout.ts";
+import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
+import { type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
+import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
+import { chunkBuffer, readChunks } from "./chunks.ts";
+import { CHUNK_BYTES, type ConversionProgress, largestLayout } from "./convert.ts";
+import { storedColumns } from "./encodings.ts";
+import { toBfloat16, toFloat32 } from "./floats.ts";
+import { openCheckpoint } from "./formats.ts";
+import { placeOfRow, SCALE_MIN } from "./linear.ts";
+import { codesOfBlocks, codesOfPacked, codesOfValues } from "./plain_codes.ts";
+import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
+import { type KeptNeurons, placeNeurons } from "./unused_neurons.ts";
+
+/** What a caller may ask of a comparison. */
+export interface VerificationOptions extends SourceOptions {
+  /** Called after every tensor. */
+  onProgress?: (progress: ConversionProgress) => void;
+  /** Ends the comparison; the promise is then rejected with a Failure. */
+  signal?: AbortSignal;
+}
+
+/** What was compared. */
+export interface Verification {
+  /** Codes of ternary weights. */
+  codes: number;
+  /** Scales of matrices. */
+  scales: number;
+  /** Values of norms and embeddings. */
+  values: number;
+}
+
+/** A sum of magnitudes in another order is another one, in its last bits; as fp32 it may be the neighbour. */
+const MEAN_TOLERANCE = 2 ** -22;
+
+/**
+ * Compares a packed file with its source.
+ *
+ * @returns how much was compared
+ * @throws Failure naming the first tensor that differs, and where
+ */
+export async function verifyConversion(
+  source: string,
+  output: string,
+  options: VerificationOptions = {},
+): Promise<Verification> {
+  const packed = await readPackedModel(output);
+  const checkpoint = openCheckpoint(source, options);
+  const file = openByteSource(output);
+  try {
+    return await new Comparison(checkpoint, packed, file).run(options);
+  } finally {
+    file.close();
+    checkpoint.close();
+  }
+}
+
+class Comparison {
+  private readonly buffer: Uint8Array;
+  private readonly entries: Map<string, TensorEntry>;
+  private readonly done: Verification = { codes: 0, scales: 0, values: 0 };
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly packed: PackedModel,
+    private readonly file: ByteSource,
+  ) {
+    this.buffer = chunkBuffer(checkpoint, CHUNK_BYTES);
+    this.entries = new Map(packed.tensors.map((entry) => [entry.name, entry]));
+  }
+
+  async run({ onProgress, signal }: VerificationOptions): Promise<Verification> {
+    const layout = largestLayout(this.checkpoint);
+    const total = this.packed.bytes;
+    let done = 0;
+    let kept: KeptNeurons | null = null;
+    for (const entry of layout) {
+      if (entry.kind === "asset") this.compareAsset(entry);
+      else if (entry.kind === "norm") this.compareNorm(entry, entry.name.includes(".mlp.") ? kept : null);
+      else if (entry.kind === "embedding") this.compareEmbedding(entry);
+      else if (entry.kind === "ternary") {
+        if (entry.name.endsWith(".gate_proj.weight")) kept = this.keptNeurons(entry);
+        this.compareMatrix(entry, kept);
+      }
+      const found = this.entries.get(entry.name);
+      done += found === undefined ? 0 : found.end - found.begin;
+      onProgress?.({ done, total });
+      // Lets a signal's handler run: everything else here is synchronous.
+      await new Promise(setImmediate);
+      if (signal?.aborted) throw new Failure(`${this.packed.path}: interrupted before all of it was compared`);
+    }
+    return this.done;
+  }
+
+  private fault(entry: LayoutEntry, fault: string): Failure {
+    return tensorFailure(this.file, entry.name, `${fault}; the conversion went wrong, or the file is damaged`);
+  }
+
+  private source(entry: LayoutEntry): CheckpointTensor {
+    return this.checkpoint.tensors.get(entry.name) as CheckpointTensor;
+  }
+
+  /** Bytes of a tensor of the packed file. */
+  private read(name: string, offset = 0, length?: number): Uint8Array {
+    const { begin, end } = this.entries.get(name) as TensorEntry;
+    const bytes = new Uint8Array(length ?? end - begin);
+    this.file.read(begin + offset, bytes);
+    return bytes;
+  }
+
+  private compareAsset(entry: LayoutEntry): void {
+    const expected = this.checkpoint.assets.get(entry.name.slice("assets/".length)) as Uint8Array;
+    if (Buffer.compare(this.read(entry.name).subarray(0, expected.length), expected) !== 0) {
+      throw this.fault(entry, "it differs from the source's file");
+    }
+  }
+
+  private compareNorm(entry: LayoutEntry, kept: KeptNeurons | null): void {
+    const found = new Float32Array(this.read(entry.name).buffer);
+    const source = this.source(entry);
+    const [chunk] = [...readChunks(source, this.buffer)];
+    const values = toFloat32(chunk?.bytes as Uint8Array, source.dtype);
+    const expected = kept === null ? values : Float32Array.from(kept, (neuron) => values[neuron] ?? 0);
+    const index = expected.findIndex((value, place) => value !== found[place]);
+    if (index >= 0) throw this.fault(entry, `element ${index} is ${found[index]}, not ${expected[index]}`);
+    this.done.values += expected.length;
+  }
+
+  private compareEmbedding(entry: LayoutEntry): void {
+    const source = this.source(entry);
+    const columns = storedColumns(source);
+    for (const chunk of readChunks(source, this.buffer)) {
+      const expected = toBfloat16(chunk.bytes, source.dtype);
+      const found = this.read(entry.name, chunk.row * columns * 2, expected.length);
+      if (Buffer.compare(found, expected) !== 0) {
+        const index = found.findIndex((byte, place) => byte !== expected[place]) >> 1;
+        throw this.fault(entry, `row ${chunk.row + Math.floor(index / columns)}, column ${index % columns} differs`);
+      }
+      this.done.values += expected.length / 2;
+    }
+  }
+
+  /** The neurons that the packed file should have; null where it has all. */
+  private keptNeurons(gate: LayoutEntry): KeptNeurons | null {
+    const { intermediateSize, ffnNeurons } = this.packed.config;
+    const layer = Number(/\d+/.exec(gate.name)?.[0]);
+    if ((ffnNeurons?.[layer] ?? intermediateSize) === intermediateSize) return null;
+    const used = new Array<boolean>(intermediateSize).fill(true);
+    for (const name of [gate.name, gate.name.replace("gate_proj", "up_proj")]) {
+      const source = this.checkpoint.tensors.get(name) as CheckpointTensor;
+      const isUsed = new Array<boolean>(intermediateSize).fill(false);
+      this.decode(source, (row, codes) => {
+        if (codes.some((code) => code !== 1)) isUsed[row] = true;
+      });
+      for (const [row, value] of isUsed.entries()) used[row] &&= value;
+    }
+    const kept = placeNeurons(used);
+    if (kept?.length === ffnNeurons?.[layer]) return kept;
+    throw this.fault(gate, `it has ${ffnNeurons?.[layer]} rows, not ${kept?.length ?? intermediateSize}`);
+  }
+
+  private compareMatrix(entry: LayoutEntry, kept: KeptNeurons | null): void {
+    const { rows, columns } = entry.source as { rows: number; columns: number };
+    const isDown = entry.name.endsWith(".down_proj.weight");
+    const isInto = /\.(gate|up)_proj\.weight$/.test(entry.name);
+    const keptRows = isInto ? kept : null;
+    const keptColumns = isDown ? kept : null;
+    const width = keptColumns?.length ?? columns;
+    const height = keptRows?.length ?? rows;
+    const found = codesOfPacked(this.read(entry.name), height, width);
+    const place = keptRows === null ? undefined : new Map([...keptRows].map((neuron, index) => [neuron, index]));
+    const scale = this.decode(this.source(entry), (row, codes) => {
+      const target = place === undefined ? row : place.get(row);
+      if (target === undefined) return;
+      const expected = keptColumns === null ? codes : Uint8Array.from(keptColumns, (neuron) => codes[neuron] ?? 1);
+      const stored = found.subarray(target * width, (target + 1) * width);
+      if (Buffer.compare(stored, expected) !== 0) {
+        const column = expected.findIndex((code, index) => code !== stored[index]);
+        throw this.fault(entry, `row ${target}, column ${column} is ${stored[column]}, not ${expected[column]}`);
+      }
+    });
+    for (const [index, neuron] of keptRows?.entries() ?? []) {
+      if (neuron < 0 && found.subarray(index * width, (index + 1) * width).some((code) => code !== 1)) {
+        throw this.fault(entry, `row ${index} is not zero`);
+      }
+    }
+    const stored = new Float32Array(this.read(`${entry.name}_scale`).buffer)[0] as number;
+    const isMean = this.source(entry).ternary?.kind === "master";
+    if (isMean ? Math.abs(stored / scale - 1) > MEAN_TOLERANCE : stored !== Math.fround(scale)) {
+      throw this.fault(entry, `its scale is ${stored}, not ${scale}`);
+    }
+    this.done.codes += height * width;
+    this.done.scales++;
+  }
+
+  /**
+   * Decodes a matrix of the source.
+   *
+   * @param take gets each row by its number in the packed matrix, before any is left out, and its codes
+   * @returns the scale
+   */
+  private decode(source: CheckpointTensor, take: (row: number, codes: Uint8Array) => void): number {
+    const form = source.ternary as TernaryForm;
+    const columns = storedColumns(source);
+    if (form.kind === "quarters") {
+      const quarterRows = source.shape[0] as number;
+      for (const chunk of readChunks(source, this.buffer)) {
+        for (let part = 0; part < 4 * chunk.rows; part++) {
+          const [quarter, row] = [Math.floor(part / chunk.rows), part % chunk.rows];
+          const bytes = chunk.bytes.subarray(row * columns, (row + 1) * columns);
+          take(
+            quarter * quarterRows + chunk.row + row,
+            bytes.map((byte) => (byte >> (2 * quarter)) & 3),
+          );
+        }
+      }
+      return form.scale;
+    }
+    const scale = form.kind === "I2_S" ? form.scale : this.scaleOf(source, form);
+    const divisor = form.kind === "values" ? scale / form.factor : scale;
+    for (const chunk of readChunks(source, this.buffer)) {
+      const codes =
+        form.kind === "master" || form.kind === "values"
+          ? codesOfValues(toFloat32(chunk.bytes, source.dtype), divisor)
+          : codesOfBlocks(chunk.bytes, form.kind, chunk.rows * columns);
+      for (let row = 0; row < chunk.rows; row++) {
+        const place = placeOfRow(chunk.row + row, source.interleavedRows);
+        take(place, codes.subarray(row * columns, (row + 1) * columns));
+      }
+    }
+    return scale;
+  }
+
+  /** The scale that stands in the weights or their blocks, or that they give by their mean. */
+  private scaleOf(source: CheckpointTensor, form: Exclude<TernaryForm, { kind: "quarters" | "I2_S" }>): number {
+    let sum = 0;
+    let largest = 0;
+    for (const { bytes } of readChunks(source, this.buffer)) {
+      if (form.kind === "TQ1_0" || form.kind === "TQ2_0") {
+        const blockBytes = form.kind === "TQ1_0" ? 54 : 66;
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+        for (let end = blockBytes; end <= bytes.length; end += blockBytes) {
+          largest = Math.max(largest, view.getFloat16(end - 2, true));
+        }
+      } else {
+        for (const value of toFloat32(bytes, source.dtype)) {
+          sum += Math.abs(value);
+          largest = Math.max(largest, Math.abs(value));
+        }
+      }
+    }
+    if (form.kind === "master") {
+      const [rows, columns] = source.shape as [number, number];
+      return Math.max(sum / (rows * columns), SCALE_MIN);
+    }
+    return largest === 0 ? Math.fround(SCALE_MIN) : largest * form.factor;
+  }
+}
