@@ -264,17 +264,16 @@ async function fetchPiece(
     const headers: Record<string, string> = isAll ? {} : { range: `bytes=${begin}-${end - 1}` };
     const response = await hub.get(start, headers, patience);
     const { status } = response;
+    const address = URL.parse(response.url);
+    const isHub = address === null || address.origin === hub.endpoint.origin;
     if (status !== 200 && status !== 206) {
-      if (incoming.location === undefined || status === 429 || status >= 500) {
-        throw await explainRefusal(hub, name, response, signal);
-      }
-      // An address that the hub gave is good for a while only.
+      if (isHub || status === 429 || status >= 500) throw await explainRefusal(hub, name, response, signal);
+      // An address that the hub gave is good for a while only, whether another piece was told it or this request was led there.
       incoming.location = undefined;
       await response.body?.cancel();
-      throw new PassingFault(`${start.host} refuses ${file.path} (${status})`, 1);
+      throw new PassingFault(`${address.host} refuses ${file.path} (${status})`, 1);
     }
-    const address = URL.parse(response.url);
-    if (address !== null && address.origin !== hub.endpoint.origin) incoming.location = address;
+    if (!isHub) incoming.location = address;
     const isPart = status === 206;
     if (isPart && !response.headers.get("content-range")?.startsWith(`bytes ${begin}-`)) {
       throw new Failure(`${start.host} sends another part of ${file.path} than it was asked for`);
