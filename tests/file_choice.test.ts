@@ -45,11 +45,6 @@ describe("the best form of a model", () => {
     ],
     ["TQ2_0 before TQ1_0", { "m-TQ1_0.gguf": 1, "m-TQ2_0.gguf": 1 }, "m-TQ2_0.gguf"],
     [
-      "groups of 128 before those of 64",
-      { "B-8B-F16.gguf": 9, "B-8B-Q2_0.gguf": 1, "B-8B-Q2_0_g64.gguf": 1, "B-8B-PQ2_0.gguf": 1 },
-      "B-8B-PQ2_0.gguf",
-    ],
-    [
       "an embedding's type in front of the weights'",
       { "bitnet-embeddings-0.6b-bf16-i2_s.gguf": 1 },
       "bitnet-embeddings-0.6b-bf16-i2_s.gguf",
@@ -97,6 +92,12 @@ describe("the best form of a model", () => {
     expect([file, needed.length]).toEqual(["q/m-i2_s-00001-of-00002.gguf", 2]);
     expect(chooseFiles("acme/model", files, "m-i2_s-00002-of-00002.gguf").files.length).toBe(2);
     expect(() => chooseFiles("acme/model", files.slice(0, 1))).toThrow("no ternary model that can be read here");
+  });
+
+  test("of types that can't be read, none is chosen, nor one that holds the same in floats", () => {
+    const sizes = { "B-8B-F16.gguf": 9, "B-8B-Q2_0.gguf": 1, "B-8B-Q2_0_g64.gguf": 1, "B-8B-PQ2_0.gguf": 1 };
+    expect(() => choose(sizes)).toThrow("has its ternary weights in groups with a scale each (B-8B-Q2_0.gguf)");
+    expect(choose({ ...sizes, "B-8B-TQ2_0.gguf": 2 })).toBe("B-8B-TQ2_0.gguf");
   });
 
   test("several that are equally good are for the user to choose from", () => {

@@ -23,8 +23,11 @@ export interface FileChoice<File extends RepositoryFile> {
   others: string[];
 }
 
-/** Types of weights in GGUF files that are ternary, the most exact and quickest to read first, as they stand in names. */
-const TERNARY = ["i2_s", "tq2_0", "tq1_0", "pq2_0", "q2_0_g64", "q2_0"];
+/** Types of weights in GGUF files that are ternary and can be read, the most exact and quickest first, as they stand in names. */
+const TERNARY = ["i2_s", "tq2_0", "tq1_0"];
+
+/** Ternary types with a scale for each group of weights, which can't be read yet. */
+const GROUPED = ["pq2_0", "q2_0_g64", "q2_0"];
 
 /** Those that may hold ternary values. */
 const PLAIN = ["bf16", "f16", "f32"];
@@ -94,6 +97,12 @@ function best<File extends RepositoryFile>(
     return only(candidates) as Candidate<File>;
   }
   if (checkpoint !== null) return checkpoint;
+  const grouped = single.find(({ file }) => GROUPED.includes(typeOf(file as string)));
+  if (grouped !== undefined) {
+    throw new Failure(
+      `${repository} has its ternary weights in groups with a scale each (${grouped.file}), which can't be read yet`,
+    );
+  }
   const plainType = PLAIN.find((type) => ofType(type).length > 0);
   const rest = plainType === undefined ? single.filter(({ file }) => typeOf(file as string) === "") : ofType(plainType);
   const found = only(rest);
@@ -173,7 +182,7 @@ function typeOf(path: string): string {
   const name = (path.split("/").at(-1) as string).toLowerCase().replace("fp16", "f16").replace("fp32", "f32");
   const tokens = (type: string) => new RegExp(`(^|[-._])${type}([-._]|$)`).test(name);
   // "bf16-i2_s" names the embedding's type first.
-  const known = [...TERNARY, ...PLAIN].find(tokens);
+  const known = [...TERNARY, ...GROUPED, ...PLAIN].find(tokens);
   if (known !== undefined) return known;
   return /(^|[-._])(i?q\d|tl[12]|mxfp4|nvfp4)/.test(name) ? "other" : "";
 }
