@@ -148,3 +148,27 @@ export function splitGguf(model: MemoryGguf, name: string, parts: number): [stri
     return [`${name}-${digits(index + 1)}-of-${digits(parts)}.gguf`, bytes];
   });
 }
+
+/** Parts of tensors' names: those of GGUF files, then Hugging Face's. */
+export const tensorNames: readonly [string, string][] = [
+  ["token_embd", "model.embed_tokens"],
+  ["output_norm", "model.norm"],
+  ["output.", "lm_head."],
+  ["blk", "model.layers"],
+  ["attn_norm", "input_layernorm"],
+  ["attn_q", "self_attn.q_proj"],
+  ["attn_k", "self_attn.k_proj"],
+  ["attn_v", "self_attn.v_proj"],
+  ["attn_sub_norm", "self_attn.attn_sub_norm"],
+  ["attn_output", "self_attn.o_proj"],
+  ["ffn_norm", "post_attention_layernorm"],
+  ["ffn_gate", "mlp.gate_proj"],
+  ["ffn_up", "mlp.up_proj"],
+  ["ffn_sub_norm", "mlp.ffn_sub_norm"],
+  ["ffn_down", "mlp.down_proj"],
+];
+
+/** A tensor's name in GGUF files, from Hugging Face's. */
+export function ggufTensorName(name: string): string {
+  return tensorNames.reduce((found, [theirs, ours]) => found.replace(ours, theirs), name);
+}

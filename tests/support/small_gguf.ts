@@ -68,23 +68,43 @@ const u32 = (value: number) => encodeValue(valueTypes.u32, value);
 const u64 = (value: number | bigint) => encodeValue(valueTypes.u64, value);
 const text = (value: string) => encodeValue(valueTypes.text, value);
 
-/** The bytes of a file. */
-export function encodeGguf({ version = 3, alignment = 32, metadata, tensors }: MemoryGguf): Uint8Array {
-  const header: Uint8Array[] = [new TextEncoder().encode("GGUF"), u32(version), u64(tensors.size), u64(metadata.size)];
+/** The bytes before the tensors' data, when those follow one another. */
+export function encodeGgufHeader(
+  { version = 3, alignment = 32, metadata }: Omit<MemoryGguf, "tensors">,
+  tensors: Iterable<[string, { typeId: number; shape: number[]; size: number; offset?: number | bigint }]>,
+): Uint8Array {
+  const entries = [...tensors];
+  const header: Uint8Array[] = [
+    new TextEncoder().encode("GGUF"),
+    u32(version),
+    u64(entries.length),
+    u64(metadata.size),
+  ];
   for (const [key, entry] of metadata) {
     header.push(text(key), u32(entry.type));
     if ("of" in entry) {
       header.push(u32(entry.of), u64(entry.value.length), ...entry.value.map((value) => encodeValue(entry.of, value)));
     } else header.push(encodeValue(entry.type, entry.value));
   }
-  const data: Uint8Array[] = [];
   let end = 0;
-  for (const [name, { typeId, shape, bytes, offset }] of tensors) {
+  for (const [name, { typeId, shape, size, offset }] of entries) {
     header.push(text(name), u32(shape.length), ...shape.toReversed().map(u64), u32(typeId), u64(offset ?? end));
-    const padding = -bytes.length & (alignment - 1);
-    data.push(bytes, new Uint8Array(padding));
-    end += bytes.length + padding;
+    end += Math.ceil(size / alignment) * alignment;
   }
   const length = header.reduce((sum, { length: bytes }) => sum + bytes, 0);
-  return Buffer.concat([...header, new Uint8Array(-length & (alignment - 1)), ...data]);
+  return Buffer.concat([...header, new Uint8Array(-length & (alignment - 1))]);
+}
+
+/** The bytes of a file. */
+export function encodeGguf({ tensors, ...rest }: MemoryGguf): Uint8Array {
+  const sizes = [...tensors].map(([name, tensor]): [string, MemoryGgufTensor & { size: number }] => [
+    name,
+    { ...tensor, size: tensor.bytes.length },
+  ]);
+  const header = encodeGgufHeader(rest, sizes);
+  const data = [...tensors.values()].flatMap(({ bytes }) => [
+    bytes,
+    new Uint8Array(-bytes.length & ((rest.alignment ?? 32) - 1)),
+  ]);
+  return Buffer.concat([header, ...data]);
 }

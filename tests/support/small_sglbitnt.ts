@@ -1,21 +1,6 @@
 /** Makes files of the original system for tests. */
 
-import { encodeTernary, ggufModel, shape } from "./gguf_model.ts";
-
-const names: readonly [string, string][] = [
-  ["token_embd", "model.embed_tokens"],
-  ["output_norm", "model.norm"],
-  ["blk", "model.layers"],
-  ["attn_norm", "input_layernorm"],
-  ["attn_q", "self_attn.q_proj"],
-  ["attn_k", "self_attn.k_proj"],
-  ["attn_v", "self_attn.v_proj"],
-  ["attn_output", "self_attn.o_proj"],
-  ["ffn_norm", "post_attention_layernorm"],
-  ["ffn_gate", "mlp.gate_proj"],
-  ["ffn_up", "mlp.up_proj"],
-  ["ffn_down", "mlp.down_proj"],
-];
+import { encodeTernary, ggufModel, shape, tensorNames } from "./gguf_model.ts";
 
 const u32 = (value: number) => new Uint8Array(Uint32Array.of(value).buffer);
 const u64 = (value: number) => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
@@ -51,7 +36,10 @@ export function encodeSglbitnt(): Uint8Array {
     u32(tensors.size),
   ];
   for (const [theirs, { shape: dimensions, bytes }] of tensors) {
-    const name = names.reduce((found, [from, to]) => found.replace(from, to), theirs);
+    const name = tensorNames.reduce(
+      (found, [from, to]) => (from === "output." ? found : found.replace(from, to)),
+      theirs,
+    );
     const matrix = matrices.get(theirs);
     pieces.push(text(name));
     if (matrix === undefined) {
