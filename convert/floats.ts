@@ -24,13 +24,14 @@ export function toFloat32(bytes: Uint8Array, dtype: Encoding): Float32Array {
   let values: Float32Array;
   if (dtype === "F32") values = new Float32Array(buffer, byteOffset, length / 4);
   else if (isBlocked(dtype)) values = blocks[dtype](bytes);
-  else if (dtype === "F16") values = Float32Array.from(new Float16Array(buffer, byteOffset, length / 2));
-  else
-    values = new Float32Array(
-      Uint32Array.from(new Uint16Array(buffer, byteOffset, length / 2), (bits) => bits << 16).buffer,
-    );
-  const index = values.findIndex((value) => !Number.isFinite(value));
-  if (index >= 0) throw new Fault(`value ${index} is ${values[index]}, not a finite number: the source is damaged`);
+  else if (dtype === "F16") values = new Float32Array(new Float16Array(buffer, byteOffset, length / 2));
+  else values = widenBfloat16(new Uint16Array(buffer, byteOffset, length / 2));
+  // A loop: matrices of hundreds of millions of values come by here.
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index] as number;
+    if (!Number.isFinite(value))
+      throw new Fault(`value ${index} is ${value}, not a finite number: the source is damaged`);
+  }
   return values;
 }
 
@@ -63,6 +64,13 @@ export function toBfloat16(bytes: Uint8Array, dtype: Encoding): Uint8Array {
     }
   }
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+/** A bf16 is the upper half of an fp32. */
+function widenBfloat16(halves: Uint16Array): Float32Array {
+  const bits = new Uint32Array(halves.length);
+  for (let index = 0; index < bits.length; index++) bits[index] = (halves[index] as number) << 16;
+  return new Float32Array(bits.buffer);
 }
 
 /** The upper halves of fp32 values given as bits, rounded to the nearest even. A NaN stays a NaN. */

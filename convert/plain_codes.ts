@@ -61,10 +61,20 @@ export function codesOfBlocks(bytes: Uint8Array, encoding: Encoding, count: numb
 
 /** The codes of weights, quantised with a scale: the nearest of −1, 0 and 1, to even between two. */
 export function codesOfValues(values: Float32Array, scale: number): Uint8Array {
-  return Uint8Array.from(values, (value) => {
-    const quotient = Math.fround(value / scale);
-    return quotient > 0.5 ? 2 : quotient < -0.5 ? 0 : 1;
-  });
+  const codes = new Uint8Array(values.length);
+  for (let weight = 0; weight < codes.length; weight++) {
+    const quotient = Math.fround((values[weight] as number) / scale);
+    codes[weight] = quotient > 0.5 ? 2 : quotient < -0.5 ? 0 : 1;
+  }
+  return codes;
+}
+
+/** The codes in bits 2·quarter and 2·quarter + 1 of every byte. */
+export function codesOfQuarter(bytes: Uint8Array, quarter: number): Uint8Array {
+  const codes = new Uint8Array(bytes.length);
+  for (let weight = 0; weight < codes.length; weight++)
+    codes[weight] = ((bytes[weight] as number) >> (2 * quarter)) & 3;
+  return codes;
 }
 
 /** The codes of rows of a packed file: [rows][columns]. */

@@ -15,7 +15,7 @@ import { storedColumns } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
 import { placeOfRow, SCALE_MIN } from "./linear.ts";
-import { codesOfBlocks, codesOfPacked, codesOfValues } from "./plain_codes.ts";
+import { codesOfBlocks, codesOfPacked, codesOfQuarter, codesOfValues } from "./plain_codes.ts";
 import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
 import { type KeptNeurons, placeNeurons } from "./unused_neurons.ts";
 
@@ -212,13 +212,11 @@ class Comparison {
     if (form.kind === "quarters") {
       const quarterRows = source.shape[0] as number;
       for (const chunk of readChunks(source, this.buffer)) {
-        for (let part = 0; part < 4 * chunk.rows; part++) {
-          const [quarter, row] = [Math.floor(part / chunk.rows), part % chunk.rows];
-          const bytes = chunk.bytes.subarray(row * columns, (row + 1) * columns);
-          take(
-            quarter * quarterRows + chunk.row + row,
-            bytes.map((byte) => (byte >> (2 * quarter)) & 3),
-          );
+        for (let quarter = 0; quarter < 4; quarter++) {
+          const codes = codesOfQuarter(chunk.bytes, quarter);
+          for (let row = 0; row < chunk.rows; row++) {
+            take(quarter * quarterRows + chunk.row + row, codes.subarray(row * columns, (row + 1) * columns));
+          }
         }
       }
       return form.scale;
@@ -250,9 +248,11 @@ class Comparison {
           largest = Math.max(largest, view.getFloat16(end - 2, true));
         }
       } else {
-        for (const value of toFloat32(bytes, source.dtype)) {
-          sum += Math.abs(value);
-          largest = Math.max(largest, Math.abs(value));
+        const values = toFloat32(bytes, source.dtype);
+        for (let index = 0; index < values.length; index++) {
+          const magnitude = Math.abs(values[index] as number);
+          sum += magnitude;
+          if (magnitude > largest) largest = magnitude;
         }
       }
     }
