@@ -8,8 +8,9 @@ import { convertCheckpoint } from "../convert/convert.ts";
 import { Model } from "../src/engine/model.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { unpackFixtures } from "./support/archive.ts";
-import { fixtures } from "./support/command_line.ts";
+import { fixtures, runCommandLine } from "./support/command_line.ts";
 import { answerAll, differences, expectedAnswers, median, readModelGoldens } from "./support/model_goldens.ts";
+import { smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 let directory: string;
 
@@ -65,6 +66,14 @@ describe.each(["tiny.I2_S.gguf", "tiny.TQ1_0.gguf", "tiny.TQ2_0.gguf", "tiny.sgl
   });
 });
 
+test.each(["tiny.TQ1_0.gguf", "tiny.sglbitnt.bin"])("chat takes %s as it is", (source) => {
+  const { exitCode, stdout } = runCommandLine(
+    ["chat", join(directory, source), "-p", "What is the capital of France?", "--max-tokens", "30"],
+    { WRINKLEFREE_STORE: join(directory, "store") },
+  );
+  expect([exitCode, stdout]).toEqual([0, "The capital of France is Paris.\n"]);
+});
+
 describe("rotary positions that are stretched", () => {
   test.each([
     ["rope-llama3", "rope-llama3"],
@@ -90,5 +99,46 @@ describe("rotary positions that are stretched", () => {
     for (const { name } of one.tensors) {
       if (!name.startsWith("assets/")) expect(tensorOf(other, name).equals(tensorOf(one, name))).toBe(true);
     }
+  });
+});
+
+describe("weights that are ternary already, in floating point", () => {
+  /** A directory of small master weights, in which `change` may put others. */
+  function checkpoint(change: (name: string, values: Float32Array) => void): string {
+    const small = smallCheckpoint("F32");
+    for (const [name, tensor] of small.tensors) {
+      if (!name.endsWith("_proj.weight")) continue;
+      const values = new Float32Array(tensor.bytes.slice().buffer);
+      for (const [index, value] of values.entries()) values[index] = value > 1 ? 0.375 : value < -1 ? -0.375 : 0;
+      change(name, values);
+      tensor.bytes = new Uint8Array(values.buffer);
+    }
+    const path = join(directory, Bun.randomUUIDv7());
+    writeCheckpoint(path, small);
+    return path;
+  }
+
+  test("keep their scale, which their mean magnitude is not", async () => {
+    const packed = await convert(checkpoint(() => {}));
+    const scales = packed.tensors.filter(({ name }) => name.endsWith("_scale"));
+    expect(scales.length).toBe(14);
+    for (const { name } of scales) expect(tensorOf(packed, name).readFloatLE(0)).toBe(0.375);
+  });
+
+  test("one that has a third magnitude is refused by name", async () => {
+    const odd = "model.layers.1.mlp.down_proj.weight";
+    const path = checkpoint((name, values) => {
+      if (name === odd) values[values.length - 1] = 0.25;
+    });
+    expect(convert(path)).rejects.toThrow(`tensor '${odd}': its weights are not ternary`);
+  });
+
+  test("a scale for each group of inputs is refused by name, not averaged", async () => {
+    const path = checkpoint((_, values) => {
+      for (const index of values.keys()) values[index] = (values[index] as number) * (1 + Math.floor(index / 16));
+    });
+    expect(convert(path)).rejects.toThrow(
+      "tensor 'model.layers.0.self_attn.q_proj.weight': its weights are ternary with a scale for each group of inputs",
+    );
   });
 });
