@@ -93,6 +93,15 @@ uint32_t wf_cpu_cores(void) {
     return count > 0 ? (uint32_t)count : 1;
 }
 
+bool wf_cpu_is_amd(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+}
+
 void wf_pin_thread(uint32_t core) {
 #if defined(__linux__)
     if (core >= CPU_SETSIZE)

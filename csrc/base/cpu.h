@@ -4,6 +4,7 @@
 #ifndef WF_CPU_H
 #define WF_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Instructions that a kernel tier needs. */
@@ -24,6 +25,9 @@ typedef struct wf_cpu_features {
 
 /* Asks the processor, and the system for the permission to use tiles, which then holds for the process. */
 wf_cpu_features wf_find_cpu_features(void);
+
+/* Whether AMD made the processor. */
+bool wf_cpu_is_amd(void);
 
 /* Pins the calling thread to one core. Failure is no error: pinning is advice that some systems do not take. */
 void wf_pin_thread(uint32_t core);

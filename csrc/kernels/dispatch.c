@@ -23,6 +23,7 @@ static const wf_kernels *active;
 static char reason[256]; /* why `active` is no better one; empty where there is none */
 
 static void choose(void) {
+    wf_asks_far_ahead = wf_cpu_is_amd();
     wf_cpu_features features = wf_find_cpu_features();
 #if defined(WF_HAS_AMX)
     if (features.lacking[WF_CPU_AVX512] == NULL && features.lacking[WF_CPU_AMX] == NULL && !wf_amx_computes())

@@ -84,6 +84,8 @@ static const char *refusal(const wf_tier *tier, const wf_cpu_features *features)
     return tier->families[0] == NULL ? "this build has no kernels for that" : features->lacking[tier->feature];
 }
 
+bool wf_asks_far_ahead;
+
 bool wf_tier_is_usable(const wf_tier *tier, const wf_cpu_features *features) {
     for (; tier != NULL; tier = tier->below)
         if (refusal(tier, features) != NULL)

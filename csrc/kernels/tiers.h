@@ -30,6 +30,10 @@ wf_family wf_ternary_neon_dotprod;
 /* Whether a product of tiles (AMX) has the right result on this thread. Only where the system allows tiles: otherwise it faults. */
 bool wf_amx_computes(void);
 
+/* Whether AVX-512's kernels ask for rows far ahead, in the second-level cache: what suits AMD's processors, while Intel's are fed best a
+ * page ahead into the first. To be set before kernels run; no bit depends on it. */
+extern bool wf_asks_far_ahead;
+
 /* ---- Tiers ---- */
 
 typedef struct wf_tier {

@@ -31,7 +31,8 @@ ALWAYS_INLINE void unpack_sketch(const uint8_t *coarse, const uint8_t *fine, boo
 ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, uint32_t row, bool is_fine,
                               const wf_wide_activations *x, uint32_t token, uint32_t count, float *out, size_t out_stride) {
     /* The first tokens bring in the rows for the others. A row that comes alone was picked out of many. */
-    const size_t ahead = token == 0 && row_count > 1 ? AHEAD_BYTES : 0;
+    const size_t ahead = token == 0 ? ahead_of(row_count) : 0;
+    const bool is_far = wf_asks_far_ahead;
     const uint8_t *coarse = rows->coarse + (size_t)row * rows->blocks * WF_COARSE_BYTES;
     const uint8_t *fine = is_fine ? rows->fine + (size_t)row * rows->blocks * WF_FINE_BYTES : NULL;
     const int16_t *values = x->values + token * x->stride;
@@ -41,7 +42,7 @@ ALWAYS_INLINE void sketch_row(const wf_sketch_rows *rows, uint32_t row_count, ui
     for (uint32_t block = 0; block < rows->blocks; block++, coarse += WF_COARSE_BYTES, values += WF_BLOCK_WEIGHTS) {
         /* Every line once: 96 bytes are one and a half. */
         for (uint32_t line = 0; line < 1 + block % 2; line++)
-            _mm_prefetch((const char *)(coarse + ahead + 64 * line), _MM_HINT_T0);
+            ask_for(coarse + ahead + 64 * line, is_far);
         __m512i halves[2];
         unpack_sketch(coarse, is_fine ? fine + block * WF_FINE_BYTES : NULL, is_fine, halves);
         for (uint32_t half = 0; half < 2; half++) {

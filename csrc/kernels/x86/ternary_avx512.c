@@ -51,11 +51,11 @@ ALWAYS_INLINE void add_line(__m512i codes, const int8_t *values, __m512i sums[4]
 
 /* The lanes' sums of one row by one token. Of rows up to a megabyte no lane leaves 32 bits: a line adds at most 4 · 192 · 128 to
  * it. */
-ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahead, const int8_t *values) {
+ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahead, bool is_far, const int8_t *values) {
     __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     size_t byte = 0;
     for (; byte + LINE_BYTES <= row_bytes; byte += LINE_BYTES) {
-        _mm_prefetch((const char *)(row + byte + ahead), _MM_HINT_T0);
+        ask_for(row + byte + ahead, is_far);
         add_line(_mm512_loadu_si512(row + byte), values + 4 * byte, sums);
     }
     if (byte < row_bytes)
@@ -76,19 +76,27 @@ ALWAYS_INLINE __m128i sum_of_quarters(__m512i fours) {
     return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
 }
 
-/* All rows by one token, as one stream; four rows' lanes are added up together. */
-static void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const int8_t *values, int32_t sum, float factor,
-                        float *out) {
-    const size_t ahead = row_count > 1 ? AHEAD_BYTES : 0;
+/* All rows by one token, as one stream; four rows' lanes are added up together. `is_far` is a constant at each call. */
+ALWAYS_INLINE void decode_stream(const uint8_t *rows, size_t row_bytes, uint32_t row_count, bool is_far, const int8_t *values,
+                                 int32_t sum, float factor, float *out) {
+    const size_t ahead = ahead_of(row_count);
     for (uint32_t row = 0; row < row_count; row += 4) {
         const uint32_t left = row_count - row < 4 ? row_count - row : 4;
         __m512i sums[4];
         for (uint32_t i = 0; i < 4; i++)
-            sums[i] = i < left ? row_sums(rows + (row + i) * row_bytes, row_bytes, ahead, values) : _mm512_setzero_si512();
+            sums[i] = i < left ? row_sums(rows + (row + i) * row_bytes, row_bytes, ahead, is_far, values) : _mm512_setzero_si512();
         const __m128i totals = sum_of_quarters(fours_of(sums[0], sums[1], sums[2], sums[3]));
         const __m128 products = _mm_mul_ps(_mm_cvtepi32_ps(_mm_sub_epi32(totals, _mm_set1_epi32(sum))), _mm_set1_ps(factor));
         _mm_mask_storeu_ps(out + row, (uint8_t)((1U << left) - 1), products);
     }
+}
+
+static void decode_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const int8_t *values, int32_t sum, float factor,
+                        float *out) {
+    if (wf_asks_far_ahead)
+        decode_stream(rows, row_bytes, row_count, true, values, sum, factor, out);
+    else
+        decode_stream(rows, row_bytes, row_count, false, values, sum, factor, out);
 }
 
 /* Sixteen vectors' sums of lanes: lane i is that of sums[i]. A step adds halves of two vectors and puts what is left of them
@@ -131,6 +139,7 @@ ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t ro
                               uint32_t token, uint32_t count, float *out, size_t out_stride) {
     const size_t token_bytes = wf_arranged_bytes((uint32_t)row_bytes * 4);
     const int8_t *values = x->arranged + token * token_bytes;
+    const bool is_far = wf_asks_far_ahead;
     __m512i sums[16];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < 16; i++)
@@ -141,7 +150,7 @@ ALWAYS_INLINE void batch_tile(const uint8_t *rows, size_t row_bytes, uint32_t ro
 #pragma GCC unroll 4
         for (uint32_t row = 0; row < row_count; row++) {
             codes[row] = _mm512_loadu_si512(rows + row * row_bytes + byte);
-            _mm_prefetch((const char *)(rows + row * row_bytes + byte + ahead), _MM_HINT_T0);
+            ask_for(rows + row * row_bytes + byte + ahead, is_far);
         }
         add_tile_line(codes, row_count, values + 4 * byte, token_bytes, count, sums);
     }
@@ -189,7 +198,7 @@ static void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count
                        const wf_activations *x, uint32_t token, float *out, size_t out_stride) {
     /* The first tokens bring the rows into the cache for the others. A tile asks for the same line of a later tile. */
     const size_t tile_bytes = TILE_ROWS * row_bytes;
-    const size_t ahead = token == 0 && row_count > 1 ? (AHEAD_BYTES / tile_bytes + 1) * tile_bytes : 0;
+    const size_t ahead = token == 0 && row_count > 1 ? (ahead_of(row_count) / tile_bytes + 1) * tile_bytes : 0;
     uint32_t row = 0;
     for (; row + TILE_ROWS <= row_count; row += TILE_ROWS)
         tile(rows + row * row_bytes, row_bytes, ahead, x, token, out + row, out_stride);
