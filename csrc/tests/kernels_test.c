@@ -123,6 +123,7 @@ static void test_quantize(const wf_kernels *tier, uint32_t count, int kind) {
 
 /* Activations and codes at random, or all −128 and all 2, which is as far as a sum can go; or all 127 and 2. */
 static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, int extreme) {
+    wf_asks_far_ahead = check_below(&source, 2) == 1; /* which changes no bit */
     const size_t row_bytes = blocks * WF_BLOCK_BYTES, stride = blocks * WF_BLOCK_WEIGHTS, out_stride = rows + 3;
     uint8_t *packed = guard(rows * row_bytes, 32);
     int8_t *values = guard(tokens * stride, 64);
@@ -209,6 +210,7 @@ static void test_bf16_matmul(const wf_kernels *tier, uint32_t count, uint32_t ro
 
 /* Bits and values at random, or all as large as they get, of either sign. */
 static void test_sketch_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t rows, uint32_t tokens, bool is_fine, int extreme) {
+    wf_asks_far_ahead = check_below(&source, 2) == 1;
     const size_t width = (size_t)blocks * WF_BLOCK_WEIGHTS, out_stride = rows + 1;
     const size_t coarse_bytes = (size_t)rows * blocks * WF_COARSE_BYTES, fine_bytes = (size_t)rows * blocks * WF_FINE_BYTES;
     uint8_t *coarse = guard(coarse_bytes, 32), *fine = guard(fine_bytes, 32);
