@@ -15,7 +15,7 @@ import { formatTable } from "../terminal/table.ts";
 import { checkModelText } from "../text/model_text.ts";
 import type { Command } from "./command.ts";
 import { parseOptions } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { modelNamesUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
 
 /** A tensor, wherever it lies. */
 interface InspectedTensor {
@@ -53,7 +53,7 @@ export const command: Command = {
 Shows what a model holds, after the same checks as before serving it. Of a file or directory only headers and small files are read, so
 it takes no time whatever the size.
 
-${modelUsage}
+${modelNamesUsage}
 
   --json             print JSON
 ${storeOptionsUsage}

@@ -16,10 +16,13 @@ export const storeOptionsUsage = `  --store DIR        where what was pulled and
   --pull             pull a model that is not in the store without asking
   --offline          never use the network`;
 
-/** What MODEL can be, for a --help text. */
-export const modelUsage = `MODEL is a packed file (.wf), a GGUF file, a Hugging Face directory, a name in the store, or one on the hub, OWNER/NAME
-or OWNER/NAME@REVISION. What is in another format is converted once and kept in the store; what was not pulled is
-pulled, if you say so.`;
+/** What MODEL can be, for a --help text of a command that converts nothing. */
+export const modelNamesUsage = `MODEL is a packed file (.wf), a GGUF file, a Hugging Face directory, a name in the store, or one on the hub, OWNER/NAME
+or OWNER/NAME@REVISION. What was not pulled is pulled, if you say so.`;
+
+/** The same for a command that runs the model. */
+export const modelUsage = `${modelNamesUsage} What is in another format is converted
+once and kept in the store.`;
 
 /** Reads them. @throws UsageError. */
 export function readStoreOptions(values: { store?: string; pull?: boolean; offline?: boolean }): ResolveOptions {
