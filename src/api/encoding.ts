@@ -4,6 +4,7 @@
 
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
+import type { PromptText } from "../text/added_tokens.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
@@ -13,6 +14,7 @@ export type TextIds = { ids: number[] } | { tooLong: number; isExact: boolean };
  * Encodes a text of a request.
  *
  * @param param the parameter that holds it.
+ * @param text all of it may name control tokens, unless it says otherwise.
  * @param limit most ids wanted.
  * @throws RequestError 400 when a part of it can't be divided and is too long to be encoded at once.
  */
@@ -20,7 +22,7 @@ export async function encodeText(
   exchange: Exchange,
   { tokenizer }: Service,
   param: string,
-  text: string,
+  text: string | PromptText,
   limit: number,
 ): Promise<TextIds> {
   const encoding = await tokenizer.encode(text, limit, exchange.client);

@@ -93,7 +93,7 @@ export class Subject {
 
   /** The prompt of a conversation, as the server makes it. */
   async chatPrompt(messages: TemplateMessage[]): Promise<Uint32Array> {
-    const encoding = await this.#tokenizer.encode(this.#template.render(messages), this.context - 1);
+    const encoding = await this.#tokenizer.encode(this.#template.prompt(messages), this.context - 1);
     if ("ids" in encoding) return Uint32Array.from(encoding.ids);
     throw new Failure(`a conversation of ${this.context} tokens or more does not fit; raise --ctx`);
   }

@@ -11,6 +11,7 @@ import { resolveModel } from "../models/resolve.ts";
 import { contextLengthExceeded } from "../serving/request_error.ts";
 import { Service } from "../serving/service.ts";
 import { notes, results } from "../terminal/output.ts";
+import type { PromptText } from "../text/added_tokens.ts";
 import { TemplateError } from "../text/bounded_interpreter.ts";
 import type { TemplateMessage } from "../text/chat_template.ts";
 import { type Counts, generate } from "../text/generation.ts";
@@ -162,9 +163,9 @@ class Conversation {
     }
   }
 
-  #render(template: Service["template"]): string {
+  #render(template: Service["template"]): PromptText {
     try {
-      return template.render([...this.#beginning, ...this.#turns]);
+      return template.prompt([...this.#beginning, ...this.#turns]);
     } catch (error) {
       if (!(error instanceof TemplateError)) throw error;
       throw new Failure(`the model's chat template does not accept this conversation: ${error.message}`);

@@ -19,6 +19,7 @@ export const modelOptions = {
   kv: { type: "string" },
   head: { type: "string" },
   zeros: { type: "string" },
+  "parse-special-in-messages": { type: "boolean" },
 } as const;
 
 /** Their lines of a --help text. */
@@ -33,13 +34,18 @@ export const modelOptionsUsage = `  --threads N        threads that compute (def
   --head KIND        screened: a sketch finds the tokens that can matter; exact: all are computed, which takes less
                      memory and more time for the same answers (default: screened)
   --zeros KIND       skip: weights that only meet zeros are not read; multiply: all are, which takes less memory and
-                     more time for the same answers (default: skip)`;
+                     more time for the same answers (default: skip)
+  --parse-special-in-messages
+                     control tokens such as <|eot_id|> that messages spell act as such; without it they are only
+                     characters there, and nobody can end a turn but the chat template`;
+
+/** What stands on the command line. */
+type ModelOptionValues = {
+  [Name in keyof typeof modelOptions]?: (typeof modelOptions)[Name]["type"] extends "boolean" ? boolean : string;
+};
 
 /** Reads them. @throws UsageError. */
-export function readModelOptions(
-  values: { [Name in keyof typeof modelOptions]?: string },
-  parallel: number,
-): ServiceOptions {
+export function readModelOptions(values: ModelOptionValues, parallel: number): ServiceOptions {
   return {
     threads: values.threads === undefined ? 0 : wholeNumber(values.threads, "threads", 1, THREADS_MAX),
     cpus: values.cpus === undefined ? [] : readCpuList(values.cpus),
@@ -53,6 +59,7 @@ export function readModelOptions(
     kvKind: oneOf(values.kv ?? "f32", "kv", KV_KINDS),
     head: oneOf(values.head ?? "screened", "head", HEAD_KINDS),
     zeros: oneOf(values.zeros ?? "skip", "zeros", ZEROS_KINDS),
+    parseSpecialInMessages: values["parse-special-in-messages"] ?? false,
   };
 }
 

@@ -32,6 +32,8 @@ export interface ServiceOptions {
   kvKind: KvKind;
   head: HeadKind;
   zeros: ZerosKind;
+  /** Whether control tokens that messages spell are control tokens; otherwise only those of the chat template are. */
+  parseSpecialInMessages: boolean;
 }
 
 /** The engine counts tokens in 32 bits. */
@@ -68,7 +70,12 @@ export class Service {
     this.isDemo = bytes !== undefined;
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
-    const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text));
+    const { tokenizer, template } = openModelText(
+      packed,
+      given,
+      (text) => notice(given, text),
+      !options.parseSpecialInMessages,
+    );
     this.tokenizer = tokenizer;
     this.template = template;
     this.threads = options.threads || options.cpus.length || cpuCores();

@@ -8,7 +8,10 @@
 
 import { Environment, Template } from "@huggingface/jinja";
 import { Failure } from "../errors.ts";
+import type { PromptText } from "./added_tokens.ts";
 import { BoundedInterpreter, LIST_LENGTH_MAX, TemplateError } from "./bounded_interpreter.ts";
+import { ControlTokens } from "./control_tokens.ts";
+import { NoPrivateCharacter } from "./private_characters.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** A message as templates know it. */
@@ -45,15 +48,19 @@ const CHARACTERS_MAX = 1_000_000;
 export class ChatTemplate {
   readonly #template: Template;
   readonly #constants: Record<string, unknown>;
+  /** Undefined where messages may name control tokens. */
+  readonly #controlTokens: ControlTokens | undefined;
   /** Whether the template puts tools and calls into words itself. */
   readonly takesTools: boolean;
 
   /**
    * @param source the template; undefined for a model that has none.
    * @param name what to call the model in messages.
+   * @param isLiteral whether control tokens in messages are only characters; only the template's own are control tokens then.
    * @throws Failure when the template can't be parsed or doesn't even render one user message.
    */
-  constructor(source: string | undefined, tokenizer: Tokenizer, name: string) {
+  constructor(source: string | undefined, tokenizer: Tokenizer, name: string, isLiteral = true) {
+    this.#controlTokens = isLiteral ? new ControlTokens(tokenizer.added, source ?? FALLBACK_TEMPLATE) : undefined;
     this.#constants = {
       bos_token: tokenizer.bosToken,
       eos_token: tokenizer.eosToken,
@@ -75,12 +82,35 @@ export class ChatTemplate {
   }
 
   /** Finds the template among a packed model's files: chat_template.jinja, else the one in tokenizer_config.json. */
-  static fromAssets(assets: ReadonlyMap<string, Uint8Array>, tokenizer: Tokenizer, name: string): ChatTemplate {
+  static fromAssets(
+    assets: ReadonlyMap<string, Uint8Array>,
+    tokenizer: Tokenizer,
+    name: string,
+    isLiteral = true,
+  ): ChatTemplate {
     const file = assets.get("chat_template.jinja");
-    if (file !== undefined) return new ChatTemplate(new TextDecoder().decode(file), tokenizer, name);
+    if (file !== undefined) return new ChatTemplate(new TextDecoder().decode(file), tokenizer, name, isLiteral);
     const configuration = assets.get("tokenizer_config.json");
     const parsed = configuration === undefined ? {} : JSON.parse(new TextDecoder().decode(configuration));
-    return new ChatTemplate(chooseTemplate(parsed.chat_template), tokenizer, name);
+    return new ChatTemplate(chooseTemplate(parsed.chat_template), tokenizer, name, isLiteral);
+  }
+
+  /**
+   * The prompt for the next message of the assistant, in which control tokens that messages, tools or variables spell are literal:
+   * only the template's own are control tokens. Roles are taken for the template's own; many templates make control tokens of them.
+   *
+   * @throws TemplateError as `render` does.
+   */
+  prompt(messages: readonly TemplateMessage[], extras: TemplateExtras = {}): PromptText {
+    if (this.#controlTokens === undefined) return { text: this.render(messages, extras), literal: [] };
+    try {
+      const { given, reveal } = this.#controlTokens.disguise({ messages, extras });
+      const disguised = given.messages.map((message, i) => ({ ...message, role: messages[i]?.role as string }));
+      return reveal(this.render(disguised, given.extras));
+    } catch (error) {
+      if (error instanceof NoPrivateCharacter) throw new TemplateError(error.message);
+      throw error;
+    }
   }
 
   /**

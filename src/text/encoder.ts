@@ -15,6 +15,8 @@ import {
   SequencePreTokenizer,
   SplitPreTokenizer,
 } from "@huggingface/tokenizers";
+import { AddedTokens, type Literal, type PromptText } from "./added_tokens.ts";
+import { privateCharacter } from "./private_characters.ts";
 import type { AddedToken, TokenizerConfiguration } from "./tokenizer_files.ts";
 
 /** What one slice merges, in bytes for vocabularies of bytes and in UTF-16 code units for others: some ten milliseconds. */
@@ -22,9 +24,6 @@ export const SLICE_LENGTH = 16_384;
 
 /** The longest piece, in the same unit, that is merged in one go. It is a slice of its own, and merging takes 350 times its memory. */
 export const PIECE_LENGTH_MAX = 32_768;
-
-/** Code units that are searched for added tokens in one go: a few milliseconds. */
-const SEARCH_LENGTH = 131_072;
 
 /** The longest text, in UTF-16 code units, for the normalizers and pre-tokenizers that only work on a whole: some 100 milliseconds. */
 const WHOLE_LENGTH_MAX = 1_048_576;
@@ -45,7 +44,7 @@ export class IndivisibleText extends Error {
 }
 
 /** One step of the pre-tokenizer: what it makes of a text, one by one. */
-type Stage = (text: string, section: number) => Iterable<string>;
+type Stage = (text: string, isFirst: boolean) => Iterable<string>;
 
 /** A tokenizer's way from text to ids. Immutable; any number of texts may be encoded at once. */
 export class Encoder {
@@ -63,10 +62,12 @@ export class Encoder {
     this.#model = model;
     this.#configuration = configuration;
     const { normalizer } = library;
-    const isNormalized = ({ normalized, special }: AddedToken) => (normalized ?? !special) && normalizer !== null;
+    const isNormalized = ({ normalized, special }: AddedToken) => normalized ?? !special;
     this.#tokens = new AddedTokens(added.filter((token) => !isNormalized(token)));
     this.#normalizedTokens = new AddedTokens(
-      added.filter(isNormalized).map((token) => ({ ...token, content: normalizer?.normalize(token.content) ?? "" })),
+      added
+        .filter(isNormalized)
+        .map((token) => ({ ...token, content: normalizer?.normalize(token.content) ?? token.content })),
     );
     this.#stages = flatten(library.pre_tokenizer).map(stageOf);
   }
@@ -78,25 +79,49 @@ export class Encoder {
    * @yields after each slice of work.
    * @throws IndivisibleText.
    */
-  *encode(text: string, emit: (id: number) => void): Generator<Slice, void> {
-    let section = 0;
-    for (const part of this.#tokens.sections(text)) {
-      if (part === undefined) {
+  *encode({ text, literal }: PromptText, emit: (id: number) => void): Generator<Slice, void> {
+    for (const section of this.#tokens.sections(text, literal)) {
+      if (section === undefined) {
         yield NOTHING_MERGED;
-      } else if (typeof part !== "string") {
-        emit(part.id);
-        section++;
-      } else {
-        // What white space was taken from may be empty, and a normalizer would make something of it.
-        const normalized = part === "" ? "" : this.#normalize(part);
-        for (const inner of this.#normalizedTokens.sections(normalized)) {
-          if (inner === undefined) yield NOTHING_MERGED;
-          else if (typeof inner !== "string") emit(inner.id);
-          else if (inner !== "") yield* this.#encodePlain(inner, section, emit);
-        }
-        section++;
+        continue;
       }
+      const { token, start, end } = section;
+      if (token === undefined) yield* this.#encodeSection(text.slice(start, end), start, literal, emit);
+      else emit(token.id);
     }
+  }
+
+  /** Encodes what lies between two tokens of those that are looked for first. */
+  *#encodeSection(part: string, start: number, literal: Literal, emit: (id: number) => void): Generator<Slice, void> {
+    const normalized = this.#normalizePrompt(part, start, literal);
+    for (const section of this.#normalizedTokens.sections(normalized.text, normalized.literal)) {
+      if (section === undefined) {
+        yield NOTHING_MERGED;
+        continue;
+      }
+      const { token } = section;
+      if (token !== undefined) {
+        emit(token.id);
+        continue;
+      }
+      const text = normalized.text.slice(section.start, section.end);
+      yield* this.#encodePlain(text, start + section.start === 0, emit);
+    }
+  }
+
+  /** The normalized text, and its literal places where control tokens are looked for in it. */
+  #normalizePrompt(part: string, start: number, literal: Literal): PromptText {
+    const text = this.#normalize(part);
+    if (!this.#normalizedTokens.hasSpecial) return { text, literal: [] };
+    if (literal === "everywhere") return { text, literal };
+    const places = literal.filter((place) => place >= start && place < start + part.length);
+    if (places.length === 0) return { text, literal: places };
+    // No normalizer changes a private character, so where it comes out is where the place is.
+    const mark = privateCharacter([part]);
+    const units = part.split("");
+    for (const place of places) units[place - start] = mark;
+    const marked = this.#normalize(units.join(""));
+    return { text, literal: Array.from(marked.matchAll(new RegExp(mark, "g")), ({ index }) => index) };
   }
 
   #normalize(text: string): string {
@@ -111,7 +136,7 @@ export class Encoder {
   }
 
   /** Encodes text without added tokens. */
-  *#encodePlain(text: string, section: number, emit: (id: number) => void): Generator<Slice, void> {
+  *#encodePlain(text: string, isFirst: boolean, emit: (id: number) => void): Generator<Slice, void> {
     const { tokens_to_ids: ids, unk_token_id: unknown, fuse_unk: fusesUnknown } = this.#model;
     let pieces: string[] = [];
     let length = 0;
@@ -127,7 +152,7 @@ export class Encoder {
       pieces = [];
       length = 0;
     };
-    for (const piece of this.#pieces(text, section, 0)) {
+    for (const piece of this.#pieces(text, isFirst, 0)) {
       if (pieces.length > 0 && length + piece.length > SLICE_LENGTH) {
         const merged = length;
         merge();
@@ -141,14 +166,14 @@ export class Encoder {
   }
 
   /** The pieces of a text that are merged each for itself, none of them too long. */
-  *#pieces(text: string, section: number, depth: number): Generator<string, void> {
+  *#pieces(text: string, isFirst: boolean, depth: number): Generator<string, void> {
     const stage = this.#stages[depth];
     if (stage === undefined) {
       if (text.length <= PIECE_LENGTH_MAX) yield text;
       else yield* this.#divide(text);
       return;
     }
-    for (const part of stage(text, section)) yield* this.#pieces(part, section, depth + 1);
+    for (const part of stage(text, isFirst)) yield* this.#pieces(part, isFirst, depth + 1);
   }
 
   *#divide(piece: string): Generator<string, void> {
@@ -188,9 +213,9 @@ function stageOf(preTokenizer: PreTokenizer): Stage {
       }
     };
   }
-  return (text, section) => {
+  return (text, isFirst) => {
     if (text.length > WHOLE_LENGTH_MAX) throw new IndivisibleText(text.length, WHOLE_LENGTH_MAX);
-    return preTokenizer.pre_tokenize(text, { section_index: section });
+    return preTokenizer.pre_tokenize(text, { section_index: isFirst ? 0 : 1 });
   };
 }
 
@@ -206,77 +231,6 @@ function* matchesAndRests(text: string, pattern: RegExp): Generator<string, void
     end = index + match.length;
   }
   if (end < text.length) yield text.slice(end);
-}
-
-/** A node of the trie of added tokens. */
-interface TrieNode {
-  next: Map<number, TrieNode>;
-  token?: AddedToken;
-}
-
-/** Finds added tokens: the leftmost first, of those that begin at one place the longest. */
-class AddedTokens {
-  readonly #root: TrieNode = { next: new Map() };
-
-  constructor(tokens: readonly AddedToken[]) {
-    for (const token of tokens) {
-      if (token.content === "") continue;
-      let node = this.#root;
-      for (let i = 0; i < token.content.length; i++) {
-        const unit = token.content.charCodeAt(i);
-        const next: TrieNode = node.next.get(unit) ?? { next: new Map() };
-        node.next.set(unit, next);
-        node = next;
-      }
-      node.token = token;
-    }
-  }
-
-  /**
-   * The tokens in a text and what lies between them, less the white space that a token takes along.
-   *
-   * @yields undefined when a while went by without any.
-   */
-  *sections(text: string): Generator<AddedToken | string | undefined, void> {
-    const between = (start: number, end: number, before?: AddedToken, after?: AddedToken) => {
-      let section = text.slice(start, end);
-      if (after?.lstrip) section = section.trimEnd();
-      if (before?.rstrip) section = section.trimStart();
-      return section;
-    };
-    let start = 0;
-    let before: AddedToken | undefined;
-    if (this.#root.next.size > 0) {
-      let pause = SEARCH_LENGTH;
-      for (let i = 0; i < text.length; ) {
-        if (i >= pause) {
-          yield undefined;
-          pause = i + SEARCH_LENGTH;
-        }
-        const found = this.#at(text, i);
-        if (found === undefined) {
-          i++;
-          continue;
-        }
-        if (i > start) yield between(start, i, before, found.token);
-        yield found.token;
-        before = found.token;
-        i = found.end;
-        start = i;
-      }
-    }
-    if (start < text.length) yield between(start, text.length, before);
-  }
-
-  #at(text: string, start: number): { token: AddedToken; end: number } | undefined {
-    let node = this.#root.next.get(text.charCodeAt(start));
-    let found: { token: AddedToken; end: number } | undefined;
-    for (let end = start + 1; node !== undefined; end++) {
-      if (node.token !== undefined) found = { token: node.token, end };
-      node = node.next.get(text.charCodeAt(end));
-    }
-    return found;
-  }
 }
 
 /**

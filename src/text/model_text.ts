@@ -25,15 +25,17 @@ export interface ModelText {
  *
  * @param name what to call the model in messages.
  * @param onNotice called with each thing that a person should know, one line.
+ * @param messagesAreLiteral whether control tokens that messages spell are only characters.
  * @throws Failure when there is no tokenizer, or one of them can't be used.
  */
 export function openModelText(
   { assets, config }: TextSource,
   name: string,
   onNotice: (notice: string) => void,
+  messagesAreLiteral = true,
 ): ModelText {
   const tokenizer = Tokenizer.fromAssets(assets, name, config.vocabSize, onNotice);
-  return { tokenizer, template: ChatTemplate.fromAssets(assets, tokenizer, name) };
+  return { tokenizer, template: ChatTemplate.fromAssets(assets, tokenizer, name, messagesAreLiteral) };
 }
 
 /**

@@ -9,6 +9,7 @@
 import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { Failure } from "../errors.ts";
 import { naming } from "../model_file/config_fields.ts";
+import type { PromptText } from "./added_tokens.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
 import {
   type AddedToken,
@@ -43,6 +44,9 @@ export class Tokenizer {
   /** The ids that the tokenizer puts before every plain text, most often that of bosToken or none. */
   readonly beginning: readonly number[];
 
+  /** Tokens that are looked for in every text before anything else. */
+  readonly added: readonly AddedToken[];
+
   readonly #library: HuggingFaceTokenizer;
   readonly #encoder: Encoder;
   readonly #bytes: (Uint8Array | undefined)[];
@@ -57,6 +61,7 @@ export class Tokenizer {
     // Map, ten times what encoding the word again costs. No word is short enough for it now.
     model.max_length_to_cache = 0;
     const added = description.added_tokens;
+    this.added = added;
     this.#encoder = new Encoder(this.#library, model, added, configuration);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.#bytes = tableOfBytes(description, added);
@@ -97,13 +102,15 @@ export class Tokenizer {
   }
 
   /**
-   * The ids of a text, special tokens recognised where the text spells them, none added. The event loop goes round between slices.
+   * The ids of a text, special tokens recognised where the text spells them and is not literal, none added. The event loop goes
+   * round between slices.
    *
+   * @param text all of it may name special tokens, unless it says otherwise.
    * @param limit most ids wanted. A text with more is counted, but given up when it has several times as many.
    * @param signal ends the work.
    * @throws the signal's reason when it has fired.
    */
-  async encode(text: string, limit: number, signal?: AbortSignal): Promise<Encoding> {
+  async encode(text: string | PromptText, limit: number, signal?: AbortSignal): Promise<Encoding> {
     const work = this.encodeInSlices(text, limit);
     for (let isFresh = true; ; isFresh = false) {
       await turns.take(isFresh, signal);
@@ -113,8 +120,9 @@ export class Tokenizer {
   }
 
   /** As `encode`, by whoever asks for the slices. */
-  *encodeInSlices(text: string, limit: number): Generator<Slice, Encoding> {
-    const leastIds = Math.ceil(Buffer.byteLength(text) / this.longestTokenBytes);
+  *encodeInSlices(given: string | PromptText, limit: number): Generator<Slice, Encoding> {
+    const prompt = typeof given === "string" ? { text: given, literal: [] } : given;
+    const leastIds = Math.ceil(Buffer.byteLength(prompt.text) / this.longestTokenBytes);
     if (leastIds > limit) return { tooLong: leastIds, isExact: false };
     const ids: number[] = [];
     let count = 0;
@@ -122,7 +130,7 @@ export class Tokenizer {
       if (++count <= limit) ids.push(id);
     };
     try {
-      for (const slice of this.#encoder.encode(text, emit)) {
+      for (const slice of this.#encoder.encode(prompt, emit)) {
         if (count > GIVE_UP_FACTOR * limit) return { tooLong: count, isExact: false };
         yield slice;
       }

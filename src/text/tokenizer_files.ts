@@ -15,6 +15,8 @@ export interface AddedToken {
   id: number;
   content: string;
   special?: boolean;
+  /** Whether it is only found where no letter, digit or underscore stands next to it. */
+  single_word?: boolean;
   normalized?: boolean;
   lstrip?: boolean;
   rstrip?: boolean;

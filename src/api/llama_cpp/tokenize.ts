@@ -6,6 +6,7 @@
 import type { JsonObject } from "../../json.ts";
 import { invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
+import type { PromptText } from "../../text/added_tokens.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import { turns } from "../../text/turns.ts";
 import { encodeText } from "../encoding.ts";
@@ -83,13 +84,13 @@ async function readText(
   exchange: Exchange,
   service: Service,
   body: JsonObject,
-): Promise<{ param: string; text: string; isPlain: boolean }> {
+): Promise<{ param: string; text: string | PromptText; isPlain: boolean }> {
   const content = optionalString(body, "content");
   if (content !== undefined) return { param: "content", text: content, isPlain: false };
   const prompt = optionalString(body, "prompt");
   if (prompt !== undefined) return { param: "prompt", text: prompt, isPlain: true };
   if (body.messages === undefined) throw missing("content");
-  return { param: "messages", text: (await readChatPrompt(exchange, service, body)).text, isPlain: false };
+  return { param: "messages", text: await readChatPrompt(exchange, service, body), isPlain: false };
 }
 
 /** A token's text, or its bytes where they are no text, as llama.cpp has it. */

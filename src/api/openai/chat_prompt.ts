@@ -10,6 +10,7 @@ import type { CallsForm } from "../../grammar/answer_forms.ts";
 import type { JsonObject } from "../../json.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
+import type { PromptText } from "../../text/added_tokens.ts";
 import { TemplateError } from "../../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
 import { describeTools, writeCall } from "../../text/tool_calls.ts";
@@ -29,8 +30,7 @@ const KWARGS_CHARACTERS_MAX = 16 * 1024;
 const VALUES_MAX = 100_000;
 
 /** A chat's prompt. */
-export interface ChatPrompt {
-  text: string;
+export interface ChatPrompt extends PromptText {
   /** Names of the tools that may be called. */
   tools: ReadonlySet<string>;
   /** Most calls in one answer. */
@@ -55,9 +55,9 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
     checkArguments(messages);
     const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
     if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
-    const text = template.render(inWords, extras);
+    const prompt = template.prompt(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
-    return { text, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
+    return { ...prompt, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(
@@ -78,7 +78,7 @@ export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPr
     choicesParam: "n",
     async encode() {
       // One token of the context is left for the answer.
-      const encoding = await encodeText(exchange, service, "messages", prompt.text, service.context - 1);
+      const encoding = await encodeText(exchange, service, "messages", prompt, service.context - 1);
       if ("ids" in encoding) return [encoding.ids];
       throw contextLengthExceeded("messages", service.context, encoding.tooLong, encoding.isExact);
     },

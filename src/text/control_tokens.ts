@@ -1,0 +1,134 @@
+/**
+ * Keeps what people type apart from what a chat template writes. A template makes one text of both, in which a control token that
+ * somebody typed looks like the template's own. So one character of each control token in the messages, tools and variables is put in
+ * disguise before the template sees them: a private character stands for it that occurs nowhere in them. Afterwards the text gets the
+ * characters back, and their places are literal.
+ *
+ * One character takes the place of one, so templates that measure, trim or cut messages do what they always do.
+ */
+
+import { isObject } from "../json.ts";
+import { AddedTokens, type PromptText } from "./added_tokens.ts";
+import { privateCharacter } from "./private_characters.ts";
+import type { AddedToken } from "./tokenizer_files.ts";
+
+/** What a template is given, and the way back from what it makes of it. */
+export interface Disguised<Given> {
+  given: Given;
+  reveal: (rendered: string) => PromptText;
+}
+
+/** The control tokens of a vocabulary, and the template that writes them. Immutable. */
+export class ControlTokens {
+  readonly #tokens: AddedTokens;
+  readonly #template: string;
+
+  /** @param template the template's source, whose characters are its own. */
+  constructor(tokens: readonly AddedToken[], template: string) {
+    this.#tokens = new AddedTokens(tokens.filter(({ special }) => special === true));
+    this.#template = template;
+  }
+
+  /**
+   * Disguises the control tokens in all strings inside a value, keys among them, and what may be the beginning of one at the end of
+   * a string: nothing that follows there can complete it.
+   *
+   * @param given lists, maps and objects; anything else inside them is left as it is. It is not changed.
+   * @throws NoPrivateCharacter.
+   */
+  disguise<Given>(given: Given): Disguised<Given> {
+    const strings = new Set<string>();
+    mapStrings(given, (text) => {
+      if (text !== "") strings.add(text);
+      return text;
+    });
+    const places = new Map<string, number[]>();
+    for (const text of strings) {
+      const found = this.#tokens.beginnings(text);
+      if (found.length > 0) places.set(text, found);
+    }
+    if (places.size === 0) return { given, reveal: (text) => ({ text, literal: [] }) };
+    const mask = new Mask([this.#template, ...strings]);
+    const disguised = mapStrings(given, (text) => mask.cover(text, places.get(text) ?? []));
+    return { given: disguised, reveal: (rendered) => mask.reveal(rendered) };
+  }
+}
+
+/** Private characters, each in the place of another. */
+class Mask {
+  readonly #texts: string[];
+  readonly #covers = new Map<string, string>();
+
+  /** @param texts in which none of the private characters occurs. */
+  constructor(texts: readonly string[]) {
+    this.#texts = [...texts];
+  }
+
+  /** A text with one character of each token covered: the first that is no white space, which templates may trim. */
+  cover(text: string, tokens: readonly number[]): string {
+    let covered = "";
+    let end = 0;
+    for (const start of tokens) {
+      const place = start + Math.max(0, text.slice(start).search(/\S/));
+      if (place < end) continue;
+      const character = String.fromCodePoint(text.codePointAt(place) as number);
+      covered += text.slice(end, place) + this.#coverOf(character);
+      end = place + character.length;
+    }
+    return covered + text.slice(end);
+  }
+
+  /** A text with the characters that were covered, and their places. */
+  reveal(rendered: string): PromptText {
+    const characters = new Map(Array.from(this.#covers, ([character, cover]) => [cover, character]));
+    const spelled = Array.from(characters.keys(), (cover) => `${cover}|\\\\u${cover.charCodeAt(0).toString(16)}`);
+    const literal: number[] = [];
+    let text = "";
+    let end = 0;
+    for (const { 0: found, index } of rendered.matchAll(new RegExp(spelled.join("|"), "gi"))) {
+      text += rendered.slice(end, index);
+      literal.push(text.length);
+      const cover = found.length === 1 ? found : String.fromCharCode(Number.parseInt(found.slice(2), 16));
+      text += characters.get(cover);
+      end = index + found.length;
+    }
+    return { text: text + rendered.slice(end), literal };
+  }
+
+  #coverOf(character: string): string {
+    const known = this.#covers.get(character);
+    if (known !== undefined) return known;
+    const cover = privateCharacter(this.#texts);
+    this.#texts.push(cover);
+    this.#covers.set(character, cover);
+    return cover;
+  }
+}
+
+/** A copy of a value with all strings in it mapped; the value itself where that changes nothing. */
+function mapStrings<Value>(value: Value, map: (text: string) => string): Value {
+  return mapped(value, map) as Value;
+}
+
+function mapped(value: unknown, map: (text: string) => string): unknown {
+  if (typeof value === "string") return map(value);
+  if (Array.isArray(value)) {
+    const elements = value.map((element) => mapped(element, map));
+    return elements.some((element, i) => element !== value[i]) ? elements : value;
+  }
+  if (value instanceof Map) {
+    const entries = mappedEntries([...value], map);
+    return entries === undefined ? value : new Map(entries);
+  }
+  if (isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value))) {
+    const entries = mappedEntries(Object.entries(value), map);
+    return entries === undefined ? value : Object.fromEntries(entries);
+  }
+  return value;
+}
+
+function mappedEntries(entries: [unknown, unknown][], map: (text: string) => string): [string, unknown][] | undefined {
+  const changed = entries.map(([key, value]) => [mapped(key, map), mapped(value, map)] as [string, unknown]);
+  const isSame = changed.every(([key, value], i) => key === entries[i]?.[0] && value === entries[i]?.[1]);
+  return isSame ? undefined : changed;
+}
