@@ -12,7 +12,7 @@ import type { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
-import { type AnswerPart, CallParser, writeCall } from "../src/text/tool_calls.ts";
+import { CallParser, type CallPart, writeCall } from "../src/text/tool_calls.ts";
 import { readAssets, tinyDirectory } from "./support/goldens.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
@@ -158,12 +158,90 @@ describe("calls", () => {
     expect(answer.choices[0]?.finish_reason).not.toBe("tool_calls");
   });
 
-  test("an answer that is cut off says so", async () => {
-    const answer = await server.chat({ messages: [QUESTION], tools: [WEATHER], max_tokens: 8 });
-    expect(answer.choices[0]).toMatchObject({
-      finish_reason: "length",
-      message: { content: expect.stringContaining("<tool_call>") },
-    });
+  /** An answer as it comes streamed. */
+  async function streamed(request: object): Promise<unknown> {
+    const chunks = await client.chat.completions.create({ ...REQUEST, ...request, stream: true });
+    const message = { content: "", tool_calls: [] as { name: string; arguments: string }[] };
+    let reason: string | null = null;
+    for await (const { choices } of chunks) {
+      const [choice] = choices;
+      message.content += choice?.delta.content ?? "";
+      for (const { index, id, function: called } of choice?.delta.tool_calls ?? []) {
+        expect(id === undefined).toBe(index < message.tool_calls.length);
+        message.tool_calls[index] ??= { name: called?.name as string, arguments: "" };
+        (message.tool_calls[index] as { arguments: string }).arguments += called?.arguments ?? "";
+      }
+      reason = choice?.finish_reason ?? reason;
+    }
+    return { ...message, reason };
+  }
+
+  /** The same of one that comes whole. */
+  async function whole(request: object): Promise<Record<string, unknown>> {
+    const body = { ...REQUEST, ...request } as OpenAI.ChatCompletionCreateParamsNonStreaming;
+    const [choice] = (await client.chat.completions.create(body)).choices;
+    const calls = choice?.message.tool_calls ?? [];
+    return {
+      content: choice?.message.content ?? "",
+      tool_calls: calls.map((call) => (call.type === "function" ? call.function : call)),
+      reason: choice?.finish_reason,
+    };
+  }
+
+  test("wherever max_tokens cuts a call, it is nothing or a call, and says length; streamed and not", async () => {
+    const seen = new Set<string>();
+    for (let maxTokens = 1; maxTokens <= 40; maxTokens++) {
+      const answer = await whole({ max_tokens: maxTokens });
+      expect(await streamed({ max_tokens: maxTokens })).toEqual(answer);
+      const calls = answer.tool_calls as { name: string; arguments: string }[];
+      expect(answer.content).toBe("");
+      expect('{"city":"Oslo"}').toStartWith(calls[0]?.arguments ?? "");
+      // 25 tokens with the one that ends it.
+      expect(answer.reason).toBe(maxTokens < 25 ? "length" : "tool_calls");
+      seen.add(calls[0] === undefined ? "nothing" : calls[0].arguments);
+    }
+    expect([...seen].length).toBeGreaterThan(4);
+  });
+
+  test.each<[string, string, string, string | undefined]>([
+    ["before the name is complete", "_weather", "stop", undefined],
+    ["in the mark", "call", "stop", undefined],
+    ["in the arguments", "Osl", "stop", '{"city":"'],
+    ["after the call", "</tool_call>", "tool_calls", '{"city":"Oslo"}'],
+  ])("a stop string %s", async (_, stop, reason, args) => {
+    const calls = args === undefined ? [] : [{ name: "get_weather", arguments: args }];
+    const answer = { content: "", tool_calls: calls, reason };
+    expect(await whole({ stop })).toEqual(answer);
+    expect(await streamed({ stop })).toEqual(answer);
+  });
+
+  test("arguments come as they are written, one piece after the other", async () => {
+    const pieces: string[] = [];
+    for await (const { choices } of await client.chat.completions.create({ ...REQUEST, stream: true })) {
+      for (const { function: called } of choices[0]?.delta.tool_calls ?? []) pieces.push(called?.arguments ?? "");
+    }
+    expect(pieces[0]).toBe("");
+    expect(pieces.length).toBeGreaterThan(4);
+    expect(pieces.slice(1)).not.toContain("");
+  });
+
+  test("a call that the last message began is continued, and comes as one", async () => {
+    const text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>';
+    const wanted = {
+      content: "",
+      tool_calls: [{ name: "get_weather", arguments: '{"city":"Oslo"}' }],
+      reason: "tool_calls",
+    };
+    for (const end of ["<tool", '"name', '"get', '{"city', "Oslo", '"}']) {
+      const content = text.slice(0, text.indexOf(end) + end.length);
+      const messages = [QUESTION, { role: "assistant", content }];
+      expect(await whole({ messages })).toEqual(wanted);
+      expect(await streamed({ messages })).toEqual(wanted);
+    }
+    for (const args of ["", '{"city":"', '{"city":"Oslo']) {
+      const call = { id: "1", type: "function", function: { name: "get_weather", arguments: args } };
+      expect(await whole({ messages: [QUESTION, { role: "assistant", tool_calls: [call] }] })).toEqual(wanted);
+    }
   });
 
   test("the tokens of a call have their log-probabilities", async () => {
@@ -229,16 +307,23 @@ describe("the parser of calls", () => {
   const tools = new Set(["f", "g"]);
 
   /** What an answer is made of, texts joined, for any way of cutting it. */
-  function parse(text: string, cuts: number[] = [], callsMax?: number): (string | { name: string; args: string })[] {
+  function parse(
+    text: string,
+    cuts: number[] = [],
+    callsMax?: number,
+    isCut = false,
+  ): (string | { name: string; args: string })[] {
     const parser = new CallParser(tools, callsMax);
     const places = [...new Set([0, ...cuts.map((cut) => cut % (text.length + 1)), text.length])].sort((a, b) => a - b);
-    const parts: AnswerPart[] = [];
+    const parts: CallPart[] = [];
     for (let i = 1; i < places.length; i++) parts.push(...parser.push(text.slice(places[i - 1], places[i])));
-    parts.push(...parser.finish());
+    parts.push(...parser.finish(isCut));
     const joined: (string | { name: string; args: string })[] = [];
     for (const part of parts) {
-      if (part.kind === "call") joined.push({ name: part.call.name, args: part.call.arguments });
-      else if (typeof joined.at(-1) === "string") joined[joined.length - 1] += part.text;
+      const last = joined.at(-1);
+      if (part.kind === "call") joined.push({ name: part.name, args: "" });
+      else if (part.kind === "arguments") (last as { args: string }).args += part.text;
+      else if (typeof last === "string") joined[joined.length - 1] += part.text;
       else joined.push(part.text);
     }
     return joined;
@@ -264,8 +349,34 @@ describe("the parser of calls", () => {
     ["another tool", call("h"), [call("h")]],
     ["no JSON", "<tool_call>f()</tool_call> x", ["<tool_call>f()</tool_call> x"]],
     ["a number", "<tool_call>5</tool_call>", ["<tool_call>5</tool_call>"]],
-    ["an array for arguments", call("f", "[1]"), [call("f", "[1]")]],
+    ["an array for arguments", call("f", "[1]"), [{ name: "f", args: "[1]" }]],
+    ["a word for arguments", call("f", "yes"), [{ name: "f", args: "yes" }]],
     ["the beginning of a mark", "a <tool_cal", ["a <tool_cal"]],
+    ["arguments before the name", '<tool_call>{"arguments": {"a": 1}, "name": "f"}', [{ name: "f", args: '{"a":1}' }]],
+    ["a string of arguments", call("f", '"{\\"a\\": \\"\\u00e9\\"}"'), [{ name: "f", args: '{"a": "é"}' }]],
+    ["null for arguments", call("f", "null"), [{ name: "f", args: "{}" }]],
+    ["parameters", '<tool_call>{"name": "f", "parameters": {"a": 1}}', [{ name: "f", args: '{"a":1}' }]],
+    [
+      "other members",
+      '<tool_call>{"id": 7, "x": [{"name": "}"}], "name": "f", "y": "]", "arguments": {}}</tool_call> b',
+      [{ name: "f", args: "{}" }, "b"],
+    ],
+    ["line breaks in strings", call("f", '{"a": "b\n\tc"}'), [{ name: "f", args: '{"a":"b\\n\\tc"}' }]],
+    ["braces too many", `a ${call("f", "{}}")} b`, ["a", { name: "f", args: "{}" }, "b"]],
+    [
+      "braces too few",
+      '<tool_call>{"name": "f", "arguments": {"a": [1</tool_call> b',
+      [{ name: "f", args: '{"a":[1' }, "b"],
+    ],
+    ["a call that is none before one", `<tool_call>x ${call("f")}`, ["<tool_call>x", { name: "f", args: "{}" }]],
+    [
+      "no end mark before the next call",
+      '<tool_call>{"name": "f"}\n<tool_call>{"name": "g"}</tool_call>',
+      [
+        { name: "f", args: "{}" },
+        { name: "g", args: "{}" },
+      ],
+    ],
     [
       "digits",
       call("f", '{"id": 12345678901234567890, "x": 1.50}'),
@@ -290,6 +401,47 @@ describe("the parser of calls", () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  const SAID = '{"a": "<tool_call>", "b": [1, {"c": "\\"}"}], "d": -1.50e3}';
+  const KEPT = '{"a":"<tool_call>","b":[1,{"c":"\\"}"}],"d":-1.50e3}';
+
+  test("wherever a call is cut, it is nothing, or a call with what there is of its arguments", () => {
+    const text = `a ${call("f", SAID)}`;
+    const named = text.indexOf('"f"') + 3;
+    for (let length = 2; length <= text.length; length++) {
+      const [content, made, ...more] = parse(text.slice(0, length), [], undefined, true);
+      // Without the beginning of a mark, white space is content.
+      expect(content).toBe(length === 2 ? "a " : "a");
+      expect(more).toEqual([]);
+      if (length < named) expect(made).toBeUndefined();
+      else expect(made).toEqual({ name: "f", args: expect.stringMatching(/^(\{|$)/) });
+      if (typeof made === "object") expect(KEPT).toStartWith(made.args);
+    }
+  });
+
+  test("wherever a message breaks off, the answer has the whole of the call that it began and nothing else of it", () => {
+    const before = `a ${call("g")} b `;
+    const text = `${before}${call("f", SAID)}\n c`;
+    for (let length = before.length + 1; length <= text.length; length++) {
+      const parser = new CallParser(tools);
+      const parts = [
+        ...parser.continueFrom(text.slice(0, length)),
+        ...parser.push(text.slice(length)),
+        ...parser.finish(false),
+      ];
+      const joined = (wanted: string) =>
+        parts.map((part) => (part.kind === wanted ? (part as { text: string }).text : ""));
+      const isOpen = length < text.length - "\n c".length;
+      expect(parts.filter(({ kind }) => kind === "call")).toEqual(isOpen ? [{ kind: "call", name: "f" }] : []);
+      expect(joined("arguments").join("")).toBe(isOpen ? KEPT : "");
+      expect(joined("content").join("").trim()).toBe(length < text.length ? "c" : "");
+    }
+    const parser = new CallParser(tools);
+    expect(parser.continueFrom("a <tool_call>{")).toEqual([]);
+    expect(
+      [...parser.push("x} <"), ...parser.finish(false)].map((part) => (part as { text: string }).text).join(""),
+    ).toBe("x} <");
   });
 
   test("after the last call that is wanted nothing comes", () => {

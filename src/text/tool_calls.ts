@@ -3,23 +3,11 @@
  * a text that arrives in pieces, and writes them for models whose chat template knows nothing of tools.
  */
 
+import { CallReader } from "./call_reader.ts";
+import { firstMark, partialMarkLength } from "./marks.ts";
+
 const OPEN = "<tool_call>";
 const CLOSE = "</tool_call>";
-
-/** Longest call, in UTF-16 code units; what is longer is text like any other. */
-const CALL_LENGTH_MAX = 1_000_000;
-
-/** What TypeScript doesn't know yet of JSON: the text of a value, and values that are written as a given text. */
-const json = JSON as unknown as {
-  parse(text: string, reviver: (key: string, value: unknown, context: { source: string }) => unknown): unknown;
-  rawJSON(text: string): unknown;
-  isRawJSON(value: unknown): boolean;
-};
-
-/** Parses JSON. Numbers keep their digits, of which a JavaScript number may not hold all. */
-function parseExactly(text: string): unknown {
-  return json.parse(text, (_, value, { source }) => (typeof value === "number" ? json.rawJSON(source) : value));
-}
 
 /** A call that a model wrote. */
 export interface WrittenCall {
@@ -28,12 +16,15 @@ export interface WrittenCall {
   arguments: string;
 }
 
-/** What an answer is made of. Text is never empty. */
-export type AnswerPart = { kind: "content"; text: string } | { kind: "call"; call: WrittenCall };
+/** What an answer is made of. Texts are never empty. "arguments" are a piece of those of the call before them. */
+export type CallPart =
+  | { kind: "content"; text: string }
+  | { kind: "call"; name: string }
+  | { kind: "arguments"; text: string };
 
 /**
- * Takes one answer apart. What looks like a call and is none (no JSON, no tool of that name, no end) stays text. White space next
- * to calls belongs to neither. One per answer; not to be shared.
+ * Takes one answer apart. What looks like a call and is none (no JSON, no tool of that name) stays text. White space next to calls
+ * belongs to neither. One per answer; not to be shared.
  */
 export class CallParser {
   readonly #tools: ReadonlySet<string>;
@@ -41,8 +32,19 @@ export class CallParser {
   #calls = 0;
   /** Whether nothing but white space came since the last call. */
   #isAfterCall = false;
-  /** Text that is or may be the beginning of a call, or white space that may stand before one. */
-  #held = "";
+  /** Whether the last call still lacks its end mark. */
+  #lacksEnd = false;
+  /** White space that may stand before a call. */
+  #space = "";
+  /** What may be the beginning of a mark. */
+  #mark = "";
+  /** The call that is being written, what was written of it until it was one, and whether it was let out as one. */
+  #reader: CallReader | undefined;
+  #written = "";
+  #isCall = false;
+  #hasArguments = false;
+  /** Code units that were there before the answer and are not to be let out with it. */
+  #hidden = 0;
 
   /**
    * @param tools names that may be called; none: everything is text.
@@ -53,117 +55,178 @@ export class CallParser {
     this.#callsMax = callsMax;
   }
 
+  /** Whether the text so far ends within a call, which may not be certain yet. */
+  get isWithinCall(): boolean {
+    return this.#reader !== undefined;
+  }
+
+  /**
+   * Reads a text that the answer continues, before anything else. Returns the parts of a call that is open at its end; nothing else
+   * of it is a part of the answer.
+   */
+  continueFrom(text: string): CallPart[] {
+    this.#calls = Number.NEGATIVE_INFINITY; // none of those before the answer counts
+    const parts = this.push(text);
+    const isOpen = this.#isCall || (this.#lacksEnd && this.#isAfterCall);
+    this.#calls = isOpen ? 1 : 0;
+    this.#space = "";
+    this.#hidden = (this.#reader === undefined ? this.#mark : this.#written).length;
+    return isOpen ? parts.slice(parts.findLastIndex(({ kind }) => kind === "call")) : [];
+  }
+
   /** Adds a piece of text and returns what is certain now. */
-  push(text: string): AnswerPart[] {
+  push(text: string): CallPart[] {
     if (this.#tools.size === 0) return text === "" ? [] : [{ kind: "content", text }];
-    this.#held += text;
-    const parts: AnswerPart[] = [];
-    while (this.#takeCall(parts));
-    if (!this.#held.includes(OPEN)) {
-      const beginning = beginningLength(this.#held);
-      const keep = this.#held.slice(0, this.#held.length - beginning).trimEnd().length;
-      this.#addContent(parts, this.#held.slice(0, keep));
-      this.#held = this.#held.slice(keep);
+    const parts: CallPart[] = [];
+    let rest = text;
+    while (rest !== "" && !this.#isDone) {
+      rest = this.#reader === undefined ? this.#readContent(parts, rest) : this.#readCall(parts, this.#reader, rest);
     }
     return parts;
   }
 
-  /** Ends the answer and returns the rest of it. A call that only lacks its end is one. */
-  finish(): AnswerPart[] {
-    const parts: AnswerPart[] = [];
-    const start = this.#held.indexOf(OPEN);
-    const call = start < 0 ? undefined : readCall(this.#held.slice(start + OPEN.length), this.#tools);
-    if (call === undefined) this.#addContent(parts, this.#held);
-    else this.#addCall(parts, this.#held.slice(0, start), call);
-    this.#held = "";
+  /**
+   * Ends the answer and returns the rest of it. A call whose name is known is one, with what there is of its arguments.
+   *
+   * @param isCut whether the answer was ended from outside. The beginning of a call, down to that of its mark, is then left out; else
+   * it is text.
+   */
+  finish(isCut: boolean): CallPart[] {
+    const parts: CallPart[] = [];
+    if (this.#reader?.name !== undefined) {
+      this.#letOut(parts, this.#reader, this.#reader.name);
+      if (!isCut && !this.#hasArguments) parts.push({ kind: "arguments", text: "{}" });
+    } else if (!isCut || (this.#reader === undefined && this.#mark === "")) {
+      this.#addContent(parts, this.#reader === undefined ? this.#mark : this.#written);
+      if (this.#space !== "" && !this.#isDone) parts.push({ kind: "content", text: this.#space });
+    }
     return parts;
   }
 
-  /** Takes what has the form of a call, and the text before it, off the held text; false when there is no such thing yet. */
-  #takeCall(parts: AnswerPart[]): boolean {
-    const start = this.#held.indexOf(OPEN);
-    if (start < 0) return false;
-    const end = endOfCall(this.#held, start + OPEN.length);
-    const isTooLong = (end < 0 ? this.#held.length : end) - start > CALL_LENGTH_MAX;
-    if (end < 0 && !isTooLong) return false;
-    const after = end < 0 ? this.#held.length : end + CLOSE.length;
-    const call = isTooLong ? undefined : readCall(this.#held.slice(start + OPEN.length, end), this.#tools);
-    if (call === undefined) this.#addContent(parts, this.#held.slice(0, after));
-    else this.#addCall(parts, this.#held.slice(0, start), call);
-    this.#held = this.#held.slice(after);
-    return true;
+  /** Whether the last call that is wanted was made. */
+  get #isDone(): boolean {
+    return this.#reader === undefined && this.#calls >= this.#callsMax;
   }
 
-  #addContent(parts: AnswerPart[], text: string): void {
-    const content = this.#isAfterCall ? text.trimStart() : text;
-    if (content === "" || this.#calls >= this.#callsMax) return;
-    this.#isAfterCall = false;
-    parts.push({ kind: "content", text: content });
-  }
-
-  #addCall(parts: AnswerPart[], textBefore: string, call: WrittenCall): void {
-    this.#addContent(parts, textBefore.trimEnd());
-    if (this.#calls >= this.#callsMax) return;
-    this.#calls++;
-    this.#isAfterCall = true;
-    parts.push({ kind: "call", call });
-  }
-}
-
-/** Where a call that begins at `start` has its end mark; -1 when that isn't there yet. A mark within one of its strings is none. */
-function endOfCall(text: string, start: number): number {
-  let isInString = false;
-  let at = start;
-  for (let end = text.indexOf(CLOSE, start); end >= 0; end = text.indexOf(CLOSE, end + 1)) {
-    for (; at < end; at++) {
-      if (text[at] === '"') isInString = !isInString;
-      else if (isInString && text[at] === "\\") at++;
+  /** Reads text up to the next mark. Returns the rest. */
+  #readContent(parts: CallPart[], text: string): string {
+    const marks = this.#lacksEnd ? [OPEN, CLOSE] : [OPEN];
+    const all = this.#mark + text;
+    const found = firstMark(all, marks);
+    if (found === undefined) {
+      const end = all.length - partialMarkLength(all, marks);
+      this.#mark = all.slice(end);
+      this.#addContent(parts, all.slice(0, end));
+      return "";
     }
-    if (!isInString) return end;
+    this.#mark = "";
+    this.#addContent(parts, all.slice(0, found.start));
+    if (found.mark === CLOSE) {
+      this.#lacksEnd = false;
+      this.#hidden = 0;
+    } else {
+      this.#reader = new CallReader(this.#tools);
+      this.#written = OPEN;
+      this.#isCall = false;
+    }
+    return all.slice(found.start + found.mark.length);
   }
-  return -1;
-}
 
-/** Length of the longest end of a text that could be the beginning of a call's mark. */
-function beginningLength(text: string): number {
-  for (let length = Math.min(OPEN.length - 1, text.length); length > 0; length--) {
-    if (text.endsWith(OPEN.slice(0, length))) return length;
+  /** Reads what belongs to a call. Returns the rest. */
+  #readCall(parts: CallPart[], reader: CallReader, text: string): string {
+    const length = reader.push(text);
+    if (reader.name !== undefined) this.#letOut(parts, reader, reader.name);
+    else this.#written += text.slice(0, length);
+    if (reader.isOver) {
+      this.#reader = undefined;
+      this.#isCall = false;
+      if (reader.name !== undefined) {
+        this.#isAfterCall = true;
+        this.#lacksEnd = true;
+        if (!this.#hasArguments) parts.push({ kind: "arguments", text: "{}" });
+      } else {
+        this.#addContent(parts, this.#written);
+      }
+      this.#written = "";
+    }
+    return text.slice(length);
   }
-  return 0;
-}
 
-function readCall(text: string, tools: ReadonlySet<string>): WrittenCall | undefined {
-  let call: unknown;
-  try {
-    call = parseExactly(text);
-  } catch {
-    return undefined;
+  /** Lets out what is new of a call. */
+  #letOut(parts: CallPart[], reader: CallReader, name: string): void {
+    if (!this.#isCall) {
+      this.#calls++;
+      this.#isCall = true;
+      this.#hasArguments = false;
+      this.#space = "";
+      this.#hidden = 0;
+      this.#written = "";
+      parts.push({ kind: "call", name });
+    }
+    const text = reader.takeArguments();
+    if (text === "") return;
+    this.#hasArguments = true;
+    parts.push({ kind: "arguments", text });
   }
-  if (typeof call !== "object" || call === null) return undefined;
-  const { name, arguments: values = {} } = call as { name?: unknown; arguments?: unknown };
-  if (typeof name !== "string" || !tools.has(name)) return undefined;
-  if (typeof values === "string") return { name, arguments: values };
-  if (typeof values !== "object" || values === null || Array.isArray(values)) return undefined;
-  return { name, arguments: JSON.stringify(values) };
+
+  #addContent(parts: CallPart[], text: string): void {
+    let shown = text.slice(this.#hidden);
+    this.#hidden -= text.length - shown.length;
+    // Some models close more braces than they have opened.
+    if (this.#isAfterCall) shown = shown.replace(this.#lacksEnd ? /^[\s}\]]+/ : /^\s+/, "");
+    const end = shown.trimEnd().length;
+    if (end > 0 && !this.#isDone) {
+      parts.push({ kind: "content", text: this.#space + shown.slice(0, end) });
+      this.#space = "";
+      this.#isAfterCall = false;
+    }
+    this.#space += shown.slice(end);
+  }
 }
 
 /** A call as models write it. @param args as JSON text; what is no JSON is written as a string. */
 export function writeCall({ name, arguments: args }: WrittenCall): string {
-  let values: unknown = args;
-  try {
-    values = parseExactly(args);
-  } catch {
-    // Written as the string that it is.
-  }
-  return `${OPEN}\n${spacedJson({ name, arguments: values })}\n${CLOSE}`;
+  return `${writeBeginning(name)}${isJson(args) ? spacedJson(args) : JSON.stringify(args)}}\n${CLOSE}`;
 }
 
-/** JSON with a space after commas and colons, as Python's json.dumps writes it and models have read it. */
-function spacedJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(spacedJson).join(", ")}]`;
-  if (typeof value !== "object" || value === null || json.isRawJSON(value)) return JSON.stringify(value);
-  const fields = Object.entries(value).map(([key, field]) => `${JSON.stringify(key)}: ${spacedJson(field)}`);
-  return `{${fields.join(", ")}}`;
+/** The beginning of a call, to be continued. @param args what there is of its arguments. */
+export function writeOpenCall({ name, arguments: args }: WrittenCall): string {
+  // Without arguments, the space is left to the model: most tokens that begin an object have it.
+  return args === "" ? writeBeginning(name).trimEnd() : writeBeginning(name) + spacedJson(args);
+}
+
+function writeBeginning(name: string): string {
+  return `${OPEN}\n{"name": ${JSON.stringify(name)}, "arguments": `;
+}
+
+/** Whether a text is JSON. */
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * JSON with a space after commas and colons, as Python's json.dumps writes it and models have read it. Everything else is as it was,
+ * order and digits included. The text may end anywhere.
+ */
+function spacedJson(text: string): string {
+  let spaced = "";
+  let at = 0;
+  while (at < text.length) {
+    const start = at;
+    if (text[at++] === '"') {
+      while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
+      spaced += text.slice(start, ++at);
+    } else if (!/\s/.test(text[start] as string)) {
+      spaced += text[start];
+      if ((text[start] === "," || text[start] === ":") && at < text.length) spaced += " ";
+    }
+  }
+  return spaced;
 }
 
 /** A tool as a request describes it. */

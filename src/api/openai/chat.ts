@@ -2,20 +2,18 @@
  * POST /v1/chat/completions: from a request's JSON to one answer or several, streamed or whole, in OpenAI's shapes.
  */
 
-import type { FinishReason } from "../../engine/events.ts";
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import type { JsonObject } from "../../json.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken } from "../../text/generation.ts";
-import { type AnswerPart, CallParser, type WrittenCall } from "../../text/tool_calls.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
-import { newId } from "../ids.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
+import { Choice } from "./chat_choice.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";
 import { chatLogprobs } from "./logprobs.ts";
@@ -55,54 +53,9 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
   const { calls, callsAreRequired } = prompt;
   const grammar = await readAnswerGrammar(body, exchange.client, calls, callsAreRequired);
   Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
-  return { service, model, prompt, parameters, ...readStreamParameters(body) };
-}
-
-/** A call of a tool, in OpenAI's shape. */
-interface ToolCall {
-  id: string;
-  type: "function";
-  function: WrittenCall;
-}
-
-/** One choice as it grows. */
-class Choice {
-  /** The text without the calls in it. */
-  content = "";
-  readonly calls: ToolCall[] = [];
-  /** Of its tokens; described one by one as they come, since there may be very many in the end. */
-  readonly logprobs: object[] = [];
-  reason: FinishReason = "cancelled";
-  readonly #parser: CallParser;
-
-  constructor({ tools, callsMax }: ChatPrompt) {
-    this.#parser = new CallParser(tools, callsMax);
-  }
-
-  /** Adds text, or ends it, and returns what is new, as deltas of a stream. */
-  grow(text: string | undefined): object[] {
-    const parts = text === undefined ? this.#parser.finish() : this.#parser.push(text);
-    return parts.flatMap((part) => this.#add(part));
-  }
-
-  /** An answer that calls ends with "tool_calls", unless it was cut off. */
-  get finishReason(): string {
-    return this.reason === "stop" && this.calls.length > 0 ? "tool_calls" : this.reason;
-  }
-
-  #add(part: AnswerPart): object[] {
-    if (part.kind === "content") {
-      this.content += part.text;
-      return [{ content: part.text }];
-    }
-    const call: ToolCall = { id: `call_${newId()}`, type: "function", function: part.call };
-    const index = this.calls.push(call) - 1;
-    const { name, arguments: args } = part.call;
-    return [
-      { tool_calls: [{ index, id: call.id, type: call.type, function: { name, arguments: "" } }] },
-      { tool_calls: [{ index, function: { arguments: args } }] },
-    ];
-  }
+  // A form applies to what is added to the last message.
+  const begun = grammar === undefined ? prompt : { ...prompt, continued: "" };
+  return { service, model, prompt: begun, parameters, ...readStreamParameters(body) };
 }
 
 function logprobsOf({ service, parameters }: ChatRequest, tokens: readonly ScoredToken[]): object | null {
@@ -121,8 +74,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
       choice.grow(event.text);
       if (sampling.logprobs) choice.logprobs.push(...chatLogprobs(request.service.tokenizer, event.tokens));
     } else if (event.kind === "end") {
-      choice.grow(undefined);
-      choice.reason = event.reason;
+      choice.end(event);
       counts[event.choice] = event.counts;
     }
   }
@@ -130,19 +82,13 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
     ...head,
     choices: choices.map((choice, index) => ({
       index,
-      message: wholeMessage(choice),
+      message: choice.message,
       logprobs: sampling.logprobs ? { content: choice.logprobs, refusal: null } : null,
       finish_reason: choice.finishReason,
     })),
     usage: usage(counts, count),
     timings: timings(counts),
   };
-}
-
-function wholeMessage({ content, calls }: Choice): object {
-  return calls.length === 0
-    ? { role: "assistant", content, refusal: null }
-    : { role: "assistant", content: content === "" ? null : content, tool_calls: calls, refusal: null };
 }
 
 async function* streamedAnswer(
@@ -176,8 +122,7 @@ async function* streamedAnswer(
         if (!request.returnsProgress) continue;
         yield { ...chunk(event.choice, {}), prompt_progress: promptProgress(promptTokens, event) };
       } else if (event.kind === "end") {
-        for (const delta of choice.grow(undefined)) yield chunk(event.choice, delta);
-        choice.reason = event.reason;
+        for (const delta of choice.end(event)) yield chunk(event.choice, delta);
         counts[event.choice] = event.counts;
         const last = chunk(event.choice, {}, null, choice.finishReason);
         const isLast = ++ended === count && !request.includeUsage;

@@ -13,7 +13,7 @@ import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
 import { TemplateError } from "../../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
-import { describeTools, writeCall } from "../../text/tool_calls.ts";
+import { describeTools, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
 import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
@@ -31,6 +31,8 @@ const VALUES_MAX = 100_000;
 
 /** A chat's prompt. */
 export interface ChatPrompt extends PromptText {
+  /** The last message, where the answer continues it. */
+  continued: string;
   /** Names of the tools that may be called. */
   tools: ReadonlySet<string>;
   /** Most calls in one answer. */
@@ -53,11 +55,16 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
   try {
     await turns.take(true, exchange.client);
     checkArguments(messages);
-    const inWords = template.takesTools ? messages.map(withCallsAsFields) : messages.map(withCallsInText);
+    const last = messages.at(-1) as Message;
+    const inWords = messages.map((message) =>
+      template.takesTools && message !== last ? withCallsAsFields(message) : withCallsInText(message, message === last),
+    );
+    const continued = last.role === "assistant" ? (inWords.at(-1) as TemplateMessage).content : "";
     if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
     const prompt = template.prompt(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
-    return { ...prompt, tools: new Set(callable.map(({ name }) => name)), callsMax, calls, callsAreRequired };
+    const names = new Set(callable.map(({ name }) => name));
+    return { ...prompt, continued, tools: names, callsMax, calls, callsAreRequired };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(
@@ -104,8 +111,10 @@ function withCallsAsFields({ calls, ...message }: Message): TemplateMessage {
   return { ...message, tool_calls: called } as TemplateMessage;
 }
 
-function withCallsInText({ calls, ...message }: Message): TemplateMessage {
-  const parts = [message.content as string, ...(calls ?? []).map(writeCall)];
+/** @param isLast whether the message is to be continued, and so the last of its calls. */
+function withCallsInText({ calls = [], ...message }: Message, isLast: boolean): TemplateMessage {
+  const written = calls.map((call, i) => (isLast && i === calls.length - 1 ? writeOpenCall(call) : writeCall(call)));
+  const parts = [message.content as string, ...written];
   return { ...message, content: parts.filter((part) => part !== "").join("\n") } as TemplateMessage;
 }
 

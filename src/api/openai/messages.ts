@@ -5,7 +5,7 @@
 import { isObject, type JsonObject } from "../../json.ts";
 import { invalid, unsupported } from "../../serving/request_error.ts";
 import type { TemplateMessage } from "../../text/chat_template.ts";
-import type { WrittenCall } from "../../text/tool_calls.ts";
+import { isJson, type WrittenCall } from "../../text/tool_calls.ts";
 import { invalidType, invalidValue, missing, optionalString } from "../schema.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool"];
@@ -16,7 +16,7 @@ export interface Message extends TemplateMessage {
   calls?: (WrittenCall & { id: string | undefined })[];
 }
 
-/** Reads the messages. @throws RequestError 400 with the path of what is wrong. */
+/** Reads the messages. Of the last one, the last call may be unfinished. @throws RequestError 400 with the path of what is wrong. */
 export function readMessages(body: JsonObject): Message[] {
   const { messages } = body;
   if (messages === undefined) throw missing("messages");
@@ -29,9 +29,11 @@ export function readMessages(body: JsonObject): Message[] {
     );
   }
   const read = messages.map((message, i) => readMessage(message, `messages[${i}]`));
-  if (read.at(-1)?.calls !== undefined) {
+  const open = read.at(-1)?.calls?.at(-1);
+  if (open !== undefined && isJson(open.arguments)) {
     const path = `messages[${read.length - 1}]`;
-    throw invalid(path, "invalid_value", `Invalid '${path}': 'tool_calls' must be followed by tool messages.`);
+    const message = `Invalid '${path}': 'tool_calls' must be followed by tool messages, unless the last call is to be continued: its arguments then are the beginning of JSON.`;
+    throw invalid(path, "invalid_value", message);
   }
   return read;
 }

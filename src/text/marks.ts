@@ -1,0 +1,20 @@
+/** Marks such as `<tool_call>` in a text that arrives in pieces, so that a mark may be cut anywhere. */
+
+/** The first of some marks in a text, and where it begins. */
+export function firstMark(text: string, marks: readonly string[]): { mark: string; start: number } | undefined {
+  let first: { mark: string; start: number } | undefined;
+  for (const mark of marks) {
+    const start = text.indexOf(mark);
+    if (start >= 0 && start < (first?.start ?? Number.POSITIVE_INFINITY)) first = { mark, start };
+  }
+  return first;
+}
+
+/** Length of the longest end of a text that could be the beginning of one of some marks. */
+export function partialMarkLength(text: string, marks: readonly string[]): number {
+  const isBeginning = (length: number) =>
+    marks.some((mark) => length < mark.length && text.endsWith(mark.slice(0, length)));
+  let length = Math.min(Math.max(...marks.map((mark) => mark.length)) - 1, text.length);
+  while (length > 0 && !isBeginning(length)) length--;
+  return length;
+}
