@@ -5,7 +5,7 @@
 
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits, type ModelConfig } from "../src/model_file/model_config.ts";
-import { readRopeScaling } from "./rope_scaling.ts";
+import { readRotaryPositions } from "./rope_scaling.ts";
 
 /** How the linear layers of a checkpoint are stored. */
 export type WeightForm =
@@ -80,8 +80,18 @@ export function refuseUnsupported(fields: ConfigFields): void {
   }
   if (fields.whole("weight_bits", 1, 64, 1) !== 1) throw new Fault("weight_bits is not 1, which is not supported");
   if (fields.whole("input_bits", 1, 64, 8) !== 8) throw new Fault("input_bits is not 8, which is not supported");
-  if (fields.has("partial_rotary_factor") && fields.raw("partial_rotary_factor") !== 1) {
-    throw new Fault("partial_rotary_factor is not 1, which is not supported");
+  const layerTypes: unknown = fields.raw("layer_types") ?? [];
+  const other = Array.isArray(layerTypes) ? layerTypes.find((type) => type !== "full_attention") : layerTypes;
+  if (other !== undefined) {
+    throw new Fault(`layer_types holds ${printable(JSON.stringify(other))}; only full_attention is supported`);
+  }
+  // Neither is needed, as every tensor has its own type; but one of them belongs to another checkpoint.
+  const types = ["dtype", "torch_dtype"].filter((key) => fields.has(key));
+  const [newer, older] = types.map((key) => fields.text(key).replace(/^torch\./, ""));
+  if (types.length === 2 && newer !== older) {
+    throw new Fault(
+      `dtype '${printable(newer as string)}' and torch_dtype '${printable(older as string)}' contradict each other`,
+    );
   }
 }
 
@@ -106,7 +116,7 @@ export function readConfig(
     notices.push("there is no lm_head.weight although tie_word_embeddings is false: the embedding serves as the head");
   }
   const headDim = fields.whole("head_dim", 1, limits.headDim, hiddenSize / heads);
-  const ropeTheta = readRopeTheta(fields, family);
+  const { theta, divisors } = readRotaryPositions(fields, family.ropeTheta, headDim);
   return {
     architecture,
     vocabSize,
@@ -117,8 +127,8 @@ export function readConfig(
     kvHeads: fields.whole("num_key_value_heads", 1, heads, heads),
     headDim,
     context: fields.whole("max_position_embeddings", 1, limits.context),
-    ropeTheta,
-    ropeDivisors: headDim % 2 === 0 ? readRopeScaling(fields, { theta: ropeTheta, dimensions: headDim }) : undefined,
+    ropeTheta: theta,
+    ropeDivisors: divisors,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
     activation: fields.oneOf("hidden_act", ["relu2", "silu"] as const, family.activation),
     subNorms: family.subNorms,
@@ -126,13 +136,4 @@ export function readConfig(
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,
     eosTokenIds: [],
   };
-}
-
-/** Newer writers put the base inside rope_parameters. */
-function readRopeTheta(fields: ConfigFields, family: Family): number {
-  if (fields.has("rope_theta") || !fields.has("rope_parameters")) {
-    return fields.positive("rope_theta", limits.ropeTheta, family.ropeTheta);
-  }
-  const parameters = new ConfigFields(fields.raw("rope_parameters"), "rope_parameters");
-  return inside("rope_parameters", () => parameters.positive("rope_theta", limits.ropeTheta, family.ropeTheta));
 }

@@ -345,6 +345,42 @@ test("settings that change nothing are accepted", async () => {
   expect(packed.config.ropeTheta).toBe(12345);
 });
 
+test("rotary positions are the same in every spelling of transformers", async () => {
+  const llama3 = {
+    rope_type: "llama3",
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 32,
+  };
+  const configOf = async (settings: object) => {
+    const checkpoint = smallCheckpoint();
+    Object.assign(checkpoint.config, { rope_theta: undefined, ...settings });
+    const { ropeTheta, ropeDivisors } = (await convertMemory(checkpoint)).packed.config;
+    return { ropeTheta, ropeDivisors };
+  };
+  const older = await configOf({ rope_theta: 250000, rope_scaling: llama3 });
+  expect(older.ropeTheta).toBe(250000);
+  expect(older.ropeDivisors?.at(-1)).toBe(8);
+  const whole = { ...llama3, rope_theta: 250000 };
+  for (const settings of [
+    { rope_parameters: whole },
+    { rope_theta: 250000, rope_parameters: llama3 },
+    { rope_theta: 250000, rope_parameters: whole, rope_scaling: llama3 },
+    { rope_parameters: { rope_theta: 250000 }, rope_scaling: { ...llama3, rope_type: undefined, type: "llama3" } },
+    { rope_parameters: { full_attention: whole } },
+    {
+      rope_parameters: { full_attention: whole, sliding_attention: { rope_theta: 1 } },
+      layer_types: ["full_attention"],
+    },
+    { rope_parameters: { full_attention: whole, other: whole }, partial_rotary_factor: 1 },
+    { rope_parameters: { ...whole, partial_rotary_factor: 1 }, dtype: "bfloat16", torch_dtype: "torch.bfloat16" },
+  ]) {
+    expect(await configOf(settings)).toEqual(older);
+  }
+  expect(await configOf({ rope_parameters: { rope_theta: 250000 } })).toEqual({ ...older, ropeDivisors: undefined });
+});
+
 test("shards and a single file give the same tensors", async () => {
   const checkpoint = smallCheckpoint();
   const whole = await convertMemory(checkpoint);

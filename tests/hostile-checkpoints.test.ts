@@ -316,6 +316,65 @@ describe("config.json", () => {
       { rope_scaling: { type: "linear", factor: 2 }, rope_parameters: { rope_type: "linear", factor: 4 } },
       ["rope_parameters and rope_scaling contradict each other"],
     ],
+    [
+      "two bases",
+      { rope_theta: 10000, rope_parameters: { rope_type: "default", rope_theta: 500000 } },
+      ["rope_theta (10000) and rope_parameters.rope_theta (500000) contradict each other"],
+    ],
+    [
+      "a base that is another in the scaling",
+      { rope_scaling: { rope_type: "default", rope_theta: 500000 } },
+      ["rope_theta (10000) and rope_scaling.rope_theta (500000) contradict each other"],
+    ],
+    [
+      "a base for each type of layer",
+      {
+        rope_theta: undefined,
+        rope_parameters: { full_attention: { rope_theta: 1e6 }, sliding_attention: { rope_theta: 1e4 } },
+      },
+      ["rope_parameters.full_attention.rope_theta (1000000)", "rope_parameters.sliding_attention.rope_theta (10000)"],
+    ],
+    [
+      "a scaling for each type of layer",
+      { rope_parameters: { full_attention: { rope_type: "linear", factor: 8 }, other: { rope_type: "default" } } },
+      ["rope_parameters.full_attention and rope_parameters.other contradict each other"],
+    ],
+    [
+      "a factor of what is not scaled",
+      { rope_parameters: { rope_type: "default", factor: 8 } },
+      ["rope_parameters: it has a factor, 8, but the type is default"],
+    ],
+    [
+      "two lengths of the first training",
+      {
+        original_max_position_embeddings: 32,
+        rope_scaling: {
+          rope_type: "llama3",
+          factor: 8,
+          low_freq_factor: 1,
+          high_freq_factor: 4,
+          original_max_position_embeddings: 64,
+        },
+      },
+      ["rope_scaling: original_max_position_embeddings is not the one that stands outside"],
+    ],
+    ["a part that is rotated", { partial_rotary_factor: 0.5 }, ["partial_rotary_factor is not 1"]],
+    [
+      "a part that is rotated, in the new place",
+      { rope_parameters: { rope_type: "default", partial_rotary_factor: 0.25 } },
+      ["rope_parameters.partial_rotary_factor is not 1"],
+    ],
+    ["rotary parameters that are a list", { rope_parameters: [1] }, ["rope_parameters is not a JSON object"]],
+    [
+      "two types of numbers",
+      { dtype: "bfloat16", torch_dtype: "float32" },
+      ["dtype 'bfloat16' and torch_dtype 'float32' contradict each other"],
+    ],
+    [
+      "layers of another type",
+      { layer_types: ["full_attention", "sliding_attention"] },
+      ['layer_types holds "sliding_attention"'],
+    ],
     ["new-style scaled rotary positions", { rope_parameters: { rope_type: "yarn" } }, ["rope_parameters", '"yarn"']],
     ["attention biases", { attention_bias: true }, ["attention_bias is true"]],
     ["a sliding window", { sliding_window: 128 }, ["sliding_window"]],
