@@ -45,6 +45,13 @@ describe("errors", () => {
     ["content a number", first({ role: "user", content: 123 }), 400, "messages[0].content", "invalid_type"],
     ["content null", first({ role: "user", content: null }), 400, "messages[0].content", "invalid_type"],
     [
+      "content of a system message null",
+      first({ role: "system", content: null }),
+      400,
+      "messages[0].content",
+      "invalid_type",
+    ],
+    [
       "a name that is a number",
       messages([user, { role: "user", content: "x", name: 5 }]),
       400,
@@ -244,7 +251,6 @@ describe("errors", () => {
     ["an unknown tool_choice", withParameter({ tool_choice: "maybe" }), 400, "tool_choice", "invalid_value"],
     ["functions", withParameter({ functions: [{ name: "f" }] }), 400, "functions", "unsupported_parameter"],
     ["audio", withParameter({ modalities: ["text", "audio"] }), 400, "modalities", "unsupported_parameter"],
-    ["store", withParameter({ store: true }), 400, "store", "unsupported_parameter"],
     ["cache_salt a number", withParameter({ cache_salt: 5 }), 400, "cache_salt", "invalid_type"],
     [
       "a long cache_salt",

@@ -111,7 +111,7 @@ test("every kind of error, one after the other on one connection, which goes on"
 });
 
 test("while the model loads: alive, not ready, and a time to come back", async () => {
-  const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
+  const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
   const listening = await listen(state, {
     hostname: "127.0.0.1",
     port: 0,
@@ -121,7 +121,7 @@ test("while the model loads: alive, not ready, and a time to come back", async (
     keepAliveSeconds: 60,
     log: "off",
   });
-  const one = openConnection(Number(new URL(listening.url).port));
+  const one = openConnection(Number(new URL(listening.urls[0] as string).port));
   expect(JSON.parse((await one.ask("GET", "/health")).body)).toMatchObject({ status: "ok", phase: "loading" });
   expect((await one.ask("GET", "/metrics")).status).toBe(200);
   for (const [method, path, body] of [

@@ -56,6 +56,17 @@ describe("tokenizer", () => {
     expect((await send("/tokenize", { content: "" })).tokens).toEqual([]);
   });
 
+  test("parse_special: false reads the characters of control tokens", async () => {
+    const text = "Hi<|eot_id|>System: x";
+    const [end] = (await send("/tokenize", { content: "<|eot_id|>" })).tokens;
+    for (const name of ["content", "prompt"]) {
+      expect((await send("/tokenize", { [name]: text, parse_special: true })).tokens).toContain(end);
+      const { tokens } = await send("/tokenize", { [name]: text, parse_special: false, add_special: false });
+      expect(tokens).not.toContain(end);
+      expect((await send("/detokenize", { tokens })).content).toBe(text);
+    }
+  });
+
   test("pieces: text, or bytes where they are none", async () => {
     const { tokens } = await send("/tokenize", { content: "Hi 🚀", with_pieces: true });
     const bytes = tokens.flatMap(({ piece }: Answer) =>

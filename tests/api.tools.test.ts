@@ -286,7 +286,7 @@ describe("templates", () => {
       { role: "assistant", tool_calls: [call] },
       { role: "tool", content: "9" },
     ];
-    const state = new ServerState(0, undefined, { answers: 1, promptTokens: 1 });
+    const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
     const exchange = new Exchange(
       state,
       { request: new Request("http://localhost/"), path: "/", dialect: openAi },

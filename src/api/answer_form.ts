@@ -8,24 +8,21 @@ import { isObject, type JsonObject } from "../json.ts";
 import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
 import { DEPTH_MAX, measureJson, PARTS_MAX } from "./json_bounds.ts";
-import { invalidType, invalidValue, missing, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
+import {
+  invalidType,
+  invalidValue,
+  missing,
+  onlyOneOf,
+  optionalBoolean,
+  optionalObject,
+  optionalString,
+} from "./schema.ts";
 
 /** A form of JSON, and the parameter that asks for it. */
 interface WantedJson {
   param: string;
   json: NonNullable<AnswerForm["json"]>;
 }
-
-/** Parameters with grammars that aren't JSON's. */
-const OTHER_GRAMMARS = [
-  "grammar",
-  "guided_regex",
-  "guided_choice",
-  "guided_grammar",
-  "regex",
-  "ebnf",
-  "structural_tag",
-];
 
 /** Kinds of OpenAI's response_format. */
 const FORMATS = ["text", "json_object", "json_schema"];
@@ -46,9 +43,6 @@ export async function readAnswerGrammar(
   calls?: CallsForm,
   callsAreRequired = false,
 ): Promise<Uint8Array | undefined> {
-  for (const name of OTHER_GRAMMARS) {
-    if ((body[name] ?? "") !== "") throw unsupported(name, "this server holds answers to JSON Schemas only");
-  }
   const wanted = [
     readResponseFormat(body),
     readSchema(body, "json_schema"),
@@ -56,8 +50,7 @@ export async function readAnswerGrammar(
     readStructuredOutputs(body),
   ].filter((json) => json !== undefined);
   const [json, another] = wanted;
-  if (another !== undefined)
-    throw invalid(another.param, "invalid_value", `Only one of '${json?.param}' and '${another.param}' can be set.`);
+  if (json !== undefined && another !== undefined) throw onlyOneOf(json.param, another.param);
   if (json === undefined && !callsAreRequired) return undefined;
   await turns.take(true, client);
   return callsAreRequired || json === undefined

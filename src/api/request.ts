@@ -7,6 +7,7 @@ import type { JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
+import { checkParameters, streamOptionsTable } from "./parameters.ts";
 import { onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt, in UTF-16 code units. */
@@ -33,6 +34,7 @@ export function readStreamParameters(body: JsonObject): StreamParameters {
   const isStreamed = optionalBoolean(body, "stream");
   const options = optionalObject(body, "stream_options");
   if (options !== undefined && !isStreamed) throw onlyWith("stream_options", "stream");
+  checkParameters(options ?? {}, streamOptionsTable, "stream_options");
   const returnsProgress = optionalBoolean(body, "return_progress");
   if (returnsProgress && !isStreamed) throw onlyWith("return_progress", "stream");
   return { isStreamed, includeUsage: optionalBoolean(options ?? {}, "include_usage"), returnsProgress };

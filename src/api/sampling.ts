@@ -81,7 +81,7 @@ export interface ParameterNames {
 
 /** The names in a chat request. */
 const CHAT_NAMES: ParameterNames = {
-  maxTokens: ["max_completion_tokens", "max_tokens"],
+  maxTokens: ["max_completion_tokens", "max_tokens", "n_predict"],
   maxTokensLow: 1,
   minTokens: "min_tokens",
 };
@@ -97,7 +97,7 @@ export function readGenerationParameters(
   const minP = optionalDecimal(body, "min_p", BOUNDS.probability);
   const isSampled = topP !== undefined || topK !== undefined || minP !== undefined;
   const temperature = optionalDecimal(body, "temperature", BOUNDS.temperature);
-  const limits = names.maxTokens.map((name) => optionalInteger(body, name, { low: names.maxTokensLow }));
+  const limits = names.maxTokens.map((name) => readMaxTokens(body, name, names.maxTokensLow));
   const maxTokens = limits.find((limit) => limit !== undefined);
   const minTokens = optionalInteger(body, names.minTokens, { low: 0 }) ?? 0;
   if (maxTokens !== undefined && minTokens > maxTokens) {
@@ -123,7 +123,7 @@ export function readGenerationParameters(
       stopIds: readStopIds(body, context.vocabularySize),
       logitBias: readLogitBias(body, context.vocabularySize),
     },
-    choices: optionalInteger(body, "n", BOUNDS.choices) ?? 1,
+    choices: optionalInteger(body, nameIn(body, "n", "n_cmpl"), BOUNDS.choices) ?? 1,
     stops: readStops(body),
   };
 }
@@ -133,17 +133,28 @@ export function choiceSampling(sampling: Sampling, choice: number): Sampling {
   return { ...sampling, seed: BigInt.asUintN(64, sampling.seed + BigInt(choice)) };
 }
 
+/** The name under which a parameter is there, which has several; the first where it is not. */
+function nameIn(body: JsonObject, ...names: [string, ...string[]]): string {
+  return names.find((name) => (body[name] ?? undefined) !== undefined) ?? names[0];
+}
+
 /** Also under llama.cpp's name. */
 function readRepetitionPenalty(body: JsonObject): number {
-  const name = (body.repetition_penalty ?? undefined) === undefined ? "repeat_penalty" : "repetition_penalty";
+  const name = nameIn(body, "repetition_penalty", "repeat_penalty");
   return optionalDecimal(body, name, BOUNDS.repetitionPenalty) ?? 1;
+}
+
+/** llama.cpp's -1 stands for "as many as fit", which is what an absent number means here. */
+function readMaxTokens(body: JsonObject, name: string, low: number): number | undefined {
+  return name === "n_predict" && body[name] === -1 ? undefined : optionalInteger(body, name, { low });
 }
 
 /** Any integer, taken modulo 2^64. A request without a seed gets a random one, small enough for JSON to name it exactly. */
 function readSeed(body: JsonObject): bigint {
-  const value = body.seed ?? undefined;
+  const name = nameIn(body, "seed", "sampling_seed");
+  const value = body[name] ?? undefined;
   if (value === undefined) return BigInt.asUintN(53, crypto.getRandomValues(new BigUint64Array(1))[0] as bigint);
-  if (typeof value !== "number" || !Number.isInteger(value)) throw invalidType("seed", "an integer", value);
+  if (typeof value !== "number" || !Number.isInteger(value)) throw invalidType(name, "an integer", value);
   return BigInt.asUintN(64, BigInt(value));
 }
 

@@ -45,6 +45,11 @@ export function onlyWith(name: string, other: string): Error {
   return invalid(name, undefined, `The '${name}' parameter is only allowed when '${other}' is enabled.`);
 }
 
+/** The error for two parameters of which only one can be meant; it names the second one. */
+export function onlyOneOf(name: string, other: string) {
+  return invalid(other, "invalid_value", `Only one of '${name}' and '${other}' can be set.`);
+}
+
 /** A decimal number within bounds; undefined when absent or null. */
 export function optionalDecimal(body: JsonObject, name: string, range: Range): number | undefined {
   const value = body[name] ?? undefined;
@@ -95,9 +100,9 @@ export function checkRange(value: number, path: string, kind: "decimal" | "integ
   return value;
 }
 
-/** A boolean; false when absent or null. */
-export function optionalBoolean(body: JsonObject, name: string): boolean {
-  const value = body[name] ?? false;
+/** A boolean; `otherwise` when absent or null. */
+export function optionalBoolean(body: JsonObject, name: string, otherwise = false): boolean {
+  const value = body[name] ?? otherwise;
   if (typeof value !== "boolean") throw invalidType(name, "a boolean", value);
   return value;
 }

@@ -43,11 +43,13 @@ export const samplingParameters = allOrNull({
   repeat_penalty: { ...number, ...within(BOUNDS.repetitionPenalty) },
   frequency_penalty: { ...number, ...within(BOUNDS.penalty) },
   presence_penalty: { ...number, ...within(BOUNDS.penalty) },
+  sampling_seed: said(integer, "SGLang's name of seed."),
   seed: said(integer, "The same request with the same seed gives the same answer. Absent: random."),
   stop: { anyOf: [{ ...string, minLength: 1 }, array({ ...string, minLength: 1 }, { maxItems: STOP_STRINGS_MAX })] },
   stop_token_ids: array(tokenId, { maxItems: STOP_IDS_MAX }),
   ignore_eos: boolean,
   n: said({ ...integer, ...within(BOUNDS.choices) }, "Choices, each with a seed of its own."),
+  n_cmpl: said({ ...integer, ...within(BOUNDS.choices) }, "llama.cpp's name of n."),
 });
 
 export const logitBias = {

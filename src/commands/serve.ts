@@ -44,7 +44,9 @@ ${storeOptionsUsage}
                      request counts (default: ${ANSWERS_MAX} less --parallel)
   --queue-tokens N   tokens of the prompts that may wait (default: ${QUEUE_TOKENS})
   --temperature T    for requests that don't set one (default: 0, the likeliest token)
-  --served-name NAME what clients call the model (also --alias; default: its own name)
+  --served-name NAME what answers call the model (default: its own name)
+  --alias NAME       another name by which requests may call it (may be given several times)
+  --any-model        answer whatever model a request names
   --api-key-file F   clients have to send one of the keys in this file, one a line (may be given several times; a
                      pipe will do). The environment variable WRINKLEFREE_API_KEY holds a key as well, or several
                      with spaces between them
@@ -73,7 +75,8 @@ async function serve(args: string[]): Promise<number> {
       "queue-tokens": { type: "string", default: String(QUEUE_TOKENS) },
       temperature: { type: "string", default: "0" },
       "served-name": { type: "string" },
-      alias: { type: "string" },
+      alias: { type: "string", multiple: true, default: [] },
+      "any-model": { type: "boolean", default: false },
       "api-key": { type: "string", multiple: true, default: [] },
       "api-key-file": { type: "string", multiple: true, default: [] },
       insecure: { type: "boolean", default: false },
@@ -107,7 +110,8 @@ async function serve(args: string[]): Promise<number> {
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
-  const state = new ServerState(temperature, values["served-name"] ?? values.alias, limits);
+  const names = { served: values["served-name"], aliases: values.alias, any: values["any-model"] };
+  const state = new ServerState(temperature, names, limits);
   const signals = new StopSignals();
   const listening = await listen(state, {
     hostname: values.host,
@@ -161,9 +165,9 @@ function startText(state: ServerState, service: Service, listening: Listening, n
     `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service),
-    `serving  ${listening.url}/v1`,
+    ...listening.urls.map((url, index) => `${index === 0 ? "serving" : "       "}  ${url}/v1`),
     "",
-    `  curl ${listening.url}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
+    `  curl ${listening.urls[0]}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
     "",
     "",
   ].join("\n");

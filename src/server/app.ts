@@ -16,6 +16,7 @@ import { getModel } from "../api/openai/models.ts";
 import { Failure } from "../errors.ts";
 import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
+import { reachableHosts } from "./addresses.ts";
 import { ApiKeys } from "./auth.ts";
 import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
@@ -73,8 +74,8 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
 
 /** A server that listens. */
 export interface Listening {
-  /** Where it can be reached: http://127.0.0.1:30000 */
-  url: string;
+  /** Where it can be reached, from this machine first: http://127.0.0.1:30000 */
+  urls: string[];
   /** Stops listening. Resolves when all answers under way are sent, or at once with `force`. */
   stop(force: boolean): Promise<void>;
 }
@@ -108,8 +109,8 @@ export async function listen(state: ServerState, options: ListenOptions): Promis
       development: false,
       error: (error: Error) => errorResponse(toRequestError(error), openAi),
     });
-    const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-    return { url: `http://${host}:${server.port}`, stop: (force) => server.stop(force) };
+    const hosts = reachableHosts(hostname).map((host) => (host.includes(":") ? `[${host}]` : host));
+    return { urls: hosts.map((host) => `http://${host}:${server.port}`), stop: (force) => server.stop(force) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === "EADDRINUSE")

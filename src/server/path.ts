@@ -6,11 +6,17 @@
 /** Where requests are told apart by nothing but their path. */
 const ORIGIN = "http://localhost";
 
-/** The path of a request, normalised as in URLs; undefined where Host and target together make no URL. */
+/** OpenAI's paths as clients ask for them whose base URL lacks the /v1. */
+const UNPREFIXED = /^\/(?:chat\/completions|completions|models)(?=\/|$)/;
+
+/**
+ * The path of a request, normalised as in URLs, and with OpenAI's /v1 where it is missing; undefined where Host and target together make
+ * no URL.
+ */
 export function readPath(request: Request): string | undefined {
   // Bun gives the bare target when a request has no Host header, or one that is no name.
   const url = request.url.startsWith("/") ? ORIGIN + request.url : request.url;
-  return URL.parse(url)?.pathname;
+  return URL.parse(url)?.pathname.replace(UNPREFIXED, "/v1$&");
 }
 
 /** A request for a path with nothing else in it that a router could read otherwise: no host of the client's, no query, no body. */

@@ -12,6 +12,16 @@ import type { Service } from "./service.ts";
 /** Seconds after which a client may try again while the server is loading or shutting down. */
 const RETRY_AFTER_S = "5";
 
+/** What clients call the model. */
+export interface ModelNames {
+  /** The name that answers and /v1/models show; absent: the model's own. */
+  served?: string;
+  /** Names that requests may use as well. */
+  aliases?: readonly string[];
+  /** Whether requests may use any name. */
+  any?: boolean;
+}
+
 /** One server's state. */
 export class ServerState {
   readonly jobs: Jobs;
@@ -22,18 +32,15 @@ export class ServerState {
   readonly scopes = new Scopes();
   /** Used by requests that set neither a temperature nor another parameter of sampling. */
   readonly defaultTemperature: number;
-  readonly #servedName: string | undefined;
+  readonly #names: ModelNames;
   #service: Service | undefined;
   #isDraining = false;
 
-  /**
-   * @param servedName what clients call the model; undefined: the model's own name.
-   * @param limits what may be under way at once.
-   */
-  constructor(defaultTemperature: number, servedName: string | undefined, limits: JobLimits) {
+  /** @param limits what may be under way at once. */
+  constructor(defaultTemperature: number, names: ModelNames, limits: JobLimits) {
     this.jobs = new Jobs(limits, () => this.#engineLoad());
     this.defaultTemperature = defaultTemperature;
-    this.#servedName = servedName;
+    this.#names = names;
   }
 
   /** What the server is doing. */
@@ -47,9 +54,14 @@ export class ServerState {
     return this.#service;
   }
 
-  /** What clients call the model. */
+  /** The name that clients are shown. */
   get modelName(): string {
-    return this.#servedName ?? this.#service?.name ?? "";
+    return this.#names.served ?? this.#service?.name ?? "";
+  }
+
+  /** Names that requests may use as well. */
+  get aliases(): readonly string[] {
+    return this.#names.aliases ?? [];
   }
 
   #engineLoad(): number {
@@ -76,7 +88,7 @@ export class ServerState {
 
   /** Checks the name by which a request calls the model; none means this one. @throws RequestError 404. */
   checkModel(name: string | undefined): void {
-    if (name === undefined || name === this.modelName) return;
+    if (name === undefined || name === this.modelName || this.#names.any || this.aliases.includes(name)) return;
     throw new RequestError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
       param: "model",
       code: "model_not_found",

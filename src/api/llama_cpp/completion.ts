@@ -4,29 +4,20 @@
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import type { JsonObject } from "../../json.ts";
-import { unsupported } from "../../serving/request_error.ts";
 import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
+import { checkParameters } from "../parameters.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { readLogitBias } from "./logit_bias.ts";
+import { completionTable } from "./parameters.ts";
 import { llamaProbabilities } from "./probabilities.ts";
-
-/** Samplers of llama.cpp that this server hasn't, with the value that switches each off. */
-const ABSENT_SAMPLERS: Record<string, number> = {
-  mirostat: 0,
-  typical_p: 1,
-  dynatemp_range: 0,
-  dry_multiplier: 0,
-  xtc_probability: 0,
-  top_n_sigma: -1,
-};
 
 /** A request after all checks. */
 interface LlamaRequest extends TextRequest, StreamParameters {
@@ -54,17 +45,16 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
 
 async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaRequest> {
   const { service, model } = readModel(exchange, body);
+  checkParameters(body, completionTable);
   const prompts = readPrompts(body, "prompt", service);
-  const adapted = { ...body, n_predict: positive(body.n_predict), seed: seedOf(body.seed), logit_bias: undefined };
+  const adapted = { ...body, seed: seedOf(body.seed), logit_bias: undefined };
   const parameters = readGenerationParameters(adapted, samplingContext(exchange.state, service), {
-    maxTokens: ["n_predict", "max_tokens"],
+    maxTokens: ["n_predict", "max_tokens", "max_completion_tokens"],
     maxTokensLow: 0,
     minTokens: "min_tokens",
   });
-  for (const [name, neutral] of Object.entries(ABSENT_SAMPLERS)) {
-    if ((body[name] ?? neutral) !== neutral) throw unsupported(name, "this server has no such sampler");
-  }
-  const topLogprobs = optionalInteger(body, "n_probs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
+  const probabilities = (body.n_probs ?? undefined) === undefined ? "logprobs" : "n_probs";
+  const topLogprobs = optionalInteger(body, probabilities, { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   Object.assign(parameters.sampling, {
     logprobs: topLogprobs > 0,
     topLogprobs,
@@ -84,11 +74,6 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
     returnsTokens: optionalBoolean(body, "return_tokens"),
     ...readStreamParameters(body),
   };
-}
-
-/** -1 stands for "as many as fit", which is what an absent number means here. */
-function positive(value: unknown): unknown {
-  return value === -1 ? undefined : value;
 }
 
 /** -1 stands for a random seed. */

@@ -1,7 +1,7 @@
 /** The description of llama.cpp's paths, some of them vLLM's as well. */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
-import { toolChoice } from "../openai/description.ts";
+import { templateParameters, toolChoice } from "../openai/description.ts";
 import { TOOLS_MAX } from "../openai/tools.ts";
 import {
   array,
@@ -19,7 +19,14 @@ import {
   within,
 } from "../openapi.ts";
 import { BOUNDS } from "../sampling.ts";
-import { anyPrompt, commonParameters, formParameters, samplingParameters, tokenId } from "../shared_description.ts";
+import {
+  anyPrompt,
+  commonParameters,
+  formParameters,
+  samplingParameters,
+  streamParameters,
+  tokenId,
+} from "../shared_description.ts";
 import { TOKENS_MAX } from "./tokenize.ts";
 
 export const llamaCppDescription: Described = {
@@ -49,9 +56,11 @@ export const llamaCppDescription: Described = {
             "Pairs of a token id or a text and a bias, or an object of them; a text's bias is for each of its tokens, false forbids.",
         }),
         min_tokens: orNull({ ...integer, minimum: 0 }),
-        stream: orNull(boolean),
+        max_tokens: orNull(said({ ...integer, minimum: 0 }, "The same as n_predict.")),
+        max_completion_tokens: orNull({ ...integer, minimum: 0 }),
+        logprobs: orNull(said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "The same as n_probs.")),
+        ...streamParameters,
         return_tokens: orNull(boolean),
-        return_progress: orNull(boolean),
       },
       ["prompt"],
     ),
@@ -86,8 +95,12 @@ export const llamaCppDescription: Described = {
       add_special: orNull(boolean),
       add_special_tokens: orNull(boolean),
       with_pieces: orNull(boolean),
+      parse_special: orNull(said(boolean, "false: control tokens that content or prompt spells are characters.")),
       return_token_strs: orNull(boolean),
       tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
+      tool_choice: toolChoice,
+      parallel_tool_calls: orNull(boolean),
+      ...templateParameters,
     }),
     TokenizeAnswer: object(
       {
@@ -108,7 +121,8 @@ export const llamaCppDescription: Described = {
         model: orNull(string),
         tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
         tool_choice: toolChoice,
-        chat_template_kwargs: orNull({ type: "object" }),
+        parallel_tool_calls: orNull(boolean),
+        ...templateParameters,
       },
       ["messages"],
     ),

@@ -12,8 +12,10 @@ import { turns } from "../../text/turns.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { readChatPrompt } from "../openai/chat_prompt.ts";
+import { checkParameters } from "../parameters.ts";
 import { readModel } from "../request.ts";
-import { invalidType, missing, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
+import { invalidType, missing, onlyOneOf, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
+import { applyTemplateTable, detokenizeTable, tokenizeTable } from "./parameters.ts";
 
 /** Most ids of a request or an answer; more than any context, few enough to be counted in a moment. */
 export const TOKENS_MAX = 262_144;
@@ -23,10 +25,12 @@ const IDS_AT_ONCE = 8192;
 
 /**
  * A text's ids. `content` is encoded as it is (llama.cpp), `prompt` with the tokens that the tokenizer puts before every text
- * (vLLM), unless `add_special` or `add_special_tokens` says otherwise; `messages` go through the chat template.
+ * (vLLM), unless `add_special` or `add_special_tokens` says otherwise; `messages` go through the chat template. With `parse_special: false`
+ * control tokens that a text spells are characters.
  */
 export async function tokenize(exchange: Exchange, body: JsonObject): Promise<Response> {
   const { service } = readModel(exchange, body);
+  checkParameters(body, tokenizeTable);
   const { param, text, isPlain } = await readText(exchange, service, body);
   const wanted = body.add_special ?? body.add_special_tokens ?? undefined;
   const name = body.add_special === undefined ? "add_special_tokens" : "add_special";
@@ -60,6 +64,7 @@ export async function tokenize(exchange: Exchange, body: JsonObject): Promise<Re
 /** The text of ids, control tokens spelled out. */
 export async function detokenize(exchange: Exchange, body: JsonObject): Promise<Response> {
   const { service } = readModel(exchange, body);
+  checkParameters(body, detokenizeTable);
   const { tokens } = body;
   if (tokens === undefined) throw missing("tokens");
   if (!Array.isArray(tokens)) throw invalidType("tokens", "an array of token ids", tokens);
@@ -76,6 +81,7 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
 /** The text that a chat request's messages become. */
 export async function applyTemplate(exchange: Exchange, body: JsonObject): Promise<Response> {
   const { service } = readModel(exchange, body);
+  checkParameters(body, applyTemplateTable);
   return Response.json({ prompt: (await readChatPrompt(exchange, service, body)).text });
 }
 
@@ -85,10 +91,14 @@ async function readText(
   service: Service,
   body: JsonObject,
 ): Promise<{ param: string; text: string | PromptText; isPlain: boolean }> {
+  const [first, second] = ["content", "prompt", "messages"].filter((name) => (body[name] ?? undefined) !== undefined);
+  if (first !== undefined && second !== undefined) throw onlyOneOf(first, second);
+  const hasControlTokens = optionalBoolean(body, "parse_special", true);
+  const read = (text: string): string | PromptText => (hasControlTokens ? text : { text, literal: "everywhere" });
   const content = optionalString(body, "content");
-  if (content !== undefined) return { param: "content", text: content, isPlain: false };
+  if (content !== undefined) return { param: "content", text: read(content), isPlain: false };
   const prompt = optionalString(body, "prompt");
-  if (prompt !== undefined) return { param: "prompt", text: prompt, isPlain: true };
+  if (prompt !== undefined) return { param: "prompt", text: read(prompt), isPlain: true };
   if (body.messages === undefined) throw missing("content");
   return { param: "messages", text: await readChatPrompt(exchange, service, body), isPlain: false };
 }

@@ -9,6 +9,7 @@ import type { Counts, ScoredToken } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
+import { checkParameters } from "../parameters.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
@@ -17,7 +18,7 @@ import { Choice } from "./chat_choice.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";
 import { chatLogprobs } from "./logprobs.ts";
-import { refuseForChat } from "./refusals.ts";
+import { chatTable } from "./parameters.ts";
 import { usage } from "./usage.ts";
 
 /** A request after all checks. */
@@ -43,8 +44,8 @@ export async function chatCompletion(exchange: Exchange, body: JsonObject): Prom
 
 async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRequest> {
   const { service, model } = readModel(exchange, body);
+  checkParameters(body, chatTable);
   const parameters = readGenerationParameters(body, samplingContext(exchange.state, service));
-  refuseForChat(body);
   const logprobs = optionalBoolean(body, "logprobs");
   const topLogprobs = optionalInteger(body, "top_logprobs", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   if (topLogprobs > 0 && !logprobs) throw onlyWith("top_logprobs", "logprobs");

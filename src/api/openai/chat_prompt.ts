@@ -19,7 +19,7 @@ import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { measureJson } from "../json_bounds.ts";
-import { optionalObject } from "../schema.ts";
+import { optionalObject, optionalString } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { readTools } from "./tools.ts";
 
@@ -147,5 +147,7 @@ function readTemplateVariables(body: JsonObject): JsonObject {
       throw invalid(param, "invalid_value", message);
     }
   }
-  return variables;
+  // Templates that know several efforts call it so; others ignore it.
+  const effort = optionalString(body, "reasoning_effort");
+  return effort === undefined ? variables : { reasoning_effort: effort, ...variables };
 }

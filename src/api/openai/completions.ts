@@ -9,6 +9,7 @@ import type { Counts } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
+import { checkParameters } from "../parameters.ts";
 import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
@@ -16,7 +17,7 @@ import { optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores } from "./logprobs.ts";
-import { refuseForCompletion } from "./refusals.ts";
+import { completionTable } from "./parameters.ts";
 import { usage } from "./usage.ts";
 
 /** A request after all checks. */
@@ -40,13 +41,13 @@ export async function completion(exchange: Exchange, body: JsonObject): Promise<
 
 async function readRequest(exchange: Exchange, body: JsonObject): Promise<CompletionRequest> {
   const { service, model } = readModel(exchange, body);
+  checkParameters(body, completionTable);
   const prompts = readPrompts(body, "prompt", service);
   const parameters = readGenerationParameters(body, samplingContext(exchange.state, service), {
-    maxTokens: ["max_tokens", "max_completion_tokens"],
+    maxTokens: ["max_tokens", "max_completion_tokens", "n_predict"],
     maxTokensLow: 0,
     minTokens: "min_tokens",
   });
-  refuseForCompletion(body, parameters.choices);
   optionalString(body, "user");
   const echo = optionalBoolean(body, "echo");
   const topLogprobs = optionalInteger(body, "logprobs", { low: 0, high: TOP_LOGPROBS_MAX });

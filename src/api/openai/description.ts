@@ -61,8 +61,15 @@ const openAiParameters = {
   ...logitBias,
   ...streamParameters,
   ...formParameters,
+  n_predict: orNull(said({ ...integer, minimum: -1 }, "llama.cpp's name of max_tokens.")),
   min_tokens: orNull({ ...integer, minimum: 0 }),
   user: orNull(string),
+};
+
+/** Parameters of everything that goes through the model's chat template. */
+export const templateParameters = {
+  chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
+  reasoning_effort: orNull(said(string, "Such a variable, where the template knows it.")),
 };
 
 const textPart = object({ type: { ...string, enum: ["text"] }, text: string }, ["type", "text"]);
@@ -120,7 +127,7 @@ export const openAiDescription: Described = {
         tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
         tool_choice: toolChoice,
         parallel_tool_calls: orNull(boolean),
-        chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
+        ...templateParameters,
       },
       ["messages"],
     ),

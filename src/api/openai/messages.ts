@@ -49,7 +49,9 @@ function readMessage(message: unknown, path: string): Message {
   }
   const calls = role === "assistant" ? readCalls(message, path) : [];
   // "developer" is the newer name of the same thing, which templates don't know.
-  const content = calls.length > 0 && (message.content ?? undefined) === undefined ? "" : readContent(message, path);
+  // An assistant may have said nothing; clients send null for that, or leave it out.
+  const isSilent = role === "assistant" && (message.content ?? undefined) === undefined;
+  const content = isSilent ? "" : readContent(message, path);
   const result: Message = { role: role === "developer" ? "system" : role, content };
   if (calls.length > 0) result.calls = calls;
   for (const field of ["name", "tool_call_id"] as const) {

@@ -31,6 +31,7 @@ function describeModel(state: ServerState): object {
       description: service.description,
       architecture: config.architecture,
       is_demo: service.isDemo,
+      aliases: state.aliases,
       n_params: service.parameters,
       size: service.bytes,
       n_vocab: config.vocabSize,

@@ -17,7 +17,14 @@ import {
   within,
 } from "../openapi.ts";
 import { PROMPTS_MAX } from "../prompts.ts";
-import { commonParameters, logitBias, samplingParameters, tokenId } from "../shared_description.ts";
+import {
+  commonParameters,
+  formParameters,
+  jsonSchema,
+  logitBias,
+  samplingParameters,
+  tokenId,
+} from "../shared_description.ts";
 import { NEW_TOKENS_DEFAULT } from "./generate.ts";
 
 export const sglangDescription: Described = {
@@ -36,7 +43,10 @@ export const sglangDescription: Described = {
         object({
           ...samplingParameters,
           ...logitBias,
-          json_schema: orNull(said(string, "A JSON Schema, as JSON, that the answer is valid by.")),
+          ...formParameters,
+          json_schema: orNull(
+            said({ anyOf: [string, jsonSchema] }, "A JSON Schema, also as JSON, that the answer is valid by."),
+          ),
           max_new_tokens: orNull({ ...integer, minimum: 0, default: NEW_TOKENS_DEFAULT }),
           min_new_tokens: orNull({ ...integer, minimum: 0 }),
         }),

@@ -13,10 +13,12 @@ import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
 import { newId } from "../ids.ts";
 import { finite } from "../logprobs.ts";
+import { checkParameters } from "../parameters.ts";
 import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { readScope } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
-import { missing, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
+import { missing, onlyOneOf, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
+import { generateTable, samplingParamsTable } from "./parameters.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
 export const NEW_TOKENS_DEFAULT = 128;
@@ -51,11 +53,14 @@ export async function generateText(exchange: Exchange, body: JsonObject): Promis
 }
 
 async function readRequest(exchange: Exchange, service: Service, body: JsonObject): Promise<GenerateRequest> {
+  checkParameters(body, generateTable);
   const isText = (body.text ?? undefined) !== undefined;
   if (!isText && (body.input_ids ?? undefined) === undefined) throw missing("text");
+  if (isText && (body.input_ids ?? undefined) !== undefined) throw onlyOneOf("text", "input_ids");
   const param = isText ? "text" : "input_ids";
   const prompts = readPrompts(body, param, service);
   const wanted = optionalObject(body, "sampling_params") ?? {};
+  checkParameters(wanted, samplingParamsTable, "sampling_params");
   const grammar = await within("sampling_params", () => readAnswerGrammar(wanted, exchange.client));
   const sampled = { max_new_tokens: NEW_TOKENS_DEFAULT, ...wanted };
   sampled.max_new_tokens ??= NEW_TOKENS_DEFAULT;
