@@ -1,14 +1,7 @@
 /** What becomes of the parameters of llama.cpp's paths, some of which vLLM has as well. */
 
 import { chatTable } from "../openai/parameters.ts";
-import {
-  all,
-  formTable,
-  generationTable,
-  type ParameterTable,
-  refuse,
-  requestTable,
-} from "../parameters.ts";
+import { all, formTable, generationTable, type ParameterTable, refuse, requestTable } from "../parameters.ts";
 
 /** Of POST /completion. */
 export const completionTable: ParameterTable = {
