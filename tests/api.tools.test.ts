@@ -244,6 +244,106 @@ describe("calls", () => {
     }
   });
 
+  describe("which tools may be called", () => {
+    const other = { type: "function" as const, function: { name: "other" } };
+    const allowed = (mode: "auto" | "required", name: string) => ({
+      type: "allowed_tools" as const,
+      allowed_tools: { mode, tools: [{ type: "function", function: { name } }] },
+    });
+
+    test("those of allowed_tools that are allowed, which are all that the model hears of", async () => {
+      const tools = [other, WEATHER];
+      const call = { name: "get_weather", arguments: '{"city":"Oslo"}' };
+      const wanted = { content: "", tool_calls: [call], reason: "tool_calls" };
+      for (const mode of ["auto", "required"] as const) {
+        expect(await whole({ tools, tool_choice: allowed(mode, "get_weather") })).toEqual(wanted);
+      }
+      const flat = { type: "allowed_tools", mode: "auto", tools: [{ type: "function", name: "get_weather" }] };
+      expect(await whole({ tools, tool_choice: flat })).toEqual(wanted);
+      const body = { messages: [QUESTION], tools, tool_choice: allowed("auto", "other") };
+      const { prompt } = (await (await server.post("/apply-template", body)).json()) as { prompt: string };
+      expect(prompt).toContain("Tools: other()<");
+    });
+
+    test("with allowed_tools that are required, one of those is", async () => {
+      const tools = [WEATHER, other];
+      const answer = await whole({ tools, tool_choice: allowed("required", "other"), parallel_tool_calls: false });
+      expect(answer).toEqual({ content: "", tool_calls: [{ name: "other", arguments: "{}" }], reason: "tool_calls" });
+    });
+
+    test.each<[string, object]>([
+      ["no parameters", {}],
+      ["null", { parameters: null }],
+      ["an empty schema", { parameters: {} }],
+      ["an object of nothing", { parameters: { type: "object", properties: {} } }],
+      [
+        "what Zod makes of nothing",
+        { parameters: { $schema: "x", type: "object", properties: {}, additionalProperties: false } },
+      ],
+    ])("a tool with %s is called without arguments", async (_, described) => {
+      const tools = [{ type: "function", function: { name: "now", ...described } }];
+      const answer = await whole({ tools, tool_choice: "required", parallel_tool_calls: false });
+      expect(answer).toEqual({ content: "", tool_calls: [{ name: "now", arguments: "{}" }], reason: "tool_calls" });
+    });
+  });
+
+  describe("functions, as they were before tools", () => {
+    const body = { model: "tiny", messages: [QUESTION], functions: [WEATHER.function] };
+    const called = { name: "get_weather", arguments: '{"city":"Oslo"}' };
+
+    test.each(["auto" as const, { name: "get_weather" }])("an answer that calls, by %j", async (choice) => {
+      const { choices } = await client.chat.completions.create({ ...body, function_call: choice });
+      expect(choices[0]).toEqual({
+        index: 0,
+        message: { role: "assistant", content: null, refusal: null, function_call: called },
+        logprobs: null,
+        finish_reason: "function_call",
+      });
+    });
+
+    test("a stream that calls", async () => {
+      const message = { name: "", arguments: "" };
+      let reason: string | null = null;
+      let deltas = 0;
+      for await (const { choices } of await client.chat.completions.create({ ...body, stream: true })) {
+        const { delta, finish_reason } = choices[0] as OpenAI.ChatCompletionChunk.Choice;
+        expect(delta).not.toHaveProperty("tool_calls");
+        message.name += delta.function_call?.name ?? "";
+        message.arguments += delta.function_call?.arguments ?? "";
+        deltas += delta.function_call === undefined ? 0 : 1;
+        reason = finish_reason ?? reason;
+      }
+      expect({ message, reason }).toEqual({ message: called, reason: "function_call" as string | null });
+      expect(deltas).toBeGreaterThan(4);
+    });
+
+    test("none: they are not offered", async () => {
+      const { choices } = await client.chat.completions.create({ ...body, function_call: "none" });
+      expect(choices[0]?.message.function_call).toBeUndefined();
+    });
+
+    test("a call and its result in the history are those of tools", async () => {
+      const promptOf = async (more: object) =>
+        ((await (await server.post("/apply-template", more)).json()) as { prompt: string }).prompt;
+      const result = '{"temperature": 9, "sky": "rainy"}';
+      const messages = [
+        QUESTION,
+        { role: "assistant", content: null, function_call: called },
+        { role: "function", name: "get_weather", content: result },
+      ];
+      const calls = [{ id: "1", type: "function", function: called }];
+      const newer = [
+        QUESTION,
+        { role: "assistant", content: null, tool_calls: calls },
+        { role: "tool", tool_call_id: "1", content: result },
+      ];
+      const { functions } = body;
+      expect(await promptOf({ functions, messages })).toBe(await promptOf({ tools: [WEATHER], messages: newer }));
+      const answer = await server.chat({ functions, messages });
+      expect(answer.choices[0]?.message.content).toContain("rainy");
+    });
+  });
+
   test("the tokens of a call have their log-probabilities", async () => {
     const request = { ...REQUEST, logprobs: true };
     const whole = await client.chat.completions.create(request);

@@ -1,8 +1,7 @@
 /** The description of llama.cpp's paths, some of them vLLM's as well. */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
-import { templateParameters, toolChoice } from "../openai/description.ts";
-import { TOOLS_MAX } from "../openai/tools.ts";
+import { templateParameters } from "../openai/description.ts";
 import {
   array,
   boolean,
@@ -97,9 +96,6 @@ export const llamaCppDescription: Described = {
       with_pieces: orNull(boolean),
       parse_special: orNull(said(boolean, "false: control tokens that content or prompt spells are characters.")),
       return_token_strs: orNull(boolean),
-      tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
-      tool_choice: toolChoice,
-      parallel_tool_calls: orNull(boolean),
       ...templateParameters,
     }),
     TokenizeAnswer: object(
@@ -119,9 +115,6 @@ export const llamaCppDescription: Described = {
       {
         messages: array(ref("Message"), { minItems: 1 }),
         model: orNull(string),
-        tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
-        tool_choice: toolChoice,
-        parallel_tool_calls: orNull(boolean),
         ...templateParameters,
       },
       ["messages"],

@@ -21,11 +21,13 @@ export class Choice {
   readonly #calls: ToolCall[] = [];
   #reason = "";
   readonly #parser: CallParser;
+  readonly #areFunctions: boolean;
   /** What the answer has of a call that the last message began. */
   #begun: CallPart[];
 
-  constructor({ tools, callsMax, continued }: ChatPrompt) {
+  constructor({ tools, callsMax, continued, areFunctions }: ChatPrompt) {
     this.#parser = new CallParser(tools, callsMax);
+    this.#areFunctions = areFunctions;
     this.#begun = this.#parser.continueFrom(continued);
   }
 
@@ -39,11 +41,11 @@ export class Choice {
     const isCut = reason !== "stop" || stoppedBy?.kind === "string";
     const deltas = this.#add(this.#parser.finish(isCut));
     const called = this.#calls.length > 0 && !(isCut && this.#parser.isWithinCall);
-    this.#reason = reason === "stop" && called ? "tool_calls" : reason;
+    this.#reason = reason === "stop" && called ? this.#callReason : reason;
     return deltas;
   }
 
-  /** An answer that calls ends with "tool_calls", unless it was cut off. */
+  /** An answer that calls ends with "tool_calls" or "function_call", unless it was cut off. */
   get finishReason(): string {
     return this.#reason;
   }
@@ -52,7 +54,12 @@ export class Choice {
   get message(): object {
     const message = { role: "assistant", content: this.#content, refusal: null };
     if (this.#calls.length === 0) return message;
-    return { ...message, content: this.#content || null, tool_calls: this.#calls };
+    const calls = this.#areFunctions ? { function_call: this.#calls[0]?.function } : { tool_calls: this.#calls };
+    return { ...message, content: this.#content || null, ...calls };
+  }
+
+  get #callReason(): string {
+    return this.#areFunctions ? "function_call" : "tool_calls";
   }
 
   #add(parts: CallPart[]): object[] {
@@ -70,10 +77,13 @@ export class Choice {
       const { name } = part;
       const call: ToolCall = { id: `call_${newId()}`, type: "function", function: { name, arguments: "" } };
       const index = this.#calls.push(call) - 1;
-      return { tool_calls: [{ index, id: call.id, type: call.type, function: { name, arguments: "" } }] };
+      const begun = { name, arguments: "" };
+      if (this.#areFunctions) return { function_call: begun };
+      return { tool_calls: [{ index, id: call.id, type: call.type, function: begun }] };
     }
     const index = this.#calls.length - 1;
     (this.#calls[index] as ToolCall).function.arguments += part.text;
-    return { tool_calls: [{ index, function: { arguments: part.text } }] };
+    const more = { arguments: part.text };
+    return this.#areFunctions ? { function_call: more } : { tool_calls: [{ index, function: more }] };
   }
 }

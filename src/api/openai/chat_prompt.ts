@@ -41,13 +41,15 @@ export interface ChatPrompt extends PromptText {
   calls: CallsForm | undefined;
   /** Whether the answer has to consist of calls. */
   callsAreRequired: boolean;
+  /** Whether a call is to be returned in the shape of OpenAI's older `functions`. */
+  areFunctions: boolean;
 }
 
 /** Reads the messages, the tools and the template's variables, and renders them in a turn of its own. @throws RequestError 400. */
 export async function readChatPrompt(exchange: Exchange, service: Service, body: JsonObject): Promise<ChatPrompt> {
   const { template, context } = service;
   const messages = readMessages(body);
-  const { sent, tools, callsMax, callable, callsAreRequired } = readTools(body);
+  const { sent, tools, callsMax, callable, callsAreRequired, areFunctions } = readTools(body);
   const variables = readTemplateVariables(body);
   // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
   if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
@@ -64,7 +66,7 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
     const prompt = template.prompt(inWords, extras);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     const names = new Set(callable.map(({ name }) => name));
-    return { ...prompt, continued, tools: names, callsMax, calls, callsAreRequired };
+    return { ...prompt, continued, tools: names, callsMax, calls, callsAreRequired, areFunctions };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(

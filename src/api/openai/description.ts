@@ -43,12 +43,34 @@ const chunk = (kind: string, choice: Schema): Schema => {
   return object({ ...always, ...sometimes }, Object.keys(always));
 };
 
-export const toolChoice = orNull(
+const namedTool = whole({ type: { ...string, enum: ["function"] }, function: whole({ name: string }) });
+
+/** What is called, in a message. */
+const called = whole({ name: string, arguments: said(string, "JSON.") });
+
+/** What can be called. */
+const callable = object(
+  {
+    name: { ...string, pattern: TOOL_NAME.source },
+    description: orNull(string),
+    parameters: orNull({ type: "object" }),
+  },
+  ["name"],
+);
+
+const toolChoice = orNull(
   said(
     {
       anyOf: [
         { ...string, enum: ["none", "auto", "required"] },
-        whole({ type: { ...string, enum: ["function"] }, function: whole({ name: string }) }),
+        namedTool,
+        whole({
+          type: { ...string, enum: ["allowed_tools"] },
+          allowed_tools: whole({
+            mode: { ...string, enum: ["auto", "required"] },
+            tools: array(namedTool, { minItems: 1 }),
+          }),
+        }),
       ],
     },
     "'required' and a function make the answer consist of calls whose arguments are valid by the tools' schemas.",
@@ -68,6 +90,11 @@ const openAiParameters = {
 
 /** Parameters of everything that goes through the model's chat template. */
 export const templateParameters = {
+  tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
+  tool_choice: toolChoice,
+  parallel_tool_calls: orNull(boolean),
+  functions: orNull(said(array(callable, { maxItems: TOOLS_MAX }), "The older form of tools.")),
+  function_call: orNull({ anyOf: [{ ...string, enum: ["none", "auto"] }, whole({ name: string })] }),
   chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
   reasoning_effort: orNull(said(string, "Such a variable, where the template knows it.")),
 };
@@ -84,11 +111,12 @@ export const openAiDescription: Described = {
     }),
     Message: object(
       {
-        role: { ...string, enum: ["system", "developer", "user", "assistant", "tool"] },
+        role: { ...string, enum: ["system", "developer", "user", "assistant", "tool", "function"] },
         content: { anyOf: [string, array(textPart), { type: "null" }] },
         name: orNull(string),
         tool_call_id: orNull(string),
         tool_calls: array(ref("ToolCall")),
+        function_call: orNull(called),
       },
       ["role"],
     ),
@@ -96,20 +124,13 @@ export const openAiDescription: Described = {
       {
         id: string,
         type: { ...string, enum: ["function"] },
-        function: whole({ name: string, arguments: said(string, "JSON.") }),
+        function: called,
       },
       ["function"],
     ),
     Tool: whole({
       type: { ...string, enum: ["function"] },
-      function: object(
-        {
-          name: { ...string, pattern: TOOL_NAME.source },
-          description: orNull(string),
-          parameters: orNull({ type: "object" }),
-        },
-        ["name"],
-      ),
+      function: callable,
     }),
     ChatRequest: object(
       {
@@ -124,9 +145,6 @@ export const openAiDescription: Described = {
         top_logprobs: orNull(
           said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "Only with logprobs."),
         ),
-        tools: orNull(array(ref("Tool"), { maxItems: TOOLS_MAX })),
-        tool_choice: toolChoice,
-        parallel_tool_calls: orNull(boolean),
         ...templateParameters,
       },
       ["messages"],
@@ -153,11 +171,12 @@ export const openAiDescription: Described = {
               content: { type: ["string", "null"] },
               refusal: { type: "null" },
               tool_calls: array(ref("ToolCall")),
+              function_call: said(called, "Where the request has functions."),
             },
             ["role", "content", "refusal"],
           ),
           logprobs: orNull(ref("ChatLogprobs")),
-          finish_reason: { ...string, enum: ["stop", "length", "tool_calls"] },
+          finish_reason: { ...string, enum: ["stop", "length", "tool_calls", "function_call"] },
         }),
       ),
       usage: ref("Usage"),
@@ -173,6 +192,7 @@ export const openAiDescription: Described = {
           tool_calls: array(
             object({ index: integer, id: string, type: string, function: { type: "object" } }, ["index"]),
           ),
+          function_call: { type: "object" },
         }),
         logprobs: orNull(ref("ChatLogprobs")),
         finish_reason: { type: ["string", "null"] },

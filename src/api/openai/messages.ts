@@ -3,12 +3,15 @@
  */
 
 import { isObject, type JsonObject } from "../../json.ts";
-import { invalid, unsupported } from "../../serving/request_error.ts";
+import { invalid } from "../../serving/request_error.ts";
 import type { TemplateMessage } from "../../text/chat_template.ts";
 import { isJson, type WrittenCall } from "../../text/tool_calls.ts";
 import { invalidType, invalidValue, missing, optionalString } from "../schema.ts";
 
-const ROLES = ["system", "developer", "user", "assistant", "tool"];
+const ROLES = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/** The names that templates know, of roles that have others too. */
+const TEMPLATE_ROLES: Readonly<Record<string, string>> = { developer: "system", function: "tool" };
 
 /** A message of a request. */
 export interface Message extends TemplateMessage {
@@ -44,15 +47,11 @@ function readMessage(message: unknown, path: string): Message {
   if (role === undefined) throw missing(`${path}.role`);
   if (typeof role !== "string") throw invalidType(`${path}.role`, "a string", role);
   if (!ROLES.includes(role)) throw invalidValue(`${path}.role`, `one of ${ROLES.join(", ")}`);
-  if ((message.function_call ?? undefined) !== undefined) {
-    throw unsupported(`${path}.function_call`, "it was replaced by 'tool_calls', which this server knows");
-  }
   const calls = role === "assistant" ? readCalls(message, path) : [];
-  // "developer" is the newer name of the same thing, which templates don't know.
   // An assistant may have said nothing; clients send null for that, or leave it out.
   const isSilent = role === "assistant" && (message.content ?? undefined) === undefined;
   const content = isSilent ? "" : readContent(message, path);
-  const result: Message = { role: role === "developer" ? "system" : role, content };
+  const result: Message = { role: TEMPLATE_ROLES[role] ?? role, content };
   if (calls.length > 0) result.calls = calls;
   for (const field of ["name", "tool_call_id"] as const) {
     const value = optionalString(message, field, `${path}.${field}`);
@@ -84,21 +83,26 @@ function readPart(part: unknown, path: string): string {
 function readCalls(message: JsonObject, path: string): NonNullable<Message["calls"]> {
   const calls = message.tool_calls ?? [];
   if (!Array.isArray(calls)) throw invalidType(`${path}.tool_calls`, "an array", calls);
-  return calls.map((call, i) => readCall(call, `${path}.tool_calls[${i}]`));
+  // The older field for a single call.
+  const single = message.function_call ?? undefined;
+  return [
+    ...(single === undefined ? [] : [{ id: undefined, ...readCalled(single, `${path}.function_call`) }]),
+    ...calls.map((call, i) => readCall(call, `${path}.tool_calls[${i}]`)),
+  ];
 }
 
 function readCall(call: unknown, path: string): NonNullable<Message["calls"]>[number] {
   if (!isObject(call)) throw invalidType(path, "an object", call);
-  const called = call.function;
-  if (called === undefined) throw missing(`${path}.function`);
-  if (!isObject(called)) throw invalidType(`${path}.function`, "an object", called);
+  if (call.function === undefined) throw missing(`${path}.function`);
+  const id = optionalString(call, "id", `${path}.id`);
+  return { id, ...readCalled(call.function, `${path}.function`) };
+}
+
+function readCalled(called: unknown, path: string): WrittenCall {
+  if (!isObject(called)) throw invalidType(path, "an object", called);
   for (const field of ["name", "arguments"]) {
-    if (called[field] === undefined) throw missing(`${path}.function.${field}`);
-    if (typeof called[field] !== "string") throw invalidType(`${path}.function.${field}`, "a string", called[field]);
+    if (called[field] === undefined) throw missing(`${path}.${field}`);
+    if (typeof called[field] !== "string") throw invalidType(`${path}.${field}`, "a string", called[field]);
   }
-  return {
-    id: optionalString(call, "id", `${path}.id`),
-    name: called.name as string,
-    arguments: called.arguments as string,
-  };
+  return { name: called.name as string, arguments: called.arguments as string };
 }

@@ -35,11 +35,7 @@ export const chatTable: ParameterTable = {
   ...openAiTable,
   ...all("followed", "messages", "logprobs", "top_logprobs"),
   ...all("followed", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"),
-  functions: refuse("it was replaced by 'tools', which this server knows"),
-  function_call: refuseUnless(
-    "it was replaced by 'tools', which this server knows",
-    (value) => value === "none" || value === "auto",
-  ),
+  ...all("followed", "functions", "function_call"),
   modalities: refuseUnless(
     "this model writes text only",
     (value) => Array.isArray(value) && value.every((modality) => modality === "text"),

@@ -19,7 +19,7 @@ const TOOLS_CHARACTERS_MAX = 256 * 1024;
 
 /** The tools of a request. */
 export interface OfferedTools {
-  /** As they were sent, for templates that take tools; empty when there are none or none may be called. */
+  /** In the shape of `tools`, for templates that take them; empty when there are none or none may be called. */
   sent: unknown[];
   tools: Tool[];
   /** Of those, what may be called, with the schemas of their arguments in OpenAI's sense. */
@@ -28,88 +28,178 @@ export interface OfferedTools {
   callsMax: number;
   /** Whether the answer has to call. */
   callsAreRequired: boolean;
+  /** Whether they came as `functions`, so that a call is to be returned as `function_call`. */
+  areFunctions: boolean;
+}
+
+/** A function that is offered, and where the request has it. */
+interface OfferedFunction {
+  described: JsonObject;
+  name: string;
+  path: string;
+}
+
+/** Which functions an answer may call: "none", "auto" or "required", of all or of those that are named. */
+interface ToolChoice {
+  mode: "none" | "auto" | "required";
+  names?: ReadonlySet<string>;
+  /** Whether the answer is one call of one function. */
+  isSingle?: boolean;
 }
 
 /** Arguments of a tool that has no parameters. */
 const NO_ARGUMENTS = { type: "object", properties: {}, additionalProperties: false };
 
-/** Reads `tools`, `tool_choice` and `parallel_tool_calls`. @throws RequestError 400. */
+/** Reads `tools`, `tool_choice` and `parallel_tool_calls`, or the older `functions` and `function_call`. @throws RequestError 400. */
 export function readTools(body: JsonObject): OfferedTools {
-  const sent = optionalArray(body, "tools", TOOLS_MAX) ?? [];
-  const tools = sent.map((tool, i) => readTool(tool, `tools[${i}]`));
-  if (JSON.stringify(sent).length > TOOLS_CHARACTERS_MAX) {
-    const message = `Invalid 'tools': too long. Expected at most ${TOOLS_CHARACTERS_MAX} characters of JSON.`;
-    throw invalid("tools", "string_above_max_length", message);
+  const areFunctions = isThere(body, "functions") || isObject(body.function_call);
+  if (areFunctions && isThere(body, "tools")) {
+    throw invalid("functions", "invalid_value", "Only one of 'functions' and 'tools' can be set.");
   }
-  const isParallel =
-    (body.parallel_tool_calls ?? undefined) === undefined || optionalBoolean(body, "parallel_tool_calls");
-  const choice = readChoice(body, tools);
-  if (choice === "none") return { sent: [], tools: [], callable: [], callsMax: 0, callsAreRequired: false };
-  const isNamed = typeof choice === "object";
+  const param = areFunctions ? "functions" : "tools";
+  const sent = optionalArray(body, param, TOOLS_MAX) ?? [];
+  const offered = sent.map((tool, i) =>
+    areFunctions ? readFunction(tool, `functions[${i}]`) : readTool(tool, `tools[${i}]`),
+  );
+  if (JSON.stringify(sent).length > TOOLS_CHARACTERS_MAX) {
+    const message = `Invalid '${param}': too long. Expected at most ${TOOLS_CHARACTERS_MAX} characters of JSON.`;
+    throw invalid(param, "string_above_max_length", message);
+  }
+  const isParallel = (body.parallel_tool_calls ?? true) === true || optionalBoolean(body, "parallel_tool_calls");
+  const { mode, names, isSingle } = areFunctions ? readFunctionCall(body, offered) : readChoice(body, offered);
+  if (mode === "none") {
+    return { sent: [], tools: [], callable: [], callsMax: 0, callsAreRequired: false, areFunctions };
+  }
+  const callable = offered.filter(({ name }) => names?.has(name) ?? true);
+  // A form keeps an answer to some of the functions. Without one, those that may not be called are not even offered.
+  const shown = mode === "auto" ? callable : offered;
   return {
-    sent,
-    tools,
-    callable: tools.flatMap(({ name }, i) =>
-      isNamed && choice.name !== name ? [] : [callableTool(name, sent[i] as JsonObject, i)],
-    ),
-    callsMax: isParallel && !isNamed ? Number.POSITIVE_INFINITY : 1,
-    callsAreRequired: choice !== "auto",
+    sent: shown.map(({ described }) => ({ type: "function", function: withParameters(described) })),
+    tools: shown.map(({ name, described }) => ({ name, parameters: parameterNames(described) })),
+    callable: callable.map(({ name, described, path }) => ({
+      name,
+      parameters: argumentsSchema(described.parameters),
+      path: `${path}.parameters`,
+    })),
+    callsMax: isParallel && !isSingle && !areFunctions ? Number.POSITIVE_INFINITY : 1,
+    callsAreRequired: mode === "required",
+    areFunctions,
   };
 }
 
-/** What `tool_choice` says; a tool's name when it names one. */
-function readChoice(body: JsonObject, tools: readonly Tool[]): "none" | "auto" | "required" | { name: string } {
+/** Whether there is something; clients also send null and empty lists. */
+function isThere(body: JsonObject, name: string): boolean {
+  const value = body[name] ?? undefined;
+  return value !== undefined && !(Array.isArray(value) && value.length === 0);
+}
+
+/** What `tool_choice` says. */
+function readChoice(body: JsonObject, offered: readonly OfferedFunction[]): ToolChoice {
   const choice = body.tool_choice ?? "auto";
-  if (choice === "none" || choice === "auto") return choice;
+  if (choice === "none" || choice === "auto") return { mode: choice };
   if (typeof choice !== "string" && !isObject(choice))
     throw invalidType("tool_choice", "a string or an object", choice);
   if (typeof choice === "string") {
     if (choice !== "required") throw invalidValue("tool_choice", "'none', 'auto', 'required' or a function");
-    if (tools.length === 0)
+    if (offered.length === 0)
       throw invalid("tool_choice", "invalid_value", "'tool_choice' is only allowed with 'tools'.");
-    return choice;
+    return { mode: choice };
   }
   if (choice.type === undefined) throw missing("tool_choice.type");
-  if (choice.type !== "function") throw invalidValue("tool_choice.type", "'function'");
-  const named = choice.function;
-  if (named === undefined) throw missing("tool_choice.function");
-  if (!isObject(named)) throw invalidType("tool_choice.function", "an object", named);
+  if (choice.type === "allowed_tools") return readAllowed(choice, offered);
+  if (choice.type !== "function") throw invalidValue("tool_choice.type", "'function' or 'allowed_tools'");
+  const name = readName(choice.function, "tool_choice.function", offered, "tools");
+  return { mode: "required", names: new Set([name]), isSingle: true };
+}
+
+/** What a `tool_choice` of some tools says. The API for responses has its fields without `allowed_tools` around them. */
+function readAllowed(choice: JsonObject, offered: readonly OfferedFunction[]): ToolChoice {
+  const isNested = choice.allowed_tools !== undefined;
+  const path = isNested ? "tool_choice.allowed_tools" : "tool_choice";
+  const allowed = isNested ? choice.allowed_tools : choice;
+  if (!isObject(allowed)) throw invalidType(path, "an object", allowed);
+  const { mode, tools } = allowed;
+  if (mode === undefined) throw missing(`${path}.mode`);
+  if (mode !== "auto" && mode !== "required") throw invalidValue(`${path}.mode`, "'auto' or 'required'");
+  if (tools === undefined) throw missing(`${path}.tools`);
+  if (!Array.isArray(tools)) throw invalidType(`${path}.tools`, "an array of functions", tools);
+  if (tools.length === 0) throw invalid(`${path}.tools`, "empty_array", `Invalid '${path}.tools': empty array.`);
+  const names = tools.map((tool, i) => {
+    const toolPath = `${path}.tools[${i}]`;
+    if (!isObject(tool)) throw invalidType(toolPath, "an object", tool);
+    if (tool.type !== "function") throw invalidValue(`${toolPath}.type`, "'function'");
+    if (tool.function === undefined) return readName(tool, toolPath, offered, "tools");
+    return readName(tool.function, `${toolPath}.function`, offered, "tools");
+  });
+  return { mode, names: new Set(names) };
+}
+
+/** What `function_call` says. */
+function readFunctionCall(body: JsonObject, offered: readonly OfferedFunction[]): ToolChoice {
+  const choice = body.function_call ?? "auto";
+  if (choice === "none" || choice === "auto") return { mode: choice };
+  if (!isObject(choice)) throw invalidValue("function_call", "'none', 'auto' or the name of a function in an object");
+  return { mode: "required", names: new Set([readName(choice, "function_call", offered, "functions")]) };
+}
+
+/** The name of a function that is offered. */
+function readName(named: unknown, path: string, offered: readonly OfferedFunction[], param: string): string {
+  if (named === undefined) throw missing(path);
+  if (!isObject(named)) throw invalidType(path, "an object", named);
   const { name } = named;
-  if (name === undefined) throw missing("tool_choice.function.name");
-  if (typeof name !== "string") throw invalidType("tool_choice.function.name", "a string", name);
-  if (!tools.some((tool) => tool.name === name))
-    throw invalidValue("tool_choice.function.name", "the name of one of 'tools'");
-  return { name };
+  if (name === undefined) throw missing(`${path}.name`);
+  if (typeof name !== "string") throw invalidType(`${path}.name`, "a string", name);
+  if (!offered.some((tool) => tool.name === name)) {
+    throw invalidValue(`${path}.name`, `the name of one of '${param}'`);
+  }
+  return name;
 }
 
-/** A tool with the JSON Schema of its arguments, which are always an object. */
-function callableTool(name: string, tool: JsonObject, index: number): CallableTool {
-  const path = `tools[${index}].function.parameters`;
-  const { parameters } = tool.function as JsonObject;
-  if (!isObject(parameters)) return { name, parameters: NO_ARGUMENTS, path };
+/** The JSON Schema of a function's arguments, which are always an object. One that declares none has none. */
+function argumentsSchema(parameters: unknown): unknown {
+  if (!isObject(parameters) || declaresNothing(parameters)) return NO_ARGUMENTS;
   const isTyped = parameters.type !== undefined || parameters.$ref !== undefined;
-  return { name, parameters: isTyped ? parameters : { ...parameters, type: "object" }, path };
+  return isTyped ? parameters : { ...parameters, type: "object" };
 }
 
-function readTool(tool: unknown, path: string): Tool {
+/** Whether a schema of arguments says no more than that they are an object. */
+function declaresNothing(parameters: JsonObject): boolean {
+  return Object.entries(parameters).every(([keyword, value]) => {
+    if (keyword === "type") return value === "object";
+    if (keyword === "properties") return isObject(value) && Object.keys(value).length === 0;
+    if (keyword === "required") return Array.isArray(value) && value.length === 0;
+    return ["$schema", "title", "description"].includes(keyword);
+  });
+}
+
+/** A function as templates expect it: many of them look into its parameters. */
+function withParameters(described: JsonObject): JsonObject {
+  return isObject(described.parameters) ? described : { ...described, parameters: { type: "object", properties: {} } };
+}
+
+function parameterNames({ parameters }: JsonObject): string[] {
+  return isObject(parameters) && isObject(parameters.properties) ? Object.keys(parameters.properties) : [];
+}
+
+function readTool(tool: unknown, path: string): OfferedFunction {
   if (!isObject(tool)) throw invalidType(path, "an object", tool);
   if (tool.type === undefined) throw missing(`${path}.type`);
   if (tool.type !== "function") throw invalidValue(`${path}.type`, "'function'");
-  const described = tool.function;
-  if (described === undefined) throw missing(`${path}.function`);
-  if (!isObject(described)) throw invalidType(`${path}.function`, "an object", described);
-  const { name, description, parameters = {} } = described;
-  if (name === undefined) throw missing(`${path}.function.name`);
-  if (typeof name !== "string") throw invalidType(`${path}.function.name`, "a string", name);
-  if (!TOOL_NAME.test(name)) {
-    throw invalidValue(`${path}.function.name`, "up to 64 letters, digits, underscores and dashes");
-  }
+  if (tool.function === undefined) throw missing(`${path}.function`);
+  return readFunction(tool.function, `${path}.function`);
+}
+
+function readFunction(described: unknown, path: string): OfferedFunction {
+  if (!isObject(described)) throw invalidType(path, "an object", described);
+  const { name, description, parameters } = described;
+  if (name === undefined) throw missing(`${path}.name`);
+  if (typeof name !== "string") throw invalidType(`${path}.name`, "a string", name);
+  if (!TOOL_NAME.test(name)) throw invalidValue(`${path}.name`, "up to 64 letters, digits, underscores and dashes");
   if (description !== undefined && description !== null && typeof description !== "string") {
-    throw invalidType(`${path}.function.description`, "a string", description);
+    throw invalidType(`${path}.description`, "a string", description);
   }
-  if (parameters !== null && !isObject(parameters)) {
-    throw invalidType(`${path}.function.parameters`, "an object", parameters);
+  if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
+    throw invalidType(`${path}.parameters`, "an object", parameters);
   }
-  const properties = parameters?.properties;
-  return { name, parameters: isObject(properties) ? Object.keys(properties) : [] };
+  return { described, name, path };
 }
