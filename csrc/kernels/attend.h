@@ -1,18 +1,20 @@
 /*
  * attend.h: how every vector tier goes through a chunk of a sequence: one block after the other for all heads and tokens, so that
- * it comes from a cache for all but the first. A tier includes this once it has defined
- *   running        the softmax of one query head so far, with `largest` and `total` among its fields;
- *   attend_group   which adds one block to `count` heads of one token: query[count][head_dim], states[count],
- *                  sums[count][value_stride]; meanwhile it may ask for the lines ahead.
+ * it comes from a cache for all but the first. A query is one head of one token. A tier includes this once it has defined
+ *   running          the softmax of one query so far, with `largest` and `total` among its fields;
+ *   attend_queries   which adds the first `visible` positions of one block to `count` queries: queries[count] with [head_dim] each,
+ *                    states[count], sums[count][value_stride]; meanwhile it may ask for the lines ahead.
  */
 /* `kind` is a constant at each call. */
 ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *sums, wf_softmax *softmaxes) {
-    running states[WF_ATTENTION_ROWS][WF_HEADS_TOGETHER];
-    const size_t row_sums = (size_t)input->group * input->value_stride;
-    memset(sums, 0, input->rows * row_sums * sizeof *sums);
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < input->group; head++)
-            states[row][head] = (running){.largest = -INFINITY, .total = 0.0f};
+    running states[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
+    const float *queries[WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
+    const uint32_t count = input->rows * input->group;
+    memset(sums, 0, (size_t)count * input->value_stride * sizeof *sums);
+    for (uint32_t i = 0; i < count; i++) {
+        states[i] = (running){.largest = -INFINITY, .total = 0.0f};
+        queries[i] = input->query + i / input->group * input->row_stride + (size_t)(i % input->group) * input->head_dim;
+    }
 
     const uint32_t all = input->positions + input->rows - 1, chunk_end = input->start + WF_KV_CHUNK;
     const uint32_t end = all < chunk_end ? all : chunk_end;
@@ -23,15 +25,18 @@ ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, 
             ahead.end = (const char *)wf_in_block(input, input->values, start + WF_KV_BLOCK) +
                         (size_t)WF_KV_BLOCK * input->value_stride * wf_element_bytes(kind);
         }
-        for (uint32_t row = 0; row < input->rows; row++)
-            if (start < input->positions + row)
-                attend_group(input, kind, input->query + row * input->row_stride, input->group, start, input->positions + row,
-                             &ahead, states[row], sums + row * row_sums);
+        /* The rows that see a part of the block, one after the other, and then all those that see it whole. */
+        uint32_t row = start < input->positions ? 0 : start - input->positions + 1;
+        for (; row < input->rows && input->positions + row < start + WF_KV_BLOCK; row++)
+            attend_queries(input, kind, queries + (size_t)row * input->group, input->group, start, input->positions + row - start,
+                           &ahead, states + (size_t)row * input->group, sums + (size_t)row * input->group * input->value_stride);
+        if (row < input->rows)
+            attend_queries(input, kind, queries + (size_t)row * input->group, (input->rows - row) * input->group, start, WF_KV_BLOCK,
+                           &ahead, states + (size_t)row * input->group, sums + (size_t)row * input->group * input->value_stride);
     }
 
-    for (uint32_t row = 0; row < input->rows; row++)
-        for (uint32_t head = 0; head < input->group; head++)
-            softmaxes[row * input->group + head] = (wf_softmax){states[row][head].largest, states[row][head].total};
+    for (uint32_t i = 0; i < count; i++)
+        softmaxes[i] = (wf_softmax){states[i].largest, states[i].total};
 }
 
 static void attend(const wf_attention *input, float *sums, wf_softmax *softmaxes) {

@@ -24,7 +24,7 @@ enum wf_kv_kind {
 };
 
 /* The most query tokens of one wf_attention. */
-#define WF_ATTENTION_ROWS 8U
+#define WF_ATTENTION_ROWS 16U
 
 /* The most query heads that go through a sequence's blocks together, each block being read from memory once for all of them. */
 #define WF_HEADS_TOGETHER 8U
@@ -66,13 +66,13 @@ static inline size_t wf_element_bytes(enum wf_kv_kind kind) {
     return kind == WF_KV_F32 ? sizeof(float) : kind == WF_KV_F16 ? sizeof(uint16_t) : sizeof(int8_t);
 }
 
-/* What is to be asked for, a line at a time, while something else is computed: no processor foresees the next block. */
+/* What is to be asked for, a line or two at a time, while something else is computed: no processor foresees the next block. */
 typedef struct wf_lines_ahead {
     const char *at, *end;
 } wf_lines_ahead;
 
-static inline void wf_ask_for_line(wf_lines_ahead *ahead) {
-    if (ahead->at < ahead->end) {
+static inline void wf_ask_for_lines(wf_lines_ahead *ahead, uint32_t lines) {
+    for (uint32_t line = 0; line < lines && ahead->at < ahead->end; line++) {
         __builtin_prefetch(ahead->at, 0, 2); /* into the second-level cache */
         ahead->at += 64;
     }

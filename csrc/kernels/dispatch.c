@@ -20,6 +20,7 @@ static wf_kernels tables[WF_TIERS_MAX];
 static const wf_kernels *supported[WF_TIERS_MAX];
 static uint32_t supported_count;
 static const wf_kernels *active;
+static char names[128]; /* of those that are supported */
 static char reason[256]; /* why `active` is no better one; empty where there is none */
 
 static void choose(void) {
@@ -38,6 +39,8 @@ static void choose(void) {
         wf_kernels *table = &tables[supported_count];
         wf_fill_table(tier, table);
         supported[supported_count++] = table;
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? "," : "", tier->name);
         if (active != NULL || (is_forced && strcmp(forced, tier->name) != 0))
             continue;
         active = table;
@@ -62,6 +65,11 @@ const wf_kernels *const *wf_kernels_supported(uint32_t *count) {
 const char *wf_cpu_tier(void) {
     const wf_kernels *kernels = wf_kernels_active();
     return kernels == NULL ? NULL : kernels->name;
+}
+
+const char *wf_cpu_tiers(void) {
+    (void)wf_kernels_active();
+    return names;
 }
 
 const char *wf_cpu_tier_reason(void) {

@@ -51,6 +51,9 @@ typedef struct wf_kernels {
      * computes nothing. */
     uint64_t (*multiply_add_peak)(uint64_t rounds);
 
+    /* The same of floats, as attend does them. */
+    uint64_t (*float_multiply_add_peak)(uint64_t rounds);
+
     /* ---- Dense products, the sketch, attention ---- */
 
     /* out[token][row] = row · x[token] for `row_count` rows of bf16 weights [count]. x's tokens are x_stride elements apart. */

@@ -231,6 +231,17 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
     return rounds * WF_BLOCK_WEIGHTS;
 }
 
+static uint64_t float_multiply_add_peak(uint64_t rounds) {
+    float sums[8] = {0}, factor = 0.5f;
+    for (uint64_t round = 0; round < rounds; round++) {
+        __asm__ volatile("" : : "r"(&factor), "r"(sums) : "memory"); /* others in every round, as far as the compiler knows */
+        for (uint32_t i = 0; i < 8; i++)
+            sums[i] = fmaf(factor, factor, sums[i]);
+    }
+    __asm__ volatile("" : : "r"(sums) : "memory");
+    return rounds * 8;
+}
+
 const wf_kernels wf_kernels_scalar = {
     .name = "scalar",
     .rows_together = 8,
@@ -245,4 +256,5 @@ const wf_kernels wf_kernels_scalar = {
     .gate_silu = gate_silu,
     .attend = attend,
     .multiply_add_peak = multiply_add_peak,
+    .float_multiply_add_peak = float_multiply_add_peak,
 };

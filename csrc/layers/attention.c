@@ -20,6 +20,9 @@
 /* With so many pairs for each thread they need not be split. */
 #define PAIRS_PER_THREAD 8U
 
+/* The most numbers in the sums of a pair's queries. */
+#define SUMS_MAX (8 * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX)
+
 /* The most memory for split pairs. */
 #define CHUNKS_BYTES_MAX (UINT64_C(32) << 20)
 
@@ -51,11 +54,18 @@ void wf_chunks_destroy(wf_chunks *chunks) {
     *chunks = (wf_chunks){0};
 }
 
-uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans) {
+/* Rows of a span, so that what attend_pair keeps of them fits on a thread's stack. */
+static uint32_t rows_together(const wf_kv_cache *cache, uint32_t heads) {
+    const uint32_t rows = SUMS_MAX / (heads_together(heads / cache->kv_heads) * cache->value_stride);
+    return rows < WF_ATTENTION_ROWS ? rows : WF_ATTENTION_ROWS;
+}
+
+uint32_t wf_find_spans(const wf_kv_cache *cache, uint32_t heads, const wf_row *rows, uint32_t count, wf_span *spans) {
+    const uint32_t most = rows_together(cache, heads);
     uint32_t found = 0;
     for (uint32_t row = 0; row < count; row++) {
         wf_span *last = &spans[found - (found > 0)];
-        const bool follows = found > 0 && last->count < WF_ATTENTION_ROWS && rows[row].table == rows[row - 1].table &&
+        const bool follows = found > 0 && last->count < most && rows[row].table == rows[row - 1].table &&
                              rows[row].position == rows[row - 1].position + 1;
         if (follows)
             last->count++;
@@ -117,7 +127,7 @@ static void finish(const struct attention_job *job, const wf_attention *input, c
 
 static void attend_pair(void *context, uint32_t pair) {
     const struct attention_job *job = context;
-    _Alignas(64) float sums[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER * WF_HEAD_DIM_MAX];
+    _Alignas(64) float sums[2][SUMS_MAX];
     wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
     wf_attention input = input_of(job, pair);
     job->batch->kernels->attend(&input, sums[0], softmaxes[0]);

@@ -31,8 +31,8 @@ int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads
 /* Chunks that were never created are allowed, when they are all zero. */
 void wf_chunks_destroy(wf_chunks *chunks);
 
-/* Divides the rows of a batch into spans[count], as many as it returns. */
-uint32_t wf_find_spans(const wf_row *rows, uint32_t count, wf_span *spans);
+/* Divides the rows of a batch with so many query heads into spans[count], as many as it returns. */
+uint32_t wf_find_spans(const wf_kv_cache *cache, uint32_t heads, const wf_row *rows, uint32_t count, wf_span *spans);
 
 /* A batch in any layer. */
 typedef struct wf_attention_batch {

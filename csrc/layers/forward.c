@@ -99,7 +99,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         .heads = config->heads,
         .rows = rows,
         .spans = forward->spans,
-        .span_count = wf_find_spans(rows, count, forward->spans),
+        .span_count = wf_find_spans(forward->cache, config->heads, rows, count, forward->spans),
         .queries = forward->query,
         .out = forward->attended,
     };

@@ -9,7 +9,7 @@
 #include "kernels/dispatch.h"
 #include "layers/attention.h"
 
-enum { HEADS = 22, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK };
+enum { HEADS = 22, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK, ROWS = 37 };
 
 static struct check_random source = {.state = 0x853c49e6748fea9bu};
 
@@ -61,9 +61,9 @@ static double by_formula(uint32_t sequence, uint32_t position, uint32_t head, ui
 /* out[count][HEADS * HEAD_DIM] for tokens of sequences at positions. */
 static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t threads, const uint32_t *sequences,
                    const uint32_t *positions, uint32_t count, float *out) {
-    wf_row rows[16];
-    wf_span spans[16];
-    float asked[16 * HEADS * HEAD_DIM];
+    wf_row rows[ROWS];
+    wf_span spans[ROWS];
+    float asked[ROWS * HEADS * HEAD_DIM];
     for (uint32_t i = 0; i < count; i++) {
         rows[i] = (wf_row){0, positions[i], tables[sequences[i]]};
         memcpy(asked + (size_t)i * HEADS * HEAD_DIM, queries + (size_t)(sequences[i] * CONTEXT + positions[i]) * HEADS * HEAD_DIM,
@@ -72,7 +72,7 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     wf_pool *pool = need(wf_pool_create(threads, NULL, 0));
     wf_chunks chunks;
     CHECK(wf_chunks_create(&chunks, cache, HEADS, threads, CONTEXT) == 0, "no memory");
-    const uint32_t span_count = wf_find_spans(rows, count, spans);
+    const uint32_t span_count = wf_find_spans(cache, HEADS, rows, count, spans);
     const wf_attention_batch batch = {kernels, cache, &chunks, HEADS, rows, spans, span_count, asked, out};
     wf_attention_run(pool, &batch, 0);
     wf_chunks_destroy(&chunks);
@@ -86,7 +86,7 @@ static void test_positions(const wf_kernels *kernels, enum wf_kv_kind kind) {
     const size_t bytes = HEADS * HEAD_DIM * sizeof(float);
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
         const uint32_t last = lengths[l] - 1;
-        float alone[HEADS * HEAD_DIM], others[16 * HEADS * HEAD_DIM];
+        float alone[HEADS * HEAD_DIM], others[ROWS * HEADS * HEAD_DIM];
         attend(&cache, kernels, 1, (uint32_t[]){1}, &last, 1, alone);
         for (uint32_t i = 0; i < HEADS * HEAD_DIM && kind == WF_KV_F32; i++) {
             const double expected = by_formula(1, last, i / HEAD_DIM, i % HEAD_DIM);
@@ -102,8 +102,8 @@ static void test_positions(const wf_kernels *kernels, enum wf_kv_kind kind) {
         attend(&cache, kernels, 2, (uint32_t[]){0, 1, 2}, beside, 3, others);
         CHECK(memcmp(alone, others + HEADS * HEAD_DIM, bytes) == 0, "%s kind %d, position %u: other bits beside others",
               kernels->name, (int)kind, last);
-        uint32_t piece[11], sequence[11], count = 0;
-        for (uint32_t position = last < 10 ? 0 : last - 10; position <= last; position++, count++) {
+        uint32_t piece[ROWS], sequence[ROWS], count = 0;
+        for (uint32_t position = last < ROWS ? 0 : last + 1 - ROWS; position <= last; position++, count++) {
             piece[count] = position;
             sequence[count] = 1;
         }

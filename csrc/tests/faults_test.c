@@ -399,13 +399,13 @@ static void live_without_an_engine(void) {
 
 static void measure_reads(void) {
     expect_error();
-    if (wf_machine_measure(WF_MACHINE_READ_BANDWIDTH, 2, 0, error, sizeof error) == 0)
+    if (wf_machine_measure(WF_MACHINE_READ_BANDWIDTH, NULL, 2, 0, error, sizeof error) == 0)
         may_try_again("measuring reads");
 }
 
 static void measure_products(void) {
     expect_error();
-    if (wf_machine_measure(WF_MACHINE_TERNARY, 2, 1, error, sizeof error) == 0)
+    if (wf_machine_measure(WF_MACHINE_TERNARY, NULL, 2, 1, error, sizeof error) == 0)
         may_try_again("measuring products");
 }
 

@@ -394,6 +394,8 @@ static void test_specification(void) {
 static void test_multiply_add_peak(const wf_kernels *tier) {
     const uint64_t once = tier->multiply_add_peak(1);
     CHECK(once > 0 && tier->multiply_add_peak(7) == 7 * once, "%s multiply_add_peak", tier->name);
+    const uint64_t floats = tier->float_multiply_add_peak(1);
+    CHECK(floats > 0 && tier->float_multiply_add_peak(7) == 7 * floats, "%s float_multiply_add_peak", tier->name);
 }
 
 static void test_tier(const wf_kernels *tier) {

@@ -21,16 +21,19 @@ static void test_limits(void) {
         }
     }
     const uint32_t wrong[] = {0, 257, UINT32_MAX};
-    for (uint32_t kind = WF_MACHINE_READ_BANDWIDTH; kind <= WF_MACHINE_SKETCH; kind++) {
-        CHECK(wf_machine_measure(kind, 2, 1, error, ERROR_BYTES) > 0, "%s", error);
+    for (uint32_t kind = WF_MACHINE_READ_BANDWIDTH; kind <= WF_MACHINE_ATTENTION_Q8; kind++) {
+        CHECK(wf_machine_measure(kind, NULL, 2, 1, error, ERROR_BYTES) > 0, "%s", error);
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-            CHECK(wf_machine_measure(kind, wrong[i], 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
+            CHECK(wf_machine_measure(kind, NULL, wrong[i], 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
                   wrong[i]);
     }
-    CHECK(wf_machine_measure(WF_MACHINE_SKETCH + 1, 1, 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
+    CHECK(wf_machine_measure(WF_MACHINE_ATTENTION_Q8 + 1, NULL, 1, 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
           "an unknown kind");
+    CHECK(wf_machine_measure(WF_MACHINE_TERNARY, "scalar", 1, 1, error, ERROR_BYTES) > 0, "%s", error);
+    CHECK(wf_machine_measure(WF_MACHINE_TERNARY, "abacus", 1, 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
+          "an unknown tier");
     for (uint32_t tokens = 0; tokens <= 1025; tokens += 1025)
-        CHECK(wf_machine_measure(WF_MACHINE_TERNARY, 1, tokens, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
+        CHECK(wf_machine_measure(WF_MACHINE_TERNARY, NULL, 1, tokens, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
               "%u tokens", tokens);
 }
 

@@ -24,13 +24,12 @@ typedef struct running {
     float largest, total;
 } running;
 
-/* Adds one block to one query head of one token. */
+/* Adds one block to one query. */
 ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t start,
-                                uint32_t positions, running *state, float *sums) {
+                                uint32_t visible, running *state, float *sums) {
     const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
     const float *key_scales = wf_in_block(input, input->key_scales, start);
     const float *value_scales = wf_in_block(input, input->value_scales, start);
-    const uint32_t visible = positions - start < WF_KV_BLOCK ? positions - start : WF_KV_BLOCK;
 
     float32x4_t scores[VECTORS];
     for (uint32_t part = 0; part < VECTORS; part++)
@@ -73,14 +72,31 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
     }
 }
 
-ALWAYS_INLINE void attend_group(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t count, uint32_t start,
-                                uint32_t positions, wf_lines_ahead *ahead, running *states, float *sums) {
+ALWAYS_INLINE void attend_queries(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
+                                  uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
     (void)ahead; /* not measured yet on such a processor */
-    for (uint32_t head = 0; head < count; head++)
-        attend_block(input, kind, query + (size_t)head * input->head_dim, start, positions, states + head,
-                     sums + (size_t)head * input->value_stride);
+    for (uint32_t i = 0; i < count; i++)
+        attend_block(input, kind, queries[i], start, visible, states + i, sums + (size_t)i * input->value_stride);
 }
 
 #include "kernels/attend.h"
 
-void wf_attention_neon(wf_kernels *kernels) { kernels->attend = attend; }
+static uint64_t float_multiply_add_peak(uint64_t rounds) {
+    /* Sixteen independent chains; the empty asm makes each value another one, as far as the compiler knows. */
+    float32x4_t factor = vdupq_n_f32(0.5f), sums[16];
+    for (uint32_t i = 0; i < 16; i++)
+        sums[i] = vdupq_n_f32(0);
+    for (uint64_t round = 0; round < rounds; round++)
+        for (uint32_t i = 0; i < 16; i++) {
+            sums[i] = vfmaq_f32(sums[i], factor, factor);
+            __asm__("" : "+w"(sums[i]));
+        }
+    for (uint32_t i = 0; i < 16; i++)
+        __asm__ volatile("" : : "w"(sums[i]));
+    return rounds * 16 * 4;
+}
+
+void wf_attention_neon(wf_kernels *kernels) {
+    kernels->attend = attend;
+    kernels->float_multiply_add_peak = float_multiply_add_peak;
+}
