@@ -100,8 +100,8 @@ extern "C" {
 #define WF_REASON_GRAMMAR 4   /* the answer can't be continued within its grammar, or only at the cost of too much memory */
 
 /* What wf_machine_measure measures: GB/s (10^9 bytes), or multiply-adds in 10^9 a second. */
-#define WF_MACHINE_READ_BANDWIDTH 0      /* reading in order from a buffer much larger than the caches, in the best way that is known */
-#define WF_MACHINE_MULTIPLY_ADDS 1       /* multiply-adds of bytes with all numbers in registers */
+#define WF_MACHINE_READ_BANDWIDTH 0 /* reading in order from a buffer much larger than the caches, in the best way that is known */
+#define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds of bytes with all numbers in registers */
 #define WF_MACHINE_FLOAT_MULTIPLY_ADDS 2 /* the same of floats */
 #define WF_MACHINE_TERNARY 3             /* in the product of some tokens with rows of 2560 ternary weights that come from memory */
 #define WF_MACHINE_SKETCH 4              /* in that with rows of 2560 weights of six bits, as in the head's sketch */

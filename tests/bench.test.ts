@@ -15,7 +15,7 @@ setDefaultTimeout(120_000);
 /** As little as can be measured. */
 const SHORT = ["--prompt", "16", "--decode", "3", "--latency", "900", "--repetitions", "2", "--threads", "1,2"];
 
-const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s"];
+const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s", "float_multiply_add_g_s"];
 const runKeys = [
   "kind",
   "threads",
@@ -128,13 +128,19 @@ describe("a shape without a file", () => {
 });
 
 test("the kernels by themselves", () => {
-  const { exitCode, stdout } = runCommandLine(["bench", "kernels", "--threads=2", "--json"]);
+  const { exitCode, stdout } = runCommandLine(["bench", "kernels", "--threads=2", "--tokens=16", "--tiers", "--json"]);
   expect(exitCode).toBe(0);
   const { machine, kernels } = JSON.parse(stdout);
   expect(Object.keys(machine)).toEqual(machineKeys);
-  expect(kernels.map(({ kernel, tokens }: { kernel: string; tokens: number }) => [kernel, tokens])).toEqual(
-    ["ternary", "sketch"].flatMap((kernel) => [1, 2, 4, 8, 16, 64, 128, 512].map((tokens) => [kernel, tokens])),
+  const names = ["ternary", "sketch", "attention_f32", "attention_f16", "attention_q8"];
+  const inUse = kernels.filter(({ tier }: { tier: string }) => tier === machine.tier);
+  expect(inUse.map(({ kernel, tokens }: { kernel: string; tokens: number }) => [kernel, tokens])).toEqual(
+    names.map((kernel) => [kernel, 16]),
   );
+  const tiers = new Set(kernels.map(({ tier }: { tier: string }) => tier));
+  expect(tiers).toContain("scalar");
+  expect(kernels).toHaveLength(5 * tiers.size);
+  expect(kernels.filter(({ is_best }: { is_best: boolean }) => is_best)).toHaveLength(5);
   for (const run of kernels)
     for (const share of [run.share_of_read, run.share_of_multiply_add]) expect(share).toBeGreaterThan(0);
 });

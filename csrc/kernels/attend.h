@@ -31,8 +31,9 @@ ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, 
             attend_queries(input, kind, queries + (size_t)row * input->group, input->group, start, input->positions + row - start,
                            &ahead, states + (size_t)row * input->group, sums + (size_t)row * input->group * input->value_stride);
         if (row < input->rows)
-            attend_queries(input, kind, queries + (size_t)row * input->group, (input->rows - row) * input->group, start, WF_KV_BLOCK,
-                           &ahead, states + (size_t)row * input->group, sums + (size_t)row * input->group * input->value_stride);
+            attend_queries(input, kind, queries + (size_t)row * input->group, (input->rows - row) * input->group, start,
+                           WF_KV_BLOCK, &ahead, states + (size_t)row * input->group,
+                           sums + (size_t)row * input->group * input->value_stride);
     }
 
     for (uint32_t i = 0; i < count; i++)

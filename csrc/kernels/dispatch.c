@@ -20,7 +20,7 @@ static wf_kernels tables[WF_TIERS_MAX];
 static const wf_kernels *supported[WF_TIERS_MAX];
 static uint32_t supported_count;
 static const wf_kernels *active;
-static char names[128]; /* of those that are supported */
+static char names[128];  /* of those that are supported */
 static char reason[256]; /* why `active` is no better one; empty where there is none */
 
 static void choose(void) {

@@ -9,7 +9,15 @@
 #include "kernels/dispatch.h"
 #include "layers/attention.h"
 
-enum { HEADS = 22, KV_HEADS = 2, HEAD_DIM = 24, CONTEXT = 704, SEQUENCES = 3, BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK, ROWS = 37 };
+enum {
+    HEADS = 22,
+    KV_HEADS = 2,
+    HEAD_DIM = 24,
+    CONTEXT = 704,
+    SEQUENCES = 3,
+    BLOCKS = SEQUENCES * CONTEXT / WF_KV_BLOCK,
+    ROWS = 37
+};
 
 static struct check_random source = {.state = 0x853c49e6748fea9bu};
 

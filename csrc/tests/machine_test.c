@@ -24,8 +24,8 @@ static void test_limits(void) {
     for (uint32_t kind = WF_MACHINE_READ_BANDWIDTH; kind <= WF_MACHINE_ATTENTION_Q8; kind++) {
         CHECK(wf_machine_measure(kind, NULL, 2, 1, error, ERROR_BYTES) > 0, "%s", error);
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-            CHECK(wf_machine_measure(kind, NULL, wrong[i], 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES), "%u threads",
-                  wrong[i]);
+            CHECK(wf_machine_measure(kind, NULL, wrong[i], 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
+                  "%u threads", wrong[i]);
     }
     CHECK(wf_machine_measure(WF_MACHINE_ATTENTION_Q8 + 1, NULL, 1, 1, error, ERROR_BYTES) == 0 && check_is_line(error, ERROR_BYTES),
           "an unknown kind");

@@ -1,7 +1,7 @@
 /** What the machine can do at most, measured in the process that measures the model: the yardstick for everything else. */
 
 import { cpus } from "node:os";
-import { cpuCores, cpuTier, describeCpuTier, machineMultiplyAdds, machineReadBandwidth } from "../engine/library.ts";
+import { cpuCores, cpuTier, describeCpuTier, measureMachine } from "../engine/library.ts";
 
 /** The machine and its limits, by number of threads. */
 export interface Machine {
@@ -15,8 +15,10 @@ export interface Machine {
   cores: number;
   /** GB/s that memory can be read with. */
   readBandwidth: Map<number, number>;
-  /** 10^9 multiply-adds of 8-bit numbers a second, all in registers. */
+  /** 10^9 multiply-adds of 8-bit numbers a second, all in registers, by the tier in use. */
   multiplyAdds: Map<number, number>;
+  /** The same of floats. */
+  floatMultiplyAdds: Map<number, number>;
 }
 
 /** The machine, its limits not measured yet. @throws Failure. */
@@ -28,11 +30,13 @@ export function thisMachine(): Machine {
     cores: cpuCores(),
     readBandwidth: new Map(),
     multiplyAdds: new Map(),
+    floatMultiplyAdds: new Map(),
   };
 }
 
-/** Measures the limits with a number of threads, which takes about a second. @throws Failure. */
+/** Measures the limits with a number of threads, which takes some seconds. @throws Failure. */
 export function measureLimits(machine: Machine, threads: number): void {
-  machine.readBandwidth.set(threads, machineReadBandwidth(threads));
-  machine.multiplyAdds.set(threads, machineMultiplyAdds(threads));
+  machine.readBandwidth.set(threads, measureMachine("reads", machine.tier, threads));
+  machine.multiplyAdds.set(threads, measureMachine("multiplyAdds", machine.tier, threads));
+  machine.floatMultiplyAdds.set(threads, measureMachine("floatMultiplyAdds", machine.tier, threads));
 }

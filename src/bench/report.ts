@@ -104,7 +104,7 @@ function csvFields(run: Run, report: Report) {
 function kernelFields(run: KernelRun) {
   return {
     ...run,
-    weights_gb_s: rounded(run.weights_gb_s),
+    read_gb_s: rounded(run.read_gb_s),
     multiply_add_g_s: rounded(run.multiply_add_g_s),
     share_of_read: rounded(run.share_of_read),
     share_of_multiply_add: rounded(run.share_of_multiply_add),
@@ -135,6 +135,7 @@ function machineFields(machine: Machine) {
     threads: machine.cores,
     read_gb_s: byThreads(machine.readBandwidth),
     multiply_add_g_s: byThreads(machine.multiplyAdds),
+    float_multiply_add_g_s: byThreads(machine.floatMultiplyAdds),
   };
 }
 
@@ -174,10 +175,10 @@ class JsonWriter<Result> implements ReportWriter<Result> {
 
 /** A line of names, and a line for each result. */
 class CsvWriter<Result> implements ReportWriter<Result> {
-  readonly #fields: (result: Result) => Record<string, string | number | null>;
+  readonly #fields: (result: Result) => Record<string, string | number | boolean | null>;
   #isEmpty = true;
 
-  constructor(fields: (result: Result) => Record<string, string | number | null>) {
+  constructor(fields: (result: Result) => Record<string, string | number | boolean | null>) {
     this.#fields = fields;
   }
 
@@ -240,8 +241,18 @@ class KernelTables implements ReportWriter<KernelRun> {
     this.#machine = machine;
     this.#limits = limitsTable();
     this.#kernels = new Table(
-      ["kernel", "threads", "tokens", "weights GB/s", "multiply-adds G/s", "of reads", "of multiply-adds"],
-      [["ternary"]],
+      [
+        "kernel",
+        "tier",
+        "threads",
+        "tokens",
+        "reads GB/s",
+        "multiply-adds G/s",
+        "of reads",
+        "of multiply-adds",
+        "best",
+      ],
+      [["attention_f32", "avx2_vnni"]],
     );
     results.write(machineLine(machine));
   }
@@ -253,12 +264,14 @@ class KernelTables implements ReportWriter<KernelRun> {
   add(run: KernelRun): void {
     this.#kernels.write([
       run.kernel,
+      run.tier,
       String(run.threads),
       String(run.tokens),
-      run.weights_gb_s.toFixed(1),
+      run.read_gb_s.toFixed(1),
       run.multiply_add_g_s.toFixed(1),
       percent(run.share_of_read),
       percent(run.share_of_multiply_add),
+      run.is_best ? "*" : "",
     ]);
   }
 
@@ -270,12 +283,12 @@ function machineLine(machine: Machine): string {
 }
 
 function limitsTable(): Table {
-  return new Table(["threads", "reads GB/s", "multiply-adds G/s"], []);
+  return new Table(["threads", "reads GB/s", "multiply-adds G/s", "of floats G/s"], []);
 }
 
 function limitsCells(machine: Machine, threads: number): string[] {
   const cell = (values: Map<number, number>) => (values.get(threads) ?? 0).toFixed(1);
-  return [String(threads), cell(machine.readBandwidth), cell(machine.multiplyAdds)];
+  return [String(threads), cell(machine.readBandwidth), cell(machine.multiplyAdds), cell(machine.floatMultiplyAdds)];
 }
 
 const throughputHeadings = [
@@ -363,7 +376,7 @@ function percent(share: number | null): string {
 }
 
 /** What a run doesn't measure is an empty cell. */
-function csvCell(value: string | number | null): string {
+function csvCell(value: string | number | boolean | null): string {
   const text = String(value ?? "");
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

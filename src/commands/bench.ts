@@ -2,14 +2,14 @@
 
 import { existsSync } from "node:fs";
 import { modelCosts } from "../bench/costs.ts";
-import { kernelPlans, measureKernel } from "../bench/kernels.ts";
+import { KERNEL_TOKENS, KernelBench, kernelPlans } from "../bench/kernels.ts";
 import { type Machine, measureLimits, thisMachine } from "../bench/machine.ts";
 import { BenchProgress } from "../bench/progress.ts";
 import { type Form, kernelsWriter, type ReportWriter, runsWriter } from "../bench/report.ts";
 import { contextOf, measure, type Plan } from "../bench/runs.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
-import { cpuCores } from "../engine/library.ts";
+import { cpuCores, cpuTiers } from "../engine/library.ts";
 import { SEQUENCES_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
@@ -34,12 +34,12 @@ export const command: Command = {
   name: "bench",
   summary: "measure a model's speed and what the machine allows",
   usage: `usage: wrinklefree bench [MODEL | --shape NAME] [options]
-       wrinklefree bench kernels [--threads LIST] [--json | --csv]
+       wrinklefree bench kernels [--threads LIST] [--tokens LIST] [--tiers] [--json | --csv]
 
 Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token
 that arrives while a long prompt is read (latency). A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
 The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
-instructions can do. "kernels" measures the products by themselves, for 1 to 512 tokens. "of reads" and "of multiply-adds" are the shares of these that a run reached.
+instructions can do. "kernels" measures the products and attention by themselves. "of reads" and "of multiply-adds" are the shares of these that a run reached.
 
 ${modelUsage}
 
@@ -55,6 +55,8 @@ ${modelUsage}
                      zeros of, whose weights a decode run need not read (default: 0.5); "zeros" is what was found
   --temperature LIST what a decode run draws its tokens with; 0: the likeliest are taken (default: 0)
   --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
+  --tokens LIST      tokens that kernels are measured with (default: ${KERNEL_TOKENS.join(",")})
+  --tiers            measure kernels with all tiers that this processor has, side by side; * marks the best
   --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
   --json, --csv      print JSON or CSV instead of tables; results are printed as they are measured, and a bench that is
                      interrupted ends its JSON with "complete": false
@@ -80,6 +82,8 @@ async function bench(args: string[]): Promise<number> {
       zeros: { type: "string" },
       temperature: { type: "string", default: "0" },
       kv: { type: "string", default: "f32" },
+      tokens: { type: "string" },
+      tiers: { type: "boolean", default: false },
       repetitions: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
       csv: { type: "boolean", default: false },
@@ -94,8 +98,12 @@ async function bench(args: string[]): Promise<number> {
       : wholeNumbers(values.threads, "threads", 1, THREADS_MAX);
   const form = values.json ? "json" : values.csv ? "csv" : "text";
   if (positionals[0] === "kernels" && values.shape === undefined) {
-    await measureKernels(threadCounts, form);
+    const tokenCounts = values.tokens === undefined ? KERNEL_TOKENS : wholeNumbers(values.tokens, "tokens", 1, 1024);
+    await measureKernels(threadCounts, tokenCounts, values.tiers, form);
     return 0;
+  }
+  if (values.tokens !== undefined || values.tiers) {
+    throw new UsageError("--tokens and --tiers are for 'bench kernels'");
   }
   const wishes = {
     prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
@@ -245,18 +253,25 @@ async function measureModel(
   });
 }
 
-async function measureKernels(threadCounts: number[], form: Form): Promise<void> {
+async function measureKernels(
+  threadCounts: number[],
+  tokenCounts: number[],
+  allTiers: boolean,
+  form: Form,
+): Promise<void> {
   const machine = thisMachine();
   const writer = kernelsWriter(form, machine);
-  const plans = kernelPlans(threadCounts);
+  const plans = kernelPlans(threadCounts, tokenCounts);
+  const tiers = allTiers ? cpuTiers() : [machine.tier];
   const progress = new BenchProgress(threadCounts.length + plans.length);
   await writing(writer, progress, async () => {
     await measureMachine(machine, threadCounts, writer, progress);
+    const kernels = new KernelBench(machine);
     for (const plan of plans) {
       await step(progress, `${plan.kernel}, ${plural(plan.threads, "thread")}, ${plan.tokens} tokens`);
-      const run = measureKernel(machine, plan);
+      const runs = kernels.measure(plan, tiers);
       progress.clear();
-      writer.add(run);
+      for (const run of runs) writer.add(run);
     }
   });
 }

@@ -11,6 +11,10 @@ import { Failure } from "../errors.ts";
 import {
   ABI_VERSION,
   type layouts,
+  MACHINE_ATTENTION_F16,
+  MACHINE_ATTENTION_F32,
+  MACHINE_ATTENTION_Q8,
+  MACHINE_FLOAT_MULTIPLY_ADDS,
   MACHINE_MULTIPLY_ADDS,
   MACHINE_READ_BANDWIDTH,
   MACHINE_SKETCH,
@@ -158,6 +162,11 @@ export function cpuTier(): string {
   return tier;
 }
 
+/** The kernel tiers that this processor can run, best first. */
+export function cpuTiers(): string[] {
+  return String(library().wf_cpu_tiers()).split(",");
+}
+
 /** Why the tier in use is no better one: "no tiles: the processor has none", …; null when there is no better one. */
 export function cpuTierReason(): string | null {
   return library().wf_cpu_tier_reason() as string | null;
@@ -188,27 +197,31 @@ export function lockFile(descriptor: number, isShared: boolean): boolean {
   return library().wf_file_lock(descriptor, isShared ? 1 : 0) === 1;
 }
 
-/**
- * How fast this many threads together read memory, in GB/s; see wf_machine_measure in wrinklefree.h.
- *
- * @throws Failure when memory or threads are lacking.
- */
-export function machineReadBandwidth(threads: number): number {
-  return checked(
-    (error, size) => library().wf_machine_measure(MACHINE_READ_BANDWIDTH, threads, 0, error, size),
-    (result) => result === 0,
-  );
-}
+/** What can be measured of a machine; see WF_MACHINE_… in wrinklefree.h. */
+export type Measured = keyof typeof measurements;
+
+const measurements = {
+  reads: MACHINE_READ_BANDWIDTH,
+  multiplyAdds: MACHINE_MULTIPLY_ADDS,
+  floatMultiplyAdds: MACHINE_FLOAT_MULTIPLY_ADDS,
+  ternary: MACHINE_TERNARY,
+  sketch: MACHINE_SKETCH,
+  attention_f32: MACHINE_ATTENTION_F32,
+  attention_f16: MACHINE_ATTENTION_F16,
+  attention_q8: MACHINE_ATTENTION_Q8,
+};
 
 /**
- * How many 8-bit multiply-adds this many threads together do at most, in 10^9 a second; see wf_machine_measure in
- * wrinklefree.h.
+ * How much this many threads together do at most: GB/s, or multiply-adds in 10^9 a second; see wf_machine_measure in wrinklefree.h.
  *
- * @throws Failure when threads are lacking.
+ * @param tier one of cpuTiers.
+ * @param tokens of products and attention, 1 to 1024.
+ * @throws Failure when memory or threads are lacking.
  */
-export function machineMultiplyAdds(threads: number): number {
+export function measureMachine(what: Measured, tier: string, threads: number, tokens = 0): number {
   return checked(
-    (error, size) => library().wf_machine_measure(MACHINE_MULTIPLY_ADDS, threads, 0, error, size),
+    (error, size) =>
+      library().wf_machine_measure(measurements[what], Buffer.from(`${tier}\0`), threads, tokens, error, size),
     (result) => result === 0,
   );
 }
@@ -246,23 +259,5 @@ export function packRows(
   checked(
     (error, size) => library().wf_pack_rows(weights, sources[source], rows, columns, scale, out, error, size),
     (result) => result !== 0,
-  );
-}
-
-/** Products that can be measured by themselves: of ternary rows, and of rows of six bits as in the head's sketch. */
-export type MeasuredKernel = "ternary" | "sketch";
-
-/**
- * How many multiply-adds a second, in 10^9, this many threads together reach in a product whose weights come from memory; see
- * wf_machine_measure in wrinklefree.h.
- *
- * @param tokens 1 to 1024.
- * @throws Failure when threads or memory are lacking.
- */
-export function machineProduct(kernel: MeasuredKernel, threads: number, tokens: number): number {
-  const kind = kernel === "ternary" ? MACHINE_TERNARY : MACHINE_SKETCH;
-  return checked(
-    (error, size) => library().wf_machine_measure(kind, threads, tokens, error, size),
-    (result) => result === 0,
   );
 }

@@ -45,13 +45,18 @@ export const REASON_CANCELLED = 3;
 export const REASON_GRAMMAR = 4;
 export const MACHINE_READ_BANDWIDTH = 0;
 export const MACHINE_MULTIPLY_ADDS = 1;
-export const MACHINE_TERNARY = 2;
-export const MACHINE_SKETCH = 3;
+export const MACHINE_FLOAT_MULTIPLY_ADDS = 2;
+export const MACHINE_TERNARY = 3;
+export const MACHINE_SKETCH = 4;
+export const MACHINE_ATTENTION_F32 = 5;
+export const MACHINE_ATTENTION_F16 = 6;
+export const MACHINE_ATTENTION_Q8 = 7;
 
 /** Every exported function, as bun:ffi wants it. */
 export const symbols = {
   wf_abi_version: { args: [], returns: "u32" },
   wf_cpu_tier: { args: [], returns: "cstring" },
+  wf_cpu_tiers: { args: [], returns: "cstring" },
   wf_cpu_tier_reason: { args: [], returns: "cstring" },
   wf_cpu_cores: { args: [], returns: "u32" },
   wf_file_lock: { args: ["i32", "u32"], returns: "i32" },
@@ -92,7 +97,7 @@ export const symbols = {
   wf_engine_create_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
   wf_engine_destroy_begin: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
   wf_engine_destroy_end: { args: ["ptr"], returns: "void" },
-  wf_machine_measure: { args: ["u32", "u32", "u32", "buffer", "u32"], returns: "f64" },
+  wf_machine_measure: { args: ["u32", "buffer", "u32", "u32", "buffer", "u32"], returns: "f64" },
   wf_kv_token_bytes: { args: ["u32", "u32", "u32", "u32"], returns: "u64" },
   wf_screened_row_bytes: { args: ["u32"], returns: "u64" },
   wf_packed_row_bytes: { args: ["u64"], returns: "u64" },

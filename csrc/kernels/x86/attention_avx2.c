@@ -19,8 +19,8 @@ ALWAYS_INLINE __m256 load_elements(const void *elements, enum wf_kv_kind kind, s
 }
 
 /* Scores of one block's positions for `count` queries (a constant at each call, as `kind` is; at most 2), times the scale. */
-ALWAYS_INLINE void block_scores(const wf_attention *input, const float *const *queries, uint32_t count, enum wf_kv_kind kind, uint32_t start,
-                                wf_lines_ahead *ahead, __m256 scores[2][4]) {
+ALWAYS_INLINE void block_scores(const wf_attention *input, const float *const *queries, uint32_t count, enum wf_kv_kind kind,
+                                uint32_t start, wf_lines_ahead *ahead, __m256 scores[2][4]) {
     const void *keys = wf_in_block(input, input->keys, start);
     __m256 sums[2][4];
     for (uint32_t i = 0; i < count; i++)
@@ -86,8 +86,7 @@ ALWAYS_INLINE void add_strip(const running *states, uint32_t count, const void *
     __m256 sum[2][4];
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t part = 0; part < width; part++)
-            sum[i][part] =
-                _mm256_mul_ps(_mm256_load_ps(sums + i * value_stride + d + 8 * part), _mm256_set1_ps(states[i].rescale));
+            sum[i][part] = _mm256_mul_ps(_mm256_load_ps(sums + i * value_stride + d + 8 * part), _mm256_set1_ps(states[i].rescale));
     for (uint32_t t = 0; t < visible; t++) {
         const size_t element = (size_t)t * value_stride + d;
         wf_ask_for_lines(ahead, 1);
