@@ -2,6 +2,7 @@
  * Builds everything that is not TypeScript run as it is:
  *
  *   bun build.ts library             build/native/libwrinklefree.so and build/demo.wf, the embedded demonstration model
+ *   bun build.ts page                build/client.page, the chat page; `library` and `executable` make it too
  *   bun build.ts executable          dist/wrinklefree, on top of those
  *   bun build.ts symbols [--check]   src/engine/symbols.ts from csrc/wrinklefree.h, or whether it is up to date
  *   bun build.ts tests [plain]       the library's own tests, in build/native, with sanitizers in build/address and build/thread,
@@ -12,6 +13,7 @@
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { Failure, UsageError } from "./src/errors.ts";
+import { bundlePage } from "./tools/bundle_page.ts";
 import { generateSymbols } from "./tools/generate_symbols.ts";
 
 const root = import.meta.dir;
@@ -68,8 +70,13 @@ function demoIsFresh(): boolean {
   return sources.every((source) => statSync(source).mtimeMs < made);
 }
 
+async function buildPage(): Promise<void> {
+  await Bun.write(`${root}/build/client.page`, await bundlePage(`${root}/client`));
+}
+
 async function buildLibrary(): Promise<void> {
   await cmake("build/native", "wrinklefree");
+  await buildPage();
   if (demoIsFresh()) return;
   // Imported only now: the converter opens the library that was just built.
   const { convertCheckpoint } = await import("./convert/convert.ts");
@@ -93,6 +100,7 @@ async function buildTests(isPlain: boolean): Promise<void> {
 }
 
 async function buildExecutable(): Promise<void> {
+  await buildPage();
   mkdirSync(`${root}/dist`, { recursive: true });
   const result = await Bun.build({
     entrypoints: [`${root}/src/main.ts`],
@@ -127,6 +135,8 @@ async function main(args: string[]): Promise<void> {
   switch (what) {
     case "library":
       return await buildLibrary();
+    case "page":
+      return await buildPage();
     case "executable":
       return await buildExecutable();
     case "symbols":
@@ -138,7 +148,7 @@ async function main(args: string[]): Promise<void> {
     case "tests":
       return await buildTests(option === "plain");
     default:
-      throw new UsageError("usage: bun build.ts library | executable | symbols [--check] | tests [plain]");
+      throw new UsageError("usage: bun build.ts library | page | executable | symbols [--check] | tests [plain]");
   }
 }
 

@@ -74,9 +74,23 @@ describe("API keys", () => {
     expect(text).not.toContain("sk-");
   });
 
-  test("everything needs one but health and readiness", async () => {
+  test("everything needs one but health, readiness and the page", async () => {
     for (const path of ["/health", "/ready"]) expect((await fetch(url() + path)).status).toBe(200);
-    const others = ["/v1/models", "/metrics", "/nowhere", "/", "/health/", "/v1/../health/x", "/HEALTH"];
+    const page = await fetch(`${url()}/`, { headers: { accept: "text/html" } });
+    expect(page.status).toBe(200);
+    for (const [, asset] of (await page.text()).matchAll(/"(assets\/[^"]+)"/g)) {
+      expect((await fetch(`${url()}/${asset}`)).status).toBe(200);
+    }
+    const others = [
+      "/v1/models",
+      "/metrics",
+      "/nowhere",
+      "/assets/x.js",
+      "/assets/index.html",
+      "/health/",
+      "/v1/../health/x",
+      "/HEALTH",
+    ];
     for (const path of others) expect((await fetch(url() + path)).status).toBe(401);
     for (const path of ["/tokenize", "/v1/completions", "/health"]) {
       const status = (await fetch(url() + path, { method: "POST", body: "{}", headers: JSON_TYPE })).status;
@@ -143,8 +157,9 @@ describe("API keys", () => {
         // Bun itself refuses what is no HTTP, without a body or an answer.
         if (answer === undefined || answer.status === 401 || (answer.status === 400 && answer.body === "")) return;
         const isHealth = answer.status === 200 && method === "GET" && /^{"status":"(ok|ready)"/.test(answer.body);
-        const isWrongMethod = answer.status === 405 && / on \/(health|ready); /.test(answer.body);
-        expect([isHealth || isWrongMethod, answer]).toEqual([true, answer]);
+        const isWrongMethod = answer.status === 405 && / on \/(health|ready)?; /.test(answer.body);
+        const isNoPage = answer.status === 404 && /a page for browsers only/.test(answer.body);
+        expect([isHealth || isWrongMethod || isNoPage, answer]).toEqual([true, answer]);
       },
     );
     await fc.assert(property, {

@@ -119,6 +119,7 @@ test("while the model loads: alive, not ready, and a time to come back", async (
     allowedHosts: [],
     corsOrigins: [],
     keepAliveSeconds: 60,
+    basePath: "",
     log: "off",
   });
   const one = openConnection(Number(new URL(listening.urls[0] as string).port));

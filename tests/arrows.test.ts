@@ -50,8 +50,8 @@ test("a folder without a place in the order is a fault", () => {
 
 test("every file has its line in ARCHITECTURE.md", async () => {
   const text = await Bun.file(`${import.meta.dir}/../ARCHITECTURE.md`).text();
-  const files = ["src", "convert", "tools"].flatMap((folder) => [
-    ...new Bun.Glob(`${folder}/**/*.ts`).scanSync({ cwd: `${import.meta.dir}/..` }),
+  const files = ["src", "convert", "client", "tools"].flatMap((folder) => [
+    ...new Bun.Glob(`${folder}/**/*.{ts,tsx,css,html,svg}`).scanSync({ cwd: `${import.meta.dir}/..` }),
   ]);
   expect(files.length).toBeGreaterThan(0);
   expect(files.filter((file) => !isNamed(text, file))).toEqual([]);

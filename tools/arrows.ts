@@ -29,6 +29,15 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["tools"],
     ["tests", "build.ts"],
   ],
+  // The page: what it is made of is a program of its own, in the browser.
+  [
+    ["client/model"],
+    ["client/text", "client/storage"],
+    ["client/api"],
+    ["client/chat"],
+    ["client/view"],
+    ["client/main.tsx"],
+  ],
   // C.
   [
     ["csrc/wrinklefree.h"],
@@ -155,7 +164,8 @@ function resolved(path: string, target: string, files: ReadonlyMap<string, strin
 if (import.meta.main) {
   const root = posix.join(import.meta.dir, "..");
   const files = new Map<string, string>();
-  const folders = ["src/**/*.ts", "convert/**/*.ts", "tests/**/*.ts", "tools/**/*.ts", "csrc/**/*.c", "csrc/**/*.h"];
+  const folders = ["src", "convert", "tests", "tools"].map((folder) => `${folder}/**/*.ts`);
+  folders.push("client/**/*.ts", "client/**/*.tsx", "csrc/**/*.c", "csrc/**/*.h");
   for (const pattern of ["*.ts", ...folders]) {
     for (const path of new Bun.Glob(pattern).scanSync({ cwd: root })) {
       files.set(path, await Bun.file(posix.join(root, path)).text());

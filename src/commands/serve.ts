@@ -10,11 +10,13 @@ import { resolveModel } from "../models/resolve.ts";
 import { type Listening, listen } from "../server/app.ts";
 import { isHostName, isLoopback } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
+import { isBasePath } from "../server/path.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes } from "../terminal/output.ts";
+import { observeProgress } from "../terminal/progress.ts";
 import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
@@ -55,6 +57,8 @@ ${storeOptionsUsage}
   --insecure         without a key, listen on an address that others can reach; anyone there can use the server
   --allowed-host N   without a key, answer under this host name too, that of a reverse proxy for one, beside the
                      machine's own names (may be given several times)
+  --base-path PATH   what a reverse proxy leaves before every path, /llm for one; one that takes it off needs no such
+                     option
   --cors-origin URL  let web pages of this origin use the server, * for all (may be given several times)
   --keep-alive N     seconds after which an idle connection is closed (default: 60; 255 at most)
   --log FORMAT       a line on stderr for each request: text, json or off (default: text)
@@ -81,6 +85,7 @@ async function serve(args: string[]): Promise<number> {
       "api-key-file": { type: "string", multiple: true, default: [] },
       insecure: { type: "boolean", default: false },
       "allowed-host": { type: "string", multiple: true, default: [] },
+      "base-path": { type: "string", default: "" },
       "cors-origin": { type: "string", multiple: true, default: [] },
       "keep-alive": { type: "string", default: "60" },
       log: { type: "string", default: "text" },
@@ -100,6 +105,7 @@ async function serve(args: string[]): Promise<number> {
   const log = oneOf(values.log, "log", LOG_FORMATS);
   const corsOrigins = values["cors-origin"].map(readOrigin);
   const allowedHosts = values["allowed-host"].map(readHost);
+  const basePath = readBasePath(values["base-path"]);
   const apiKeys = readApiKeys(values["api-key"], values["api-key-file"]);
   if (!isLoopback(values.host) && apiKeys.length === 0 && !values.insecure) {
     throw new Failure(
@@ -112,6 +118,9 @@ async function serve(args: string[]): Promise<number> {
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const names = { served: values["served-name"], aliases: values.alias, any: values["any-model"] };
   const state = new ServerState(temperature, names, limits);
+  observeProgress((what, progress) => {
+    state.loading = { what, ...progress };
+  });
   const signals = new StopSignals();
   const listening = await listen(state, {
     hostname: values.host,
@@ -120,6 +129,7 @@ async function serve(args: string[]): Promise<number> {
     allowedHosts,
     corsOrigins,
     keepAliveSeconds,
+    basePath,
     log,
   });
   let service: Service | undefined;
@@ -149,6 +159,12 @@ function readHost(text: string): string {
   return text;
 }
 
+function readBasePath(text: string): string {
+  const path = text.replace(/\/$/, "");
+  if (path !== "" && !isBasePath(path)) throw new UsageError(`--base-path takes a path such as /llm, not '${text}'`);
+  return path;
+}
+
 function readOrigin(text: string): string {
   if (text !== "*" && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+\/?$/i.test(text)) {
     throw new UsageError(`--cors-origin takes an origin such as https://app.example, or *, not '${text}'`);
@@ -166,6 +182,7 @@ function startText(state: ServerState, service: Service, listening: Listening, n
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service),
     ...listening.urls.map((url, index) => `${index === 0 ? "serving" : "       "}  ${url}/v1`),
+    `chat     ${listening.urls[0]}/ in a browser`,
     "",
     `  curl ${listening.urls[0]}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
     "",

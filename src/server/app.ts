@@ -22,6 +22,7 @@ import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
 import { HostNames, isLoopback } from "./host.ts";
 import { type LogFormat, logRequest } from "./log.ts";
+import { ASSETS_PATH, asset } from "./page.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { readJsonBody } from "./request_body.ts";
 import { dialectOf, GET_ROUTES, knownRoute, POST_ROUTES } from "./routes.ts";
@@ -39,6 +40,8 @@ export interface ListenOptions {
   corsOrigins: readonly string[];
   /** Seconds after which an idle connection is closed, 255 at most. */
   keepAliveSeconds: number;
+  /** What stands before every path where a proxy passes it on, without a slash at its end; empty: nothing. */
+  basePath: string;
   log: LogFormat;
 }
 
@@ -55,7 +58,10 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
     const exchange = exchanges.get(request) as Exchange;
     return errorResponse(code === "NOT_FOUND" ? notFound(exchange) : toRequestError(error), exchange.dialect);
   });
-  for (const [path, handler] of Object.entries(GET_ROUTES)) app.get(path, () => handler(state));
+  for (const [path, handler] of Object.entries(GET_ROUTES)) {
+    app.get(path, ({ request }) => handler(state, (exchanges.get(request) as Exchange).request));
+  }
+  app.get(`${ASSETS_PATH}*`, ({ params, request }) => asset(params["*"], (exchanges.get(request) as Exchange).request));
   // A model's name may contain slashes, written plainly or as %2F.
   app.get("/v1/models/*", ({ params }) => Response.json(getModel(state, decodeName(params["*"]))));
   for (const [path, { handle }] of Object.entries(POST_ROUTES)) {
@@ -153,7 +159,7 @@ function createResponder(state: ServerState, options: ListenOptions) {
     const started = performance.now();
     server.timeout(request, 0);
     const method = knownMethod(request.method);
-    const path = readPath(request);
+    const path = readPath(request, options.basePath);
     const route = knownRoute(path);
     const id = requestId(request);
     /** Called once, before the last bytes of the answer are sent. */

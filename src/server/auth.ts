@@ -9,9 +9,13 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
 import { RequestError } from "../serving/request_error.ts";
+import { isAsset } from "./page.ts";
 
-/** Paths that need no key: whoever watches over the process has none. */
-const PUBLIC_PATHS = new Set(["/health", "/ready"]);
+/**
+ * Paths that need no key, beside those of the page's assets: whoever watches over the process has none, and the page asks its reader
+ * for one.
+ */
+const PUBLIC_PATHS = new Set(["/", "/health", "/ready"]);
 
 /** Largest file of keys, in bytes. */
 const KEY_FILE_BYTES_MAX = 1024 * 1024;
@@ -37,7 +41,7 @@ export class ApiKeys {
    * @throws RequestError 401 when there are keys and the request has none of them.
    */
   check(request: Request, path: string | undefined): number {
-    if (this.isEmpty || (path !== undefined && PUBLIC_PATHS.has(path))) return -1;
+    if (this.isEmpty || (path !== undefined && isPublic(path))) return -1;
     const given = [bearer(request), request.headers.get("x-api-key")].filter((key) => (key ?? "") !== "");
     let found = -1;
     for (const key of given) {
@@ -53,6 +57,10 @@ export class ApiKeys {
         : "Incorrect API key provided.";
     throw new RequestError(401, message, { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } });
   }
+}
+
+function isPublic(path: string): boolean {
+  return PUBLIC_PATHS.has(path) || isAsset(path);
 }
 
 /** Whether a key can be sent: headers hold nothing but visible ASCII characters faithfully. */

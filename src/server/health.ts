@@ -26,6 +26,13 @@ export function health(state: ServerState): object {
       waiting_prompt_tokens: state.jobs.waitingTokens,
     },
     engine: service === undefined ? null : engineHealth(service),
+    default_temperature: state.defaultTemperature,
+    memory: {
+      resident: process.memoryUsage.rss(),
+      weights: service?.bytes ?? null,
+      kv_cache: service?.kvBytes ?? null,
+    },
+    loading: state.loading ?? null,
   };
 }
 

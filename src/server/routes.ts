@@ -15,6 +15,7 @@ import type { ServerState } from "../serving/state.ts";
 import { openApiDocument } from "./description.ts";
 import { health, ready } from "./health.ts";
 import { exposeMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
+import { ASSETS_PATH, isAsset, page } from "./page.ts";
 
 /** A path to which bodies of JSON are sent. */
 interface PostRoute {
@@ -33,8 +34,9 @@ export const POST_ROUTES: Readonly<Record<string, PostRoute>> = {
   "/apply-template": { dialect: llamaCpp, handle: applyTemplate },
 };
 
-/** What GET means, by path; the models are apart, since a model's name may hold slashes. */
-export const GET_ROUTES: Readonly<Record<string, (state: ServerState) => Response>> = {
+/** What GET means, by path; the models and the page's assets are apart, since their paths hold names. */
+export const GET_ROUTES: Readonly<Record<string, (state: ServerState, request: Request) => Response>> = {
+  "/": (_, request) => page(request),
   "/health": (state) => Response.json(health(state)),
   "/ready": (state) => Response.json(ready(state)),
   "/v1/models": (state) => Response.json(listModels(state)),
@@ -45,8 +47,9 @@ export const GET_ROUTES: Readonly<Record<string, (state: ServerState) => Respons
 /** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */
 export function knownRoute(path = ""): string {
   if (/^\/v1\/models\/./.test(path)) return "/v1/models/{model}";
+  if (isAsset(path)) return `${ASSETS_PATH}{asset}`;
   // A slash at the end changes nothing, as Elysia has it.
-  const plain = path.replace(/\/$/, "");
+  const plain = path === "/" ? path : path.replace(/\/$/, "");
   return Object.hasOwn(POST_ROUTES, plain) || Object.hasOwn(GET_ROUTES, plain) ? plain : "other";
 }
 

@@ -33,6 +33,8 @@ export class ServerState {
   /** Used by requests that set neither a temperature nor another parameter of sampling. */
   readonly defaultTemperature: number;
   readonly #names: ModelNames;
+  /** What is done until the model is there, and how far it is, in bytes; undefined where nobody knows. */
+  loading: { what: string; done: number; total: number } | undefined;
   #service: Service | undefined;
   #isDraining = false;
 
@@ -72,6 +74,7 @@ export class ServerState {
   /** From now on requests are answered. */
   setReady(service: Service): void {
     this.#service = service;
+    this.loading = undefined;
   }
 
   /** From now on no new requests are taken. */

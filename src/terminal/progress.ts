@@ -33,6 +33,16 @@ export interface ProgressDisplay {
   finish(): void;
 }
 
+/** Told of all progress, beside what is displayed. */
+export type ProgressObserver = (label: string, progress: Progress) => void;
+
+let observer: ProgressObserver | undefined;
+
+/** Has a function told of all progress from now on: a server says it to those who wait for the model. */
+export function observeProgress(observe: ProgressObserver): void {
+  observer = observe;
+}
+
 /** Starts a progress display for what `label` names. */
 export function showProgress(label: string, stream: ProgressStream): ProgressDisplay {
   const interactive = stream.isTTY === true;
@@ -42,6 +52,7 @@ export function showProgress(label: string, stream: ProgressStream): ProgressDis
   return {
     update(progress) {
       before ??= progress.done;
+      observer?.(label, progress);
       const now = performance.now();
       if (now - shown < (interactive ? BAR_INTERVAL_MS : LINE_INTERVAL_MS)) return;
       shown = now;

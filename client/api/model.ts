@@ -1,0 +1,59 @@
+/** The model that the server has, from GET /v1/models. */
+
+import { effect, signal } from "@preact/signals";
+import { apiKey } from "../storage/preferences.ts";
+import { ask, KeyNeeded } from "./connection.ts";
+import { health } from "./status.ts";
+
+/** What is known of a model. */
+export interface ModelFacts {
+  name: string;
+  description: string;
+  isDemo: boolean;
+  parameters: number;
+  /** Bytes of its file. */
+  size: number;
+  /** Tokens that a conversation may hold. */
+  context: number;
+}
+
+/** undefined until the server is ready and has been asked. */
+export const model = signal<ModelFacts | undefined>(undefined);
+
+/** Whether the server wants a key, and whether the one that it got was wrong. */
+export const keyRequest = signal<"none" | "needed" | "wrong">("none");
+
+/** Asks for the model whenever the server comes to have another one, or the key changes. */
+export function followModel(): void {
+  effect(() => {
+    const { phase, model: name } = health.value ?? {};
+    const key = apiKey.value;
+    if (phase === "ready" && name !== undefined) askModel(`${name} ${key}`);
+  });
+}
+
+let asked = "";
+
+async function askModel(what: string): Promise<void> {
+  if (asked === what) return;
+  asked = what;
+  try {
+    const { data } = (await (await ask("v1/models")).json()) as {
+      data: [{ id: string; max_model_len: number; meta: { [field: string]: unknown } }];
+    };
+    const [{ id, max_model_len: context, meta }] = data;
+    model.value = {
+      name: id,
+      context,
+      description: String(meta.description),
+      isDemo: meta.is_demo === true,
+      parameters: Number(meta.n_params),
+      size: Number(meta.size),
+    };
+    keyRequest.value = "none";
+  } catch (error) {
+    // The same question with the same key would have the same answer.
+    if (error instanceof KeyNeeded) keyRequest.value = error.wasWrong ? "wrong" : "needed";
+    else if (asked === what) asked = "";
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * Asking the model: sending, stopping, answering anew, going on. An answer that is cut off because the server went away waits for it
+ * to come back and goes on from where it was.
+ */
+
+import { batch } from "@preact/signals";
+import { complete, requestMessages } from "../api/completion.ts";
+import { KeyNeeded, NotReady, Refused, Unreachable } from "../api/connection.ts";
+import { keyRequest } from "../api/model.ts";
+import { untilReady } from "../api/status.ts";
+import { type Attachment, type Ending, type Figures, type Message, pathTo } from "../model/conversation.ts";
+import { newId } from "../model/id.ts";
+import { settings } from "../storage/preferences.ts";
+import { tellTabs } from "../storage/tabs.ts";
+import { changeConversation, conversationFor, putMessages } from "./conversations.ts";
+import { announcement, conversations, type Live, live, messages, open, openId, path } from "./state.ts";
+
+/** What is kept of an answer that comes, this often: a page that is closed loses no more. */
+const KEEP_MS = 1000;
+
+/** A frame of most screens. */
+const FRAME_MS = 16;
+
+const stops = new Map<string, AbortController>();
+
+// Another tab must not wait for what nobody makes any more.
+addEventListener("pagehide", () => {
+  for (const id of stops.keys()) tellTabs({ kind: "answering", message: id, isOver: true });
+});
+
+/** Sends a message. */
+export function send(content: string, attachments: Attachment[]): void {
+  const conversation = conversationFor(content || (attachments[0]?.name ?? ""));
+  const message = newMessage(conversation.id, conversation.leaf, "user", content);
+  if (attachments.length > 0) message.attachments = attachments.map(({ name, text }) => ({ name, text }));
+  putMessages(message);
+  answerTo(message);
+}
+
+/** Sends a changed message in the place of one that was sent; the old one stays as a version. */
+export function resend(message: Message, content: string): void {
+  const changed = { ...newMessage(message.conversation, message.parent, "user", content) };
+  if (message.attachments !== undefined) changed.attachments = message.attachments;
+  putMessages(changed);
+  answerTo(changed);
+}
+
+/** Gives the model the result of a tool that it called; it answers once all calls have theirs. */
+export function giveResult(answer: Message, callId: string, content: string): void {
+  const parent = open.value?.leaf ?? answer.id;
+  const result = { ...newMessage(answer.conversation, parent, "tool", content), callId };
+  putMessages(result);
+  changeConversation(answer.conversation, { leaf: result.id, updated: result.created });
+  const given = new Set(pathTo(messages.value, result.id).map((message) => message.callId));
+  if ((answer.calls ?? []).every(({ id }) => given.has(id))) answerTo(result);
+}
+
+/** Answers the same message again; the old answer stays as a version. */
+export function regenerate(answer: Message): void {
+  const parent = answer.parent === null ? undefined : messages.value.get(answer.parent);
+  if (parent !== undefined) answerTo(parent);
+}
+
+/** Goes on with an answer that ended early. */
+export function goOn(answer: Message): void {
+  const { ending: _, error: __, ...rest } = answer;
+  putMessages(rest);
+  void run(rest);
+}
+
+/** A new version of an answer that begins with a text. */
+export function answerFrom(answer: Message, beginning: string): void {
+  begin({ ...newMessage(answer.conversation, answer.parent, "assistant", beginning) });
+}
+
+/** Stops the answer that comes in the open conversation. */
+export function stopAnswer(): void {
+  for (const { id } of path.value) stops.get(id)?.abort();
+}
+
+function answerTo(message: Message): void {
+  begin(newMessage(message.conversation, message.id, "assistant", ""));
+}
+
+function begin(answer: Message): void {
+  batch(() => {
+    putMessages({ ...answer, ending: "cut" });
+    changeConversation(answer.conversation, { leaf: answer.id, updated: answer.created });
+  });
+  void run(answer);
+}
+
+function newMessage(conversation: string, parent: string | null, role: Message["role"], content: string): Message {
+  return { id: newId(), conversation, parent, role, content, created: Date.now() };
+}
+
+/** Runs an answer to its end. What the message holds already is its beginning. */
+async function run(message: Message): Promise<void> {
+  const { conversation, id } = message;
+  const stop = new AbortController();
+  stops.set(id, stop);
+  const before = pathTo(messages.value, message.parent);
+  const system = conversations.value.find((each) => each.id === conversation)?.system ?? "";
+  const now: Live = { content: message.content, reasoning: message.reasoning ?? "", calls: [...(message.calls ?? [])] };
+  const figures = new FigureSum(message.figures);
+  let model = message.model;
+  let keptAt = performance.now();
+
+  const written = (ending: Ending, error?: string): Message => ({
+    ...message,
+    content: now.content,
+    ...(now.reasoning === "" ? {} : { reasoning: now.reasoning }),
+    ...(now.calls.length === 0 ? {} : { calls: now.calls }),
+    ...(model === undefined ? {} : { model }),
+    ...(figures.sum === undefined ? {} : { figures: figures.sum }),
+    ending,
+    ...(error === undefined ? {} : { error }),
+  });
+  const show = shownSoon(id, now);
+  tellTabs({ kind: "answering", message: id, isOver: false });
+
+  /** One request. @returns how the answer ended. */
+  async function once(): Promise<Ending> {
+    let ending: Ending = "stop";
+    // A call that was begun, and thoughts without an answer, can't be gone on with: they are made again.
+    now.calls = [];
+    if (now.content === "") now.reasoning = "";
+    const soFar: Message[] = now.content === "" ? [] : [written("cut")];
+    figures.begin();
+    for await (const piece of complete(requestMessages(system, [...before, ...soFar]), settings.value, stop.signal)) {
+      now.pause = undefined;
+      if (piece.kind !== "progress" && piece.kind !== "end") {
+        now.progress = undefined;
+        figures.note();
+      }
+      if (piece.kind === "text") now.content += piece.text;
+      else if (piece.kind === "reasoning") now.reasoning += piece.text;
+      else if (piece.kind === "progress") now.progress = piece;
+      else if (piece.kind === "call") {
+        const call = now.calls[piece.index] ?? { id: "", name: "", arguments: "" };
+        now.calls[piece.index] = {
+          ...call,
+          ...piece.call,
+          arguments: call.arguments + (piece.call.arguments ?? ""),
+        };
+      } else {
+        ({ model } = piece);
+        figures.add(piece.figures);
+        ending = piece.reason === "length" ? "length" : piece.reason === "tool_calls" ? "calls" : "stop";
+      }
+      show();
+      if (performance.now() - keptAt > KEEP_MS) {
+        keptAt = performance.now();
+        putMessages(written("cut"));
+      }
+    }
+    return ending;
+  }
+
+  let ending: Ending = "stop";
+  let error: string | undefined;
+  for (;;) {
+    try {
+      ending = await once();
+    } catch (caught) {
+      figures.stop();
+      if (stop.signal.aborted) ending = "stopped";
+      else if (caught instanceof Unreachable || caught instanceof NotReady) {
+        now.pause = caught.message;
+        now.progress = undefined;
+        show();
+        putMessages(written("cut"));
+        try {
+          await untilReady(stop.signal);
+          continue;
+        } catch {
+          ending = "stopped";
+        }
+      } else {
+        ending = "error";
+        error = caught instanceof Refused || caught instanceof KeyNeeded ? caught.message : String(caught);
+        if (caught instanceof KeyNeeded) keyRequest.value = caught.wasWrong ? "wrong" : "needed";
+      }
+    }
+    break;
+  }
+  stops.delete(id);
+  const finished = written(ending, error);
+  batch(() => {
+    putMessages(finished);
+    changeConversation(conversation, { updated: Date.now() });
+    const rest = new Map(live.value);
+    rest.delete(id);
+    live.value = rest;
+  });
+  tellTabs({ kind: "answering", message: id, isOver: true });
+  if (conversation === openId.value) announcement.value = error ?? `Answer: ${finished.content}`;
+}
+
+/** Shows an answer at once, and then, whenever it is called, what has become of it, once a frame at most. */
+function shownSoon(id: string, now: Live): () => void {
+  const show = () => {
+    live.value = new Map(live.value).set(id, { ...now });
+  };
+  show();
+  let isPlanned = false;
+  return () => {
+    if (isPlanned) return;
+    isPlanned = true;
+    setTimeout(() => {
+      isPlanned = false;
+      // It may have ended since.
+      if (stops.has(id)) show();
+    }, FRAME_MS);
+  };
+}
+
+/** What an answer costs that may take several requests, or be stopped before the server has said what it cost. */
+class FigureSum {
+  sum: Figures | undefined;
+  #began = 0;
+  #first: number | undefined;
+  #pieces = 0;
+
+  constructor(before: Figures | undefined) {
+    this.sum = before;
+  }
+
+  begin(): void {
+    this.#began = performance.now();
+    this.#first = undefined;
+    this.#pieces = 0;
+  }
+
+  /** A piece of text came. */
+  note(): void {
+    this.#first ??= performance.now();
+    this.#pieces++;
+  }
+
+  /** The server has said it. */
+  add(figures: Figures): void {
+    const { sum } = this;
+    this.#pieces = 0;
+    if (sum === undefined) {
+      this.sum = figures;
+      return;
+    }
+    const tokens = sum.tokens + figures.tokens;
+    const seconds = sum.seconds + figures.seconds;
+    this.sum = {
+      ...figures,
+      tokens,
+      seconds,
+      tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
+      firstTokenMs: sum.firstTokenMs,
+      promptTokens: sum.promptTokens,
+      cachedTokens: sum.cachedTokens,
+    };
+  }
+
+  /** The answer was left: what was seen of it has to do. Pieces are tokens, as a rule. */
+  stop(): void {
+    if (this.#first === undefined || this.#pieces === 0) return;
+    const seconds = (performance.now() - this.#first) / 1000;
+    this.add({
+      tokens: this.#pieces,
+      seconds,
+      tokensPerSecond: seconds > 0 ? this.#pieces / seconds : 0,
+      firstTokenMs: this.#first - this.#began,
+      promptTokens: 0,
+      cachedTokens: 0,
+    });
+  }
+}

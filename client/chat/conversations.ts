@@ -1,0 +1,228 @@
+/** What can be done with conversations. All of it is shown at once and kept in the browser's database behind it. */
+
+import { batch } from "@preact/signals";
+import { type Conversation, latestLeaf, type Message, subtree, titleOf } from "../model/conversation.ts";
+import { newId } from "../model/id.ts";
+import { fromJson, type SavedConversation, toJson, toMarkdown } from "../model/transfer.ts";
+import { Database } from "../storage/database.ts";
+import { listenToTabs, type TabMessage, tellTabs } from "../storage/tabs.ts";
+import { saveFile } from "./files.ts";
+import { conversations, live, liveElsewhere, messages, newSystem, notify, open, openId } from "./state.ts";
+
+let database: Database | undefined;
+
+/** Reads what is kept, and opens the conversation that the address names. */
+export async function startConversations(): Promise<void> {
+  try {
+    database = await Database.open();
+    conversations.value = await database.conversations();
+  } catch {
+    notify("This browser keeps nothing for this page: conversations are gone when it is closed.", true);
+  }
+  listenToTabs((message) => void hear(message));
+  tellTabs({ kind: "hello" });
+  addEventListener("hashchange", () => void openFromAddress());
+  await openFromAddress();
+}
+
+async function openFromAddress(): Promise<void> {
+  const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
+  await openConversation(conversations.value.some((conversation) => conversation.id === id) ? id : null);
+}
+
+/** Opens a conversation, or with null a new one. */
+export async function openConversation(id: string | null): Promise<void> {
+  if (id !== null && id === openId.value) return;
+  const read = id === null ? [] : ((await database?.messages(id)) ?? kept.get(id) ?? []);
+  batch(() => {
+    openId.value = id;
+    messages.value = new Map(read.map((message) => [message.id, message]));
+    if (id === null) newSystem.value = "";
+  });
+  const hash = id === null ? "" : `#/c/${id}`;
+  if (location.hash !== hash) history.pushState(null, "", hash === "" ? location.pathname : hash);
+}
+
+/** Messages by conversation where there is no database. */
+const kept = new Map<string, Message[]>();
+
+/** The open conversation; a new one is added to the list. @param text of its first message. */
+export function conversationFor(text: string): Conversation {
+  const current = open.value;
+  if (current !== undefined) return current;
+  const now = Date.now();
+  const conversation: Conversation = {
+    id: newId(),
+    title: titleOf(text) || "New conversation",
+    isNamed: false,
+    isPinned: false,
+    created: now,
+    updated: now,
+    system: newSystem.value,
+    leaf: null,
+  };
+  batch(() => {
+    conversations.value = [...conversations.value, conversation];
+    openId.value = conversation.id;
+    messages.value = new Map();
+  });
+  history.pushState(null, "", `#/c/${conversation.id}`);
+  return conversation;
+}
+
+/** Changes a conversation. */
+export function changeConversation(id: string, change: Partial<Conversation>): void {
+  let changed: Conversation | undefined;
+  conversations.value = conversations.value.map((conversation) => {
+    if (conversation.id !== id) return conversation;
+    changed = { ...conversation, ...change };
+    return changed;
+  });
+  if (changed === undefined) return;
+  keep(async (store) => store.putConversation(changed as Conversation));
+  tellTabs({ kind: "changed", conversation: id });
+}
+
+/** Adds messages to a conversation, or changes them. */
+export function putMessages(...added: Message[]): void {
+  const [first] = added;
+  if (first === undefined) return;
+  const { conversation } = first;
+  if (conversation === openId.value) {
+    messages.value = new Map([...messages.value, ...added.map((message) => [message.id, message] as const)]);
+  }
+  keep(async (store) => store.putMessages(...added));
+  if (database === undefined) {
+    const before = (kept.get(conversation) ?? []).filter(({ id }) => !added.some((message) => message.id === id));
+    kept.set(conversation, [...before, ...added]);
+  }
+  tellTabs({ kind: "changed", conversation });
+}
+
+/** Takes a message and all that follows it out of the open conversation. */
+export function deleteMessage({ id, parent, conversation }: Message): void {
+  const gone = new Set(subtree(messages.value, id));
+  const rest = new Map([...messages.value].filter(([key]) => !gone.has(key)));
+  const sibling = [...rest.values()].filter((message) => message.parent === parent).at(-1);
+  batch(() => {
+    messages.value = rest;
+    changeConversation(conversation, { leaf: sibling === undefined ? parent : latestLeaf(rest, sibling.id) });
+  });
+  keep(async (store) => store.deleteMessages([...gone]));
+  tellTabs({ kind: "changed", conversation });
+}
+
+/** Shows another version of a message, with what followed it. */
+export function showVersion({ id, conversation }: Message): void {
+  changeConversation(conversation, { leaf: latestLeaf(messages.value, id) });
+}
+
+/** Deletes a conversation. */
+export async function deleteConversation(id: string): Promise<void> {
+  conversations.value = conversations.value.filter((conversation) => conversation.id !== id);
+  if (openId.value === id) await openConversation(null);
+  keep(async (store) => store.deleteConversation(id));
+  tellTabs({ kind: "deleted", conversation: id });
+}
+
+/** The conversations whose title or messages hold a text. */
+export async function searchConversations(text: string, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const wanted = text.toLowerCase();
+  const found = new Set(await database?.search(text, signal));
+  for (const { id, title } of conversations.value) if (title.toLowerCase().includes(wanted)) found.add(id);
+  return found;
+}
+
+async function saved(conversation: Conversation): Promise<SavedConversation> {
+  return { conversation, messages: (await database?.messages(conversation.id)) ?? kept.get(conversation.id) ?? [] };
+}
+
+/** Saves all conversations as a file. */
+export async function exportAll(): Promise<void> {
+  const records = await Promise.all(conversations.value.map(saved));
+  for (const record of records) inOrder(record);
+  saveFile("wrinklefree-conversations.json", "application/json", toJson(records));
+}
+
+/** Saves one conversation as a file. */
+export async function exportOne(conversation: Conversation, form: "json" | "markdown"): Promise<void> {
+  const record = inOrder(await saved(conversation));
+  const name = conversation.title.replaceAll(/[^\p{L}\p{N}]+/gu, "-").replaceAll(/^-|-$/g, "") || "conversation";
+  if (form === "json") saveFile(`${name}.json`, "application/json", toJson([record]));
+  else saveFile(`${name}.md`, "text/markdown", toMarkdown(record));
+}
+
+/** Parents before their children. */
+function inOrder(record: SavedConversation): SavedConversation {
+  const byId = new Map(record.messages.map((message) => [message.id, message]));
+  const roots = record.messages.filter(({ parent }) => parent === null || !byId.has(parent));
+  const ids = roots.flatMap(({ id }) => subtree(byId, id));
+  record.messages = ids.map((id) => byId.get(id) as Message);
+  return record;
+}
+
+/** Adds the conversations of a file, and opens the last one. */
+export async function importFile(file: File): Promise<void> {
+  let records: SavedConversation[];
+  try {
+    records = fromJson(await file.text());
+  } catch (error) {
+    notify(`${file.name}: ${(error as Error).message}`, true);
+    return;
+  }
+  if (database === undefined) for (const { conversation, messages } of records) kept.set(conversation.id, messages);
+  else await database.addAll(records);
+  conversations.value = [...conversations.value, ...records.map(({ conversation }) => conversation)];
+  tellTabs({ kind: "imported" });
+  const last = records.at(-1);
+  if (last !== undefined) await openConversation(last.conversation.id);
+  notify(records.length === 1 ? "1 conversation imported." : `${records.length} conversations imported.`);
+}
+
+/** Writes to the database; a full disk is said. */
+async function keep(action: (store: Database) => Promise<void>): Promise<void> {
+  if (database === undefined) return;
+  try {
+    await action(database);
+  } catch (error) {
+    notify(`The browser could not keep this: ${(error as Error).message}`, true);
+  }
+}
+
+/** What another tab did. */
+async function hear(message: TabMessage): Promise<void> {
+  switch (message.kind) {
+    case "hello":
+      for (const id of live.value.keys()) tellTabs({ kind: "answering", message: id, isOver: false });
+      return;
+    case "answering": {
+      const elsewhere = new Set(liveElsewhere.value);
+      if (message.isOver) elsewhere.delete(message.message);
+      else elsewhere.add(message.message);
+      liveElsewhere.value = elsewhere;
+      return;
+    }
+    case "deleted":
+      conversations.value = conversations.value.filter(({ id }) => id !== message.conversation);
+      if (openId.value === message.conversation) await openConversation(null);
+      return;
+    case "imported":
+      conversations.value = (await database?.conversations()) ?? [];
+      return;
+    case "changed": {
+      const id = message.conversation;
+      const [read, all] = await Promise.all([
+        id === openId.value ? database?.messages(id) : undefined,
+        database?.conversations(),
+      ]);
+      batch(() => {
+        // This tab stays at the version that it shows, unless that has grown.
+        if (all !== undefined) conversations.value = all;
+        if (read !== undefined && id === openId.value) {
+          const ours = [...messages.value.values()].filter((own) => live.value.has(own.id));
+          messages.value = new Map([...read, ...ours].map((each) => [each.id, each]));
+        }
+      });
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/** What the page shows: the conversations, and the one that is open. */
+
+import { computed, signal } from "@preact/signals";
+import { type Conversation, childrenOf, type Message, type Messages, pathTo } from "../model/conversation.ts";
+
+/** All conversations. */
+export const conversations = signal<readonly Conversation[]>([]);
+
+/** The one that is open; null: a new one, which is kept when its first message is sent. */
+export const openId = signal<string | null>(null);
+
+/** The messages of the open conversation. */
+export const messages = signal<Messages>(new Map());
+
+/** Instructions for the model in a conversation that is new. */
+export const newSystem = signal("");
+
+/** The open conversation. */
+export const open = computed(() => conversations.value.find(({ id }) => id === openId.value));
+
+/** What is shown of it. */
+export const path = computed(() => pathTo(messages.value, open.value?.leaf ?? null));
+
+/** All versions of each message that is shown. */
+export const versions = computed(() => {
+  const children = childrenOf(messages.value);
+  return new Map(path.value.map((message) => [message.id, children.get(message.parent) ?? [message]]));
+});
+
+/** An answer that comes. */
+export interface Live {
+  content: string;
+  reasoning: string;
+  calls: NonNullable<Message["calls"]>;
+  /** Of the prompt, in tokens; undefined once the answer has begun. */
+  progress?: { done: number; total: number; cached: number } | undefined;
+  /** Why nothing comes right now; it goes on by itself. */
+  pause?: string | undefined;
+}
+
+/** Answers that come in this tab, by their messages. */
+export const live = signal<ReadonlyMap<string, Live>>(new Map());
+
+/** Messages whose answers come in other tabs. */
+export const liveElsewhere = signal<ReadonlySet<string>>(new Set());
+
+/** Whether an answer comes in the open conversation, in this tab. */
+export const isAnswering = computed(() => path.value.some(({ id }) => live.value.has(id)));
+
+/** Lines for the reader that go away by themselves. */
+export const notices = signal<readonly { id: number; text: string; isFault: boolean }[]>([]);
+
+/** What a screen reader says next. */
+export const announcement = signal("");
+
+let noticeCount = 0;
+const NOTICE_MS = 6000;
+
+/** Shows a line for some seconds. */
+export function notify(text: string, isFault = false): void {
+  const id = ++noticeCount;
+  notices.value = [...notices.value, { id, text, isFault }];
+  setTimeout(() => {
+    notices.value = notices.value.filter((notice) => notice.id !== id);
+  }, NOTICE_MS);
+}

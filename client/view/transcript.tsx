@@ -1,0 +1,115 @@
+/**
+ * The messages of the open conversation. Only the last ones are made at first; earlier ones come as one scrolls up to them, so that
+ * a conversation of thousands opens as fast as a short one. The end stays in sight while an answer comes, unless its reader scrolls.
+ */
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { openId, path, versions } from "../chat/state.ts";
+import { Answer } from "./answer.tsx";
+import { IconButton } from "./icons.tsx";
+import { UserMessage } from "./user_message.tsx";
+import { Welcome } from "./welcome.tsx";
+
+/** Messages that are made at first, and whenever the reader comes near the first of them. */
+const MADE_AT_ONCE = 30;
+
+/** Pixels from the first message at which earlier ones are made. */
+const NEAR = 800;
+
+/** Pixels from the end within which it counts as in sight. */
+const AT_END = 48;
+
+export function Transcript() {
+  const scroller = useRef<HTMLDivElement>(null);
+  const content = useRef<HTMLDivElement>(null);
+  const followsEnd = useRef(true);
+  /** The height before earlier messages were added. */
+  const heightBefore = useRef<number>(undefined);
+  const isAtEnd = useSignal(true);
+  const first = useSignal(0);
+  const shown = path.value;
+  const id = openId.value;
+
+  // A message that was just sent is wanted in sight.
+  const last = shown.at(-1);
+  useLayoutEffect(() => {
+    followsEnd.current = true;
+    first.value = Math.max(0, path.value.length - MADE_AT_ONCE);
+    toEnd();
+  }, [id]);
+  useLayoutEffect(() => {
+    if (last === undefined || Date.now() - last.created > 1000) return;
+    followsEnd.current = true;
+    toEnd();
+  }, [last?.id]);
+
+  const toEnd = () => {
+    if (scroller.current === null) return;
+    // An empty conversation is read from its beginning.
+    scroller.current.scrollTop = path.value.length === 0 ? 0 : scroller.current.scrollHeight;
+  };
+
+  useLayoutEffect(() => {
+    const { current } = scroller;
+    if (heightBefore.current === undefined || current === null) return;
+    current.scrollTop += current.scrollHeight - heightBefore.current;
+    heightBefore.current = undefined;
+  });
+
+  useEffect(() => {
+    const observer = new ResizeObserver(() => {
+      if (followsEnd.current) toEnd();
+    });
+    observer.observe(content.current as HTMLElement);
+    return () => observer.disconnect();
+  }, []);
+
+  const onScroll = () => {
+    const { scrollTop, scrollHeight, clientHeight } = scroller.current as HTMLElement;
+    isAtEnd.value = scrollHeight - scrollTop - clientHeight < AT_END;
+    followsEnd.current = isAtEnd.value;
+    if (scrollTop < NEAR && first.value > 0 && heightBefore.current === undefined) {
+      heightBefore.current = scrollHeight;
+      first.value = Math.max(0, first.value - MADE_AT_ONCE);
+    }
+  };
+
+  const start = Math.min(first.value, Math.max(0, shown.length - 1));
+  return (
+    <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
+      <div class="messages" ref={content}>
+        {shown.length === 0 ? (
+          <Welcome />
+        ) : (
+          shown.slice(start).map((message, index) => {
+            const all = versions.value.get(message.id) ?? [message];
+            const after = shown.slice(start + index + 1);
+            if (message.role === "user") return <UserMessage key={message.id} message={message} versions={all} />;
+            if (message.role === "tool") return null;
+            return (
+              <Answer
+                key={message.id}
+                message={message}
+                versions={all}
+                results={after.slice(0, after.findIndex(({ role }) => role !== "tool") >>> 0)}
+                isLast={after.every(({ role }) => role === "tool")}
+              />
+            );
+          })
+        )}
+      </div>
+      {!isAtEnd.value && (
+        <IconButton
+          class="to-end"
+          icon="down"
+          label="To the end"
+          onClick={() => {
+            followsEnd.current = true;
+            toEnd();
+          }}
+        />
+      )}
+    </main>
+  );
+}

@@ -1,0 +1,18 @@
+/** Which windows are open, and what is being edited. */
+
+import { signal } from "@preact/signals";
+
+export const settingsAreOpen = signal(false);
+/** The list of conversations, on narrow screens. */
+export const drawerIsOpen = signal(false);
+/** The message that is being edited. */
+export const editedId = signal<string | null>(null);
+/** The conversation whose title is being edited. */
+export const renamedId = signal<string | null>(null);
+/** Whether the reader has put the request for a key away. */
+export const keyIsPutOff = signal(false);
+
+/** Puts the cursor into the field for messages. */
+export function focusComposer(): void {
+  document.querySelector<HTMLTextAreaElement>("#message")?.focus();
+}
