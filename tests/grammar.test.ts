@@ -3,12 +3,14 @@
  * valid is said by ajv, RegExp and plain arithmetic.
  */
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import Ajv2020 from "ajv/dist/2020";
 import fc from "fast-check";
 import { answerGrammar } from "../src/grammar/answer_forms.ts";
 import { SchemaError } from "../src/grammar/schema_error.ts";
 import { GrammarMatcher } from "./support/grammar_matcher.ts";
+
+setDefaultTimeout(60_000);
 
 type Schema = Record<string, unknown>;
 
@@ -198,6 +200,51 @@ describe("strings", () => {
         }
       }),
       { numRuns: 400 },
+    );
+    expect(matched).toBeGreaterThan(300);
+  });
+
+  /** Patterns that look ahead, with anchors and word boundaries anywhere. */
+  const { looking } = fc.letrec<{ looking: string }>((tie) => ({
+    looking: fc.oneof(
+      { maxDepth: 3 },
+      fc.oneof(atom, fc.constantFrom("^", "$", "\\b", "\\B", ".*", "\\p{Ll}", "\\P{L}")),
+      fc.tuple(tie("looking"), tie("looking")).map(([a, b]) => a + b),
+      fc.tuple(tie("looking"), tie("looking")).map(([a, b]) => `(?:${a}|${b})`),
+      fc.tuple(tie("looking"), fc.constantFrom("*", "+", "?", "{2}", "{0,2}")).map(([a, sign]) => `(?:${a})${sign}`),
+      fc.tuple(fc.constantFrom("=", "!"), tie("looking"), tie("looking")).map(([sign, a, b]) => `(?${sign}${a})${b}`),
+    ),
+  }));
+  const sample = fc.string({ unit: fc.constantFrom("a", "b", "1", "é", "🚀", " ", '"', "\n", "-", "."), maxLength: 6 });
+
+  test("patterns that look ahead, several of them, and lengths beside them match what RegExp and counting say", () => {
+    const patterns = fc.array(looking, { minLength: 1, maxLength: 3 });
+    let matched = 0;
+    fc.assert(
+      fc.property(
+        patterns,
+        fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+        fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+        fc.array(sample, { minLength: 20, maxLength: 20 }),
+        (sources, minLength, more, samples) => {
+          const maxLength = more === undefined ? undefined : (minLength ?? 0) + more;
+          const lengths = JSON.parse(JSON.stringify({ minLength, maxLength }));
+          const matcher = compileOrNothing({
+            type: "string",
+            allOf: sources.map((source) => ({ pattern: source })),
+            ...lengths,
+          });
+          for (const value of samples) {
+            const length = [...value].length;
+            const isLong = length >= (minLength ?? 0) && length <= (maxLength ?? 99);
+            const isMatch = isLong && sources.every((source) => new RegExp(source, "u").test(value));
+            matched += Number(isMatch);
+            const found = matcher?.matches(JSON.stringify(value)) ?? false;
+            expect([sources, lengths, value, found]).toEqual([sources, lengths, value, isMatch]);
+          }
+        },
+      ),
+      { numRuns: 300 },
     );
     expect(matched).toBeGreaterThan(300);
   });

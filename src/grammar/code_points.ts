@@ -62,6 +62,49 @@ export function single(codePoint: number): Range {
   return { low: codePoint, high: codePoint };
 }
 
+/** Most sets of \p that are remembered. */
+const PROPERTIES_MAX = 32;
+
+/** Sets of \p that were looked for last. */
+const properties = new Map<string, CodePoints>();
+
+/**
+ * The set of what `\p{…}` or `\P{…}` stands for.
+ *
+ * @param name with its letter and braces, as JavaScript knows it.
+ * @param onSearch called before all characters are looked through, which takes some 15 ms.
+ */
+export function unicodeProperty(name: string, onSearch: () => void): CodePoints {
+  let set = properties.get(name);
+  if (set === undefined) {
+    onSearch();
+    set = [...allCharacters().matchAll(new RegExp(`[\\${name}]+`, "gu"))].flatMap(([run]) => {
+      // Runs have no gaps but that of the surrogates.
+      const low = run.codePointAt(0) as number;
+      const high = run.codePointAt(run.length - 2) as number;
+      const last = run.codePointAt(run.length - 1) as number;
+      return [...intersection(ALL, [{ low, high: high > 0xffff ? high : last }])];
+    });
+    if (properties.size >= PROPERTIES_MAX) properties.delete(properties.keys().next().value as string);
+    properties.set(name, set);
+  }
+  return set;
+}
+
+/** A text of all characters in their order. */
+function allCharacters(): string {
+  const text = new Uint16Array(0xf800 + 2 * 0x100000);
+  let at = 0;
+  for (let codePoint = 0; codePoint <= LAST; codePoint++) {
+    if (codePoint === 0xd800) codePoint = 0xe000;
+    if (codePoint > 0xffff) {
+      text[at++] = 0xd800 + ((codePoint - 0x10000) >> 10);
+      text[at++] = 0xdc00 + (codePoint & 0x3ff);
+    } else text[at++] = codePoint;
+  }
+  return new TextDecoder("utf-16le", { ignoreBOM: true }).decode(text);
+}
+
 /** The escapes of JSON that stand for one character each. */
 const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '"': '"',

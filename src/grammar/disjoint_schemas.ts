@@ -22,10 +22,13 @@ interface Facts {
   marks: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
+/** Of values of which nothing is known. */
+const ANYTHING: Facts = { types: new Set(TYPES), values: undefined, marks: new Map() };
+
 /** Compares alternatives. Made for one schema. */
 export class DisjointSchemas {
   /** Of the alternatives that were seen. */
-  readonly #known = new Map<Schema, Facts>();
+  readonly #known = new Map<Schema, readonly Facts[]>();
   readonly #resolve: (reference: unknown, path: string) => unknown;
 
   /** @param resolve gives what a reference within the schema leads to. */
@@ -44,7 +47,7 @@ export class DisjointSchemas {
     const facts = options.map((option, i) => this.#of(option, `${path}/oneOf/${i}`));
     for (let i = 0; i < facts.length; i++) {
       for (let k = 0; k < i; k++) {
-        if (areDisjoint(facts[i] as Facts, facts[k] as Facts)) continue;
+        if (facts[i]?.every((one) => facts[k]?.every((other) => areDisjoint(one, other)))) continue;
         throw unsupportedSchema(
           path,
           `'oneOf' is only supported where no value can be of two kinds, and ${k} and ${i} may overlap; use 'anyOf'`,
@@ -53,32 +56,49 @@ export class DisjointSchemas {
     }
   }
 
-  /** What is certain of every value that is valid by a schema. */
-  #of(schema: unknown, path: string): Facts {
+  /** Kinds of values, of which every value that is valid by a schema is one, with what is certain of each. */
+  #of(schema: unknown, path: string, depth = 0): readonly Facts[] {
     let at = schema;
     for (let steps = 0; isObject(at) && at.$ref !== undefined; steps++) {
       if (steps > REFERENCES_MAX) throw invalidSchema(path, "a '$ref' leads back to itself");
       at = this.#resolve(at.$ref, path);
     }
-    if (!isObject(at)) return { types: new Set(TYPES), values: undefined, marks: new Map() };
+    if (at === false || (isObject(at) && at.not !== undefined)) return [];
+    if (!isObject(at) || depth > REFERENCES_MAX) return [ANYTHING];
     const known = this.#known.get(at);
     if (known !== undefined) return known;
+    // What leads back here, meanwhile.
+    this.#known.set(at, [ANYTHING]);
+    const options = at.type === undefined ? (at.anyOf ?? at.oneOf) : undefined;
+    const kinds = Array.isArray(options)
+      ? options.flatMap((option) => this.#of(option, path, depth + 1))
+      : [this.#ofOne(at, path)];
+    if (at.nullable === true) kinds.push({ ...ANYTHING, types: new Set(["null"]) });
+    const facts = kinds.length > ALTERNATIVES_MAX ? [ANYTHING] : kinds;
+    this.#known.set(at, facts);
+    return facts;
+  }
+
+  #ofOne(schema: Schema, path: string): Facts {
     const values =
-      at.enum !== undefined ? nonEmptyArray(at.enum, "enum", path) : "const" in at ? [at.const] : undefined;
-    const isCombined = ["anyOf", "oneOf", "allOf"].some((keyword) => (at as Schema)[keyword] !== undefined);
-    const types = isCombined && at.type === undefined ? TYPES : typesOf(at, path);
+      schema.enum !== undefined
+        ? nonEmptyArray(schema.enum, "enum", path)
+        : "const" in schema
+          ? [schema.const]
+          : undefined;
+    const isCombined = ["anyOf", "oneOf", "allOf"].some((keyword) => schema[keyword] !== undefined);
+    const types = isCombined && schema.type === undefined ? TYPES : typesOf(schema, path);
     const marks = new Map<string, ReadonlySet<string>>();
-    const required = at.required === undefined ? [] : names(at.required, path);
+    const required = schema.required === undefined ? [] : names(schema.required, path);
     for (const name of required) {
-      const property = isObject(at.properties) && Object.hasOwn(at.properties, name) ? at.properties[name] : undefined;
-      if (!isObject(property)) continue;
+      const { properties } = schema;
+      const property = isObject(properties) && Object.hasOwn(properties, name) ? properties[name] : undefined;
+      if (!isObject(property) || property.nullable === true) continue;
       const allowed = "const" in property ? [property.const] : property.enum;
       if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map((value) => JSON.stringify(value))));
     }
     const texts = values && new Set(values.map((value) => JSON.stringify(value)));
-    const facts = { types: new Set(types), values: texts, marks };
-    this.#known.set(at, facts);
-    return facts;
+    return { types: new Set(types), values: texts, marks };
   }
 }
 

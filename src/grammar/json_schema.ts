@@ -8,28 +8,28 @@
 
 import { isObject } from "../json.ts";
 import { DisjointSchemas } from "./disjoint_schemas.ts";
-import { EndlessGrammar, GrammarBuilder, GrammarTooLarge, type Part, type Rule } from "./grammar_builder.ts";
+import { EndlessGrammar, GrammarBuilder, GrammarTooLarge, type Node, type Part, type Rule } from "./grammar_builder.ts";
 import { JsonText } from "./json_text.ts";
+import { SchemaMerger } from "./merged_schemas.ts";
 import { DECIMAL_DIGITS_MAX, numberWithin } from "./number_range.ts";
-import { PatternError, patternText } from "./pattern.ts";
+import { ObjectCompiler } from "./object_schema.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import {
-  ANNOTATIONS,
   bound,
   COUNT_MAX,
-  checkName,
   count,
   decimal,
-  escapedPointer,
+  isAnnotation,
+  isKnown,
   isOfType,
-  KNOWN_KEYWORDS,
-  names,
   nonEmptyArray,
   printable,
   type Schema,
   typesOf,
   unescapedPointer,
 } from "./schema_keywords.ts";
+import { StringCompiler } from "./string_schema.ts";
+import { WorkBudget } from "./work_budget.ts";
 
 /** Longest schema as JSON, in UTF-16 code units. */
 const LENGTH_MAX = 256 * 1024;
@@ -40,45 +40,40 @@ const DEPTH_MAX = 64;
 /** Characters of all the schemas within a schema together, each as JSON: references can make much of little. */
 const COMPARED_MAX = 16_000_000;
 
-/** Most members, keywords and properties of all allOf together: references can make much of little here too. */
-const MERGED_MAX = 100_000;
-
 /** Most values of all enums together. */
 const VALUES_MAX = 10_000;
 
 /** Largest multipleOf: its remainders are counted out. */
 const MULTIPLE_MAX = 1000;
 
-/** The formats that are known, as patterns. */
-const FORMATS: Readonly<Record<string, string>> = (() => {
-  const date =
-    "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))";
-  const time = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
-  const byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
-  const label = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?";
-  return {
-    date: `^${date}$`,
-    time: `^${time}$`,
-    "date-time": `^${date}T${time}$`,
-    uuid: "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
-    ipv4: `^(?:${byte}\\.){3}${byte}$`,
-    email: `^[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){0,2}@${label}(?:\\.${label}){0,2}\\.[a-z]{2,10}$`,
-  };
-})();
+/** Most values of an array's elements where no two may be equal: each set of them is a state. */
+const UNIQUE_VALUES_MAX = 8;
 
 /** Makes one grammar out of one or several schemas. */
 export class SchemaCompiler {
   readonly builder = new GrammarBuilder();
   readonly json = new JsonText(this.builder);
+  readonly #strings = new StringCompiler(this.builder, this.json, new WorkBudget());
+  readonly #objects = new ObjectCompiler(
+    {
+      builder: this.builder,
+      json: this.json,
+      value: (schema, path) => this.#value(schema, path),
+      finite: (schema, path) => this.#finite(schema, path),
+      resolve: (reference, path) => this.#resolve(reference, path),
+      merged: (schema, path) => this.#merger.merge(schema, path),
+    },
+    this.#strings,
+  );
   #root: unknown;
   /** Rules of the schemas that were seen, by their JSON and by themselves. */
   #rules = new Map<string, Rule>();
   #seen = new Map<Schema, Rule>();
   #disjoint = this.#comparing();
+  #merger = this.#merging();
   #depth = 0;
   #values = 0;
   #compared = 0;
-  #merged = 0;
 
   /**
    * The values that are valid by a schema.
@@ -93,6 +88,7 @@ export class SchemaCompiler {
     this.#rules = new Map();
     this.#seen = new Map();
     this.#disjoint = this.#comparing();
+    this.#merger = this.#merging();
     return this.#reporting("#", () => this.#value(schema, "#"));
   }
 
@@ -158,9 +154,22 @@ export class SchemaCompiler {
 
   #compile(schema: Schema, path: string): Part {
     for (const keyword of Object.keys(schema)) {
-      if (!KNOWN_KEYWORDS.has(keyword)) throw unsupportedSchema(path, `'${printable(keyword)}' is not supported`);
+      if (!isKnown(keyword)) throw unsupportedSchema(path, `'${printable(keyword)}' is not supported`);
     }
     if (path !== "#" && schema.$id !== undefined) throw unsupportedSchema(path, "'$id' is only supported at the top");
+    if (schema.nullable !== undefined) {
+      const { nullable, ...others } = schema;
+      if (typeof nullable !== "boolean") throw invalidSchema(path, "'nullable' has to be a boolean");
+      const part = this.#compile(others, path);
+      // OpenAPI: a list of values says by itself whether null is one of them.
+      if (!nullable || (Array.isArray(others.enum) && !others.enum.includes(null))) return part;
+      return this.builder.choice(this.builder.text("null"), part);
+    }
+    if (schema.not !== undefined) {
+      const isEverything = schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
+      if (!isEverything) throw unsupportedSchema(path, "'not' is only supported with {}, which forbids every value");
+      return nothing(this.builder);
+    }
     for (const keyword of ["$ref", "allOf", "anyOf", "oneOf", "enum", "const"] as const) {
       if (schema[keyword] === undefined) continue;
       return this.#combination(keyword, schema, path);
@@ -170,19 +179,22 @@ export class SchemaCompiler {
   }
 
   #combination(keyword: "$ref" | "allOf" | "anyOf" | "oneOf" | "enum" | "const", schema: Schema, path: string): Part {
-    const isValues = keyword === "enum" || keyword === "const";
-    const beside = Object.keys(schema).filter((name) => name !== keyword && !ANNOTATIONS.has(name));
+    if (keyword === "allOf") return this.#value(this.#merger.merge(schema, path), path);
     const value = schema[keyword];
-    const wrong = beside.find(
-      (name) => !(isValues && ["type", "enum", "const"].includes(name)) && !(name === "type" && keyword !== "$ref"),
-    );
-    if (keyword === "allOf") return this.#value(this.#merge(schema, path, 0), path);
-    if (wrong !== undefined) throw unsupportedSchema(path, `'${wrong}' beside '${keyword}' is not supported`);
-    if (isValues) return this.#constants(schema, path);
-    if (keyword === "$ref") return this.#value(this.#resolve(value, path), String(value));
+    const beside = Object.entries(schema).filter(([name]) => name !== keyword && !isAnnotation(name));
+    if (keyword === "enum" || keyword === "const") {
+      const [wrong] = beside.find(([name]) => !["type", "enum", "const"].includes(name)) ?? [];
+      if (wrong !== undefined) throw unsupportedSchema(path, `'${wrong}' beside '${keyword}' is not supported`);
+      return this.#constants(schema, path);
+    }
+    const others = Object.fromEntries(beside);
+    if (keyword === "$ref") {
+      if (beside.length > 0) return this.#value({ allOf: [{ $ref: value }, others] }, path);
+      return this.#value(this.#resolve(value, path), String(value));
+    }
     // Checked before it goes to every alternative.
     if (schema.type !== undefined) typesOf(schema, path);
-    const options = nonEmptyArray(value, keyword, path).map((option) => withType(option, schema.type));
+    const options = nonEmptyArray(value, keyword, path).map((option) => withOthers(option, others));
     if (keyword === "oneOf") this.#disjoint.check(options, path);
     const distinct = new Map(options.map((option, i) => [JSON.stringify(option), { option, i }]));
     return this.builder.choice(
@@ -192,6 +204,13 @@ export class SchemaCompiler {
 
   #comparing(): DisjointSchemas {
     return new DisjointSchemas((reference, path) => this.#resolve(reference, path));
+  }
+
+  #merging(): SchemaMerger {
+    return new SchemaMerger(
+      (reference, path) => this.#resolve(reference, path),
+      (one, other, path) => this.#areEqual(one, other, path),
+    );
   }
 
   /** What a reference within the schema leads to. */
@@ -213,13 +232,7 @@ export class SchemaCompiler {
   // ---- Values ----
 
   #constants(schema: Schema, path: string): Part {
-    const types = schema.type === undefined ? undefined : typesOf(schema, path);
-    let values = schema.enum === undefined ? [schema.const] : nonEmptyArray(schema.enum, "enum", path);
-    if (schema.enum !== undefined && "const" in schema) {
-      const only = JSON.stringify(schema.const);
-      values = values.filter((value) => JSON.stringify(value) === only);
-    }
-    if (types !== undefined) values = values.filter((value) => types.some((type) => isOfType(value, type)));
+    const values = this.#listed(schema, path);
     this.#values += values.length;
     if (this.#values > VALUES_MAX)
       throw unsupportedSchema(path, `'enum' with more than ${VALUES_MAX} values in all is not supported`);
@@ -235,6 +248,36 @@ export class SchemaCompiler {
     return parts.length === 0 ? nothing(this.builder) : this.builder.choice(...parts);
   }
 
+  /** The values that `enum`, `const` and `type` together leave. */
+  #listed(schema: Schema, path: string): unknown[] {
+    const types = schema.type === undefined ? undefined : typesOf(schema, path);
+    let values = schema.enum === undefined ? [schema.const] : nonEmptyArray(schema.enum, "enum", path);
+    if (schema.enum !== undefined && "const" in schema) {
+      const only = JSON.stringify(schema.const);
+      values = values.filter((value) => JSON.stringify(value) === only);
+    }
+    return types === undefined ? values : values.filter((value) => types.some((type) => isOfType(value, type)));
+  }
+
+  /** All values that are valid by a schema, where it says them one by one; otherwise undefined. */
+  #finite(schema: unknown, path: string, depth = 0): unknown[] | undefined {
+    if (!isObject(schema) || depth > DEPTH_MAX) return undefined;
+    const said = Object.keys(schema).filter((keyword) => !isAnnotation(keyword));
+    if (said.length > 0 && said.every((keyword) => ["enum", "const", "type"].includes(keyword))) {
+      if (schema.enum !== undefined || schema.const !== undefined) return this.#listed(schema, path);
+      const types = typesOf(schema, path);
+      if (!types.every((type) => type === "boolean" || type === "null")) return undefined;
+      return types.flatMap((type) => (type === "null" ? [null] : [true, false]));
+    }
+    const [keyword, another] = said;
+    if (another !== undefined) return undefined;
+    if (keyword === "$ref") return this.#finite(this.#resolve(schema.$ref, path), String(schema.$ref), depth + 1);
+    if (keyword !== "anyOf" && keyword !== "oneOf") return undefined;
+    const options = nonEmptyArray(schema[keyword], keyword, path);
+    const values = options.map((option, i) => this.#finite(option, `${path}/${keyword}/${i}`, depth + 1));
+    return values.includes(undefined) ? undefined : (values.flat() as unknown[]);
+  }
+
   #typed(type: string, schema: Schema, path: string): Part {
     switch (type) {
       case "null":
@@ -242,46 +285,13 @@ export class SchemaCompiler {
       case "boolean":
         return this.builder.texts(["true", "false"]);
       case "string":
-        return this.#string(schema, path);
+        return this.#strings.string(schema, path);
       case "array":
         return this.#array(schema, path);
       case "object":
-        return this.#object(schema, path);
+        return this.#objects.object(schema, path);
       default:
         return this.#number(type === "integer", schema, path);
-    }
-  }
-
-  #string(schema: Schema, path: string): Part {
-    const least = count(schema, "minLength", path) ?? 0;
-    const most = count(schema, "maxLength", path) ?? Number.POSITIVE_INFINITY;
-    const { pattern, format } = schema;
-    if (pattern !== undefined && typeof pattern !== "string") throw invalidSchema(path, "'pattern' has to be a string");
-    if (format !== undefined && typeof format !== "string") throw invalidSchema(path, "'format' has to be a string");
-    if (pattern === undefined && format === undefined) {
-      if (least > most) return nothing(this.builder);
-      return least === 0 && most === Number.POSITIVE_INFINITY ? this.json.string : this.json.stringOf(least, most);
-    }
-    if (pattern !== undefined && format !== undefined)
-      throw unsupportedSchema(path, "'pattern' beside 'format' is not supported");
-    if (format !== undefined && !Object.hasOwn(FORMATS, format)) {
-      throw unsupportedSchema(path, `'format' is only supported with ${Object.keys(FORMATS).join(", ")}`);
-    }
-    const keyword = pattern === undefined ? "format" : "pattern";
-    const text = this.#pattern(pattern ?? (FORMATS[format as string] as string), path);
-    if (text.least < least || text.most > most) {
-      const bound = text.least < least ? "minLength" : "maxLength";
-      throw unsupportedSchema(path, `'${bound}' beside '${keyword}' is only supported where the ${keyword} implies it`);
-    }
-    return this.builder.sequence(this.builder.text('"'), text.part, this.builder.text('"'));
-  }
-
-  #pattern(pattern: string, path: string) {
-    try {
-      return patternText(this.builder, pattern);
-    } catch (error) {
-      if (!(error instanceof PatternError)) throw error;
-      throw (error.isValid ? unsupportedSchema : invalidSchema)(path, `'pattern' ${error.message}`);
     }
   }
 
@@ -314,175 +324,68 @@ export class SchemaCompiler {
     const { builder, json } = this;
     const least = count(schema, "minItems", path) ?? 0;
     const most = count(schema, "maxItems", path) ?? Number.POSITIVE_INFINITY;
-    const { prefixItems, items, uniqueItems } = schema;
-    if (uniqueItems !== undefined && uniqueItems !== false)
-      throw unsupportedSchema(path, "'uniqueItems' is not supported");
-    if (Array.isArray(items)) throw unsupportedSchema(path, "'items' as an array is not supported; use 'prefixItems'");
+    const { uniqueItems = false } = schema;
+    // Drafts before 2020-12 have a tuple in `items`, and what follows it in `additionalItems`.
+    const isOlder = Array.isArray(schema.items);
+    if (isOlder && schema.prefixItems !== undefined) throw invalidSchema(path, "'items' has to be a schema");
+    const [prefixItems, items, place] = isOlder
+      ? [schema.items, schema.additionalItems, "items"]
+      : [schema.prefixItems, schema.items, "prefixItems"];
+    const itemsPath = `${path}/${isOlder ? "additionalItems" : "items"}`;
+    if (typeof uniqueItems !== "boolean") throw invalidSchema(path, "'uniqueItems' has to be a boolean");
     if (least > most) return nothing(builder);
-    if (prefixItems === undefined) {
+    const isTuple = prefixItems !== undefined && !(isOlder && (prefixItems as unknown[]).length === 0);
+    if (uniqueItems && most > 1 && !(isTuple === false && items === false)) {
+      if (isTuple) throw unsupportedSchema(path, "'uniqueItems' is not supported for tuples");
+      return this.#uniqueItems(items, least, most, path);
+    }
+    if (!isTuple) {
       if (items === false) return least > 0 ? nothing(builder) : builder.text("[]");
-      const item = items === undefined ? json.value : this.#value(items, `${path}/items`);
+      const item = items === undefined ? json.value : this.#value(items, itemsPath);
       return json.listOf("[", item, least, most, "]");
     }
-    const first = nonEmptyArray(prefixItems, "prefixItems", path).slice(0, Math.min(most, COUNT_MAX));
-    const parts = first.map((item, i) => this.#value(item, `${path}/prefixItems/${i}`));
+    const first = nonEmptyArray(prefixItems, place, path).slice(0, Math.min(most, COUNT_MAX));
+    const parts = first.map((item, i) => this.#value(item, `${path}/${place}/${i}`));
     const written = parts.flatMap((part, i) => (i === 0 ? [part] : [json.comma, part]));
     const missing = Math.max(0, least - parts.length);
     const hasMore = items !== false && (items !== undefined || missing > 0);
     if (missing > 0 && items === false) return nothing(builder);
     if (hasMore && most > parts.length) {
-      const item = items === undefined ? json.value : this.#value(items, `${path}/items`);
+      const item = items === undefined ? json.value : this.#value(items, itemsPath);
       const end = items === undefined ? missing : most - parts.length;
       written.push(builder.repeat(builder.sequence(json.comma, item), missing, end));
     }
     return builder.sequence(builder.text("["), ...written, builder.text("]"));
   }
 
-  #object(schema: Schema, path: string): Part {
+  /** An array of values that are listed, each at most once: a state for each set of those that were written. */
+  #uniqueItems(items: unknown, least: number, most: number, path: string): Part {
     const { builder, json } = this;
-    const properties = schema.properties ?? {};
-    if (!isObject(properties)) throw invalidSchema(path, "'properties' has to be an object");
-    const required = new Set(schema.required === undefined ? [] : names(schema.required, path));
-    const others = schema.additionalProperties;
-    const declared = new Map<string, Part>();
-    for (const [name, property] of Object.entries(properties)) {
-      checkName(name, path);
-      declared.set(name, this.#value(property, `${path}/properties/${escapedPointer(name)}`));
-    }
-    const otherValue = others === undefined ? json.value : this.#value(others, `${path}/additionalProperties`);
-    for (const name of required) {
-      checkName(name, path);
-      if (declared.has(name)) continue;
-      if (others === false)
-        throw invalidSchema(path, `'required' names '${printable(name)}', which 'additionalProperties' forbids`);
-      declared.set(name, otherValue);
-    }
-    const isOpen = others === undefined ? declared.size === 0 : others !== false;
-    const least = count(schema, "minProperties", path) ?? 0;
-    const most = count(schema, "maxProperties", path) ?? Number.POSITIVE_INFINITY;
-    const isListOnly = declared.size === 0 && isOpen;
-    if (least > required.size && !(isListOnly && least === 1))
-      throw unsupportedSchema(path, "'minProperties' is only supported up to the number of required properties");
-    if (most < Number.POSITIVE_INFINITY && !isListOnly && (isOpen || most < declared.size)) {
+    const values = this.#finite(items, `${path}/items`);
+    const distinct = values && [...new Map(values.map((value) => [JSON.stringify(value), value])).values()];
+    if (distinct === undefined || distinct.length > UNIQUE_VALUES_MAX) {
       throw unsupportedSchema(
         path,
-        "'maxProperties' is only supported where it changes nothing, or nothing is declared",
+        `'uniqueItems' is only supported where 'items' lists its values, at most ${UNIQUE_VALUES_MAX}`,
       );
     }
-    const other = () => builder.sequence(json.stringOtherThan([...declared.keys()]), json.colon, otherValue);
-    if (isListOnly)
-      return json.listOf("{", others === undefined || others === true ? anyMember(json) : other(), least, most, "}");
-    return this.#members(declared, required, isOpen ? builder.rule(other()) : undefined);
-  }
-
-  /** Declared properties in their order, then others. */
-  #members(declared: ReadonlyMap<string, Part>, required: ReadonlySet<string>, other: Rule | undefined): Part {
-    const { builder, json } = this;
+    const rules = distinct.map((value) => builder.call(builder.rule(json.constant(value))));
     return (from) => {
-      /** Where nothing was written yet, and where something was: a comma comes then. */
-      let first = builder.text("{")(from);
-      let later = builder.node();
-      for (const [name, value] of declared) {
-        const begin = builder.node();
-        builder.empty(first, begin);
-        builder.empty(json.comma(later), begin);
-        const end = builder.sequence(builder.text(JSON.stringify(name)), json.colon, value)(begin);
-        const afterFirst = builder.node();
-        const afterLater = builder.node();
-        builder.empty(end, afterLater);
-        if (!required.has(name)) {
-          builder.empty(first, afterFirst);
-          builder.empty(later, afterLater);
+      const begin = builder.text("[")(from);
+      const end = builder.node();
+      const nodes = Array.from({ length: 1 << rules.length }, (_, written) => (written === 0 ? begin : builder.node()));
+      for (const [written, node] of nodes.entries()) {
+        const length = rules.filter((_, i) => (written >> i) & 1).length;
+        if (length >= least && length <= most) builder.empty(node, end);
+        if (length >= most || length === rules.length) continue;
+        const next = written === 0 ? node : json.comma(node);
+        for (const [i, rule] of rules.entries()) {
+          if (((written >> i) & 1) === 0) builder.empty(rule(next), nodes[written | (1 << i)] as Node);
         }
-        first = afterFirst;
-        later = afterLater;
       }
-      if (other !== undefined) {
-        const begin = builder.node();
-        builder.empty(first, begin);
-        builder.empty(json.comma(later), begin);
-        const more = builder.repeat(builder.sequence(json.comma, builder.call(other)), 0, Number.POSITIVE_INFINITY);
-        builder.empty(builder.sequence(builder.call(other), more)(begin), later);
-      }
-      const last = builder.node();
-      builder.empty(first, last);
-      builder.empty(later, last);
-      return builder.text("}")(last);
+      return builder.text("]")(end);
     };
   }
-
-  // ---- Schemas together ----
-
-  /** A schema without its allOf: everything in one. Only what can be put together without a doubt. */
-  #merge(schema: Schema, path: string, depth: number): Schema {
-    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
-    const { allOf, ...own } = schema;
-    const members = nonEmptyArray(allOf, "allOf", path).map((member, i) =>
-      this.#plain(member, `${path}/allOf/${i}`, depth),
-    );
-    const sum: Record<string, unknown> = {};
-    const properties = new Map<string, unknown>();
-    const required = new Set<string>();
-    for (const [i, member] of [own, ...members].entries()) {
-      const place = i === 0 ? path : `${path}/allOf/${i - 1}`;
-      this.#countMerged(member, place);
-      for (const [keyword, value] of Object.entries(member)) {
-        if (ANNOTATIONS.has(keyword)) continue;
-        if (keyword === "properties" && isObject(value)) this.#addProperties(properties, value, place);
-        else if (keyword === "required") for (const name of names(value, place)) required.add(name);
-        else if (sum[keyword] === undefined) sum[keyword] = value;
-        else if (!this.#areEqual(sum[keyword], value, place)) {
-          throw unsupportedSchema(place, `'allOf' is not supported where '${printable(keyword)}' is said twice`);
-        }
-      }
-    }
-    if (properties.size > 0) sum.properties = Object.fromEntries(properties);
-    if (required.size > 0) sum.required = [...required];
-    const isClosed = sum.additionalProperties !== undefined && sum.additionalProperties !== true;
-    if (isClosed && members.filter((member) => "properties" in member).length + ("properties" in own ? 1 : 0) > 1) {
-      throw unsupportedSchema(path, "'additionalProperties' within 'allOf' is not supported");
-    }
-    return sum;
-  }
-
-  /** A member of an allOf with its references and its own allOf resolved. */
-  #plain(schema: unknown, path: string, depth: number): Schema {
-    if (schema === true) return {};
-    if (!isObject(schema)) throw unsupportedSchema(path, "'allOf' is only supported with objects");
-    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
-    if (schema.$ref !== undefined) {
-      const beside = Object.keys(schema).find((name) => name !== "$ref" && !ANNOTATIONS.has(name));
-      if (beside !== undefined) throw unsupportedSchema(path, `'${printable(beside)}' beside '$ref' is not supported`);
-      return this.#plain(this.#resolve(schema.$ref, path), path, depth + 1);
-    }
-    return schema.allOf === undefined ? schema : this.#merge(schema, path, depth + 1);
-  }
-
-  /** @throws SchemaError when too much is put together. */
-  #countMerged({ properties, required, ...others }: Schema, path: string): void {
-    this.#merged += 1 + Object.keys(others).length;
-    if (isObject(properties)) this.#merged += Object.keys(properties).length;
-    if (Array.isArray(required)) this.#merged += required.length;
-    if (this.#merged > MERGED_MAX) throw unsupportedSchema(path, "'allOf' puts too much together");
-  }
-
-  /** Adds the properties of another schema to those of an allOf. */
-  #addProperties(properties: Map<string, unknown>, more: Schema, path: string): void {
-    for (const [name, value] of Object.entries(more)) {
-      if (properties.has(name) && !this.#areEqual(properties.get(name), value, path)) {
-        throw unsupportedSchema(
-          path,
-          `'allOf' is not supported where the property '${printable(name)}' is described twice`,
-        );
-      }
-      properties.set(name, value);
-    }
-  }
-}
-
-/** Any member of an object. */
-function anyMember(json: JsonText): Part {
-  return json.builder.sequence(json.string, json.colon, json.value);
 }
 
 /** What can't be written. */
@@ -490,10 +393,10 @@ function nothing(builder: GrammarBuilder): Part {
   return () => builder.node();
 }
 
-/** An alternative of a schema that also names a type. */
-function withType(option: unknown, type: unknown): unknown {
-  if (type === undefined || !isObject(option)) return option;
-  if (JSON.stringify(option.type ?? type) === JSON.stringify(type) && option.$ref === undefined)
-    return { type, ...option };
-  return { allOf: [{ type }, option] };
+/** An alternative of a schema that says more beside its alternatives. */
+function withOthers(option: unknown, others: Schema): unknown {
+  if (Object.keys(others).length === 0 || !isObject(option)) return option;
+  const isSameType = JSON.stringify(option.type ?? others.type) === JSON.stringify(others.type);
+  if (Object.keys(others).join() === "type" && isSameType && option.$ref === undefined) return { ...others, ...option };
+  return { allOf: [others, option] };
 }

@@ -7,6 +7,15 @@ import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 /** A schema that is an object. */
 export type Schema = JsonObject;
 
+/** The patterns of several schemas, which all have to match. It stands where a schema has its `pattern`. */
+export class PatternList {
+  readonly patterns: readonly string[];
+
+  constructor(patterns: readonly string[]) {
+    this.patterns = patterns;
+  }
+}
+
 /** Longest name of a property. */
 const NAME_LENGTH_MAX = 512;
 
@@ -14,29 +23,46 @@ const NAME_LENGTH_MAX = 512;
 export const COUNT_MAX = 1_000_000;
 
 /** Keywords that say nothing about what is valid. */
-export const ANNOTATIONS = new Set(
+const ANNOTATIONS = new Set(
   (
-    "title description default examples example $comment $schema $id $defs definitions deprecated readOnly writeOnly " +
-    "contentMediaType contentEncoding"
+    "title description markdownDescription default examples example $comment $schema $id id $defs definitions deprecated " +
+    "readOnly writeOnly contentMediaType contentEncoding contentSchema discriminator externalDocs xml"
   ).split(" "),
 );
 
 const KEYWORDS_OF: Readonly<Record<string, readonly string[]>> = {
   string: ["minLength", "maxLength", "pattern", "format"],
   number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
-  object: ["properties", "required", "additionalProperties", "minProperties", "maxProperties"],
-  array: ["items", "prefixItems", "minItems", "maxItems", "uniqueItems"],
+  object: [
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+  ],
+  array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"],
 };
 
 /** Types in the order in which a value of any type may begin. */
 export const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
 /** All that are followed. */
-export const KNOWN_KEYWORDS: ReadonlySet<string> = new Set([
-  ...ANNOTATIONS,
+const FOLLOWED: ReadonlySet<string> = new Set([
   ...Object.values(KEYWORDS_OF).flat(),
-  ..."type $ref allOf anyOf oneOf enum const".split(" "),
+  ..."type nullable $ref allOf anyOf oneOf not enum const".split(" "),
 ]);
+
+/** Whether a keyword says nothing about what is valid. */
+export function isAnnotation(keyword: string): boolean {
+  return ANNOTATIONS.has(keyword) || keyword.startsWith("x-");
+}
+
+/** Whether a keyword is followed, or says nothing that could be. */
+export function isKnown(keyword: string): boolean {
+  return FOLLOWED.has(keyword) || isAnnotation(keyword);
+}
 
 /** The types of a schema. One that names none but has keywords of some types is of these. */
 export function typesOf(schema: Schema, path: string): readonly string[] {
@@ -120,6 +146,10 @@ export function bound(
   isTighter: (a: number, b: number) => boolean,
 ): Bound | undefined {
   const including = decimal(schema, inclusive, path);
+  // OpenAPI 3.0 says by a boolean whether the other bound is exclusive.
+  if (typeof schema[exclusive] === "boolean") {
+    return including === undefined ? undefined : { value: including, isExclusive: schema[exclusive] === true };
+  }
   const excluding = decimal(schema, exclusive, path);
   if (excluding !== undefined && (including === undefined || !isTighter(including, excluding))) {
     return { value: excluding, isExclusive: true };

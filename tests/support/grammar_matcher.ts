@@ -1,4 +1,4 @@
-/** Whether a text is of a compiled grammar: read straight from its words (csrc/grammar/grammar.h), without an automaton. */
+/** Whether a text is of a compiled grammar, and texts that are: read straight from its words (csrc/grammar/grammar.h), without an automaton. */
 
 interface Node {
   isFinal: boolean;
@@ -79,6 +79,73 @@ export class GrammarMatcher {
       return ends;
     };
     return endsOf(0, 0).has(bytes.length);
+  }
+
+  /**
+   * A text of the grammar.
+   *
+   * @param random gives numbers from 0 up to 1.
+   * @param length bytes after which the text comes to its end as soon as it can.
+   */
+  sample(random: () => number, length: number): string {
+    this.#distances ??= this.#distancesToEnd();
+    const distances = this.#distances;
+    const bytes: number[] = [];
+    const walk = (rule: number) => {
+      let index = this.#rules[rule] as number;
+      while (true) {
+        const { isFinal, edges } = this.#nodes[index] as Node;
+        const isLong = bytes.length >= length;
+        if (isFinal && (isLong || edges.length === 0 || random() < 0.3)) return;
+        const ways = isLong
+          ? edges.filter((edge) => this.#distance(edge, distances) === distances[index])
+          : edges.filter((edge) => Number.isFinite(this.#distance(edge, distances)));
+        const edge = ways[Math.floor(random() * ways.length)];
+        if (edge === undefined) {
+          if (isFinal) return;
+          throw new Error("no way to the end");
+        }
+        index = edge.next;
+        if (edge.kind === 0) {
+          const [low, high] = [edge.argument & 0xff, edge.argument >> 8];
+          bytes.push(low + Math.floor(random() * (high - low + 1)));
+        } else if (edge.kind === 2) {
+          const { rule: called, least, most } = this.#calls[edge.argument] as Call;
+          for (let count = 0; count < most; count++) {
+            if (count >= least && (bytes.length >= length || random() < 0.4)) break;
+            walk(called);
+          }
+        }
+      }
+    };
+    walk(0);
+    return new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes));
+  }
+
+  #distances: number[] | undefined;
+
+  /** How many bytes there are at least from each node to the end of its rule. */
+  #distancesToEnd(): number[] {
+    const distances = this.#nodes.map(({ isFinal }) => (isFinal ? 0 : Number.POSITIVE_INFINITY));
+    for (let isDone = false; !isDone; ) {
+      isDone = true;
+      for (let index = distances.length - 1; index >= 0; index--) {
+        for (const edge of (this.#nodes[index] as Node).edges) {
+          const distance = this.#distance(edge, distances);
+          if (distance >= (distances[index] as number)) continue;
+          distances[index] = distance;
+          isDone = false;
+        }
+      }
+    }
+    return distances;
+  }
+
+  #distance({ kind, argument, next }: Node["edges"][number], distances: readonly number[]): number {
+    const rest = distances[next] as number;
+    if (kind !== 2) return rest + Number(kind === 0);
+    const { rule, least } = this.#calls[argument] as Call;
+    return least === 0 ? rest : rest + least * (distances[this.#rules[rule] as number] as number);
   }
 
   #repeat(

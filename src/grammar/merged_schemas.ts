@@ -1,0 +1,138 @@
+/** `allOf`: one schema that says what several say, as far as that can be said without a doubt. */
+
+import { isObject } from "../json.ts";
+import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
+import {
+  isAnnotation,
+  names,
+  nonEmptyArray,
+  PatternList,
+  printable,
+  type Schema,
+  TYPES,
+  typesOf,
+} from "./schema_keywords.ts";
+
+/** Schemas within schemas. */
+const DEPTH_MAX = 64;
+
+/** Most members, keywords and properties of all allOf together: references can make much of little. */
+const MERGED_MAX = 100_000;
+
+/** Puts schemas of one document together. */
+export class SchemaMerger {
+  readonly #resolve: (reference: unknown, path: string) => unknown;
+  readonly #areEqual: (one: unknown, other: unknown, path: string) => boolean;
+  #merged = 0;
+
+  /**
+   * @param resolve gives what a reference within the document leads to.
+   * @param areEqual whether two parts of it say the same.
+   */
+  constructor(
+    resolve: (reference: unknown, path: string) => unknown,
+    areEqual: (one: unknown, other: unknown, path: string) => boolean,
+  ) {
+    this.#resolve = resolve;
+    this.#areEqual = areEqual;
+  }
+
+  /** A schema without its allOf: everything in one. @throws SchemaError */
+  merge(schema: Schema, path: string): Schema {
+    return this.#merge(schema, path, 0);
+  }
+
+  #merge(schema: Schema, path: string, depth: number): Schema {
+    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
+    const { allOf, ...own } = schema;
+    const members = nonEmptyArray(allOf, "allOf", path).map((member, i) =>
+      this.#plain(member, `${path}/allOf/${i}`, depth),
+    );
+    const sum: Record<string, unknown> = {};
+    const properties = new Map<string, unknown[]>();
+    const required = new Set<string>();
+    for (const [i, member] of [own, ...members].entries()) {
+      const place = i === 0 ? path : `${path}/allOf/${i - 1}`;
+      this.#countMerged(member, place);
+      for (const [keyword, value] of Object.entries(member)) {
+        if (isAnnotation(keyword)) continue;
+        if (keyword === "properties" && isObject(value)) {
+          for (const [name, property] of Object.entries(value)) {
+            properties.getOrInsertComputed(name, () => []).push(property);
+          }
+        } else if (keyword === "required") for (const name of names(value, place)) required.add(name);
+        else if (keyword === "type") sum.type = sum.type === undefined ? value : commonTypes(sum, member, place);
+        else if (sum[keyword] === undefined) sum[keyword] = value;
+        else if (!this.#areEqual(sum[keyword], value, place)) {
+          const both = narrowed(keyword, sum[keyword], value);
+          if (both === undefined)
+            throw unsupportedSchema(place, `'allOf' is not supported where '${printable(keyword)}' is said twice`);
+          sum[keyword] = both;
+        }
+      }
+    }
+    if (properties.size > 0) {
+      sum.properties = Object.fromEntries(
+        Array.from(properties, ([name, schemas]) => [name, schemas.length === 1 ? schemas[0] : { allOf: schemas }]),
+      );
+    }
+    if (required.size > 0) sum.required = [...required];
+    const isClosed = sum.additionalProperties !== undefined && sum.additionalProperties !== true;
+    if (isClosed && members.filter((member) => "properties" in member).length + ("properties" in own ? 1 : 0) > 1) {
+      throw unsupportedSchema(path, "'additionalProperties' within 'allOf' is not supported");
+    }
+    return sum;
+  }
+
+  /** A member of an allOf with its references and its own allOf resolved. */
+  #plain(schema: unknown, path: string, depth: number): Schema {
+    if (schema === true) return {};
+    if (!isObject(schema)) throw unsupportedSchema(path, "'allOf' is only supported with objects");
+    if (depth > DEPTH_MAX) throw unsupportedSchema(path, "'allOf' lies in itself too deeply");
+    if (schema.$ref !== undefined) {
+      const { $ref, ...others } = schema;
+      const target = this.#resolve($ref, path);
+      if (Object.keys(others).every(isAnnotation)) return this.#plain(target, path, depth + 1);
+      return this.#merge({ allOf: [target, others] }, path, depth + 1);
+    }
+    return schema.allOf === undefined ? schema : this.#merge(schema, path, depth + 1);
+  }
+
+  /** @throws SchemaError when too much is put together. */
+  #countMerged({ properties, required, ...others }: Schema, path: string): void {
+    this.#merged += 1 + Object.keys(others).length;
+    if (isObject(properties)) this.#merged += Object.keys(properties).length;
+    if (Array.isArray(required)) this.#merged += required.length;
+    if (this.#merged > MERGED_MAX) throw unsupportedSchema(path, "'allOf' puts too much together");
+  }
+}
+
+/** The types that two schemas have in common. */
+function commonTypes(one: Schema, other: Schema, path: string): string[] {
+  const has = (types: readonly string[], type: string) =>
+    types.includes(type) || (type === "integer" && types.includes("number"));
+  const [ones, others] = [typesOf(one, path), typesOf(other, path)];
+  const common = TYPES.filter((type) => has(ones, type) && has(others, type));
+  if (common.length === 0) throw invalidSchema(path, "nothing has the types that 'allOf' asks for");
+  return common.filter((type) => type !== "integer" || !common.includes("number"));
+}
+
+/** The narrower one of two values of a keyword, or what says both; undefined where nothing does. */
+export function narrowed(keyword: string, one: unknown, other: unknown): unknown {
+  if (keyword === "pattern") {
+    const patterns = [one, other].flatMap<unknown>((value) =>
+      value instanceof PatternList ? value.patterns : [value],
+    );
+    return patterns.every((pattern) => typeof pattern === "string") ? new PatternList(patterns) : undefined;
+  }
+  if (keyword === "uniqueItems") return true;
+  if (keyword === "enum" && Array.isArray(one) && Array.isArray(other)) {
+    const texts = new Set(other.map((value) => JSON.stringify(value)));
+    const both = one.filter((value) => texts.has(JSON.stringify(value)));
+    return both.length === 0 ? undefined : both;
+  }
+  if (typeof one !== "number" || typeof other !== "number") return undefined;
+  if (/^(?:min|exclusiveMin)/.test(keyword)) return Math.max(one, other);
+  if (/^(?:max|exclusiveMax)/.test(keyword)) return Math.min(one, other);
+  return undefined;
+}

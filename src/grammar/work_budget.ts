@@ -1,0 +1,17 @@
+/** Bounds what making a grammar takes: a schema is a stranger's, and the event loop waits meanwhile. */
+
+import { GrammarTooLarge } from "./grammar_builder.ts";
+
+/** Steps of all automata of a grammar together, of some 0.3 µs each. */
+const WORK_MAX = 500_000;
+
+/** What may still be spent on one grammar. */
+export class WorkBudget {
+  #left = WORK_MAX;
+
+  /** @throws GrammarTooLarge when more was spent than there is. */
+  spend(steps: number): void {
+    this.#left -= steps;
+    if (this.#left < 0) throw new GrammarTooLarge();
+  }
+}
