@@ -24,6 +24,16 @@ interface WantedJson {
   json: NonNullable<AnswerForm["json"]>;
 }
 
+/** What a chat says of the form of its answer. */
+export interface ChatForm {
+  /** The calls that it may, or has to, consist of. */
+  calls?: CallsForm | undefined;
+  /** Whether text and JSON won't do. */
+  callsAreRequired?: boolean;
+  /** The thoughts before it, which have no form. */
+  thoughts?: AnswerForm["thoughts"];
+}
+
 /** Kinds of OpenAI's response_format. */
 const FORMATS = ["text", "json_object", "json_schema"];
 
@@ -32,16 +42,14 @@ const FORMATS = ["text", "json_object", "json_schema"];
  * `structured_outputs.json` (vLLM). The grammar is made in a turn of its own: a short schema may take a tenth of a second.
  *
  * @param client fires when the client has left.
- * @param calls the calls that it may, or has to, consist of instead.
- * @param callsAreRequired whether text and JSON won't do.
+ * @param chat what its chat says of it.
  * @returns the grammar; undefined when any text will do.
  * @throws RequestError 400.
  */
 export async function readAnswerGrammar(
   body: JsonObject,
   client: AbortSignal,
-  calls?: CallsForm,
-  callsAreRequired = false,
+  { calls, callsAreRequired = false, thoughts }: ChatForm = {},
 ): Promise<Uint8Array | undefined> {
   const wanted = [
     readResponseFormat(body),
@@ -54,8 +62,8 @@ export async function readAnswerGrammar(
   if (json === undefined && !callsAreRequired) return undefined;
   await turns.take(true, client);
   return callsAreRequired || json === undefined
-    ? compiled({ calls }, "tools")
-    : compiled({ json: json.json, calls }, json.param);
+    ? compiled({ calls, thoughts }, "tools")
+    : compiled({ json: json.json, calls, thoughts }, json.param);
 }
 
 function readResponseFormat(body: JsonObject): WantedJson | undefined {

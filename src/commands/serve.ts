@@ -13,7 +13,7 @@ import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { Service } from "../serving/service.ts";
-import { ServerState } from "../serving/state.ts";
+import { REASONING_FORMATS, ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes } from "../terminal/output.ts";
 import { observeProgress } from "../terminal/progress.ts";
@@ -45,6 +45,8 @@ ${storeOptionsUsage}
   --queue N          requests that may wait for that; more are told to come back later. Each of the n answers of a
                      request counts (default: ${ANSWERS_MAX} less --parallel)
   --queue-tokens N   tokens of the prompts that may wait (default: ${QUEUE_TOKENS})
+  --reasoning-format F  what becomes of what a model thinks: auto makes it reasoning_content, none leaves it in the text
+                     (default: auto)
   --temperature T    for requests that don't set one (default: 0, the likeliest token)
   --served-name NAME what answers call the model (default: its own name)
   --alias NAME       another name by which requests may call it (may be given several times)
@@ -78,6 +80,7 @@ async function serve(args: string[]): Promise<number> {
       queue: { type: "string" },
       "queue-tokens": { type: "string", default: String(QUEUE_TOKENS) },
       temperature: { type: "string", default: "0" },
+      "reasoning-format": { type: "string", default: "auto" },
       "served-name": { type: "string" },
       alias: { type: "string", multiple: true, default: [] },
       "any-model": { type: "boolean", default: false },
@@ -103,6 +106,7 @@ async function serve(args: string[]): Promise<number> {
   };
   const keepAliveSeconds = wholeNumber(values["keep-alive"], "keep-alive", 1, 255);
   const log = oneOf(values.log, "log", LOG_FORMATS);
+  const reasoningFormat = oneOf(values["reasoning-format"], "reasoning-format", REASONING_FORMATS);
   const corsOrigins = values["cors-origin"].map(readOrigin);
   const allowedHosts = values["allowed-host"].map(readHost);
   const basePath = readBasePath(values["base-path"]);
@@ -117,7 +121,7 @@ async function serve(args: string[]): Promise<number> {
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const names = { served: values["served-name"], aliases: values.alias, any: values["any-model"] };
-  const state = new ServerState(temperature, names, limits);
+  const state = new ServerState(temperature, names, limits, reasoningFormat);
   observeProgress((what, progress) => {
     state.loading = { what, ...progress };
   });

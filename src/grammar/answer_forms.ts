@@ -25,7 +25,9 @@ export interface CallsForm {
 export interface AnswerForm {
   /** JSON by a schema, or any object. */
   json?: { schema: unknown } | "object";
-  calls?: CallsForm;
+  calls?: CallsForm | undefined;
+  /** What may stand before it, in the form of src/text/thinking.ts: thoughts that the prompt has begun, or thoughts or none. */
+  thoughts?: "open" | "possible" | undefined;
 }
 
 /** Something that is wrong with the schema of a tool. */
@@ -44,7 +46,7 @@ export class ToolSchemaError extends Error {
  *
  * @throws SchemaError about the schema of the JSON, ToolSchemaError about that of a tool.
  */
-export function answerGrammar({ json, calls }: AnswerForm): Uint8Array {
+export function answerGrammar({ json, calls, thoughts }: AnswerForm): Uint8Array {
   const compiler = new SchemaCompiler();
   const { builder } = compiler;
   const parts: Part[] = [];
@@ -55,7 +57,12 @@ export function answerGrammar({ json, calls }: AnswerForm): Uint8Array {
     const rule = builder.call(builder.rule(call));
     parts.push(builder.sequence(rule, builder.repeat(builder.sequence(builder.text("\n"), rule), 0, callsMax)));
   }
-  return compiler.finish(builder.choice(...parts));
+  const answer = builder.choice(...parts);
+  if (thoughts === undefined) return compiler.finish(answer);
+  // Models end thoughts with an empty line.
+  const ending = builder.sequence(builder.through("</think>"), builder.repeat(builder.text("\n"), 0, 2));
+  const begun = thoughts === "open" ? ending : builder.optional(builder.sequence(builder.text("<think>"), ending));
+  return compiler.finish(builder.sequence(begun, answer));
 }
 
 function callOf(compiler: SchemaCompiler, tool: CallableTool): Part {

@@ -144,6 +144,31 @@ export class GrammarBuilder {
     };
   }
 
+  /** Any bytes up to the first place where this text ends. */
+  through(text: string): Part {
+    const bytes = Buffer.from(text);
+    return (from) => {
+      // A node for each length of the text's beginning that the bytes so far end with.
+      const nodes = Array.from({ length: bytes.length + 1 }, () => this.node());
+      this.empty(from, nodes[0] as Node);
+      for (let length = 0; length < bytes.length; length++) {
+        const next = Array.from({ length: 256 }, (_, byte) => {
+          const read = Buffer.from([...bytes.subarray(0, length), byte]);
+          let kept = length + 1;
+          while (!read.subarray(read.length - kept).equals(bytes.subarray(0, kept))) kept--;
+          return kept;
+        });
+        for (let low = 0; low < 256; ) {
+          let high = low;
+          while (high < 255 && next[high + 1] === next[low]) high++;
+          this.bytes(nodes[length] as Node, low, high, nodes[next[low] as number] as Node);
+          low = high + 1;
+        }
+      }
+      return nodes[bytes.length] as Node;
+    };
+  }
+
   /** One of these texts. What they begin with alike is read once. */
   texts(texts: readonly string[]): Part {
     const distinct = [...new Set(texts)].map((text) => Buffer.from(text));

@@ -12,6 +12,12 @@ import type { Service } from "./service.ts";
 /** Seconds after which a client may try again while the server is loading or shutting down. */
 const RETRY_AFTER_S = "5";
 
+/** What becomes of what a model thinks: "none" leaves it in the text; the others make it a field of its own. */
+export const REASONING_FORMATS = ["auto", "deepseek", "none"] as const;
+
+/** One of those. */
+export type ReasoningFormat = (typeof REASONING_FORMATS)[number];
+
 /** What clients call the model. */
 export interface ModelNames {
   /** The name that answers and /v1/models show; absent: the model's own. */
@@ -32,6 +38,8 @@ export class ServerState {
   readonly scopes = new Scopes();
   /** Used by requests that set neither a temperature nor another parameter of sampling. */
   readonly defaultTemperature: number;
+  /** What becomes of thoughts where a request doesn't say. */
+  readonly reasoningFormat: ReasoningFormat;
   readonly #names: ModelNames;
   /** What is done until the model is there, and how far it is, in bytes; undefined where nobody knows. */
   loading: { what: string; done: number; total: number } | undefined;
@@ -39,9 +47,15 @@ export class ServerState {
   #isDraining = false;
 
   /** @param limits what may be under way at once. */
-  constructor(defaultTemperature: number, names: ModelNames, limits: JobLimits) {
+  constructor(
+    defaultTemperature: number,
+    names: ModelNames,
+    limits: JobLimits,
+    reasoningFormat: ReasoningFormat = "auto",
+  ) {
     this.jobs = new Jobs(limits, () => this.#engineLoad());
     this.defaultTemperature = defaultTemperature;
+    this.reasoningFormat = reasoningFormat;
     this.#names = names;
   }
 

@@ -12,6 +12,7 @@ import type { PromptText } from "./added_tokens.ts";
 import { BoundedInterpreter, LIST_LENGTH_MAX, TemplateError } from "./bounded_interpreter.ts";
 import { ControlTokens } from "./control_tokens.ts";
 import { NoPrivateCharacter } from "./private_characters.ts";
+import { thinks } from "./thinking.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** A message as templates know it. */
@@ -52,6 +53,8 @@ export class ChatTemplate {
   readonly #controlTokens: ControlTokens | undefined;
   /** Whether the template puts tools and calls into words itself. */
   readonly takesTools: boolean;
+  /** Whether its model writes what it thinks. */
+  readonly thinks: boolean;
 
   /**
    * @param source the template; undefined for a model that has none.
@@ -73,6 +76,7 @@ export class ChatTemplate {
       );
     }
     this.takesTools = source !== undefined && /\btools\b/.test(source);
+    this.thinks = source !== undefined && thinks(source);
     try {
       this.#template = new Template(source ?? FALLBACK_TEMPLATE);
       this.render([{ role: "user", content: "Hello" }]);

@@ -45,12 +45,12 @@ export type StoppedBy = { kind: "string"; text: string } | { kind: "token"; id: 
 /**
  * What happens to an answer, in this order: the prompt's computation goes on; its tokens are scored, from the second one on (once,
  * if the request asks for that); the text grows, with the tokens that are now certain to belong to it whole (the text is only
- * empty when there are tokens with log-probabilities that have none); it ends. `endToken` is the control token at the end.
+ * empty when there are tokens with log-probabilities that have none), after so many generated tokens; it ends. `endToken` is the control token at the end.
  */
 export type GenerationEvent =
   | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
   | { kind: "prompt"; tokens: ScoredToken[] }
-  | { kind: "text"; text: string; tokens: ScoredToken[] }
+  | { kind: "text"; text: string; tokens: ScoredToken[]; generated: number }
   | { kind: "end"; reason: FinishReason; stoppedBy?: StoppedBy; endToken?: ScoredToken; counts: Counts };
 
 /** One answer to generate. */
@@ -122,11 +122,11 @@ export async function* generate(
       continue;
     }
     const piece = text.push(scored(event));
-    if (isEvent(piece)) yield { kind: "text", ...piece };
+    if (isEvent(piece)) yield { kind: "text", ...piece, generated: counts.completionTokens };
     if (text.stop !== undefined) break;
   }
   const rest = text.finish();
-  if (isEvent(rest)) yield { kind: "text", ...rest };
+  if (isEvent(rest)) yield { kind: "text", ...rest, generated: counts.completionTokens };
   if (text.stop !== undefined) {
     yield { kind: "end", reason: "stop", stoppedBy: { kind: "string", text: text.stop }, counts };
   } else if (endToken !== undefined) {

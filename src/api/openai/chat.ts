@@ -6,6 +6,7 @@ import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import type { JsonObject } from "../../json.ts";
 import type { Service } from "../../serving/service.ts";
 import type { Counts, ScoredToken } from "../../text/generation.ts";
+import { thoughtsAfter } from "../../text/thinking.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, answer, type ChoiceEvents } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
@@ -19,6 +20,7 @@ import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { chatTable } from "./parameters.ts";
+import { readThoughtsPlace, type ThoughtsPlace } from "./reasoning.ts";
 import { usage } from "./usage.ts";
 
 /** A request after all checks. */
@@ -27,6 +29,9 @@ interface ChatRequest extends StreamParameters {
   /** What clients call the model. */
   model: string;
   prompt: ChatPrompt;
+  thoughts: ThoughtsPlace;
+  /** Whether the answer has a form. */
+  isFormed: boolean;
   parameters: GenerationParameters;
 }
 
@@ -51,12 +56,19 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
   if (topLogprobs > 0 && !logprobs) throw onlyWith("top_logprobs", "logprobs");
   optionalString(body, "user");
   const prompt = await readChatPrompt(exchange, service, body);
-  const { calls, callsAreRequired } = prompt;
-  const grammar = await readAnswerGrammar(body, exchange.client, calls, callsAreRequired);
+  const { calls, callsAreRequired, thinks, begun } = prompt;
+  const thoughts = thinks ? thoughtsAfter(begun) : undefined;
+  const grammar = await readAnswerGrammar(body, exchange.client, { calls, callsAreRequired, thoughts });
   Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
-  // A form applies to what is added to the last message.
-  const begun = grammar === undefined ? prompt : { ...prompt, continued: "" };
-  return { service, model, prompt: begun, parameters, ...readStreamParameters(body) };
+  return {
+    service,
+    model,
+    prompt,
+    thoughts: readThoughtsPlace(body, exchange.state.reasoningFormat),
+    isFormed: grammar !== undefined,
+    parameters,
+    ...readStreamParameters(body),
+  };
 }
 
 function logprobsOf({ service, parameters }: ChatRequest, tokens: readonly ScoredToken[]): object | null {
@@ -64,15 +76,22 @@ function logprobsOf({ service, parameters }: ChatRequest, tokens: readonly Score
   return { content: chatLogprobs(service.tokenizer, tokens), refusal: null };
 }
 
+function chatUsage({ prompt, parameters }: ChatRequest, choices: readonly Choice[], counts: readonly Counts[]): object {
+  const all = usage(counts, parameters.choices);
+  if (!prompt.thinks) return all;
+  const reasoning = choices.reduce((sum, { reasoningTokens }) => sum + reasoningTokens, 0);
+  return { ...all, completion_tokens_details: { reasoning_tokens: reasoning } };
+}
+
 async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<object> {
   const head = answerHeader("chatcmpl", "chat.completion", request.model);
   const { choices: count, sampling } = request.parameters;
-  const choices = Array.from({ length: count }, () => new Choice(request.prompt));
+  const choices = Array.from({ length: count }, () => new Choice(request));
   const counts: Counts[] = [];
   for await (const event of events) {
     const choice = choices[event.choice] as Choice;
     if (event.kind === "text") {
-      choice.grow(event.text);
+      choice.grow(event.text, event.generated);
       if (sampling.logprobs) choice.logprobs.push(...chatLogprobs(request.service.tokenizer, event.tokens));
     } else if (event.kind === "end") {
       choice.end(event);
@@ -87,7 +106,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
       logprobs: sampling.logprobs ? { content: choice.logprobs, refusal: null } : null,
       finish_reason: choice.finishReason,
     })),
-    usage: usage(counts, count),
+    usage: chatUsage(request, choices, counts),
     timings: timings(counts),
   };
 }
@@ -105,7 +124,7 @@ async function* streamedAnswer(
     choices: [{ index, delta, logprobs, finish_reason: reason }],
     ...noUsageYet,
   });
-  const choices = Array.from({ length: count }, () => new Choice(request.prompt));
+  const choices = Array.from({ length: count }, () => new Choice(request));
   const counts: Counts[] = [];
   let ended = 0;
   const coming = ahead(events);
@@ -114,7 +133,7 @@ async function* streamedAnswer(
     for await (const event of coming) {
       const choice = choices[event.choice] as Choice;
       if (event.kind === "text") {
-        const [first, ...more] = choice.grow(event.text);
+        const [first, ...more] = choice.grow(event.text, event.generated);
         const logprobs = event.tokens.length > 0 ? logprobsOf(request, event.tokens) : null;
         // Tokens may come without text that is for the content: those of a call.
         if (first !== undefined || logprobs !== null) yield chunk(event.choice, first ?? { content: "" }, logprobs);
@@ -134,6 +153,6 @@ async function* streamedAnswer(
     await events.return();
   }
   if (request.includeUsage) {
-    yield { ...head, choices: [], usage: usage(counts, count), timings: timings(counts) };
+    yield { ...head, choices: [], usage: chatUsage(request, choices, counts), timings: timings(counts) };
   }
 }

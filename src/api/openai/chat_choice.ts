@@ -1,9 +1,11 @@
 /** One choice of a chat's answer as it grows: the deltas of a stream, and the whole message, in OpenAI's shapes. */
 
 import type { GenerationEvent } from "../../text/generation.ts";
+import { ThinkingParser, type ThinkingPart } from "../../text/thinking.ts";
 import { CallParser, type CallPart, type WrittenCall } from "../../text/tool_calls.ts";
 import { newId } from "../ids.ts";
 import type { ChatPrompt } from "./chat_prompt.ts";
+import type { ThoughtsPlace } from "./reasoning.ts";
 
 /** A call of a tool, in OpenAI's shape. */
 interface ToolCall {
@@ -12,34 +14,59 @@ interface ToolCall {
   function: WrittenCall;
 }
 
+/** What a choice needs to know of its request. */
+interface ChoiceRequest {
+  prompt: ChatPrompt;
+  thoughts: ThoughtsPlace;
+  /** Whether the answer has a form. */
+  isFormed: boolean;
+}
+
 /** One choice. */
 export class Choice {
   /** Of its tokens; described one by one as they come, since there may be very many in the end. */
   readonly logprobs: object[] = [];
-  /** The text without the calls in it. */
+  /** Tokens up to the end of its thoughts. */
+  reasoningTokens = 0;
+  /** The text without thoughts and calls. */
   #content = "";
+  #thoughts = "";
   readonly #calls: ToolCall[] = [];
   #reason = "";
+  readonly #thinking: ThinkingParser;
   readonly #parser: CallParser;
+  readonly #place: ThoughtsPlace;
   readonly #areFunctions: boolean;
   /** What the answer has of a call that the last message began. */
   #begun: CallPart[];
 
-  constructor({ tools, callsMax, continued, areFunctions }: ChatPrompt) {
-    this.#parser = new CallParser(tools, callsMax);
-    this.#areFunctions = areFunctions;
-    this.#begun = this.#parser.continueFrom(continued);
+  constructor({ prompt, thoughts, isFormed }: ChoiceRequest) {
+    this.#thinking = new ThinkingParser(prompt.thinks && thoughts !== "text");
+    this.#parser = new CallParser(prompt.tools, prompt.callsMax);
+    this.#place = thoughts;
+    this.#areFunctions = prompt.areFunctions;
+    const answered = this.#thinking.continueFrom(prompt.begun);
+    // A form applies to what is added to the last message.
+    this.#begun = isFormed ? [] : this.#parser.continueFrom(answered);
   }
 
-  /** Adds text and returns what is new, as deltas of a stream. */
-  grow(text: string): object[] {
-    return this.#add(this.#parser.push(text));
+  /**
+   * Adds text and returns what is new, as deltas of a stream.
+   *
+   * @param generated tokens of the answer so far.
+   */
+  grow(text: string, generated: number): object[] {
+    const hasThought = this.#thinking.isThinking;
+    const deltas = this.#add(this.#thinking.push(text));
+    if (hasThought || this.#thinking.isThinking) this.reasoningTokens = generated;
+    return deltas;
   }
 
   /** Ends the text and returns what is new. */
   end({ reason, stoppedBy }: Extract<GenerationEvent, { kind: "end" }>): object[] {
     const isCut = reason !== "stop" || stoppedBy?.kind === "string";
-    const deltas = this.#add(this.#parser.finish(isCut));
+    const deltas = this.#add(this.#thinking.finish(isCut));
+    deltas.push(...this.#parser.finish(isCut).map((part) => this.#delta(part)));
     const called = this.#calls.length > 0 && !(isCut && this.#parser.isWithinCall);
     this.#reason = reason === "stop" && called ? this.#callReason : reason;
     return deltas;
@@ -52,7 +79,8 @@ export class Choice {
 
   /** The message as a whole. */
   get message(): object {
-    const message = { role: "assistant", content: this.#content, refusal: null };
+    const thoughts = this.#thoughts === "" ? {} : { reasoning_content: this.#thoughts };
+    const message = { role: "assistant", content: this.#content, ...thoughts, refusal: null };
     if (this.#calls.length === 0) return message;
     const calls = this.#areFunctions ? { function_call: this.#calls[0]?.function } : { tool_calls: this.#calls };
     return { ...message, content: this.#content || null, ...calls };
@@ -62,10 +90,19 @@ export class Choice {
     return this.#areFunctions ? "function_call" : "tool_calls";
   }
 
-  #add(parts: CallPart[]): object[] {
-    const all = [...this.#begun, ...parts];
+  #add(pieces: ThinkingPart[]): object[] {
+    const deltas = this.#begun.map((part) => this.#delta(part));
     this.#begun = [];
-    return all.map((part) => this.#delta(part));
+    for (const { kind, text } of pieces) {
+      if (kind === "answer") deltas.push(...this.#parser.push(text).map((part) => this.#delta(part)));
+      else if (this.#place === "field") deltas.push(this.#think(text));
+    }
+    return deltas;
+  }
+
+  #think(text: string): object {
+    this.#thoughts += text;
+    return { reasoning_content: text };
   }
 
   #delta(part: CallPart): object {

@@ -13,14 +13,16 @@ import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
 import { TemplateError } from "../../text/bounded_interpreter.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
+import { begunThoughts } from "../../text/thinking.ts";
 import { describeTools, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
 import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
 import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { measureJson } from "../json_bounds.ts";
-import { optionalObject, optionalString } from "../schema.ts";
+import { optionalObject } from "../schema.ts";
 import { type Message, readMessages } from "./messages.ts";
+import { readThinkingVariables } from "./reasoning.ts";
 import { readTools } from "./tools.ts";
 
 /** Longest chat_template_kwargs, as JSON. */
@@ -31,8 +33,10 @@ const VALUES_MAX = 100_000;
 
 /** A chat's prompt. */
 export interface ChatPrompt extends PromptText {
-  /** The last message, where the answer continues it. */
-  continued: string;
+  /** What the prompt has of the message that the answer continues. */
+  begun: string;
+  /** Whether the model thinks before it answers. */
+  thinks: boolean;
   /** Names of the tools that may be called. */
   tools: ReadonlySet<string>;
   /** Most calls in one answer. */
@@ -64,9 +68,11 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
     const continued = last.role === "assistant" ? (inWords.at(-1) as TemplateMessage).content : "";
     if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
     const prompt = template.prompt(inWords, extras);
+    const { thinks } = template;
+    const begun = continued === "" && thinks ? begunThoughts(prompt.text) : continued;
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     const names = new Set(callable.map(({ name }) => name));
-    return { ...prompt, continued, tools: names, callsMax, calls, callsAreRequired, areFunctions };
+    return { ...prompt, begun, thinks, tools: names, callsMax, calls, callsAreRequired, areFunctions };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(
@@ -149,7 +155,5 @@ function readTemplateVariables(body: JsonObject): JsonObject {
       throw invalid(param, "invalid_value", message);
     }
   }
-  // Templates that know several efforts call it so; others ignore it.
-  const effort = optionalString(body, "reasoning_effort");
-  return effort === undefined ? variables : { reasoning_effort: effort, ...variables };
+  return { ...readThinkingVariables(body), ...variables };
 }

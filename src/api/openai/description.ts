@@ -1,6 +1,7 @@
 /** The description of OpenAI's paths. */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import { REASONING_FORMATS } from "../../serving/state.ts";
 import {
   array,
   boolean,
@@ -96,23 +97,38 @@ export const templateParameters = {
   functions: orNull(said(array(callable, { maxItems: TOOLS_MAX }), "The older form of tools.")),
   function_call: orNull({ anyOf: [{ ...string, enum: ["none", "auto"] }, whole({ name: string })] }),
   chat_template_kwargs: orNull(said({ type: "object" }, "Further variables of the model's template.")),
-  reasoning_effort: orNull(said(string, "Such a variable, where the template knows it.")),
+  reasoning_effort: orNull(said(string, "A variable of the template; 'none' switches thinking off, where it can be.")),
+  reasoning: orNull(
+    object({
+      effort: orNull(string),
+      enabled: orNull(boolean),
+      exclude: orNull(said(boolean, "Thoughts are left out.")),
+    }),
+  ),
+  thinking: orNull(object({ type: { ...string, enum: ["enabled", "disabled"] } }, ["type"])),
+  enable_thinking: orNull(boolean),
 };
 
 const textPart = object({ type: { ...string, enum: ["text"] }, text: string }, ["type", "text"]);
 
 export const openAiDescription: Described = {
   schemas: {
-    Usage: whole({
-      prompt_tokens: integer,
-      completion_tokens: integer,
-      total_tokens: integer,
-      prompt_tokens_details: whole({ cached_tokens: integer }),
-    }),
+    Usage: object(
+      {
+        prompt_tokens: integer,
+        completion_tokens: integer,
+        total_tokens: integer,
+        prompt_tokens_details: whole({ cached_tokens: integer }),
+        completion_tokens_details: said(whole({ reasoning_tokens: integer }), "Of models that think."),
+      },
+      ["prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"],
+    ),
     Message: object(
       {
         role: { ...string, enum: ["system", "developer", "user", "assistant", "tool", "function"] },
         content: { anyOf: [string, array(textPart), { type: "null" }] },
+        reasoning_content: orNull(said(string, "Of the assistant; for templates that take it. Also: reasoning.")),
+        reasoning: orNull(string),
         name: orNull(string),
         tool_call_id: orNull(string),
         tool_calls: array(ref("ToolCall")),
@@ -146,6 +162,9 @@ export const openAiDescription: Described = {
           said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "Only with logprobs."),
         ),
         ...templateParameters,
+        reasoning_format: orNull({ ...string, enum: [...REASONING_FORMATS] }),
+        separate_reasoning: orNull(said(boolean, "false: the same as the format 'none'.")),
+        include_reasoning: orNull(said(boolean, "false: thoughts are left out.")),
       },
       ["messages"],
     ),
@@ -169,6 +188,7 @@ export const openAiDescription: Described = {
             {
               role: { ...string, enum: ["assistant"] },
               content: { type: ["string", "null"] },
+              reasoning_content: said(string, "What the model thought before it answered."),
               refusal: { type: "null" },
               tool_calls: array(ref("ToolCall")),
               function_call: said(called, "Where the request has functions."),
@@ -189,6 +209,7 @@ export const openAiDescription: Described = {
         delta: object({
           role: { ...string, enum: ["assistant"] },
           content: string,
+          reasoning_content: string,
           tool_calls: array(
             object({ index: integer, id: string, type: string, function: { type: "object" } }, ["index"]),
           ),

@@ -53,6 +53,12 @@ function readMessage(message: unknown, path: string): Message {
   const content = isSilent ? "" : readContent(message, path);
   const result: Message = { role: TEMPLATE_ROLES[role] ?? role, content };
   if (calls.length > 0) result.calls = calls;
+  // vLLM's newer name of the same thing.
+  const thoughts = ["reasoning_content", "reasoning"].map((field) =>
+    optionalString(message, field, `${path}.${field}`),
+  );
+  const thought = thoughts.find((text) => text !== undefined);
+  if (thought !== undefined) result.reasoning_content = thought;
   for (const field of ["name", "tool_call_id"] as const) {
     const value = optionalString(message, field, `${path}.${field}`);
     if (value !== undefined) result[field] = value;

@@ -47,10 +47,8 @@ export const chatTable: ParameterTable = {
   prediction: "harmless",
   // How much is thought or said; of use where a model knows the words.
   verbosity: "harmless",
-  reasoning_effort: "followed",
-  reasoning_format: refuseUnless("reasoning is left in the text", (value) => value === "none" || value === "auto"),
-  include_reasoning: refuseOtherThan(true, "reasoning is left in the text"),
-  separate_reasoning: refuseOtherThan(true, "reasoning is left in the text"),
+  ...all("followed", "reasoning_effort", "reasoning", "thinking", "enable_thinking"),
+  ...all("followed", "reasoning_format", "include_reasoning", "separate_reasoning"),
   stream_reasoning: "harmless",
   echo: refuse("the answer doesn't repeat what it continues"),
   add_generation_prompt: refuseUnless(

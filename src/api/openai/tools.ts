@@ -65,7 +65,7 @@ export function readTools(body: JsonObject): OfferedTools {
     const message = `Invalid '${param}': too long. Expected at most ${TOOLS_CHARACTERS_MAX} characters of JSON.`;
     throw invalid(param, "string_above_max_length", message);
   }
-  const isParallel = (body.parallel_tool_calls ?? true) === true || optionalBoolean(body, "parallel_tool_calls");
+  const isParallel = optionalBoolean(body, "parallel_tool_calls", true);
   const { mode, names, isSingle } = areFunctions ? readFunctionCall(body, offered) : readChoice(body, offered);
   if (mode === "none") {
     return { sent: [], tools: [], callable: [], callsMax: 0, callsAreRequired: false, areFunctions };

@@ -1,0 +1,151 @@
+/**
+ * What models think before they answer, between `<think>` and `</think>`: whether a model does, by its chat template, whether a prompt has
+ * begun it, and where it ends in a text that arrives in pieces.
+ */
+
+import { partialMarkLength } from "./marks.ts";
+
+const OPEN = "<think>";
+const CLOSE = "</think>";
+
+/** Whether a chat template is that of a model that writes what it thinks. */
+export function thinks(template: string): boolean {
+  return template.includes(CLOSE);
+}
+
+/** What the end of a prompt has of the next message: the marks of thoughts that it begins, or that it has closed. */
+export function begunThoughts(prompt: string): string {
+  const end = prompt.trimEnd();
+  return end.endsWith(OPEN) ? OPEN : end.endsWith(CLOSE) ? OPEN + CLOSE : "";
+}
+
+/** What may come next of thoughts, after what there is of a message: the rest of them, or whole ones or none. */
+export function thoughtsAfter(begun: string): "open" | "possible" | undefined {
+  const parser = new ThinkingParser(true);
+  parser.continueFrom(begun);
+  return parser.isThinking ? "open" : parser.isBefore ? "possible" : undefined;
+}
+
+/** A piece of an answer's text. */
+export interface ThinkingPart {
+  kind: "thinking" | "answer";
+  text: string;
+}
+
+/**
+ * Takes the thoughts at the beginning of a text apart from what follows. White space around them belongs to neither. One per answer;
+ * not to be shared.
+ */
+export class ThinkingParser {
+  #state: "before" | "thinking" | "after" = "before";
+  /** White space and the beginning of a mark, of which it isn't known yet what they belong to. */
+  #held = "";
+  /** Code units of it that were there before the answer and are not to be let out with it. */
+  #hidden = 0;
+  /** Whether nothing but white space came since the last mark. */
+  #isAtStart = true;
+
+  /** @param thinks whether there may be thoughts; else everything is the answer. */
+  constructor(thinks: boolean) {
+    if (thinks) return;
+    this.#state = "after";
+    this.#isAtStart = false;
+  }
+
+  /** Whether the text so far has no thoughts yet and may begin with some. */
+  get isBefore(): boolean {
+    return this.#state === "before";
+  }
+
+  /** Whether the text so far ends within thoughts. */
+  get isThinking(): boolean {
+    return this.#state === "thinking";
+  }
+
+  /** Reads a text that the answer continues, before anything else. Returns what follows the thoughts in it. */
+  continueFrom(text: string): string {
+    const parts = this.push(text);
+    this.#held = this.#held.trimStart();
+    this.#hidden = this.#held.length;
+    return parts.map((part) => (part.kind === "answer" ? part.text : "")).join("");
+  }
+
+  /** Adds a piece of text and returns what is certain now. */
+  push(text: string): ThinkingPart[] {
+    const parts: ThinkingPart[] = [];
+    let rest = text;
+    while (rest !== "") {
+      if (this.#state === "before") rest = this.#readBefore(parts, rest);
+      else if (this.#state === "thinking") rest = this.#readThoughts(parts, rest);
+      else rest = this.#readAfter(parts, rest);
+    }
+    return parts;
+  }
+
+  /**
+   * Ends the text and returns the rest of it.
+   *
+   * @param isCut whether it was ended from outside: the beginning of a mark at its end is then left out.
+   */
+  finish(isCut: boolean): ThinkingPart[] {
+    const isThinking = this.#state === "thinking";
+    const mark = partialMarkLength(this.#held, [isThinking ? CLOSE : OPEN]);
+    let text = this.#held.slice(this.#hidden, isCut ? this.#held.length - mark : undefined);
+    if (isThinking || (isCut && mark > 0)) text = text.trimEnd();
+    if (isThinking && this.#isAtStart) text = text.trimStart();
+    return text === "" ? [] : [{ kind: isThinking ? "thinking" : "answer", text }];
+  }
+
+  /** Reads up to the first character that says whether there are thoughts. Returns the rest. */
+  #readBefore(parts: ThinkingPart[], text: string): string {
+    const all = this.#held + text;
+    const begun = all.trimStart();
+    if (begun !== OPEN && OPEN.startsWith(begun)) {
+      this.#held = all;
+      return "";
+    }
+    this.#held = "";
+    if (begun.startsWith(OPEN)) {
+      this.#state = "thinking";
+      this.#hidden = 0;
+      return begun.slice(OPEN.length);
+    }
+    this.#state = "after";
+    this.#isAtStart = false;
+    parts.push({ kind: "answer", text: all.slice(this.#hidden) });
+    this.#hidden = 0;
+    return "";
+  }
+
+  /** Reads up to the end of the thoughts. Returns the rest. */
+  #readThoughts(parts: ThinkingPart[], text: string): string {
+    const all = this.#held + text;
+    const mark = all.indexOf(CLOSE);
+    const end = mark < 0 ? all.length - partialMarkLength(all, [CLOSE]) : mark;
+    const shown = all.slice(this.#hidden, end);
+    if (end > 0 || mark === 0) this.#hidden = 0;
+    const thought = this.#isAtStart ? shown.trimStart() : shown;
+    const length = thought.trimEnd().length;
+    if (length > 0) {
+      parts.push({ kind: "thinking", text: thought.slice(0, length) });
+      this.#isAtStart = false;
+    }
+    if (mark < 0) {
+      this.#held = thought.slice(length) + all.slice(end);
+      return "";
+    }
+    this.#held = "";
+    this.#state = "after";
+    this.#isAtStart = true;
+    return all.slice(mark + CLOSE.length);
+  }
+
+  #readAfter(parts: ThinkingPart[], text: string): string {
+    const shown = this.#isAtStart ? text.trimStart() : text;
+    if (shown !== "") {
+      this.#isAtStart = false;
+      parts.push({ kind: "answer", text: shown });
+    }
+    return "";
+  }
+}
