@@ -112,7 +112,15 @@ describe("tokenizer", () => {
       normalizer: null,
       pre_tokenizer: null,
       post_processor: null,
-      decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, { type: "Fuse" }] },
+      decoder: {
+        type: "Sequence",
+        decoders: [
+          { type: "Replace", pattern: { String: "▁" }, content: " " },
+          { type: "ByteFallback" },
+          { type: "Fuse" },
+          { type: "Strip", content: " ", start: 1, stop: 0 },
+        ],
+      },
       model: { type: "BPE", vocab, merges: [], byte_fallback: true },
     };
     const other = Tokenizer.fromAssets(

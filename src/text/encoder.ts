@@ -1,31 +1,26 @@
 /**
- * Text to token ids in slices of bounded time and memory, with the ids that @huggingface/tokenizers has for the whole text.
+ * Text to token ids in slices of bounded time and memory.
  *
- * The library works on a whole text in one go: it finds added tokens, splits what lies between them into pieces by the pre-tokenizer's
- * patterns, and merges the characters of each piece. Here its own parts do the same work bit by bit: matches of a pattern are taken
- * one after the other from the whole text, so that each piece is the one that the library would get. A piece that is too long is
- * merged in parts if there are places in it that no merge reaches across. Otherwise the text is refused.
+ * Added tokens are found first, then what lies between them is normalized, cut into pieces by the pre-tokenizers, and each piece is
+ * merged. Pieces come one by one from the whole text. One that is too long is merged in parts if there are places in it that no merge
+ * reaches across. Otherwise the text is refused.
  */
 
-import {
-  type BPE,
-  ByteLevelPreTokenizer,
-  type Tokenizer as Library,
-  type PreTokenizer,
-  SequencePreTokenizer,
-  SplitPreTokenizer,
-} from "@huggingface/tokenizers";
 import { AddedTokens, type Literal, type PromptText } from "./added_tokens.ts";
+import { spellBytes } from "./byte_alphabet.ts";
+import { BytePairs } from "./byte_pairs.ts";
+import { type Normalizer, readNormalizer } from "./normalizers.ts";
+import { type PreTokenizer, readPreTokenizers } from "./pre_tokenizers.ts";
 import { privateCharacter } from "./private_characters.ts";
-import type { AddedToken, TokenizerConfiguration } from "./tokenizer_files.ts";
+import { type AddedToken, mergeParts, type TokenizerDescription, type Vocabulary } from "./tokenizer_files.ts";
 
-/** What one slice merges, in bytes for vocabularies of bytes and in UTF-16 code units for others: some ten milliseconds. */
+/** What one slice merges, in bytes for vocabularies of bytes and in UTF-16 code units for others: some milliseconds. */
 export const SLICE_LENGTH = 16_384;
 
-/** The longest piece, in the same unit, that is merged in one go. It is a slice of its own, and merging takes 350 times its memory. */
+/** The longest piece, in the same unit, that is merged in one go, in a slice of its own. */
 export const PIECE_LENGTH_MAX = 32_768;
 
-/** The longest text, in UTF-16 code units, for the normalizers and pre-tokenizers that only work on a whole: some 100 milliseconds. */
+/** The longest text, in UTF-16 code units, for normalizers, which work on a whole: some 100 milliseconds. */
 const WHOLE_LENGTH_MAX = 1_048_576;
 
 /** A part of the text that can't be encoded, since the tokenizer works on all of it at once. */
@@ -43,33 +38,37 @@ export class IndivisibleText extends Error {
   }
 }
 
-/** One step of the pre-tokenizer: what it makes of a text, one by one. */
-type Stage = (text: string, isFirst: boolean) => Iterable<string>;
-
 /** A tokenizer's way from text to ids. Immutable; any number of texts may be encoded at once. */
 export class Encoder {
-  readonly #library: Library;
-  readonly #model: BPE;
+  readonly #model: Vocabulary;
+  readonly #pairs: BytePairs;
   readonly #tokens: AddedTokens;
   /** Those that are looked for after the normalizer has changed the text. */
   readonly #normalizedTokens: AddedTokens;
-  readonly #stages: Stage[];
-  readonly #configuration: TokenizerConfiguration;
+  readonly #addedIds: ReadonlyMap<string, number>;
+  readonly #normalizer: Normalizer | undefined;
+  readonly #stages: PreTokenizer[];
   #borders: Borders | undefined;
 
-  constructor(library: Library, model: BPE, added: readonly AddedToken[], configuration: TokenizerConfiguration) {
-    this.#library = library;
+  /** @throws Fault for a stage that is not supported, or wrong. */
+  constructor({ model, added_tokens: added, normalizer, pre_tokenizer }: TokenizerDescription) {
     this.#model = model;
-    this.#configuration = configuration;
-    const { normalizer } = library;
+    const { stages, spellsBytes } = readPreTokenizers(pre_tokenizer);
+    this.#stages = stages;
+    this.#pairs = new BytePairs(model, added, spellsBytes);
+    this.#addedIds = new Map(added.map(({ content, id }) => [content, id]));
+    this.#normalizer = readNormalizer(normalizer);
+    const normalize = this.#normalizer ?? ((text: string) => text);
     const isNormalized = ({ normalized, special }: AddedToken) => normalized ?? !special;
     this.#tokens = new AddedTokens(added.filter((token) => !isNormalized(token)));
     this.#normalizedTokens = new AddedTokens(
-      added
-        .filter(isNormalized)
-        .map((token) => ({ ...token, content: normalizer?.normalize(token.content) ?? token.content })),
+      added.filter(isNormalized).map((token) => ({ ...token, content: normalize(token.content) })),
     );
-    this.#stages = flatten(library.pre_tokenizer).map(stageOf);
+  }
+
+  /** The id of a token of the vocabulary or an added one; undefined for a text that is neither. */
+  idOf(token: string): number | undefined {
+    return this.#addedIds.get(token) ?? this.#pairs.ids.get(token);
   }
 
   /**
@@ -79,7 +78,9 @@ export class Encoder {
    * @yields after each slice of work.
    * @throws IndivisibleText.
    */
-  *encode({ text, literal }: PromptText, emit: (id: number) => void): Generator<Slice, void> {
+  *encode({ text: given, literal }: PromptText, emit: (id: number) => void): Generator<Slice, void> {
+    // Half a character is U+FFFD, as it is in UTF-8.
+    const text = given.toWellFormed();
     for (const section of this.#tokens.sections(text, literal)) {
       if (section === undefined) {
         yield NOTHING_MERGED;
@@ -125,60 +126,57 @@ export class Encoder {
   }
 
   #normalize(text: string): string {
-    const { normalizer } = this.#library;
-    const { remove_space: trims, do_lowercase_and_remove_accent: flattens } = this.#configuration;
-    if (normalizer === null && trims !== true && flattens !== true) return text;
+    if (this.#normalizer === undefined) return text;
     if (text.length > WHOLE_LENGTH_MAX) throw new IndivisibleText(text.length, WHOLE_LENGTH_MAX);
-    let normalized = text;
-    if (trims === true) normalized = normalized.trim().split(/\s+/).join(" ");
-    if (flattens === true) normalized = normalized.toLowerCase().replace(/\p{M}/gu, "");
-    return normalizer === null ? normalized : normalizer.normalize(normalized);
+    return this.#normalizer(text);
   }
 
   /** Encodes text without added tokens. */
   *#encodePlain(text: string, isFirst: boolean, emit: (id: number) => void): Generator<Slice, void> {
-    const { tokens_to_ids: ids, unk_token_id: unknown, fuse_unk: fusesUnknown } = this.#model;
-    let pieces: string[] = [];
-    let length = 0;
-    let last: number | undefined;
-    const merge = () => {
-      for (const token of this.#model(pieces)) {
-        const id = (ids.get(token) ?? unknown) as number;
-        // The library makes one of unknown tokens that follow each other, which it can't do across two calls.
-        if (fusesUnknown && id === unknown && last === unknown) continue;
-        last = id;
-        emit(id);
-      }
-      pieces = [];
-      length = 0;
-    };
+    const { readsBytes } = this.#pairs;
+    let merged = 0;
     for (const piece of this.#pieces(text, isFirst, 0)) {
-      if (pieces.length > 0 && length + piece.length > SLICE_LENGTH) {
-        const merged = length;
-        merge();
-        yield { merged };
+      if (readsBytes && piece.length > PIECE_LENGTH_MAX) throw new IndivisibleText(piece.length, PIECE_LENGTH_MAX);
+      const length = readsBytes ? Buffer.byteLength(piece) : piece.length;
+      if (length > PIECE_LENGTH_MAX) {
+        if (merged > 0) yield { merged };
+        merged = yield* this.#encodeLong(readsBytes ? spellBytes(piece) : piece, emit);
+        continue;
       }
-      pieces.push(piece);
+      if (merged > 0 && merged + length > SLICE_LENGTH) {
+        yield { merged };
+        merged = 0;
+      }
+      for (const id of this.#pairs.encode(piece)) emit(id);
       // A piece costs something for itself too.
-      length += piece.length + 1;
+      merged += length + 1;
     }
-    merge();
   }
 
-  /** The pieces of a text that are merged each for itself, none of them too long. */
+  /** Encodes a piece that is too long to be merged in one go. Returns what it merged since the last slice. */
+  *#encodeLong(piece: string, emit: (id: number) => void): Generator<Slice, number> {
+    this.#borders ??= new Borders(this.#model, this.#pairs.ids);
+    let merged = 0;
+    for (const part of this.#borders.divide(piece)) {
+      if (merged > 0) yield { merged };
+      for (const id of this.#pairs.encodeSpelled(part)) emit(id);
+      merged = part.length + 1;
+    }
+    return merged;
+  }
+
+  /** The pieces of a text that are merged each for itself. */
   *#pieces(text: string, isFirst: boolean, depth: number): Generator<string, void> {
     const stage = this.#stages[depth];
     if (stage === undefined) {
-      if (text.length <= PIECE_LENGTH_MAX) yield text;
-      else yield* this.#divide(text);
+      yield text;
       return;
     }
-    for (const part of stage(text, isFirst)) yield* this.#pieces(part, isFirst, depth + 1);
-  }
-
-  *#divide(piece: string): Generator<string, void> {
-    this.#borders ??= new Borders(this.#model);
-    yield* this.#borders.divide(piece);
+    let isFirstPart = isFirst;
+    for (const part of stage(text, isFirst)) {
+      yield* this.#pieces(part, isFirstPart, depth + 1);
+      isFirstPart = false;
+    }
   }
 }
 
@@ -190,70 +188,32 @@ export interface Slice {
 
 const NOTHING_MERGED: Slice = { merged: 0 };
 
-/** The stages of a pre-tokenizer, those inside a sequence one by one. */
-function flatten(preTokenizer: PreTokenizer | null): PreTokenizer[] {
-  if (preTokenizer === null) return [];
-  return preTokenizer instanceof SequencePreTokenizer ? preTokenizer.tokenizers.flatMap(flatten) : [preTokenizer];
-}
-
-function stageOf(preTokenizer: PreTokenizer): Stage {
-  if (preTokenizer instanceof SplitPreTokenizer && preTokenizer.pattern !== null) {
-    const { pattern, config } = preTokenizer;
-    if (config.invert) return (text) => matches(text, pattern);
-    if (config.behavior?.toLowerCase() !== "removed") return (text) => matchesAndRests(text, pattern);
-  }
-  if (preTokenizer instanceof ByteLevelPreTokenizer) {
-    const { pattern, use_regex, add_prefix_space } = preTokenizer;
-    const spell = new ByteLevelPreTokenizer({ type: "ByteLevel", use_regex: false, add_prefix_space: false });
-    return function* (text) {
-      const prefixed = add_prefix_space && !text.startsWith(" ") ? ` ${text}` : text;
-      for (const piece of use_regex ? matches(prefixed, pattern) : [prefixed]) {
-        if (piece.length > PIECE_LENGTH_MAX) throw new IndivisibleText(piece.length, PIECE_LENGTH_MAX);
-        yield* spell.pre_tokenize_text(piece);
-      }
-    };
-  }
-  return (text, isFirst) => {
-    if (text.length > WHOLE_LENGTH_MAX) throw new IndivisibleText(text.length, WHOLE_LENGTH_MAX);
-    return preTokenizer.pre_tokenize(text, { section_index: isFirst ? 0 : 1 });
-  };
-}
-
-function* matches(text: string, pattern: RegExp): Generator<string, void> {
-  for (const [match] of text.matchAll(pattern)) if (match !== "") yield match;
-}
-
-function* matchesAndRests(text: string, pattern: RegExp): Generator<string, void> {
-  let end = 0;
-  for (const { 0: match, index } of text.matchAll(pattern)) {
-    if (end < index) yield text.slice(end, index);
-    if (match !== "") yield match;
-    end = index + match.length;
-  }
-  if (end < text.length) yield text.slice(end);
-}
-
 /**
  * Where a piece can be divided without changing its ids: between two characters of the vocabulary that no merge brings together.
  * Every merge joins the last character of its left side to the first one of its right side, so one that is not in the list of such
  * pairs never reaches across. In vocabularies without a pre-tokenizer these are, above all, the beginnings of words.
  */
 class Borders {
-  readonly #model: BPE;
+  readonly #ids: ReadonlyMap<string, number>;
   /** Pairs of characters that merges bring together. */
   readonly #joined: ReadonlySet<string>;
-  /** A part that is longer can't be a token: the library would look a shorter one up as a whole. */
+  /** A part that is longer can't be a token. */
   readonly #partLengthMin: number;
   readonly #isPossible: boolean;
 
-  constructor(model: BPE) {
-    this.#model = model;
-    this.#joined = new Set(model.merges.map(([left, right]) => lastCharacter(left) + firstCharacter(right)));
+  constructor(model: Vocabulary, ids: ReadonlyMap<string, number>) {
+    this.#ids = ids;
+    this.#joined = new Set(
+      model.merges.map((merge) => {
+        const [left, right] = mergeParts(merge);
+        return lastCharacter(left) + firstCharacter(right);
+      }),
+    );
     let longest = 0;
-    for (const token of model.tokens_to_ids.keys()) longest = Math.max(longest, token.length);
+    for (const token of ids.keys()) longest = Math.max(longest, token.length);
     this.#partLengthMin = longest + 1;
-    // Marks at the ends of words would be put at the ends of the parts.
-    this.#isPossible = !model.end_of_word_suffix && !model.continuing_subword_suffix;
+    // Marks inside words and at their ends would be put into the parts.
+    this.#isPossible = !model.end_of_word_suffix && !model.continuing_subword_prefix;
   }
 
   /** @throws IndivisibleText. */
@@ -276,8 +236,7 @@ class Borders {
     if (!this.#isPossible) return false;
     const left = lastCharacter(piece.slice(Math.max(0, at - 2), at));
     const right = firstCharacter(piece.slice(at, at + 2));
-    const { tokens_to_ids: ids } = this.#model;
-    return ids.has(left) && ids.has(right) && !this.#joined.has(left + right);
+    return this.#ids.has(left) && this.#ids.has(right) && !this.#joined.has(left + right);
   }
 }
 

@@ -1,19 +1,19 @@
 /**
  * Text to token ids and ids back to bytes, for the tokenizer that travels inside a packed model.
  *
- * The ids are those of @huggingface/tokenizers. What this file adds is what a server needs around it: time that is shared (the text
- * is encoded in slices, encoder.ts, each in a turn of its own, turns.ts), an early end for texts that can't fit the context, and the raw
- * bytes of each id, because an id may hold a part of a character and only a stream of bytes can be decoded without loss.
+ * The ids are those of Hugging Face's tokenizers. Around them is what a server needs: time that is shared (the text is encoded in
+ * slices, encoder.ts, each in a turn of its own, turns.ts), an early end for texts that can't fit the context, and the raw bytes of
+ * each id, because an id may hold a part of a character and only a stream of bytes can be decoded without loss.
  */
 
-import { BPE, Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { Failure } from "../errors.ts";
-import { naming } from "../model_file/config_fields.ts";
+import { inside, naming } from "../model_file/config_fields.ts";
 import type { PromptText } from "./added_tokens.ts";
+import { type Decoder, readDecoder } from "./decoders.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
+import { readBeginning } from "./post_processors.ts";
 import {
   type AddedToken,
-  flatten,
   readTokenizerFiles,
   type TokenizerConfiguration,
   type TokenizerDescription,
@@ -47,28 +47,35 @@ export class Tokenizer {
   /** Tokens that are looked for in every text before anything else. */
   readonly added: readonly AddedToken[];
 
-  readonly #library: HuggingFaceTokenizer;
   readonly #encoder: Encoder;
-  readonly #bytes: (Uint8Array | undefined)[];
+  readonly #decoder: Decoder;
+  readonly #texts: string[] = [];
+  readonly #bytes: (Uint8Array | undefined)[] = [];
   readonly #special: Set<number>;
 
+  /** @throws Fault for what is not supported, or wrong. */
   private constructor(description: TokenizerDescription, configuration: TokenizerConfiguration) {
-    // The library looks for each of these among all others, and makes nothing of them that is needed here.
-    this.#library = new HuggingFaceTokenizer(description, { ...configuration, additional_special_tokens: [] });
-    const { model } = this.#library;
-    if (!(model instanceof BPE)) throw new Error("its model is no BPE");
-    // The library's cache of words deletes and re-inserts an entry at each hit, which costs over 20 µs in a full JavaScriptCore
-    // Map, ten times what encoding the word again costs. No word is short enough for it now.
-    model.max_length_to_cache = 0;
     const added = description.added_tokens;
     this.added = added;
-    this.#encoder = new Encoder(this.#library, model, added, configuration);
+    this.#encoder = new Encoder(description);
+    this.#decoder = readDecoder(description.decoder);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
-    this.#bytes = tableOfBytes(description, added);
+    for (const [token, id] of Object.entries(description.model.vocab))
+      this.#add(token, id, this.#decoder.bytesOf(token));
+    for (const { id, content, special } of added) {
+      // Gemma has runs of ▁ among them, for the spaces of a text as in its vocabulary; names of control tokens are names.
+      const isName = special || this.#decoder.readsBytes;
+      this.#add(content, id, isName ? Buffer.from(content) : this.#decoder.bytesOf(content));
+    }
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
-    this.beginning = this.#findBeginning();
+    this.beginning = readBeginning(description.post_processor, (token) => this.#encoder.idOf(token));
+  }
+
+  #add(text: string, id: number, bytes: Uint8Array): void {
+    this.#texts[id] = text;
+    this.#bytes[id] = bytes;
   }
 
   /**
@@ -92,9 +99,11 @@ export class Tokenizer {
       );
     }
     try {
-      const { description, configuration, notices } = naming(name, () => readTokenizerFiles(assets, vocabSize));
-      for (const notice of notices) onNotice(notice);
-      return new Tokenizer(description, configuration);
+      return naming(name, () => {
+        const { description, configuration, notices } = readTokenizerFiles(assets, vocabSize);
+        for (const notice of notices) onNotice(notice);
+        return inside("tokenizer.json", () => new Tokenizer(description, configuration));
+      });
     } catch (error) {
       if (error instanceof Failure) throw error;
       throw new Failure(`${name}: tokenizer.json can't be used: ${(error as Error).message.split("\n")[0]}`);
@@ -153,54 +162,21 @@ export class Tokenizer {
 
   /** Whether the text is exactly one token of the vocabulary. */
   hasToken(text: string): boolean {
-    return this.#library.token_to_id(text) !== undefined;
+    return this.#encoder.idOf(text) !== undefined;
   }
 
-  /** What stands before a text that is encoded with special tokens and not before one that is encoded without. */
-  #findBeginning(): number[] {
-    const probe = "a";
-    const [first] = this.#library.encode(probe, { add_special_tokens: false }).ids;
-    const { ids } = this.#library.encode(probe, { add_special_tokens: true });
-    return ids.slice(0, Math.max(0, ids.indexOf(first as number)));
+  /**
+   * The text of ids from its beginning, control tokens spelled out. It loses what the decoder takes from the ends of a text, for
+   * SentencePiece's kind the space before the first word; the bytes of single ids don't.
+   */
+  decode(ids: readonly number[]): string {
+    const [first, ...rest] = ids;
+    if (first === undefined) return "";
+    const isName = this.#special.has(first) || this.#texts[first] === undefined;
+    const begin = isName ? this.bytes(first) : this.#decoder.firstBytesOf(this.#texts[first] as string);
+    const bytes = Buffer.concat([begin, ...rest.map((id) => this.bytes(id))]);
+    return this.#decoder.trim(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
   }
 }
 
 const NO_BYTES = new Uint8Array(0);
-
-/**
- * The bytes of every id. Two families of vocabulary are known: byte-level (each character of a token stands for one byte) and
- * SentencePiece-like (▁ stands for a space, <0x0A> for a byte, everything else for itself). Names of control tokens stand for themselves.
- */
-function tableOfBytes(description: TokenizerDescription, added: AddedToken[]): (Uint8Array | undefined)[] {
-  const encoder = new TextEncoder();
-  const isByteLevel = flatten(description.decoder).some((stage) => stage.type === "ByteLevel");
-  const byteOf = isByteLevel ? byteLevelAlphabet() : undefined;
-  const table: (Uint8Array | undefined)[] = [];
-  for (const [token, id] of Object.entries(description.model.vocab)) {
-    if (byteOf !== undefined) {
-      const bytes = Array.from(token, (character) => byteOf.get(character));
-      // A token with characters outside the alphabet was put into the vocabulary as plain text.
-      table[id] = bytes.includes(undefined) ? encoder.encode(token) : Uint8Array.from(bytes as number[]);
-    } else {
-      const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
-      table[id] =
-        byte === undefined ? encoder.encode(token.replaceAll("▁", " ")) : Uint8Array.of(Number.parseInt(byte, 16));
-    }
-  }
-  for (const { id, content, special } of added) {
-    // Gemma has runs of ▁ among them, for the spaces of a text as in its vocabulary; names of control tokens are names.
-    table[id] = encoder.encode(isByteLevel || special ? content : content.replaceAll("▁", " "));
-  }
-  return table;
-}
-
-/** GPT-2's alphabet: printable Latin-1 characters stand for their own code, the other bytes for the characters from U+0100 on. */
-function byteLevelAlphabet(): Map<string, number> {
-  const alphabet = new Map<string, number>();
-  let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) {
-    const isPrintable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    alphabet.set(String.fromCharCode(isPrintable ? byte : next++), byte);
-  }
-  return alphabet;
-}

@@ -74,7 +74,7 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
   }
   await turns.take(true, exchange.client);
   const ids = readIntegers(tokens, "tokens", { low: 0, high: service.config.vocabSize - 1 });
-  const text = decodeAll(service.tokenizer, ids);
+  const text = service.tokenizer.decode(ids);
   return Response.json({ content: text, prompt: text });
 }
 
