@@ -16,6 +16,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/terminal"],
     ["src/model_file"],
     ["src/engine", "src/grammar"],
+    ["src/text/jinja"],
     ["src/text"],
     ["convert", "src/hub"],
     ["src/models"],
@@ -54,7 +55,6 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
 const OWNERS: Readonly<Record<string, string>> = {
   "bun:ffi": "src/engine/library.ts",
   elysia: "src/server",
-  "@huggingface/jinja": "src/text",
   "@huggingface/tokenizers": "src/text",
 };
 

@@ -2,15 +2,15 @@
  * Messages to the one string that a chat model was trained to continue, by the model's own Jinja template.
  *
  * Templates come with models, so they are programs of strangers: they see copies of the messages and a handful of functions,
- * nothing of the host, and their time and memory are bounded (bounded_interpreter.ts). The current date is not among what they see (those that
- * ask for it have a fixed date to fall back on), so that the same messages always give the same prompt.
+ * nothing of the host but the date, and their time and memory are bounded (jinja/budget.ts).
  */
 
-import { Environment, Template } from "@huggingface/jinja";
 import { Failure } from "../errors.ts";
 import type { PromptText } from "./added_tokens.ts";
-import { BoundedInterpreter, LIST_LENGTH_MAX, TemplateError } from "./bounded_interpreter.ts";
 import { ControlTokens } from "./control_tokens.ts";
+import { TemplateError } from "./jinja/errors.ts";
+import { GLOBAL_NAMES } from "./jinja/globals.ts";
+import { Template } from "./jinja/template.ts";
 import { NoPrivateCharacter } from "./private_characters.ts";
 import { thinks } from "./thinking.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -139,51 +139,22 @@ export class ChatTemplate {
   }
 
   #run(messages: readonly TemplateMessage[], extras: TemplateExtras, addGenerationPrompt: boolean): string {
-    const environment = new Environment();
-    const known = { ...GLOBALS, ...extras.variables, ...this.#constants, tools: extras.tools ?? null };
-    for (const [name, value] of Object.entries(known)) environment.set(name, value);
-    environment.set("messages", messages);
-    environment.set("add_generation_prompt", addGenerationPrompt);
+    const { variables, tools = null } = extras;
+    const known = { ...variables, ...this.#constants, tools, messages, add_generation_prompt: addGenerationPrompt };
     let characters = messages.reduce((sum, message) => sum + message.content.length, 0);
     if (extras.tools !== undefined) characters += JSON.stringify(extras.tools).length;
-    const interpreter = new BoundedInterpreter(environment, CHARACTERS_MAX + 4 * characters);
-    try {
-      return String(interpreter.run(this.#template.parsed).value);
-    } catch (error) {
-      throw new TemplateError((error as Error).message.split("\n")[0]);
-    }
+    return this.#template.render(known, CHARACTERS_MAX + 4 * characters, new Date());
   }
 }
 
-/** What templates may call and name, as in the Hugging Face library, less the clock. */
-const GLOBALS = {
-  true: true,
-  True: true,
-  false: false,
-  False: false,
-  none: null,
-  None: null,
-  raise_exception(message: unknown) {
-    throw new TemplateError(String(message));
-  },
-  range(...bounds: number[]): number[] {
-    const [start, stop, step] =
-      bounds.length < 2 ? [0, bounds[0] ?? 0, 1] : [bounds[0] ?? 0, bounds[1] ?? 0, bounds[2] ?? 1];
-    const length = Math.max(0, Math.ceil((stop - start) / step));
-    if (!(length <= LIST_LENGTH_MAX)) throw new TemplateError(`range() of more than ${LIST_LENGTH_MAX} numbers`);
-    return Array.from({ length }, (_, i) => start + i * step);
-  },
-};
-
 /** Variables of every template, which nothing else may be called. */
 export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
-  ...Object.keys(GLOBALS),
+  ...GLOBAL_NAMES,
   "bos_token",
   "eos_token",
   "end_of_turn",
   "tools",
   "documents",
-  "namespace",
   "messages",
   "add_generation_prompt",
 ]);
