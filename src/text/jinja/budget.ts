@@ -9,7 +9,7 @@
 import { TemplateError } from "./errors.ts";
 
 /** Steps that one rendering may take: enough for thousands of messages, at most some 100 ms. */
-const STEPS_MAX = 400_000;
+const STEPS_MAX = 250_000;
 
 /** Most elements of a list, as jinja2's sandbox has it for ranges. */
 export const LIST_LENGTH_MAX = 100_000;
@@ -97,6 +97,7 @@ export class TextBuilder {
   }
 
   add(piece: string): void {
+    this.#budget.spend(0.25);
     this.#budget.make(piece.length);
     this.#text += piece;
     this.#budget.fits(this.#text.length);
