@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { generateText, streamText } from "ai";
 import fc from "fast-check";
 import { ThinkingParser, type ThinkingPart } from "../src/text/thinking.ts";
 import { writeScriptedModel } from "./support/scripted_model.ts";
@@ -181,6 +183,10 @@ describe("thoughts", () => {
   test("which the last message has begun are continued", async () => {
     const begun = (content: string) => ({ messages: [...MESSAGES, { role: "assistant", content }] });
     expect(await whole(begun("<think>"))).toEqual(HELLO);
+    const cut = await whole({ max_tokens: 4 });
+    const message = { role: "assistant", content: cut.content, reasoning_content: cut.thoughts };
+    expect(await promptOf({ messages: [...MESSAGES, message] })).toEndWith("<think>\nThey greet");
+    expect(await whole({ messages: [...MESSAGES, message] })).toEqual({ ...HELLO, thoughts: " me." });
     expect(await whole(begun("<think>\nThey"))).toEqual({ ...HELLO, thoughts: " greet me." });
     expect(await streamed(begun("<think>\nThey greet"))).toEqual({ ...HELLO, thoughts: " me." });
     expect(await whole(begun("<think>\nThey greet me.\n</think>\n\n"))).toEqual({ ...HELLO, thoughts: undefined });
@@ -207,6 +213,19 @@ describe("thoughts", () => {
     const streamed = await server.stream({ messages: MESSAGES, stream_options: { include_usage: true } });
     expect(streamed.at(-1)?.usage).toMatchObject({ completion_tokens_details: { reasoning_tokens: 6 } });
   });
+});
+
+test("the AI SDK has thoughts for reasoning", async () => {
+  const provider = createOpenAICompatible({ name: "wrinklefree", baseURL: `${server.url}/v1` });
+  const request = { model: provider("thinker"), prompt: "Hello" };
+  const { text, reasoningText, usage } = await generateText(request);
+  expect({ text, reasoningText }).toEqual({ text: "Hello you!", reasoningText: "They greet me." });
+  expect(usage.outputTokenDetails.reasoningTokens).toBe(6);
+  const result = streamText(request);
+  const kinds: string[] = [];
+  for await (const { type } of result.fullStream) if (type.endsWith("-delta")) kinds.push(type);
+  expect(kinds).toEqual([...Array(3).fill("reasoning-delta"), ...Array(3).fill("text-delta")]);
+  expect(await result.reasoningText).toBe("They greet me.");
 });
 
 describe("thinking is switched", () => {

@@ -203,6 +203,14 @@ describe("calls", () => {
     expect([...seen].length).toBeGreaterThan(4);
   });
 
+  test("after the only call that is wanted nothing is cut, however long the model goes on", async () => {
+    const request = { parallel_tool_calls: false, min_tokens: 40, max_tokens: 40 };
+    const answer = await whole(request);
+    expect(answer.reason).toBe("tool_calls");
+    expect(answer.tool_calls).toEqual([{ name: "get_weather", arguments: '{"city":"Oslo"}' }]);
+    expect(await streamed(request)).toEqual(answer);
+  });
+
   test.each<[string, string, string, string | undefined]>([
     ["before the name is complete", "_weather", "stop", undefined],
     ["in the mark", "call", "stop", undefined],
@@ -462,6 +470,13 @@ describe("the parser of calls", () => {
       [{ name: "f", args: "{}" }, "b"],
     ],
     ["line breaks in strings", call("f", '{"a": "b\n\tc"}'), [{ name: "f", args: '{"a":"b\\n\\tc"}' }]],
+    [
+      "Python's literals",
+      `<tool_call>{'arguments': {'a': 'it\\'s "b"', 'c': [True, None, -1.5 ]}, 'name': 'f'}</tool_call>`,
+      [{ name: "f", args: '{"a":"it\'s \\"b\\"","c":[true,null,-1.5]}' }],
+    ],
+    ["None for arguments", `<tool_call>{'name': 'f', 'arguments': None}</tool_call>`, [{ name: "f", args: "{}" }]],
+    ["apostrophes", call("f", `{"a": "it's"}`), [{ name: "f", args: `{"a":"it's"}` }]],
     ["braces too many", `a ${call("f", "{}}")} b`, ["a", { name: "f", args: "{}" }, "b"]],
     [
       "braces too few",

@@ -3,7 +3,7 @@
  * is complete, and its arguments are handed on as they come.
  *
  * Models write this JSON by themselves, so it may be wrong. What is wrong before the name is complete makes it no call. After that, it
- * is a call with what there is of its arguments.
+ * is a call with what there is of its arguments. Some write a literal of Python's instead; their quotes and words are made JSON's.
  */
 
 /** A coroutine that is sent one character after the other. */
@@ -68,9 +68,9 @@ export class CallReader {
     let next: string | undefined = yield* graphic();
     while (next !== "}") {
       if (next === ",") next = yield* graphic();
-      if (next !== '"') return;
+      if (!isQuote(next)) return;
       let key = "";
-      yield* string((piece) => {
+      yield* string(next, (piece) => {
         key += unescaped(piece);
       });
       if ((yield* graphic()) !== ":") return;
@@ -85,9 +85,9 @@ export class CallReader {
 
   /** @returns the character after it; undefined when nothing of that name may be called. */
   *#readName(first: string): Reading<string | undefined> {
-    if (first !== '"') return undefined;
+    if (!isQuote(first)) return undefined;
     let name = "";
-    yield* string((piece) => {
+    yield* string(first, (piece) => {
       name += unescaped(piece);
     });
     if (!this.#tools.has(name)) return undefined;
@@ -97,20 +97,32 @@ export class CallReader {
 
   /** @returns the character after them. */
   *#readArguments(first: string): Reading<string> {
-    if (first === "n") return yield* value(first, () => undefined); // null: there are none
+    if (first === "n" || first === "N") return yield* value(first, () => undefined); // null: there are none
     this.#hasArguments = true;
-    if (first !== '"') {
+    if (!isQuote(first)) {
       return yield* value(first, (piece) => {
         this.#arguments += piece;
       });
     }
     // Some models write the object into a string.
-    yield* string((piece) => {
+    yield* string(first, (piece) => {
       this.#arguments += unescaped(piece);
     });
     return yield* graphic();
   }
 }
+
+/** What words and numbers end before; "<" only stands in the mark after a call. */
+const MARKS = "{}[],:<";
+
+/** Words of Python's, and what JSON has for them. */
+const WORDS: ReadonlyMap<string, string> = new Map([
+  ["True", "true"],
+  ["False", "false"],
+  ["None", "null"],
+]);
+
+const isQuote = (character: string) => character === '"' || character === "'";
 
 const isSpace = (character: string) =>
   character === " " || character === "\n" || character === "\t" || character === "\r";
@@ -123,11 +135,11 @@ function* graphic(): Reading<string> {
   }
 }
 
-/** The rest of a string, up to and with its closing quote: emits it in pieces of a character or a whole escape. */
-function* string(emit: (piece: string) => void): Reading<void> {
+/** The rest of a string, up to and with the quote that closes it: emits it in pieces of a character or a whole escape. */
+function* string(quote: string, emit: (piece: string) => void): Reading<void> {
   for (;;) {
     let piece = yield;
-    if (piece === '"') return;
+    if (piece === quote) return;
     if (piece === "\\") {
       piece += yield;
       if (piece === "\\u") for (let digit = 0; digit < 4; digit++) piece += yield;
@@ -138,31 +150,35 @@ function* string(emit: (piece: string) => void): Reading<void> {
 
 /** A value that begins with `first`: emits it without white space between its parts. Returns the character after it. */
 function* value(first: string, emit: (piece: string) => void): Reading<string> {
-  let character = first;
   let depth = 0;
+  let character = first;
   for (;;) {
-    if (character === '"') {
-      emit(character);
-      yield* string((piece) => emit(escaped(piece)));
+    if (isQuote(character)) {
       emit('"');
-    } else if (character === "<") {
-      return character; // no JSON: a mark
-    } else if (depth === 0 && (character === "," || character === "}")) {
-      return character; // after a number or a word
-    } else if (!isSpace(character)) {
+      yield* string(character, (piece) => emit(escaped(piece)));
+      emit('"');
+      if (depth === 0) return yield* graphic();
+      character = yield;
+    } else if (MARKS.includes(character)) {
+      if (character === "<" || (depth === 0 && !"{[".includes(character))) return character;
       emit(character);
-      if (character === "{" || character === "[") depth++;
-      else if (character === "}" || character === "]") depth--;
-      if (depth <= 0 && (character === "}" || character === "]")) return yield* graphic();
+      if ("{[".includes(character)) depth++;
+      if ("}]".includes(character) && --depth === 0) return yield* graphic();
+      character = yield;
+    } else {
+      let word = "";
+      for (; !isSpace(character) && !isQuote(character) && !MARKS.includes(character); character = yield)
+        word += character;
+      emit(WORDS.get(word) ?? word);
+      if (isSpace(character)) character = yield* graphic();
+      if (depth === 0) return character;
     }
-    if (depth === 0 && first === '"') return yield* graphic();
-    character = yield;
   }
 }
 
 /** A piece of a string's text, as the character that it stands for. */
 function unescaped(piece: string): string {
-  if (piece.length === 1) return piece;
+  if (piece.length === 1 || piece === "\\'") return piece.slice(-1);
   try {
     return JSON.parse(`"${piece}"`);
   } catch {
@@ -170,7 +186,8 @@ function unescaped(piece: string): string {
   }
 }
 
-/** A piece of a string's text as JSON allows it: control characters, which models write as they are, are escaped. */
+/** A piece of a string's text as JSON allows it. Models write control characters as they are. */
 function escaped(piece: string): string {
-  return piece < " " ? JSON.stringify(piece).slice(1, -1) : piece;
+  if (piece === "\\'") return "'";
+  return piece < " " || piece === '"' ? JSON.stringify(piece).slice(1, -1) : piece;
 }

@@ -19,6 +19,20 @@ export function begunThoughts(prompt: string): string {
   return end.endsWith(OPEN) ? OPEN : end.endsWith(CLOSE) ? OPEN + CLOSE : "";
 }
 
+/** The beginning of a message that is thought about. */
+export function openThoughts(thoughts: string): string {
+  return OPEN + thoughts;
+}
+
+/**
+ * A prompt without what its template puts after the thoughts of the last message, so that these are continued; undefined where it doesn't
+ * end with those thoughts, closed.
+ */
+export function upToThoughts(prompt: string, thoughts: string): string | undefined {
+  const text = prompt.slice(0, Math.max(0, prompt.lastIndexOf(CLOSE))).trimEnd();
+  return thoughts.trim() !== "" && text.endsWith(thoughts.trim()) ? text : undefined;
+}
+
 /** What may come next of thoughts, after what there is of a message: the rest of them, or whole ones or none. */
 export function thoughtsAfter(begun: string): "open" | "possible" | undefined {
   const parser = new ThinkingParser(true);

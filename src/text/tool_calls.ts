@@ -60,6 +60,11 @@ export class CallParser {
     return this.#reader !== undefined;
   }
 
+  /** Whether the last call that is wanted was made, so that nothing follows any more. */
+  get isDone(): boolean {
+    return this.#reader === undefined && this.#calls >= this.#callsMax;
+  }
+
   /**
    * Reads a text that the answer continues, before anything else. Returns the parts of a call that is open at its end; nothing else
    * of it is a part of the answer.
@@ -79,7 +84,7 @@ export class CallParser {
     if (this.#tools.size === 0) return text === "" ? [] : [{ kind: "content", text }];
     const parts: CallPart[] = [];
     let rest = text;
-    while (rest !== "" && !this.#isDone) {
+    while (rest !== "" && !this.isDone) {
       rest = this.#reader === undefined ? this.#readContent(parts, rest) : this.#readCall(parts, this.#reader, rest);
     }
     return parts;
@@ -98,14 +103,9 @@ export class CallParser {
       if (!isCut && !this.#hasArguments) parts.push({ kind: "arguments", text: "{}" });
     } else if (!isCut || (this.#reader === undefined && this.#mark === "")) {
       this.#addContent(parts, this.#reader === undefined ? this.#mark : this.#written);
-      if (this.#space !== "" && !this.#isDone) parts.push({ kind: "content", text: this.#space });
+      if (this.#space !== "" && !this.isDone) parts.push({ kind: "content", text: this.#space });
     }
     return parts;
-  }
-
-  /** Whether the last call that is wanted was made. */
-  get #isDone(): boolean {
-    return this.#reader === undefined && this.#calls >= this.#callsMax;
   }
 
   /** Reads text up to the next mark. Returns the rest. */
@@ -175,7 +175,7 @@ export class CallParser {
     // Some models close more braces than they have opened.
     if (this.#isAfterCall) shown = shown.replace(this.#lacksEnd ? /^[\s}\]]+/ : /^\s+/, "");
     const end = shown.trimEnd().length;
-    if (end > 0 && !this.#isDone) {
+    if (end > 0 && !this.isDone) {
       parts.push({ kind: "content", text: this.#space + shown.slice(0, end) });
       this.#space = "";
       this.#isAfterCall = false;

@@ -67,8 +67,9 @@ export class Choice {
     const isCut = reason !== "stop" || stoppedBy?.kind === "string";
     const deltas = this.#add(this.#thinking.finish(isCut));
     deltas.push(...this.#parser.finish(isCut).map((part) => this.#delta(part)));
-    const called = this.#calls.length > 0 && !(isCut && this.#parser.isWithinCall);
-    this.#reason = reason === "stop" && called ? this.#callReason : reason;
+    // After the last call that is wanted there is nothing to cut.
+    const isWhole = this.#parser.isDone || (reason === "stop" && !(isCut && this.#parser.isWithinCall));
+    this.#reason = this.#calls.length > 0 && isWhole ? this.#callReason : reason;
     return deltas;
   }
 

@@ -13,7 +13,7 @@ import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
 import { TemplateError } from "../../text/jinja/errors.ts";
-import { begunThoughts } from "../../text/thinking.ts";
+import { begunThoughts, openThoughts, upToThoughts } from "../../text/thinking.ts";
 import { describeTools, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
 import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
@@ -67,12 +67,10 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
     );
     const continued = last.role === "assistant" ? (inWords.at(-1) as TemplateMessage).content : "";
     if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
-    const prompt = template.prompt(inWords, extras);
-    const { thinks } = template;
-    const begun = continued === "" && thinks ? begunThoughts(prompt.text) : continued;
+    const { prompt, begun } = beginning(template.prompt(inWords, extras), last, continued, template.thinks);
     const calls = callable.length === 0 ? undefined : { tools: callable, isParallel: callsMax > 1 };
     const names = new Set(callable.map(({ name }) => name));
-    return { ...prompt, begun, thinks, tools: names, callsMax, calls, callsAreRequired, areFunctions };
+    return { ...prompt, begun, thinks: template.thinks, tools: names, callsMax, calls, callsAreRequired, areFunctions };
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
     throw invalid(
@@ -81,6 +79,22 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
       `The model's chat template does not accept these messages: ${error.message}`,
     );
   }
+}
+
+/**
+ * Where the answer begins: the prompt, and what it has of the message.
+ *
+ * @param continued the text of the last message, where it is the assistant's.
+ */
+function beginning(prompt: PromptText, last: Message, continued: string, thinks: boolean) {
+  if (continued !== "" || !thinks) return { prompt, begun: continued };
+  // Thoughts without an answer were cut: they go on.
+  const thoughts = last.role === "assistant" ? ((last.reasoning_content as string | undefined) ?? "") : "";
+  const text = upToThoughts(prompt.text, thoughts);
+  if (text === undefined) return { prompt, begun: begunThoughts(prompt.text) };
+  const { literal } = prompt;
+  const kept = literal === "everywhere" ? literal : literal.filter((place) => place < text.length);
+  return { prompt: { text, literal: kept }, begun: openThoughts(thoughts) };
 }
 
 /** The prompt of a chat, to be tokenized. */

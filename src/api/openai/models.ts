@@ -39,6 +39,7 @@ function describeModel(state: ServerState): object {
       n_embd: config.hiddenSize,
       n_layer: config.layers,
       takes_tools: service.template.takesTools,
+      thinks: service.template.thinks,
     },
   };
 }
