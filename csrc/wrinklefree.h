@@ -24,7 +24,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 5
+#define WF_ABI_VERSION 6
 
 /* ---- The packed file. ---- */
 
@@ -93,6 +93,12 @@ extern "C" {
 /* The most alternatives of a request (wf_sampling.top_logprobs). */
 #define WF_TOP_LOGPROBS_MAX 20
 
+/* The kinds of lists of tokens. Where none of those that these leave may follow, the answer ends with WF_REASON_GRAMMAR. */
+#define WF_LIST_ALLOWED 1  /* the answer has no other tokens than those of such lists */
+#define WF_LIST_BAD_WORD 2 /* after all tokens of the list but its last, the answer doesn't have that one */
+#define WF_LIST_BREAKERS 3 /* tokens that break what dry_multiplier takes for a repetition, and are never penalised for one */
+#define WF_LIST_BREAKER 4  /* several tokens that do so together */
+
 /* wf_event.reason of a WF_EVENT_DONE */
 #define WF_REASON_STOP 1   /* an end-of-text or stop token (which was delivered as a WF_EVENT_TOKEN), or the end of its grammar */
 #define WF_REASON_LENGTH 2 /* max_tokens or the end of the context was reached */
@@ -122,8 +128,8 @@ typedef struct wf_engine_options {
     uint32_t zeros;         /* WF_ZEROS_… */
 } wf_engine_options;
 
-/* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, grammar,
- * temperature, top_k, top_p, min_p, draw by rank. The draw is keyed by (seed, position): the same request with the same seed gives the same
+/* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, dry, grammar and lists,
+ * top_n_sigma, temperature, top_k, typical_p, top_p, min_p, xtc, draw by rank. The draw is keyed by (seed, position): the same request with the same seed gives the same
  * tokens. */
 typedef struct wf_sampling {
     float temperature;        /* 0: the likeliest token; at most 100 */
@@ -132,8 +138,20 @@ typedef struct wf_sampling {
     float repetition_penalty; /* over 0; 1: off. Positive logits of seen ids are divided by it, others multiplied */
     float frequency_penalty;  /* times the number of occurrences among the generated ids, subtracted */
     float presence_penalty;   /* subtracted once for each id among the generated ones */
-    uint32_t top_k;           /* 0: off */
-    uint32_t max_tokens;      /* what does not fit into the context ends it with WF_REASON_LENGTH all the same; 0: prompt only */
+    float top_n_sigma; /* over 0; 0: off. Tokens that many standard deviations of all logits below the largest one are left out */
+    float typical_p; /* 0 to 1; 0 and 1: off. The tokens whose −ln p is nearest to the entropy, with more than that weight, stay */
+    float
+        xtc_probability; /* 0 to 1; 0: off. The chance that all of those over the threshold but the least likely one are left out */
+    float xtc_threshold; /* 0 to 1, of the probability after all truncation; over 0.5: off */
+    float
+        dry_multiplier; /* over 0; 0: off. Subtracted, times dry_base ^ (length − dry_allowed_length), from what goes on with a repetition */
+    float dry_base;              /* at least 1, else dry is off */
+    uint32_t dry_allowed_length; /* repetitions of fewer tokens cost nothing */
+    uint32_t dry_window;         /* how many tokens are looked at for repetitions, prompt and answer; 0: all */
+    uint32_t penalty_window;     /* how many tokens the other three penalties look at, prompt and answer; 0: all */
+    uint32_t min_keep;           /* typical_p, top_p, min_p and xtc leave at least so many, where there are so many; 0 and 1: one */
+    uint32_t top_k;              /* 0: off */
+    uint32_t max_tokens;         /* what does not fit into the context ends it with WF_REASON_LENGTH all the same; 0: prompt only */
     uint32_t min_tokens;      /* no end-of-text or stop token before this many; a complete grammar ends the answer all the same */
     uint32_t ignore_eos;      /* 1: the model's end-of-text tokens are ordinary tokens (the request's stop ids still stop) */
     uint32_t logprobs;        /* 1: events carry log-probabilities of the model's own distribution, before penalties */
@@ -150,6 +168,7 @@ typedef struct wf_event {
     uint32_t token;    /* the id; WF_EVENT_PROGRESS: prompt tokens computed so far */
     uint32_t reason;   /* WF_EVENT_DONE: WF_REASON_… */
     uint32_t count;    /* WF_EVENT_TOKEN, _PROMPT: alternatives that follow; _PROGRESS: prompt tokens found in the prefix cache */
+    uint32_t rank;     /* WF_EVENT_PROMPT: one more than there are tokens that are likelier in its place */
     float logprob;     /* natural logarithm; 0 when not asked for */
     double elapsed_ms; /* since the request was submitted */
 } wf_event;
@@ -244,13 +263,14 @@ WF_API int32_t wf_engine_set_vocabulary(wf_engine *engine, const uint8_t *bytes,
                                         char *error, uint32_t error_size);
 
 /* Queues a request: `count` prompt ids, at least 1 and fewer than the context (as many, when max_tokens is 0). stop_ids end the answer beside the model's own
- * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]. With a grammar (grammar_size over 0; its form is that of
+ * end-of-text ids; bias_values[i] is added to the logit of bias_ids[i]; lists[lists_size] are any number of WF_LIST_…, each its kind, its length and
+ * so many ids. With a grammar (grammar_size over 0; its form is that of
  * csrc/grammar/grammar.h) the answer's bytes are of it, unless it is cut off: it ends where it is complete, at an end-of-text or stop token that is
  * chosen, or by itself where nothing else may follow. Returns the request's id, never 0; 0 on failure. */
 WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                                  const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
-                                 uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error,
-                                 uint32_t error_size);
+                                 uint32_t bias_count, const uint32_t *lists, uint32_t lists_size, const uint8_t *grammar,
+                                 uint32_t grammar_size, char *error, uint32_t error_size);
 
 /* Ends a request at whatever stage it is; its WF_EVENT_DONE follows. Unknown and finished ids are ignored. */
 WF_API void wf_engine_cancel(wf_engine *engine, uint32_t request);

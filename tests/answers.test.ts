@@ -122,7 +122,7 @@ describe("choices", () => {
         { request: new Request("http://localhost/"), path: "/", dialect: openAi },
         () => undefined,
       );
-      const parameters = { sampling: defaultSampling(1), choices, stops: [] };
+      const parameters = { sampling: defaultSampling(1), choices, text: { stops: [] } };
       return answer(exchange, service, parameters, promptOf(repeatedBytes), async (events) => {
         await events.return();
         exchange.sent();
@@ -166,7 +166,7 @@ describe("choices", () => {
       () => undefined,
     );
     const prompts = promptOf(0);
-    const parameters = { sampling: defaultSampling(events), choices, stops: [] };
+    const parameters = { sampling: defaultSampling(events), choices, text: { stops: [] } };
     let reactions = 0;
     const seen = new Map<number, number>();
     const count = () =>

@@ -225,7 +225,7 @@ describe("stop strings", () => {
 
   test("half a character never stops an answer", () => {
     const context = { vocabularySize: 1, context: 1, defaultTemperature: 0 };
-    const matcher = new StopStrings(readGenerationParameters({ stop: "\ud83d" }, context).stops);
+    const matcher = new StopStrings(readGenerationParameters({ stop: "\ud83d" }, context).text.stops);
     expect(matcher.push("🚀") + matcher.finish()).toBe("🚀");
   });
 

@@ -416,8 +416,10 @@ static uint32_t submit(wf_engine *engine, const wf_request *request, const uint8
 
 uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                           const uint32_t *stop_ids, uint32_t stop_count, const uint32_t *bias_ids, const float *bias_values,
-                          uint32_t bias_count, const uint8_t *grammar, uint32_t grammar_size, char *error, uint32_t error_size) {
-    const wf_request request = {tokens, count, sampling, stop_ids, stop_count, bias_ids, bias_values, bias_count};
+                          uint32_t bias_count, const uint32_t *lists, uint32_t lists_size, const uint8_t *grammar,
+                          uint32_t grammar_size, char *error, uint32_t error_size) {
+    const wf_request request = {tokens,   count,       sampling,   stop_ids, stop_count,
+                                bias_ids, bias_values, bias_count, lists,    lists_size};
     if (!enter(engine)) {
         fail_closed(error, error_size);
         return 0;

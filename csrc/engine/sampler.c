@@ -8,9 +8,9 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 #include "base/error.h"
+#include "engine/truncation.h"
 
 /* A sum over a vocabulary in double precision differs by less than this part from one in another order. */
 #define SUM_ERROR 1e-9
@@ -26,6 +26,12 @@ int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_s
         {"repetition_penalty", sampling->repetition_penalty, 1e-6f, 1e6f},
         {"frequency_penalty", sampling->frequency_penalty, -1e6f, 1e6f},
         {"presence_penalty", sampling->presence_penalty, -1e6f, 1e6f},
+        {"top_n_sigma", sampling->top_n_sigma, 0.0f, 1e6f},
+        {"typical_p", sampling->typical_p, 0.0f, 1.0f},
+        {"xtc_probability", sampling->xtc_probability, 0.0f, 1.0f},
+        {"xtc_threshold", sampling->xtc_threshold, 0.0f, 1.0f},
+        {"dry_multiplier", sampling->dry_multiplier, 0.0f, 1e6f},
+        {"dry_base", sampling->dry_base, 0.0f, 1e6f},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
@@ -46,10 +52,19 @@ static uint64_t mix(uint64_t x) {
     return x ^ x >> 31;
 }
 
+/* Tells the seed of the second number of a position, which xtc needs, from that of the first. */
+#define COIN 0x78746320636f696eu
+
 /* A number in [0, 1) that depends on seed and position only. */
 static double uniform(uint64_t seed, uint32_t position) {
     const uint64_t bits = mix(mix(seed + 0x9e3779b97f4a7c15u) + 0x9e3779b97f4a7c15u * ((uint64_t)position + 1));
     return (double)(bits >> 11) * 0x1p-53;
+}
+
+bool wf_needs_all_logits(const wf_sampling *sampling) {
+    if (sampling->temperature == 0.0f)
+        return false;
+    return sampling->top_n_sigma > 0.0f || (sampling->top_k == 0 && wf_truncates(sampling));
 }
 
 static void apply_penalties(float *logits, const wf_sampler_input *input) {
@@ -63,6 +78,8 @@ static void apply_penalties(float *logits, const wf_sampler_input *input) {
         if (input->seen_counts[i] > 0)
             *logit -= sampling->frequency_penalty * (float)input->seen_counts[i] + sampling->presence_penalty;
     }
+    for (uint32_t i = 0; i < input->repeat_count; i++)
+        logits[input->repeat_ids[i]] -= input->repeat_penalties[i];
     for (uint32_t i = 0; i < input->banned_count; i++)
         logits[input->banned_ids[i]] = -INFINITY;
 }
@@ -88,75 +105,6 @@ static uint32_t likeliest(const float *logits, uint32_t vocabulary, uint32_t fir
     return best;
 }
 
-/* Descending by logit, then ascending by id. */
-static int by_rank(const void *left, const void *right) {
-    const wf_candidate *a = left, *b = right;
-    if (a->logit != b->logit)
-        return a->logit > b->logit ? -1 : 1;
-    return a->token < b->token ? -1 : a->token > b->token;
-}
-
-/* Hoare's partition of candidates[*low … *high] by the rank of one in them: afterwards those up to *last rank before or like the pivot, those
- * from *first on like it or behind it, and one between the two, if there is one, is it. */
-static void divide(wf_candidate *candidates, int64_t low, int64_t high, wf_candidate pivot, int64_t *last, int64_t *first) {
-    int64_t i = low, j = high;
-    while (i <= j) {
-        while (by_rank(&candidates[i], &pivot) < 0)
-            i++;
-        while (by_rank(&pivot, &candidates[j]) < 0)
-            j--;
-        if (i <= j) {
-            const wf_candidate other = candidates[i];
-            candidates[i++] = candidates[j];
-            candidates[j--] = other;
-        }
-    }
-    *last = j;
-    *first = i;
-}
-
-/* Moves the `keep` candidates that rank highest to the front, in no order (`keep` is 1 to count). */
-static void select_top(wf_candidate *candidates, uint32_t count, uint32_t keep) {
-    const int64_t wanted = (int64_t)keep - 1;
-    int64_t low = 0, high = (int64_t)count - 1;
-    while (low < high) {
-        int64_t last, first;
-        divide(candidates, low, high, candidates[wanted], &last, &first);
-        if (last < wanted)
-            low = first;
-        if (wanted < first)
-            high = last;
-    }
-}
-
-/* The weight of those that min_p allows; the likeliest token's is 1. */
-static double allowed_weight(const wf_candidate *candidates, int64_t count, float min_p) {
-    double total = 0;
-    for (int64_t i = 0; i < count; i++)
-        total += candidates[i].weight >= min_p ? (double)candidates[i].weight : 0.0;
-    return total;
-}
-
-/* Moves candidates of at least so much weight and logit to the front. Returns their number. */
-static uint32_t keep_from(wf_candidate *candidates, uint32_t count, double weight, float logit) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if ((double)candidates[i].weight >= weight && candidates[i].logit >= logit)
-            candidates[kept++] = candidates[i];
-    return kept;
-}
-
-/* How many of the sorted candidates have together at least `wanted` of weight; 0 when all of them have less. */
-static uint32_t nucleus(const wf_candidate *candidates, uint32_t count, double wanted) {
-    double sum = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        sum += (double)candidates[i].weight;
-        if (sum >= wanted)
-            return i + 1;
-    }
-    return 0;
-}
-
 /* The sorted candidate at which those that min_p allows have more than `wanted` of weight together; WF_UNDECIDED when all have less. */
 static uint32_t token_at(const wf_candidate *candidates, uint32_t count, float min_p, double wanted) {
     for (uint32_t i = 0; i < count; i++) {
@@ -169,22 +117,8 @@ static uint32_t token_at(const wf_candidate *candidates, uint32_t count, float m
 
 /* The same for candidates that are not sorted, all of them allowed. It changes their order. */
 static uint32_t find_token_at(wf_candidate *candidates, uint32_t count, double wanted) {
-    int64_t low = 0, high = (int64_t)count - 1;
-    while (low <= high) {
-        int64_t last, first;
-        divide(candidates, low, high, candidates[(low + high) / 2], &last, &first);
-        const double before = allowed_weight(candidates + low, last - low + 1, 0.0f);
-        const double with_pivot = before + allowed_weight(candidates + last + 1, first - last - 1, 0.0f);
-        if (before > wanted) {
-            high = last;
-        } else if (with_pivot > wanted) {
-            return candidates[last + 1].token;
-        } else {
-            wanted -= with_pivot;
-            low = first;
-        }
-    }
-    return WF_UNDECIDED;
+    const uint32_t kept = wf_select_weight(candidates, count, wanted);
+    return kept == 0 ? WF_UNDECIDED : candidates[kept - 1].token;
 }
 
 /* The candidate at a `place` between 0 and 1, by rank, of the weight of those that top_p and min_p allow. With a top_p they are sorted, else all
@@ -192,9 +126,9 @@ static uint32_t find_token_at(wf_candidate *candidates, uint32_t count, double w
 static uint32_t draw(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, double place, double total) {
     if (sampling->top_p == 1.0f)
         return find_token_at(candidates, count, place * total);
-    const uint32_t kept = nucleus(candidates, count, (double)sampling->top_p * total);
+    const uint32_t kept = wf_nucleus(candidates, count, (double)sampling->top_p * total);
     return kept == 0 ? WF_UNDECIDED
-                     : token_at(candidates, kept, sampling->min_p, place * allowed_weight(candidates, kept, sampling->min_p));
+                     : token_at(candidates, kept, sampling->min_p, place * wf_weight_of(candidates, kept, sampling->min_p));
 }
 
 uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
@@ -209,6 +143,8 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         return best;
 
     const float largest = logits[best];
+    if (sampling->top_n_sigma > 0.0f)
+        wf_keep_within_deviations(logits, vocabulary, largest, sampling->top_n_sigma);
     const float inverse_temperature = wf_inverse_temperature(sampling->temperature);
     kernels->exponentials(logits, vocabulary, largest, inverse_temperature, scratch->weights);
     wf_candidate *candidates = scratch->candidates;
@@ -219,11 +155,17 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
 
     if (sampling->top_k != 0) {
         if (sampling->top_k < count) {
-            select_top(candidates, count, sampling->top_k);
+            wf_select_top(candidates, count, sampling->top_k);
             count = sampling->top_k;
         }
         /* Sorted even when nothing was dropped: sums go through them in this order, however many a screened head left out. */
-        qsort(candidates, count, sizeof *candidates, by_rank);
+        wf_sort_candidates(candidates, count);
+    }
+
+    const double place = uniform(sampling->seed, input->position);
+    if (wf_truncates(sampling)) {
+        const double coin = uniform(mix(sampling->seed ^ COIN), input->position);
+        return wf_choose_truncated(candidates, count, sampling, logits, largest, place, coin);
     }
 
     const bool has_nucleus = sampling->top_p < 1.0f, has_floor = !has_nucleus && sampling->min_p > 0.0f;
@@ -234,16 +176,15 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
         return WF_UNDECIDED;
     const bool is_complete = residual->upper_bound == 0.0 || has_floor;
 
-    const double place = uniform(sampling->seed, input->position);
-    const double known = allowed_weight(candidates, count, has_floor ? sampling->min_p : 0.0f);
+    const double known = wf_weight_of(candidates, count, has_floor ? sampling->min_p : 0.0f);
     /* Candidates below (1 − part) / count of the weight have together less than 1 − part of it, so what is looked for lies among the others: a
      * few, as a rule. Where tokens are missing, it must lie among those that surely rank before them. */
     const double floor = has_floor     ? (double)sampling->min_p
                          : is_complete ? (1.0 - (has_nucleus ? (double)sampling->top_p : place)) * known / count
                                        : 0.0;
-    const uint32_t kept = keep_from(candidates, count, floor, is_complete ? -INFINITY : residual->below);
+    const uint32_t kept = wf_keep_from(candidates, count, floor, is_complete ? -INFINITY : residual->below);
     if (has_nucleus)
-        qsort(candidates, kept, sizeof *candidates, by_rank);
+        wf_sort_candidates(candidates, kept);
     if (is_complete) {
         const uint32_t token = draw(candidates, kept, sampling, place, known);
         return token == WF_UNDECIDED ? best : token; /* only when rounding leaves the place at the very end */

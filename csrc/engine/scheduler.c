@@ -307,9 +307,12 @@ void wf_scheduler_plan(wf_scheduler *scheduler, wf_step *step) {
 /* Reports a token of the answer or of the prompt, and the likeliest ones in its place. */
 static void report_token(wf_scheduler *scheduler, const wf_prediction *prediction, uint32_t kind) {
     const wf_distribution *distribution = &prediction->distribution;
-    wf_events_put(
-        scheduler->events, prediction->sequence,
-        (wf_event){.kind = kind, .token = prediction->token, .count = distribution->top_count, .logprob = prediction->logprob});
+    wf_events_put(scheduler->events, prediction->sequence,
+                  (wf_event){.kind = kind,
+                             .token = prediction->token,
+                             .count = distribution->top_count,
+                             .rank = kind == WF_EVENT_PROMPT ? prediction->rank : 0,
+                             .logprob = prediction->logprob});
     for (uint32_t i = 0; i < distribution->top_count; i++)
         wf_events_put(
             scheduler->events, prediction->sequence,

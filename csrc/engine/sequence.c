@@ -35,6 +35,8 @@ int wf_check_request(const wf_config *config, uint32_t context, const wf_request
         if (request->bias_ids[i] >= vocabulary || !isfinite(request->bias_values[i]))
             return wf_fail(error, error_size, "the bias of token %u is not finite or out of the vocabulary of %u",
                            request->bias_ids[i], vocabulary);
+    if (wf_check_token_lists(request->lists, request->lists_size, vocabulary, error, error_size) != 0)
+        return -1;
     return wf_check_sampling(request->sampling, error, error_size);
 }
 
@@ -46,23 +48,51 @@ static void *copy_of(const void *source, size_t count, size_t size, size_t room)
     return copy;
 }
 
+/* The place of a token that was seen. */
+static uint32_t seen_place(const wf_sequence *sequence, uint32_t token) {
+    uint32_t place = 0;
+    while (sequence->seen_ids[place] != token)
+        place++;
+    return place;
+}
+
 /* Counts a token of the prompt (0 occurrences) or of the answer (1). */
 static void note_seen(wf_sequence *sequence, uint32_t token, uint32_t occurrences) {
     if (sequence->seen_bits == NULL)
         return;
-    uint32_t index = sequence->seen_count;
+    uint32_t place = sequence->seen_count;
     if (sequence->seen_bits[token / 8] >> token % 8 & 1) {
-        if (occurrences == 0)
+        if (occurrences == 0 && sequence->seen_totals == NULL)
             return;
-        for (index = 0; sequence->seen_ids[index] != token;)
-            index++;
+        place = seen_place(sequence, token);
     } else {
         sequence->seen_bits[token / 8] |= (uint8_t)(1u << token % 8);
-        sequence->seen_ids[index] = token;
-        sequence->seen_counts[index] = 0;
+        sequence->seen_ids[place] = token;
+        sequence->seen_counts[place] = 0;
+        if (sequence->seen_totals != NULL)
+            sequence->seen_totals[place] = 0;
         sequence->seen_count++;
     }
-    sequence->seen_counts[index] += occurrences;
+    sequence->seen_counts[place] += occurrences;
+    if (sequence->seen_totals != NULL)
+        sequence->seen_totals[place]++;
+}
+
+/* Takes the token back at which penalties no longer look, once the last one was counted. */
+static void forget_seen(wf_sequence *sequence) {
+    const uint32_t window = sequence->sampling.penalty_window;
+    if (sequence->seen_totals == NULL || sequence->count <= window)
+        return;
+    const uint32_t position = sequence->count - window - 1, token = sequence->tokens[position];
+    const uint32_t place = seen_place(sequence, token), last = sequence->seen_count - 1;
+    sequence->seen_counts[place] -= position >= sequence->prompt_count;
+    if (--sequence->seen_totals[place] > 0)
+        return;
+    sequence->seen_bits[token / 8] &= (uint8_t) ~(1u << token % 8);
+    sequence->seen_ids[place] = sequence->seen_ids[last];
+    sequence->seen_counts[place] = sequence->seen_counts[last];
+    sequence->seen_totals[place] = sequence->seen_totals[last];
+    sequence->seen_count--;
 }
 
 wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const wf_request *request) {
@@ -83,7 +113,11 @@ wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const
         copy_of(request->stop_ids, request->stop_count, sizeof(uint32_t), (size_t)request->stop_count + config->eos_count);
     sequence->bias_ids = copy_of(request->bias_ids, request->bias_count, sizeof(uint32_t), request->bias_count);
     sequence->bias_values = copy_of(request->bias_values, request->bias_count, sizeof(float), request->bias_count);
-    bool complete = sequence->tokens && sequence->table && sequence->stop_ids && sequence->bias_ids && sequence->bias_values;
+    sequence->vocabulary = config->vocabulary;
+    bool complete = wf_token_lists_copy(&sequence->lists, request->lists, request->lists_size, config->vocabulary) == 0 &&
+                    sequence->tokens && sequence->table && sequence->stop_ids && sequence->bias_ids && sequence->bias_values;
+    if (complete && wf_penalises_repetitions(sampling))
+        complete = wf_repetition_create(&sequence->repetition, sequence->limit) == 0;
     if (complete && !sampling->ignore_eos)
         for (uint32_t i = 0; i < config->eos_count; i++)
             sequence->stop_ids[sequence->stop_count++] = config->eos_token_ids[i];
@@ -92,8 +126,12 @@ wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const
         sequence->seen_bits = calloc((size_t)config->vocabulary / 8 + 1, 1);
         sequence->seen_ids = calloc(sequence->limit, sizeof *sequence->seen_ids);
         sequence->seen_counts = calloc(sequence->limit, sizeof *sequence->seen_counts);
-        complete = sequence->seen_bits && sequence->seen_ids && sequence->seen_counts;
-        for (uint32_t i = 0; complete && i < count; i++)
+        const bool has_window = sampling->penalty_window > 0 && sampling->penalty_window < sequence->limit;
+        if (has_window)
+            sequence->seen_totals = calloc(sequence->limit, sizeof *sequence->seen_totals);
+        complete = sequence->seen_bits && sequence->seen_ids && sequence->seen_counts && (sequence->seen_totals || !has_window);
+        const uint32_t first = has_window && count > sampling->penalty_window ? count - sampling->penalty_window : 0;
+        for (uint32_t i = first; complete && i < count; i++)
             note_seen(sequence, request->tokens[i], 0);
     }
     if (complete)
@@ -113,6 +151,9 @@ void wf_sequence_destroy(wf_sequence *sequence) {
     free(sequence->seen_bits);
     free(sequence->seen_ids);
     free(sequence->seen_counts);
+    free(sequence->seen_totals);
+    wf_token_lists_destroy(&sequence->lists);
+    wf_repetition_destroy(&sequence->repetition);
     wf_automaton_release(sequence->matcher.automaton);
     free(sequence);
 }
@@ -120,16 +161,17 @@ void wf_sequence_destroy(wf_sequence *sequence) {
 void wf_sequence_append(wf_sequence *sequence, uint32_t token) {
     sequence->tokens[sequence->count++] = token;
     note_seen(sequence, token, 1);
+    forget_seen(sequence);
 }
 
 static bool is_too_early_to_stop(const wf_sequence *sequence) {
     return sequence->count - sequence->prompt_count < sequence->sampling.min_tokens;
 }
 
-bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed) {
-    bool is_complete = false;
+/* What the grammar leaves, and whether the answer is complete. */
+static bool allow_by_grammar(wf_sequence *sequence, uint64_t *allowed, bool *is_complete) {
     int32_t count = wf_matcher_allow(&sequence->matcher, sequence->tokens + sequence->prompt_count,
-                                     sequence->count - sequence->prompt_count, allowed, &is_complete);
+                                     sequence->count - sequence->prompt_count, allowed, is_complete);
     if (count < 0) {
         sequence->ended = WF_REASON_GRAMMAR;
         return false;
@@ -142,12 +184,35 @@ bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed) {
         *word &= ~bit;
     }
     if (count == 0) {
-        sequence->ended = is_complete ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+        sequence->ended = *is_complete ? WF_REASON_STOP : WF_REASON_GRAMMAR;
         return false;
     }
-    for (uint32_t i = 0; is_complete && !is_too_early_to_stop(sequence) && i < sequence->stop_count; i++)
+    for (uint32_t i = 0; *is_complete && !is_too_early_to_stop(sequence) && i < sequence->stop_count; i++)
         allowed[sequence->stop_ids[i] / 64] |= (uint64_t)1 << sequence->stop_ids[i] % 64;
     return true;
+}
+
+/* All tokens, but those that may not end the answer yet. */
+static void allow_all(const wf_sequence *sequence, uint64_t *allowed) {
+    memset(allowed, 0xff, wf_mask_words(sequence->vocabulary) * sizeof *allowed);
+    if (sequence->vocabulary % 64 != 0)
+        allowed[sequence->vocabulary / 64] = ((uint64_t)1 << sequence->vocabulary % 64) - 1;
+    for (uint32_t i = 0; is_too_early_to_stop(sequence) && i < sequence->stop_count; i++)
+        allowed[sequence->stop_ids[i] / 64] &= ~((uint64_t)1 << sequence->stop_ids[i] % 64);
+}
+
+bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed) {
+    bool is_complete = false;
+    if (sequence->matcher.automaton == NULL)
+        allow_all(sequence, allowed);
+    else if (!allow_by_grammar(sequence, allowed, &is_complete))
+        return false;
+    if (!wf_token_lists_restrict(&sequence->lists) ||
+        wf_token_lists_apply(&sequence->lists, sequence->tokens + sequence->prompt_count, sequence->count - sequence->prompt_count,
+                             sequence->vocabulary, allowed))
+        return true;
+    sequence->ended = is_complete ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+    return false;
 }
 
 uint32_t wf_sequence_ending(wf_sequence *sequence) {
@@ -167,7 +232,11 @@ uint32_t wf_sequence_ending(wf_sequence *sequence) {
     return sequence->count == sequence->limit ? WF_REASON_LENGTH : 0;
 }
 
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual) {
+wf_sampler_input wf_sequence_sampler_input(wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual,
+                                           uint32_t *longest) {
+    if (sequence->repetition.matched != NULL)
+        wf_find_repetitions(&sequence->repetition, sequence->tokens, sequence->count, &sequence->sampling, &sequence->lists,
+                            longest);
     return (wf_sampler_input){
         .sampling = &sequence->sampling,
         .bias_ids = sequence->bias_ids,
@@ -176,6 +245,9 @@ wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const ui
         .seen_ids = sequence->seen_ids,
         .seen_counts = sequence->seen_counts,
         .seen_count = sequence->seen_count,
+        .repeat_ids = sequence->repetition.ids,
+        .repeat_penalties = sequence->repetition.penalties,
+        .repeat_count = sequence->repetition.count,
         .banned_ids = sequence->stop_ids,
         .banned_count = allowed == NULL && is_too_early_to_stop(sequence) ? sequence->stop_count : 0,
         .allowed = allowed,

@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/repetition.h"
 #include "engine/sampler.h"
+#include "engine/token_lists.h"
 #include "grammar/automaton.h"
 #include "model/model.h"
 #include "wrinklefree.h"
@@ -23,6 +25,8 @@ typedef struct wf_request {
     const uint32_t *bias_ids; /* [bias_count] */
     const float *bias_values; /* [bias_count] */
     uint32_t bias_count;
+    const uint32_t *lists; /* [lists_size] */
+    uint32_t lists_size;
 } wf_request;
 
 typedef struct wf_sequence {
@@ -61,13 +65,18 @@ typedef struct wf_sequence {
     uint32_t undecided;    /* tokens in a row that bounds of the unlikely ones' weight did not decide */
     uint32_t bounded_from; /* tokens from which on bounds are tried again */
 
+    uint32_t vocabulary;
+    wf_token_lists lists;
+    wf_repetition repetition;
+
     wf_matcher matcher; /* where the answer is in its grammar, if it has one */
-    uint32_t ended;     /* WF_REASON_… when the grammar ended the answer, else 0 */
+    uint32_t ended;     /* WF_REASON_… when the grammar or the lists ended the answer, else 0 */
 
     /* Only when a penalty needs them: */
     uint8_t *seen_bits;    /* [vocabulary / 8] */
-    uint32_t *seen_ids;    /* [limit] distinct ids of prompt and answer, seen_count of them */
+    uint32_t *seen_ids;    /* [limit] distinct ids of prompt and answer as far as penalties look back, seen_count of them */
     uint32_t *seen_counts; /* [limit] occurrences in the answer */
+    uint32_t *seen_totals; /* [limit] and in the prompt; only where penalties don't look at all of it */
     uint32_t seen_count;
 } wf_sequence;
 
@@ -87,16 +96,22 @@ static inline bool wf_sequence_is_decoding(const wf_sequence *sequence) { return
 /* Appends a chosen token. */
 void wf_sequence_append(wf_sequence *sequence, uint32_t token);
 
-/* The tokens that a sequence with a grammar may have next: allowed[wf_mask_words(vocabulary)]. False when there is none, because the answer is
+/* Whether a sequence has a grammar, or lists that keep tokens out. */
+static inline bool wf_sequence_is_restricted(const wf_sequence *sequence) {
+    return sequence->matcher.automaton != NULL || wf_token_lists_restrict(&sequence->lists);
+}
+
+/* The tokens that a restricted sequence may have next: allowed[wf_mask_words(vocabulary)]. False when there is none, because the answer is
  * complete or can't be completed: `ended` says which. */
 bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed);
 
 /* WF_REASON_… when the last token or the grammar ended the answer, else 0. */
 uint32_t wf_sequence_ending(wf_sequence *sequence);
 
-/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence without grammar; `residual` as the head
- * left it. */
-wf_sampler_input wf_sequence_sampler_input(const wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual);
+/* What the sampler needs to choose the next token; `allowed` as wf_sequence_allow filled it, or NULL for a sequence that is not restricted; `residual`
+ * as the head left it; `longest` is scratch for wf_find_repetitions. */
+wf_sampler_input wf_sequence_sampler_input(wf_sequence *sequence, const uint64_t *allowed, wf_residual_mass residual,
+                                           uint32_t *longest);
 
 /* A monotonic clock, in milliseconds. */
 double wf_now_ms(void);

@@ -27,7 +27,8 @@ int wf_step_create(wf_step *step, uint32_t vocabulary, uint32_t max_rows, uint32
         scratch->original = calloc(vocabulary, sizeof *scratch->original);
         scratch->candidates = calloc(vocabulary, sizeof *scratch->candidates);
         scratch->allowed = calloc(wf_mask_words(vocabulary), sizeof *scratch->allowed);
-        if (!scratch->weights || !scratch->original || !scratch->candidates || !scratch->allowed)
+        scratch->longest = calloc(vocabulary, sizeof *scratch->longest);
+        if (!scratch->weights || !scratch->original || !scratch->candidates || !scratch->allowed || !scratch->longest)
             return -1;
     }
     return 0;
@@ -39,6 +40,7 @@ void wf_step_destroy(wf_step *step) {
         free(step->scratch[i].original);
         free(step->scratch[i].candidates);
         free(step->scratch[i].allowed);
+        free(step->scratch[i].longest);
     }
     free(step->rows);
     free(step->answers);
@@ -57,17 +59,17 @@ struct logits_job {
     float *logits; /* [predictions][vocabulary] */
 };
 
-/* Finds out what the grammar of one answer's sequence allows. */
+/* Finds out what the grammar and the lists of one answer's sequence allow. */
 static void allow(void *context, uint32_t index) {
     const wf_step *step = context;
     wf_prediction *prediction = &step->answers[index];
-    if (prediction->sequence->matcher.automaton != NULL)
+    if (wf_sequence_is_restricted(prediction->sequence))
         prediction->has_no_token = !wf_sequence_allow(prediction->sequence, step->scratch[index].allowed);
 }
 
 /* The tokens that answer number `index` may be; NULL: any. */
 static const uint64_t *allowed_to(const wf_step *step, const wf_prediction *prediction, uint32_t index) {
-    return prediction->sequence->matcher.automaton == NULL ? NULL : step->scratch[index].allowed;
+    return wf_sequence_is_restricted(prediction->sequence) ? step->scratch[index].allowed : NULL;
 }
 
 /* Notes whether bounds decided a token. */
@@ -81,6 +83,7 @@ static void note_decision(wf_sequence *sequence, bool is_decided) {
 static bool is_plain(const wf_sequence *sequence) {
     const wf_sampling *sampling = &sequence->sampling;
     return !sampling->logprobs && sequence->bias_count == 0 && sequence->seen_bits == NULL &&
+           sequence->repetition.matched == NULL && !wf_needs_all_logits(sampling) &&
            sequence->count - sequence->prompt_count >= sampling->min_tokens;
 }
 
@@ -99,8 +102,8 @@ static void choose(void *context, uint32_t index) {
         wf_describe(step->kernels, logits, vocabulary, sampling->top_logprobs, scratch->weights, &prediction->distribution);
         memcpy(scratch->original, logits, vocabulary * sizeof *logits);
     }
-    const wf_sampler_input input =
-        wf_sequence_sampler_input(prediction->sequence, allowed_to(step, prediction, index), prediction->residual);
+    const wf_sampler_input input = wf_sequence_sampler_input(prediction->sequence, allowed_to(step, prediction, index),
+                                                             prediction->residual, scratch->longest);
     prediction->token = wf_sample(step->kernels, logits, vocabulary, &input, scratch);
     if (prediction->residual.upper_bound > 0.0)
         note_decision(prediction->sequence, prediction->token != WF_UNDECIDED);
@@ -118,6 +121,9 @@ static void score(void *context, uint32_t index) {
     wf_describe(step->kernels, logits, vocabulary, prediction->sequence->sampling.top_logprobs, step->scratch[index].weights,
                 &prediction->distribution);
     prediction->logprob = logits[prediction->token] - prediction->distribution.offset;
+    prediction->rank = 1;
+    for (uint32_t token = 0; token < vocabulary; token++)
+        prediction->rank += logits[token] > logits[prediction->token];
 }
 
 /* What one answer or prompt token, the `index`-th, needs of its logits. */

@@ -21,6 +21,7 @@ typedef struct wf_prediction {
     bool has_no_token;            /* the sequence's grammar ends it here: nothing was chosen */
     wf_residual_mass residual;    /* of its logits */
     float logprob;                /* of that token */
+    uint32_t rank;                /* of that token, when it is a prompt's */
     wf_distribution distribution; /* when the request asked for log-probabilities */
 } wf_prediction;
 

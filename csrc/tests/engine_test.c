@@ -75,6 +75,8 @@ static wf_model *open_model(const struct recipe *recipe, uint32_t poisoned) {
 
 /* ---- Requests and what they must get ---- */
 
+#define LISTS_MAX 128U
+
 struct request {
     uint32_t prompt[MODEL_CONTEXT];
     uint32_t prompt_count;
@@ -84,6 +86,8 @@ struct request {
     uint32_t bias_ids[8];
     float bias_values[8];
     uint32_t bias_count;
+    uint32_t lists[LISTS_MAX];
+    uint32_t lists_size;
     uint32_t form; /* of the forms below; 0: any */
 
     uint32_t expected[MODEL_CONTEXT];
@@ -170,6 +174,67 @@ static uint32_t form_tokens(const wf_model *model, const struct request *request
     return count;
 }
 
+/* Takes out what the lists of a request exclude after its answer so far. Returns how many tokens are left. */
+static uint32_t exclude_listed(const struct request *request, uint32_t vocabulary, uint64_t *allowed) {
+    uint64_t listed[32] = {0};
+    bool has_listed = false;
+    for (uint32_t place = 0; place < request->lists_size; place += 2 + request->lists[place + 1]) {
+        const uint32_t *ids = request->lists + place + 2, length = request->lists[place + 1], last = ids[length - 1];
+        if (request->lists[place] == WF_LIST_ALLOWED) {
+            has_listed = true;
+            for (uint32_t i = 0; i < length; i++)
+                listed[ids[i] / 64] |= (uint64_t)1 << ids[i] % 64;
+        } else if (request->lists[place] == WF_LIST_BAD_WORD && request->expected_count + 1 >= length) {
+            bool stands = true;
+            for (uint32_t i = 0; i + 1 < length; i++)
+                stands = stands && request->expected[request->expected_count - (length - 1) + i] == ids[i];
+            if (stands)
+                allowed[last / 64] &= ~((uint64_t)1 << last % 64);
+        }
+    }
+    uint32_t count = 0;
+    for (uint32_t token = 0; token < vocabulary; token++) {
+        if (has_listed && (listed[token / 64] >> token % 64 & 1) == 0)
+            allowed[token / 64] &= ~((uint64_t)1 << token % 64);
+        count += allowed[token / 64] >> token % 64 & 1;
+    }
+    return count;
+}
+
+static bool is_listed(const struct request *request, uint32_t kind, uint32_t token) {
+    for (uint32_t place = 0; place < request->lists_size; place += 2 + request->lists[place + 1])
+        for (uint32_t i = 0; request->lists[place] == kind && i < request->lists[place + 1]; i++)
+            if (request->lists[place + 2 + i] == token)
+                return true;
+    return false;
+}
+
+/* The tokens of tokens[count] that go on with a repetition of the last ones, with their penalties. Returns their number. */
+static uint32_t repetitions(const struct request *request, const uint32_t *tokens, uint32_t count, uint32_t *ids,
+                            float *penalties) {
+    const wf_sampling *sampling = &request->sampling;
+    const uint32_t first = sampling->dry_window > 0 && sampling->dry_window < count ? count - sampling->dry_window : 0;
+    uint32_t found = 0, lengths[MODEL_CONTEXT];
+    for (uint32_t place = first + 1; sampling->dry_multiplier > 0.0f && place < count; place++) {
+        uint32_t length = 0, at = 0;
+        while (length < place - first && tokens[place - 1 - length] == tokens[count - 1 - length] &&
+               !is_listed(request, WF_LIST_BREAKERS, tokens[count - 1 - length]))
+            length++;
+        if (length < sampling->dry_allowed_length || is_listed(request, WF_LIST_BREAKERS, tokens[place]))
+            continue;
+        while (at < found && ids[at] != tokens[place])
+            at++;
+        lengths[at] = at == found || length > lengths[at] ? length : lengths[at];
+        ids[at] = tokens[place];
+        found += at == found;
+        double penalty = (double)sampling->dry_multiplier;
+        for (uint32_t i = sampling->dry_allowed_length; i < lengths[at]; i++)
+            penalty *= (double)sampling->dry_base;
+        penalties[at] = (float)(penalty < 1e30 ? penalty : 1e30);
+    }
+    return found;
+}
+
 /* Fills expected, expected_count and reason: the model over one token at a time, in fresh memory. */
 static void foretell(const wf_model *model, uint32_t context, struct request *request) {
     const wf_kernels *kernels = wf_kernels_active();
@@ -199,7 +264,8 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
         if (position + 1 < count)
             continue;
         uint32_t seen_count = 0, banned_count = 0;
-        for (uint32_t i = 0; i < count; i++) {
+        const uint32_t window = request->sampling.penalty_window;
+        for (uint32_t i = window > 0 && window < count ? count - window : 0; i < count; i++) {
             uint32_t at = 0;
             while (at < seen_count && seen[at] != tokens[i])
                 at++;
@@ -217,7 +283,21 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
              token++)
             if (is_stop(model, request, token))
                 banned[banned_count++] = token;
+        const bool is_restricted = request->form != 0 || request->lists_size > 0;
+        if (request->form == 0)
+            memset(allowed, 0xff, sizeof allowed);
+        for (uint32_t i = 0; i < banned_count; i++)
+            allowed[banned[i] / 64] &= ~((uint64_t)1 << banned[i] % 64);
+        if (exclude_listed(request, vocabulary, allowed) == 0) {
+            request->reason = request->form != 0 && form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+            break;
+        }
+        uint32_t repeats[MODEL_CONTEXT];
+        float repeat_penalties[MODEL_CONTEXT];
         const wf_sampler_input input = {
+            .repeat_ids = repeats,
+            .repeat_penalties = repeat_penalties,
+            .repeat_count = repetitions(request, tokens, count, repeats, repeat_penalties),
             .sampling = &request->sampling,
             .bias_ids = request->bias_ids,
             .bias_values = request->bias_values,
@@ -227,7 +307,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             .seen_count = seen_count,
             .banned_ids = banned,
             .banned_count = banned_count,
-            .allowed = request->form == 0 ? NULL : allowed,
+            .allowed = is_restricted ? allowed : NULL,
             .position = count,
         };
         const uint32_t token =
@@ -283,6 +363,28 @@ static void make_request(const wf_model *model, uint32_t context, uint32_t promp
         }
     if (one_in(3))
         request->form = 1 + below(2);
+    if (one_in(3)) {
+        sampling->top_n_sigma = one_in(2) ? 0.0f : 0.25f * (float)below(12);
+        sampling->typical_p = one_in(2) ? 1.0f : 0.05f * (float)below(20);
+        sampling->xtc_probability = one_in(2) ? 0.0f : 0.25f * (float)below(5);
+        sampling->xtc_threshold = 0.05f * (float)below(6);
+        sampling->min_keep = one_in(2) ? 0 : below(5);
+    }
+    sampling->penalty_window = one_in(2) ? 0 : 1 + below(40);
+    if (one_in(4)) {
+        sampling->dry_multiplier = 0.5f * (float)(1 + below(4));
+        sampling->dry_base = 1.0f + 0.25f * (float)below(4);
+        sampling->dry_allowed_length = below(3);
+        sampling->dry_window = one_in(2) ? 0 : 1 + below(60);
+    }
+    for (uint32_t kind = WF_LIST_ALLOWED; kind <= WF_LIST_BREAKERS; kind++)
+        for (uint32_t times = one_in(5) ? 1 + below(2) : 0; times > 0; times--) {
+            const uint32_t length = 1 + below(kind == WF_LIST_BAD_WORD ? 2 : 14);
+            request->lists[request->lists_size++] = kind;
+            request->lists[request->lists_size++] = length;
+            for (uint32_t i = 0; i < length; i++)
+                request->lists[request->lists_size++] = below(one_in(2) && vocabulary > 40 ? 40 : vocabulary);
+        }
     foretell(model, context, request);
 }
 
@@ -330,8 +432,9 @@ static struct run start(const wf_model *model, const wf_engine_options *options)
 
 static uint32_t submit_to(wf_engine *engine, const struct request *request, char *error, uint32_t error_size) {
     return wf_engine_submit(engine, request->prompt, request->prompt_count, &request->sampling, request->stop_ids,
-                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count,
-                            (const uint8_t *)form_words[request->form], form_sizes[request->form], error, error_size);
+                            request->stop_count, request->bias_ids, request->bias_values, request->bias_count, request->lists,
+                            request->lists_size, (const uint8_t *)form_words[request->form], form_sizes[request->form], error,
+                            error_size);
 }
 
 static void submit(struct run *run, const struct request *request) {
@@ -1154,14 +1257,14 @@ static void test_refusals(void) {
     /* Grammars that are none, and a second vocabulary. */
     char line[ERROR_BYTES] = "";
     const uint32_t offsets[] = {0, 0};
-    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0,
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0,
                            (const uint8_t *)form_words[1], form_sizes[1] - 4, line, sizeof line) == 0 &&
               check_is_line(line, sizeof line),
           "half a grammar");
     CHECK(wf_engine_set_vocabulary(run.engine, (const uint8_t *)"", offsets, 1, line, sizeof line) == -1, "a second vocabulary");
     wf_engine *bare = wf_engine_create(model, &(wf_engine_options){.threads = 1, .max_sequences = 1}, NULL, 0, line, sizeof line);
     close(wf_engine_doorbell(bare));
-    CHECK(wf_engine_submit(bare, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0,
+    CHECK(wf_engine_submit(bare, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0,
                            (const uint8_t *)form_words[1], form_sizes[1], line, sizeof line) == 0 &&
               check_is_line(line, sizeof line),
           "a grammar without a vocabulary");
@@ -1170,18 +1273,18 @@ static void test_refusals(void) {
     uint32_t *short_list = need(calloc(4, sizeof *short_list));
     float *short_values = need(calloc(4, sizeof *short_values));
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, short_list, UINT32_MAX, NULL, NULL, 0, NULL,
-                           0, NULL, 0) == 0,
+                           0, NULL, 0, NULL, 0) == 0,
           "a huge count of stop ids");
     CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, short_list, short_values,
-                           vocabulary + 1, NULL, 0, NULL, 0) == 0,
+                           vocabulary + 1, NULL, 0, NULL, 0, NULL, 0) == 0,
           "more biases than tokens");
     free(short_list);
     free(short_values);
     /* None of them has left a trace. */
     submit(&run, &good);
     settle(&run, 512, 4096);
-    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0) !=
-              0,
+    CHECK(wf_engine_submit(run.engine, good.prompt, good.prompt_count, &good.sampling, NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0,
+                           NULL, 0) != 0,
           "no stop ids and biases at all");
     stop(&run);
     wf_engine_destroy(NULL);
@@ -1296,7 +1399,7 @@ static void test_ends(void) {
     for (uint32_t i = 0; i < vocabulary; i++)
         all[i] = i;
     const uint32_t id = wf_engine_submit(run.engine, before.prompt, before.prompt_count, &before.sampling, all, vocabulary, all,
-                                         zeros, vocabulary, NULL, 0, NULL, 0);
+                                         zeros, vocabulary, NULL, 0, NULL, 0, NULL, 0);
     CHECK(id != 0, "as many stop ids as tokens");
     wf_event events[16] = {{0}};
     uint32_t count = 0;

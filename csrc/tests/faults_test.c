@@ -266,7 +266,7 @@ static uint32_t submit(wf_engine *engine, uint32_t which) {
         prompt[i] = (i * 7 + (which == LATE ? WITH_GRAMMAR : which)) % TOKENS;
     const uint32_t stop = TOKENS - 1;
     const float bias = -100;
-    return wf_engine_submit(engine, prompt, PROMPT, &samplings[which], &stop, 1, &stop, &bias, 1, (const uint8_t *)grammar,
+    return wf_engine_submit(engine, prompt, PROMPT, &samplings[which], &stop, 1, &stop, &bias, 1, NULL, 0, (const uint8_t *)grammar,
                             has_grammar(which) ? sizeof grammar : 0, error, sizeof error);
 }
 

@@ -61,7 +61,7 @@ static wf_engine *make_engine(const wf_model *model) {
 
 static uint32_t submit(wf_engine *engine, char *error) {
     const uint32_t prompt[3] = {5, 6, 7};
-    return wf_engine_submit(engine, prompt, 3, &endless, NULL, 0, NULL, NULL, 0, NULL, 0, error, ERROR_BYTES);
+    return wf_engine_submit(engine, prompt, 3, &endless, NULL, 0, NULL, NULL, 0, NULL, 0, NULL, 0, error, ERROR_BYTES);
 }
 
 /* ---- Files that are cut short ---- */

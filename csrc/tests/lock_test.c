@@ -127,7 +127,7 @@ static wf_engine *start(wf_model **model, const wf_engine_options *options) {
 
 static void submit(wf_engine *engine, const uint32_t *prompt, uint32_t count, bool has_grammar) {
     char error[ERROR_BYTES] = "";
-    const uint32_t id = wf_engine_submit(engine, prompt, count, &greedy, NULL, 0, NULL, NULL, 0, (const uint8_t *)grammar,
+    const uint32_t id = wf_engine_submit(engine, prompt, count, &greedy, NULL, 0, NULL, NULL, 0, NULL, 0, (const uint8_t *)grammar,
                                          has_grammar ? sizeof grammar : 0, error, sizeof error);
     if (id == 0) {
         printf("%s\n", error);

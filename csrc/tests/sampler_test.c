@@ -40,6 +40,7 @@ struct sample {
     uint32_t seen_count;
     uint32_t banned_ids[LIST_MAX];
     uint32_t banned_count;
+    float repeat_penalty; /* of token 0 */
 
     double probability[VOCABULARY_MAX]; /* 0: can't be chosen */
     double logit[VOCABULARY_MAX];       /* after bias and penalties */
@@ -63,6 +64,49 @@ static int by_rank(const void *left, const void *right) {
     if (ranked_by[a] != ranked_by[b])
         return ranked_by[a] > ranked_by[b] ? -1 : 1;
     return a < b ? -1 : a > b;
+}
+
+static double sum_of(const double *weight, const uint32_t *order, uint32_t count) {
+    double sum = 0.0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += weight[order[i]];
+    return sum;
+}
+
+static double deviation_of(const double *logit, const uint32_t *order, uint32_t count) {
+    const double mean = sum_of(logit, order, count) / count;
+    double squares = 0.0;
+    for (uint32_t i = 0; i < count; i++)
+        squares += (logit[order[i]] - mean) * (logit[order[i]] - mean);
+    return sqrt(squares / count);
+}
+
+/* Keeps the typical ones of the ranked tokens order[count], at least `least`, and returns their number. */
+static uint32_t refer_typical(struct sample *sample, uint32_t *order, const double *weight, uint32_t count, uint32_t least) {
+    static double nearness[VOCABULARY_MAX];
+    const double total = sum_of(weight, order, count);
+    double entropy = 0.0;
+    for (uint32_t i = 0; i < count; i++) {
+        const double p = weight[order[i]] / total;
+        entropy -= p > 0.0 ? p * log(p) : 0.0;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        nearness[order[i]] = -fabs(-log(weight[order[i]] / total) - entropy);
+    ranked_by = nearness;
+    qsort(order, count, sizeof *order, by_rank);
+    double sum = 0.0;
+    uint32_t kept = 0;
+    while (kept < count && (sum <= (double)sample->sampling.typical_p || kept < least)) {
+        sum += weight[order[kept++]] / total;
+        sample->doubtful |= fabs(sum - (double)sample->sampling.typical_p) <= CLOSE;
+    }
+    /* Their order is in doubt where they are near to each other at the border. */
+    for (uint32_t i = 0; i < count && kept < count; i++)
+        sample->doubtful |= i < kept ? fabs(nearness[order[i]] - nearness[order[kept]]) <= 2e-5
+                                     : fabs(nearness[order[i]] - nearness[order[kept - 1]]) <= 2e-5;
+    ranked_by = sample->logit;
+    qsort(order, kept, sizeof *order, by_rank);
+    return kept;
 }
 
 static void refer(struct sample *sample) {
@@ -99,25 +143,31 @@ static void refer(struct sample *sample) {
         return;
     }
     static double weight[VOCABULARY_MAX];
-    double total = 0.0;
     while (count > 0 && logit[order[count - 1]] == -INFINITY)
         count--;
+    if (sampling->top_n_sigma > 0.0f) {
+        const double lowest = logit[order[0]] - (double)sampling->top_n_sigma * deviation_of(logit, order, count);
+        for (uint32_t i = 0; i < count; i++)
+            sample->doubtful |= fabs(logit[order[i]] - lowest) <= CLOSE * fmax(1.0, fabs(lowest));
+        while (logit[order[count - 1]] < lowest)
+            count--;
+    }
     if (sampling->top_k != 0 && sampling->top_k < count) {
         sample->doubtful |= is_close(logit[order[sampling->top_k - 1]], logit[order[sampling->top_k]]);
         count = sampling->top_k;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const double exponent = (logit[order[i]] - logit[order[0]]) / (double)sampling->temperature;
-        weight[i] = exp(exponent);
-        total += weight[i];
-    }
+    for (uint32_t i = 0; i < count; i++)
+        weight[order[i]] = exp((logit[order[i]] - logit[order[0]]) / (double)sampling->temperature);
+    const uint32_t least = sampling->min_keep < count ? sampling->min_keep : count;
+    if (sampling->typical_p > 0.0f && sampling->typical_p < 1.0f)
+        count = refer_typical(sample, order, weight, count, least);
     if (sampling->top_p < 1.0f) {
-        const double wanted = (double)sampling->top_p * total;
-        double sum = weight[0];
+        const double total = sum_of(weight, order, count), wanted = (double)sampling->top_p * total;
+        double sum = weight[order[0]];
         uint32_t kept = 1;
         sample->doubtful |= fabs(sum - wanted) <= CLOSE * total;
-        while (kept < count && sum < wanted) {
-            sum += weight[kept++];
+        while (kept < count && (sum < wanted || kept < least)) {
+            sum += weight[order[kept++]];
             sample->doubtful |= fabs(sum - wanted) <= CLOSE * total;
         }
         /* Which of two close tokens comes first matters only at the border. */
@@ -125,19 +175,35 @@ static void refer(struct sample *sample) {
         count = kept;
     }
     if (sampling->min_p > 0.0f) {
+        const double floor = (double)sampling->min_p * weight[order[0]];
         uint32_t kept = 0;
-        while (kept < count && weight[kept] >= (double)sampling->min_p)
+        while (kept < count && (weight[order[kept]] >= floor || kept < least))
             kept++;
         for (uint32_t i = 0; i < count; i++)
-            sample->doubtful |=
-                weight[i] != weight[0] && fabs(weight[i] - (double)sampling->min_p) <= CLOSE * (double)sampling->min_p;
+            sample->doubtful |= weight[order[i]] != weight[order[0]] && fabs(weight[order[i]] - floor) <= CLOSE * floor;
+        sample->doubtful |= kept < count && kept <= least && is_close(logit[order[kept - 1]], logit[order[kept]]);
         count = kept;
     }
-    total = 0.0;
+    /* xtc is applied with its probability, so there are two distributions. */
+    double applied = 0.0;
+    uint32_t excluded = 0;
+    if (sampling->xtc_probability > 0.0f && sampling->xtc_threshold <= 0.5f) {
+        const double floor = (double)sampling->xtc_threshold * sum_of(weight, order, count);
+        uint32_t top = 0;
+        while (top < count && weight[order[top]] >= floor)
+            top++;
+        for (uint32_t i = 0; i < count; i++)
+            sample->doubtful |= fabs(weight[order[i]] - floor) <= CLOSE * floor;
+        if (top >= 2 && count - (top - 1) >= least) {
+            applied = (double)sampling->xtc_probability;
+            excluded = top - 1;
+            sample->doubtful |= is_close(logit[order[top - 2]], logit[order[top - 1]]);
+        }
+    }
+    const double all = sum_of(weight, order, count), rest = sum_of(weight, order + excluded, count - excluded);
     for (uint32_t i = 0; i < count; i++)
-        total += weight[i];
-    for (uint32_t i = 0; i < count; i++)
-        sample->probability[order[i]] = weight[i] / total;
+        sample->probability[order[i]] =
+            (1.0 - applied) * weight[order[i]] / all + (i >= excluded ? applied * weight[order[i]] / rest : 0.0);
 }
 
 /* One draw by a tier; scratch holds rubbish before. */
@@ -157,6 +223,9 @@ static uint32_t draw_by(const wf_kernels *kernels, const struct sample *sample, 
         .seen_ids = sample->seen_ids,
         .seen_counts = sample->seen_counts,
         .seen_count = sample->seen_count,
+        .repeat_ids = &(uint32_t){0},
+        .repeat_penalties = &sample->repeat_penalty,
+        .repeat_count = sample->repeat_penalty > 0.0f,
         .banned_ids = sample->banned_ids,
         .banned_count = sample->banned_count,
         .position = position,
@@ -260,6 +329,16 @@ static void make_sample(struct sample *sample, uint32_t vocabulary) {
     }
     if (one_in(2))
         sampling->min_p = one_in(6) ? 1.0f : (float)below(300) * 0.001f;
+    if (one_in(6))
+        sampling->top_n_sigma = 0.1f * (float)(1 + below(30));
+    if (one_in(4))
+        sampling->typical_p = one_in(4) ? 1.0f : 0.001f * (float)(1 + below(999));
+    if (one_in(4)) {
+        sampling->xtc_probability = one_in(3) ? 1.0f : 0.001f * (float)below(1000);
+        sampling->xtc_threshold = 0.001f * (float)below(600);
+    }
+    if (one_in(5))
+        sampling->min_keep = below(6);
     if (one_in(2)) {
         /* Powers of two keep ties tied. */
         static const float repetition[] = {2.0f, 0.5f, 1.0f, 4.0f};
@@ -293,11 +372,13 @@ static void test_combinations(void) {
         }
         made++;
         const uint32_t draws = sample.sampling.temperature == 0.0f ? 2 : 200;
-        char what[160];
+        char what[240];
         const wf_sampling *sampling = &sample.sampling;
-        snprintf(what, sizeof what, "case %u (%u tokens, T %g, k %u, p %g, m %g, r %g, f %g, n %g)", made, sample.vocabulary,
-                 (double)sampling->temperature, sampling->top_k, (double)sampling->top_p, (double)sampling->min_p,
-                 (double)sampling->repetition_penalty, (double)sampling->frequency_penalty, (double)sampling->presence_penalty);
+        snprintf(what, sizeof what, "case %u (%u tokens, T %g, k %u, p %g, m %g, r %g, f %g, n %g, s %g, t %g, x %g %g, keep %u)",
+                 made, sample.vocabulary, (double)sampling->temperature, sampling->top_k, (double)sampling->top_p,
+                 (double)sampling->min_p, (double)sampling->repetition_penalty, (double)sampling->frequency_penalty,
+                 (double)sampling->presence_penalty, (double)sampling->top_n_sigma, (double)sampling->typical_p,
+                 (double)sampling->xtc_probability, (double)sampling->xtc_threshold, sampling->min_keep);
         check_draws(&sample, draws, what);
     }
     CHECK(doubtful < made, "%u cases were too close to call", doubtful);
@@ -357,6 +438,42 @@ static void test_order(void) {
     refer(&sample);
     CHECK(sample.probability[0] == 1.0, "the reference");
     check_draws(&sample, 500, "top_k before top_p");
+
+    /* xtc after min_p: of two tokens over the threshold the likelier one goes, of what min_p has left none is over it but the first. */
+    sample = (struct sample){.vocabulary = 3, .sampling = neutral, .logits = {1.0f, 0.0f, -1.0f}};
+    sample.sampling.xtc_probability = 1.0f;
+    sample.sampling.xtc_threshold = 0.2f;
+    refer(&sample);
+    CHECK(sample.probability[0] == 0.0 && sample.probability[1] > 0.7, "the reference");
+    check_draws(&sample, 500, "xtc");
+    sample.sampling.min_p = 0.5f;
+    CHECK(draw(&sample, 0, 0) == 0, "xtc leaves what is alone");
+
+    /* typical_p after top_k: of all eight equals and the one before them, one of the equals is typical; of two, the likelier one. */
+    sample = (struct sample){.vocabulary = 9, .sampling = neutral, .logits = {2.0f}};
+    sample.sampling.typical_p = 0.05f;
+    CHECK(draw(&sample, 0, 0) == 1, "the typical token");
+    sample.sampling.top_k = 2;
+    CHECK(draw(&sample, 0, 0) == 0, "typical_p after top_k");
+
+    /* What repeats is penalised after the other penalties: 2 / 2 - 0.5 = 0.5, otherwise (2 - 0.5) / 2 = 0.75. */
+    sample = (struct sample){.vocabulary = 2, .sampling = neutral, .logits = {2.0f, 0.625f}};
+    sample.sampling.temperature = 0.0f;
+    sample.sampling.repetition_penalty = 2.0f;
+    sample.seen_count = 1;
+    sample.repeat_penalty = 0.5f;
+    CHECK(draw(&sample, 0, 0) == 1, "repetitions after the repetition penalty");
+}
+
+/* Whether xtc is applied does not follow from where the draw falls. */
+static void test_coin(void) {
+    static struct sample sample;
+    /* Of 64 equals xtc leaves the last one, so what else is drawn was drawn without it. */
+    sample = (struct sample){.vocabulary = 64, .sampling = neutral};
+    sample.sampling.xtc_probability = 0.5f;
+    sample.sampling.xtc_threshold = 0.001f;
+    refer(&sample);
+    check_draws(&sample, 20000, "the coin");
 }
 
 static void test_ties(void) {
@@ -544,6 +661,12 @@ static void test_check(void) {
         {"repetition_penalty", offsetof(wf_sampling, repetition_penalty), {0.01f, 1.0f, 100.0f}, {0.0f, -1.0f, -0.0f, 1e30f}},
         {"frequency_penalty", offsetof(wf_sampling, frequency_penalty), {-2.0f, 0.0f, 2.0f}, {-1e30f, 1e30f, -INFINITY, 3e38f}},
         {"presence_penalty", offsetof(wf_sampling, presence_penalty), {-2.0f, 0.0f, 2.0f}, {-1e30f, 1e30f, -INFINITY, 3e38f}},
+        {"top_n_sigma", offsetof(wf_sampling, top_n_sigma), {0.0f, 1.0f, 100.0f}, {-1e-6f, -1.0f, -INFINITY, 1e30f}},
+        {"typical_p", offsetof(wf_sampling, typical_p), {0.0f, 0.5f, 1.0f}, {-1e-6f, 1.0001f, -INFINITY, 2.0f}},
+        {"xtc_probability", offsetof(wf_sampling, xtc_probability), {0.0f, 0.5f, 1.0f}, {-1e-6f, 1.0001f, -INFINITY, 2.0f}},
+        {"xtc_threshold", offsetof(wf_sampling, xtc_threshold), {0.0f, 0.5f, 1.0f}, {-1e-6f, 1.0001f, -INFINITY, 2.0f}},
+        {"dry_multiplier", offsetof(wf_sampling, dry_multiplier), {0.0f, 0.8f, 100.0f}, {-1e-6f, -1.0f, -INFINITY, 1e30f}},
+        {"dry_base", offsetof(wf_sampling, dry_base), {0.0f, 1.75f, 100.0f}, {-1e-6f, -1.0f, -INFINITY, 1e30f}},
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         for (size_t j = 0; j < 3 + 4 + 2; j++) {
@@ -568,6 +691,7 @@ static void test_check(void) {
 int main(void) {
     test_combinations();
     test_order();
+    test_coin();
     test_ties();
     test_extremes();
     test_distribution();

@@ -63,7 +63,8 @@ export async function answer(
     );
     return await respond(allChoices(exchange, service, ids, parameters, jobs), ids);
   } catch (error) {
-    const isStopped = jobs[0]?.signal.aborted && !exchange.client.aborted;
+    // What is said on purpose stands; the jobs are aborted by then as well.
+    const isStopped = !(error instanceof RequestError) && jobs[0]?.signal.aborted && !exchange.client.aborted;
     for (const job of jobs) job.finish();
     exchange.sent();
     throw isStopped ? endedByShutdown() : error;
@@ -81,13 +82,13 @@ async function* allChoices(
   parameters: GenerationParameters,
   jobs: Job[],
 ): ChoiceEvents {
-  const { sampling, stops, choices: choicesEach } = parameters;
+  const { sampling, choices: choicesEach, text } = parameters;
   const { metrics } = exchange.state;
   const choices = jobs.map((job, index) =>
     generate(service, {
       prompt: prompts[Math.floor(index / choicesEach)] as number[],
       sampling: choiceSampling(sampling, index % choicesEach),
-      stops,
+      ...text,
       signal: job.signal,
       onStart: () => job.start(),
       onTokenGap: (ms) => metrics.tokenGap(ms),
@@ -149,8 +150,8 @@ function answerBytes(
 /** The answer is within the form that was asked for so far, and no token leads on. */
 function formNotFollowed(): RequestError {
   const message =
-    "The answer can't be continued in the form that was asked for: it nests too deeply, or has too many ways to go on. " +
-    "Please simplify the schema.";
+    "The answer can't be continued in the form that was asked for: it nests too deeply, has too many ways to go on, or may have " +
+    "none of the tokens that would follow. Please simplify the schema, or allow more tokens.";
   return new RequestError(400, message, { code: "schema_too_complex" });
 }
 

@@ -8,6 +8,7 @@ import type { JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
+import type { TextOptions } from "../text/generation.ts";
 import {
   checkRange,
   invalidType,
@@ -31,9 +32,23 @@ export const BOUNDS = {
   penalty: { low: -2, high: 2 },
   /** Of n. */
   choices: { low: 1, high: 128 },
+  /** 0 would leave no token. */
+  typicalP: { low: 1e-6, high: 1 },
+  /** What is not over 0 is off. */
+  topNSigma: { low: -1000, high: 1000 },
+  dryMultiplier: { low: 0, high: 1000 },
+  dryBase: { low: 1, high: 1000 },
+  /** Of lengths in tokens. */
+  count: { low: 0, high: 2 ** 31 - 1 },
+  window: { low: -1, high: 2 ** 31 - 1 },
   /** The strongest biases forbid a token or force it. */
   bias: { low: -100, high: 100 },
 };
+
+// As in llama.cpp, where a request doesn't say.
+const XTC_THRESHOLD = 0.1;
+const DRY_BASE = 1.75;
+const DRY_ALLOWED_LENGTH = 2;
 
 /** Most stop strings of a request; each costs a comparison per character of the answer. */
 export const STOP_STRINGS_MAX = 64;
@@ -47,7 +62,7 @@ export interface SamplingContext {
   vocabularySize: number;
   /** Tokens that prompt and answer may have together. */
   context: number;
-  /** Used when a request sets neither a temperature nor top_p, top_k or min_p. */
+  /** Used when a request sets neither a temperature nor what leaves unlikely tokens out, as top_p does. */
   defaultTemperature: number;
 }
 
@@ -66,8 +81,8 @@ export interface GenerationParameters {
   sampling: Sampling;
   /** Choices wanted. */
   choices: number;
-  /** Strings that end an answer. */
-  stops: string[];
+  /** How the texts of the answers are written and ended. */
+  text: TextOptions;
 }
 
 /** What an endpoint calls some parameters. */
@@ -95,7 +110,11 @@ export function readGenerationParameters(
   const topP = optionalDecimal(body, "top_p", BOUNDS.probability);
   const topK = optionalInteger(body, "top_k", BOUNDS.topK);
   const minP = optionalDecimal(body, "min_p", BOUNDS.probability);
-  const isSampled = topP !== undefined || topK !== undefined || minP !== undefined;
+  const typicalP = optionalDecimal(body, "typical_p", BOUNDS.typicalP);
+  const topNSigma = optionalDecimal(body, "top_n_sigma", BOUNDS.topNSigma);
+  const xtcProbability = optionalDecimal(body, "xtc_probability", BOUNDS.probability);
+  const truncations = [topP, topK, minP, typicalP, topNSigma, xtcProbability];
+  const isSampled = truncations.some((truncation) => truncation !== undefined);
   const temperature = optionalDecimal(body, "temperature", BOUNDS.temperature);
   const limits = names.maxTokens.map((name) => readMaxTokens(body, name, names.maxTokensLow));
   const maxTokens = limits.find((limit) => limit !== undefined);
@@ -107,6 +126,7 @@ export function readGenerationParameters(
       `Invalid '${names.minTokens}': must not be over the maximum number of tokens.`,
     );
   }
+  const milliseconds = optionalInteger(body, "t_max_predict_ms", { low: -1 }) ?? -1;
   return {
     sampling: {
       ...defaultSampling(Math.min(maxTokens ?? context.context, context.context)),
@@ -114,9 +134,13 @@ export function readGenerationParameters(
       topP: topP ?? 1,
       topK: Math.max(0, topK ?? 0), // -1 is vLLM's way to say off
       minP: minP ?? 0,
-      repetitionPenalty: readRepetitionPenalty(body),
-      frequencyPenalty: optionalDecimal(body, "frequency_penalty", BOUNDS.penalty) ?? 0,
-      presencePenalty: optionalDecimal(body, "presence_penalty", BOUNDS.penalty) ?? 0,
+      typicalP: typicalP ?? 1,
+      topNSigma: Math.max(0, topNSigma ?? 0),
+      xtcProbability: xtcProbability ?? 0,
+      xtcThreshold: optionalDecimal(body, "xtc_threshold", BOUNDS.probability) ?? XTC_THRESHOLD,
+      minKeep: optionalInteger(body, "min_keep", BOUNDS.count) ?? 0,
+      ...readPenalties(body),
+      ...readDry(body),
       minTokens: Math.min(minTokens, context.context),
       ignoreEos: optionalBoolean(body, "ignore_eos"),
       seed: readSeed(body),
@@ -124,7 +148,12 @@ export function readGenerationParameters(
       logitBias: readLogitBias(body, context.vocabularySize),
     },
     choices: optionalInteger(body, nameIn(body, "n", "n_cmpl"), BOUNDS.choices) ?? 1,
-    stops: readStops(body),
+    text: {
+      stops: readStops(body),
+      includesStop: optionalBoolean(body, nameIn(body, "include_stop_str_in_output", "no_stop_trim")),
+      showsSpecial: !optionalBoolean(body, "skip_special_tokens", true),
+      ...(milliseconds > 0 ? { msMax: milliseconds } : {}),
+    },
   };
 }
 
@@ -138,10 +167,27 @@ function nameIn(body: JsonObject, ...names: [string, ...string[]]): string {
   return names.find((name) => (body[name] ?? undefined) !== undefined) ?? names[0];
 }
 
-/** Also under llama.cpp's name. */
-function readRepetitionPenalty(body: JsonObject): number {
-  const name = nameIn(body, "repetition_penalty", "repeat_penalty");
-  return optionalDecimal(body, name, BOUNDS.repetitionPenalty) ?? 1;
+/** The penalties of single tokens, and how far they look back: -1, everywhere; 0, nowhere. */
+function readPenalties(body: JsonObject): Partial<Sampling> {
+  const penalties = {
+    repetitionPenalty:
+      optionalDecimal(body, nameIn(body, "repetition_penalty", "repeat_penalty"), BOUNDS.repetitionPenalty) ?? 1,
+    frequencyPenalty: optionalDecimal(body, "frequency_penalty", BOUNDS.penalty) ?? 0,
+    presencePenalty: optionalDecimal(body, "presence_penalty", BOUNDS.penalty) ?? 0,
+  };
+  const window = optionalInteger(body, "repeat_last_n", BOUNDS.window) ?? -1;
+  return window === 0 ? {} : { ...penalties, penaltyWindow: Math.max(0, window) };
+}
+
+/** The penalty of repetitions, and how far it looks back. What breaks them is read elsewhere, since texts have to be tokenized. */
+function readDry(body: JsonObject): Partial<Sampling> {
+  const dry = {
+    dryMultiplier: optionalDecimal(body, "dry_multiplier", BOUNDS.dryMultiplier) ?? 0,
+    dryBase: optionalDecimal(body, "dry_base", BOUNDS.dryBase) ?? DRY_BASE,
+    dryAllowedLength: optionalInteger(body, "dry_allowed_length", BOUNDS.count) ?? DRY_ALLOWED_LENGTH,
+  };
+  const window = optionalInteger(body, "dry_penalty_last_n", BOUNDS.window) ?? -1;
+  return window === 0 ? {} : { ...dry, dryWindow: Math.max(0, window) };
 }
 
 /** llama.cpp's -1 stands for "as many as fit", which is what an absent number means here. */

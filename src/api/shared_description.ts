@@ -17,6 +17,7 @@ import {
 import { PROMPTS_MAX } from "./prompts.ts";
 import { CACHE_SALT_LENGTH_MAX } from "./request.ts";
 import { BOUNDS, STOP_IDS_MAX, STOP_STRINGS_MAX } from "./sampling.ts";
+import { WORD_LENGTH_MAX, WORDS_MAX } from "./token_lists.ts";
 
 export const tokenId: Schema = { ...integer, minimum: 0 };
 export const anyPrompt: Schema = {
@@ -43,6 +44,35 @@ export const samplingParameters = allOrNull({
   repeat_penalty: { ...number, ...within(BOUNDS.repetitionPenalty) },
   frequency_penalty: { ...number, ...within(BOUNDS.penalty) },
   presence_penalty: { ...number, ...within(BOUNDS.penalty) },
+  repeat_last_n: said(
+    { ...integer, ...within(BOUNDS.window) },
+    "How many tokens these three penalties look back; -1: everywhere, 0: nowhere.",
+  ),
+  typical_p: said({ ...number, ...within(BOUNDS.typicalP) }, "After top_k."),
+  top_n_sigma: said({ ...number, ...within(BOUNDS.topNSigma) }, "Before the temperature; off when not over 0."),
+  xtc_probability: said({ ...number, ...within(BOUNDS.probability) }, "After min_p."),
+  xtc_threshold: said({ ...number, ...within(BOUNDS.probability) }, "Over 0.5: off. Absent: 0.1."),
+  min_keep: said({ ...integer, minimum: 0 }, "Tokens that typical_p, top_p, min_p and xtc leave at least."),
+  dry_multiplier: said({ ...number, ...within(BOUNDS.dryMultiplier) }, "0: off."),
+  dry_base: said({ ...number, ...within(BOUNDS.dryBase) }, "Absent: 1.75."),
+  dry_allowed_length: said({ ...integer, minimum: 0 }, "Absent: 2."),
+  dry_penalty_last_n: said({ ...integer, ...within(BOUNDS.window) }, "-1: everywhere, 0: nowhere."),
+  dry_sequence_breakers: said(
+    array({ ...string, minLength: 1, maxLength: WORD_LENGTH_MAX }, { maxItems: WORDS_MAX }),
+    "Texts beyond which no repetition reaches. Absent: new lines, colons, quotation marks and asterisks.",
+  ),
+  bad_words: said(
+    array({ ...string, minLength: 1, maxLength: WORD_LENGTH_MAX }, { maxItems: WORDS_MAX }),
+    "Words that the answer doesn't hold, spelled as the tokenizer spells them, at the beginning of a word or not.",
+  ),
+  allowed_token_ids: said(array(tokenId, { minItems: 1 }), "The answer has no other tokens than these."),
+  include_stop_str_in_output: said(boolean, "Whether the stop string is a part of the answer; also no_stop_trim."),
+  no_stop_trim: boolean,
+  skip_special_tokens: said(boolean, "false: control tokens are spelled out."),
+  t_max_predict_ms: said(
+    { ...integer, minimum: -1 },
+    "Milliseconds since its first token after which an answer ends, once it has a new line.",
+  ),
   sampling_seed: said(integer, "SGLang's name of seed."),
   seed: said(integer, "The same request with the same seed gives the same answer. Absent: random."),
   stop: { anyOf: [{ ...string, minLength: 1 }, array({ ...string, minLength: 1 }, { maxItems: STOP_STRINGS_MAX })] },

@@ -10,7 +10,7 @@ import { Failure } from "../errors.ts";
 import { type EngineEvent, type FinishReason, RequestEvents } from "./events.ts";
 import { checked, library, type Pointer, packStruct, readNumber } from "./library.ts";
 import type { Model } from "./model.ts";
-import { packSampling, type Sampling } from "./sampling.ts";
+import { packLists, packSampling, type Sampling } from "./sampling.ts";
 import {
   EVENT_ALTERNATIVE,
   EVENT_DONE,
@@ -151,6 +151,7 @@ export class Engine {
     const stopIds = Uint32Array.from(sampling.stopIds);
     const biasIds = Uint32Array.from(sampling.logitBias.keys());
     const biasValues = Float32Array.from(sampling.logitBias.values());
+    const lists = packLists(sampling.lists);
     const grammar = sampling.grammar ?? NO_GRAMMAR;
     const request = checked(
       (error, size) =>
@@ -164,6 +165,8 @@ export class Engine {
           biasIds,
           biasValues,
           biasIds.length,
+          lists,
+          lists.length,
           grammar,
           grammar.length,
           error,
@@ -257,7 +260,7 @@ export class Engine {
     const view = new DataView(this.drained.buffer);
     const count = library().wf_engine_drain(handle, this.drained, DRAIN_CAPACITY);
     for (let offset = 0; offset < count * size; offset += size) {
-      const field = (name: "request" | "kind" | "token" | "reason" | "count") =>
+      const field = (name: "request" | "kind" | "token" | "reason" | "count" | "rank") =>
         view.getUint32(offset + fields[name].offset, true);
       const queue = this.requests.get(field("request"));
       const token = field("token");
@@ -275,7 +278,7 @@ export class Engine {
           break;
         default: {
           const kind = field("kind") === EVENT_PROMPT ? "prompt" : "token";
-          queue?.pushToken({ kind, token, logprob, top: [], elapsedMs }, field("count"));
+          queue?.pushToken({ kind, token, logprob, rank: field("rank"), top: [], elapsedMs }, field("count"));
         }
       }
     }

@@ -12,11 +12,11 @@ export interface TokenLogprob {
 
 /**
  * Something that happened to a request; times are in milliseconds since it was submitted. "progress" says how many of the prompt's
- * tokens are computed, and how many of those were found in the prefix cache; "prompt" scores one token of the prompt. `top` holds
- * the likeliest tokens in the place, best first. The last event is the only "done".
+ * tokens are computed, and how many of those were found in the prefix cache; "prompt" scores one token of the prompt, `rank` among all
+ * tokens in its place (1: the likeliest). `top` holds the likeliest tokens in the place, best first. The last event is the only "done".
  */
 export type EngineEvent =
-  | ({ kind: "token" | "prompt"; top: TokenLogprob[]; elapsedMs: number } & TokenLogprob)
+  | ({ kind: "token" | "prompt"; rank?: number; top: TokenLogprob[]; elapsedMs: number } & TokenLogprob)
   | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
   | { kind: "done"; reason: FinishReason; elapsedMs: number };
 

@@ -1,7 +1,19 @@
 /** How a request's tokens are chosen. */
 
 import { packStruct } from "./library.ts";
-import { layouts } from "./symbols.ts";
+import { LIST_ALLOWED, LIST_BAD_WORD, LIST_BREAKER, LIST_BREAKERS, layouts } from "./symbols.ts";
+
+/** Lists of tokens that say what an answer may hold, and what breaks repetitions; WF_LIST_… in wrinklefree.h. */
+export interface TokenLists {
+  /** The only tokens that the answer may have; undefined: all. */
+  allowed?: readonly number[];
+  /** Sequences whose last token doesn't come after all of the others. */
+  badWords: readonly (readonly number[])[];
+  /** Tokens that break repetitions. */
+  breakers: readonly number[];
+  /** Sequences of several that do so. */
+  breakerSequences: readonly (readonly number[])[];
+}
 
 /** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
 export interface Sampling {
@@ -11,6 +23,16 @@ export interface Sampling {
   repetitionPenalty: number;
   frequencyPenalty: number;
   presencePenalty: number;
+  topNSigma: number;
+  typicalP: number;
+  xtcProbability: number;
+  xtcThreshold: number;
+  dryMultiplier: number;
+  dryBase: number;
+  dryAllowedLength: number;
+  dryWindow: number;
+  penaltyWindow: number;
+  minKeep: number;
   topK: number;
   maxTokens: number;
   minTokens: number;
@@ -29,6 +51,7 @@ export interface Sampling {
   stopIds: number[];
   /** Added to the logits of these tokens. */
   logitBias: Map<number, number>;
+  lists: TokenLists;
   /** What the answer has to be, as src/grammar/ writes it; undefined: anything. The engine must know its vocabulary. */
   grammar: Uint8Array | undefined;
 }
@@ -42,6 +65,16 @@ export function defaultSampling(maxTokens: number): Sampling {
     repetitionPenalty: 1,
     frequencyPenalty: 0,
     presencePenalty: 0,
+    topNSigma: 0,
+    typicalP: 1,
+    xtcProbability: 0,
+    xtcThreshold: 0,
+    dryMultiplier: 0,
+    dryBase: 1,
+    dryAllowedLength: 0,
+    dryWindow: 0,
+    penaltyWindow: 0,
+    minKeep: 0,
     topK: 0,
     maxTokens,
     minTokens: 0,
@@ -53,6 +86,7 @@ export function defaultSampling(maxTokens: number): Sampling {
     scope: 0n,
     stopIds: [],
     logitBias: new Map(),
+    lists: { badWords: [], breakers: [], breakerSequences: [] },
     grammar: undefined,
   };
 }
@@ -71,6 +105,16 @@ export function packSampling(sampling: Sampling): Uint8Array {
     repetition_penalty: sampling.repetitionPenalty,
     frequency_penalty: sampling.frequencyPenalty,
     presence_penalty: sampling.presencePenalty,
+    top_n_sigma: sampling.topNSigma,
+    typical_p: sampling.typicalP,
+    xtc_probability: sampling.xtcProbability,
+    xtc_threshold: sampling.xtcThreshold,
+    dry_multiplier: sampling.dryMultiplier,
+    dry_base: sampling.dryBase,
+    dry_allowed_length: sampling.dryAllowedLength,
+    dry_window: sampling.dryWindow,
+    penalty_window: sampling.penaltyWindow,
+    min_keep: sampling.minKeep,
     top_k: sampling.topK,
     max_tokens: sampling.maxTokens,
     min_tokens: sampling.minTokens,
@@ -81,4 +125,18 @@ export function packSampling(sampling: Sampling): Uint8Array {
     seed: sampling.seed,
     scope: sampling.scope,
   });
+}
+
+/** Lists of tokens as the library wants them: each its kind, its length and so many ids. */
+export function packLists({ allowed, badWords, breakers, breakerSequences }: TokenLists): Uint32Array {
+  const packed: number[] = [];
+  const add = (kind: number, ids: readonly number[]) => {
+    packed.push(kind, ids.length);
+    for (const id of ids) packed.push(id);
+  };
+  if (allowed !== undefined) add(LIST_ALLOWED, allowed);
+  for (const word of badWords) add(LIST_BAD_WORD, word);
+  if (breakers.length > 0) add(LIST_BREAKERS, breakers);
+  for (const sequence of breakerSequences) add(LIST_BREAKER, sequence);
+  return Uint32Array.from(packed);
 }

@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 export const FORMAT_VERSION = 1;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
@@ -39,6 +39,10 @@ export const EVENT_PROGRESS = 3;
 export const EVENT_PROMPT = 4;
 export const EVENT_ALTERNATIVE = 5;
 export const TOP_LOGPROBS_MAX = 20;
+export const LIST_ALLOWED = 1;
+export const LIST_BAD_WORD = 2;
+export const LIST_BREAKERS = 3;
+export const LIST_BREAKER = 4;
 export const REASON_STOP = 1;
 export const REASON_LENGTH = 2;
 export const REASON_CANCELLED = 3;
@@ -77,6 +81,8 @@ export const symbols = {
       "buffer",
       "u32",
       "buffer",
+      "buffer",
+      "u32",
       "buffer",
       "u32",
       "buffer",
@@ -122,7 +128,7 @@ export const layouts = {
     },
   },
   wf_sampling: {
-    size: 72,
+    size: 112,
     fields: {
       temperature: { offset: 0, type: "f32" },
       top_p: { offset: 4, type: "f32" },
@@ -130,27 +136,38 @@ export const layouts = {
       repetition_penalty: { offset: 12, type: "f32" },
       frequency_penalty: { offset: 16, type: "f32" },
       presence_penalty: { offset: 20, type: "f32" },
-      top_k: { offset: 24, type: "u32" },
-      max_tokens: { offset: 28, type: "u32" },
-      min_tokens: { offset: 32, type: "u32" },
-      ignore_eos: { offset: 36, type: "u32" },
-      logprobs: { offset: 40, type: "u32" },
-      top_logprobs: { offset: 44, type: "u32" },
-      prompt_logprobs: { offset: 48, type: "u32" },
-      seed: { offset: 56, type: "u64" },
-      scope: { offset: 64, type: "u64" },
+      top_n_sigma: { offset: 24, type: "f32" },
+      typical_p: { offset: 28, type: "f32" },
+      xtc_probability: { offset: 32, type: "f32" },
+      xtc_threshold: { offset: 36, type: "f32" },
+      dry_multiplier: { offset: 40, type: "f32" },
+      dry_base: { offset: 44, type: "f32" },
+      dry_allowed_length: { offset: 48, type: "u32" },
+      dry_window: { offset: 52, type: "u32" },
+      penalty_window: { offset: 56, type: "u32" },
+      min_keep: { offset: 60, type: "u32" },
+      top_k: { offset: 64, type: "u32" },
+      max_tokens: { offset: 68, type: "u32" },
+      min_tokens: { offset: 72, type: "u32" },
+      ignore_eos: { offset: 76, type: "u32" },
+      logprobs: { offset: 80, type: "u32" },
+      top_logprobs: { offset: 84, type: "u32" },
+      prompt_logprobs: { offset: 88, type: "u32" },
+      seed: { offset: 96, type: "u64" },
+      scope: { offset: 104, type: "u64" },
     },
   },
   wf_event: {
-    size: 32,
+    size: 40,
     fields: {
       request: { offset: 0, type: "u32" },
       kind: { offset: 4, type: "u32" },
       token: { offset: 8, type: "u32" },
       reason: { offset: 12, type: "u32" },
       count: { offset: 16, type: "u32" },
-      logprob: { offset: 20, type: "f32" },
-      elapsed_ms: { offset: 24, type: "f64" },
+      rank: { offset: 20, type: "u32" },
+      logprob: { offset: 24, type: "f32" },
+      elapsed_ms: { offset: 32, type: "f64" },
     },
   },
   wf_engine_stats: {

@@ -37,6 +37,8 @@ export interface Counts {
 /** A token of the prompt or the answer; its log-probability and the likeliest tokens in its place if they were asked for. */
 export interface ScoredToken extends TokenLogprob {
   top: TokenLogprob[];
+  /** Of a prompt's token: its place among all tokens, by what the model thought likely there; 1 is the likeliest. */
+  rank?: number;
 }
 
 /** What ended an answer with the reason "stop". */
@@ -53,12 +55,22 @@ export type GenerationEvent =
   | { kind: "text"; text: string; tokens: ScoredToken[]; generated: number }
   | { kind: "end"; reason: FinishReason; stoppedBy?: StoppedBy; endToken?: ScoredToken; counts: Counts };
 
-/** One answer to generate. */
-export interface GenerationRequest {
-  prompt: readonly number[];
-  sampling: Sampling;
+/** How the text of an answer is written and ended. */
+export interface TextOptions {
   /** Strings that end the answer. */
   stops: readonly string[];
+  /** Whether the stop string, or the text of the token, that ends the answer is a part of it. */
+  includesStop?: boolean;
+  /** Whether control tokens are spelled out, rather than left out. */
+  showsSpecial?: boolean;
+  /** Milliseconds since the first token after which the answer ends as if it had reached its length, once it has an end of a line. */
+  msMax?: number;
+}
+
+/** One answer to generate. */
+export interface GenerationRequest extends TextOptions {
+  prompt: readonly number[];
+  sampling: Sampling;
   /** Ends the answer when it fires; the last event then says "cancelled". */
   signal: AbortSignal;
   /** Called when the first token arrives, before its text. */
@@ -74,7 +86,7 @@ export async function* generate(
 ): AsyncGenerator<GenerationEvent, void> {
   const { sampling } = request;
   const endIds = new Set([...sampling.stopIds, ...(sampling.ignoreEos ? [] : generator.config.eosTokenIds)]);
-  const text = new AnswerText(generator.tokenizer, request.stops);
+  const text = new AnswerText(generator.tokenizer, request);
   const isEvent = (piece: AnswerPiece) => piece.text !== "" || (sampling.logprobs && piece.tokens.length > 0);
   const counts: Counts = {
     promptTokens: request.prompt.length,
@@ -87,6 +99,8 @@ export async function* generate(
   let reason: FinishReason = "cancelled";
   let isQueued = true;
   let endToken: ScoredToken | undefined;
+  let endId: number | undefined;
+  let isTimeUp = false;
   let promptScores: ScoredToken[] | undefined = sampling.promptLogprobs ? [] : undefined;
   for await (const event of generator.engine.generate(Uint32Array.from(request.prompt), sampling, request.signal)) {
     const { elapsedMs } = event;
@@ -98,7 +112,7 @@ export async function* generate(
       continue;
     }
     if (event.kind === "prompt") {
-      promptScores?.push(scored(event));
+      promptScores?.push({ ...scored(event), rank: event.rank });
       continue;
     }
     if (promptScores !== undefined) {
@@ -118,21 +132,27 @@ export async function* generate(
     }
     counts.totalMs = elapsedMs;
     if (endIds.has(event.token)) {
-      endToken = scored(event);
-      continue;
+      endId = event.token;
+      if (!text.shows(endId)) {
+        endToken = scored(event);
+        continue;
+      }
     }
     const piece = text.push(scored(event));
     if (isEvent(piece)) yield { kind: "text", ...piece, generated: counts.completionTokens };
     if (text.stop !== undefined) break;
+    isTimeUp = text.hasLine && elapsedMs - counts.firstTokenMs > (request.msMax ?? Number.POSITIVE_INFINITY);
+    if (isTimeUp && endId === undefined) break;
   }
   const rest = text.finish();
   if (isEvent(rest)) yield { kind: "text", ...rest, generated: counts.completionTokens };
   if (text.stop !== undefined) {
     yield { kind: "end", reason: "stop", stoppedBy: { kind: "string", text: text.stop }, counts };
-  } else if (endToken !== undefined) {
-    yield { kind: "end", reason, stoppedBy: { kind: "token", id: endToken.token }, endToken, counts };
+  } else if (endId !== undefined) {
+    const stoppedBy: StoppedBy = { kind: "token", id: endId };
+    yield { kind: "end", reason, stoppedBy, ...(endToken === undefined ? {} : { endToken }), counts };
   } else {
-    yield { kind: "end", reason, counts };
+    yield { kind: "end", reason: isTimeUp ? "length" : reason, counts };
   }
 }
 
@@ -149,6 +169,10 @@ interface AnswerPiece {
 
 /** The text of one answer on its way out, and its tokens beside it. */
 class AnswerText {
+  /** Whether there is an end of a line in it. */
+  hasLine = false;
+  readonly #tokenizer: Tokenizer;
+  readonly #options: TextOptions;
   readonly #detokenizer: Detokenizer;
   readonly #stops: StopStrings;
   readonly #alignment = new TokenAlignment<ScoredToken>();
@@ -156,9 +180,17 @@ class AnswerText {
   #decoded = 0;
   #released = 0;
 
-  constructor(tokenizer: Tokenizer, stops: readonly string[]) {
-    this.#detokenizer = new Detokenizer(tokenizer);
-    this.#stops = new StopStrings(stops);
+  constructor(tokenizer: Tokenizer, options: TextOptions) {
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#detokenizer = new Detokenizer(tokenizer, options.showsSpecial);
+    this.#stops = new StopStrings(options.stops, options.includesStop);
+  }
+
+  /** Whether a token that ends the text is a part of it. */
+  shows(endId: number): boolean {
+    const { includesStop = false, showsSpecial = false } = this.#options;
+    return includesStop && (showsSpecial || !this.#tokenizer.isSpecial(endId));
   }
 
   /** The stop string that ended the text. */
@@ -168,6 +200,7 @@ class AnswerText {
 
   push(token: ScoredToken): AnswerPiece {
     const text = this.#detokenizer.push(token.token);
+    this.hasLine ||= text.includes("\n");
     this.#decoded += text.length;
     this.#alignment.push(token, this.#decoded, this.#detokenizer.isComplete);
     return this.#release(this.#stops.push(text));

@@ -49,6 +49,7 @@ export class StopStrings {
   found: string | undefined;
 
   readonly #automata: Automaton[];
+  readonly #isIncluded: boolean;
   /** Text that was not let out yet. */
   #held = "";
   /** Code units that were let out. */
@@ -58,8 +59,12 @@ export class StopStrings {
   /** The stop string that begins there. */
   #cutter: string | undefined;
 
-  /** @param stops well-formed, none of them empty. */
-  constructor(stops: readonly string[]) {
+  /**
+   * @param stops well-formed, none of them empty.
+   * @param isIncluded whether the text ends behind the stop string rather than before it.
+   */
+  constructor(stops: readonly string[], isIncluded = false) {
+    this.#isIncluded = isIncluded;
     this.#automata = [...new Set(stops)].map((stop) => new Automaton(stop));
   }
 
@@ -81,7 +86,7 @@ export class StopStrings {
         }
       }
       // Nothing that begins before the complete one can become complete any more.
-      if (this.#cut <= earliestOpen) return this.#finishAt(this.#cut);
+      if (this.#cut <= earliestOpen) return this.#finishAtCut();
       if (i === text.length - 1) return this.#release(Math.min(earliestOpen, this.#cut));
     }
     return "";
@@ -90,13 +95,14 @@ export class StopStrings {
   /** Ends the text and returns what was held back of it, cut where a complete stop string begins. */
   finish(): string {
     if (this.found !== undefined) return "";
-    if (this.#cut !== Number.POSITIVE_INFINITY) return this.#finishAt(this.#cut);
+    if (this.#cut !== Number.POSITIVE_INFINITY) return this.#finishAtCut();
     return this.#release(this.#released + this.#held.length);
   }
 
-  #finishAt(position: number): string {
-    const rest = this.#release(position);
-    this.found = this.#cutter;
+  #finishAtCut(): string {
+    const stop = this.#cutter as string;
+    const rest = this.#release(this.#cut + (this.#isIncluded ? stop.length : 0));
+    this.found = stop;
     this.#held = "";
     return rest;
   }

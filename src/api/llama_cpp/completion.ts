@@ -15,6 +15,7 @@ import { promptProgress, readModel, readScope, readStreamParameters, type Stream
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger } from "../schema.ts";
 import { timings } from "../timings.ts";
+import { readTokenLists } from "../token_lists.ts";
 import { readLogitBias } from "./logit_bias.ts";
 import { completionTable } from "./parameters.ts";
 import { llamaProbabilities } from "./probabilities.ts";
@@ -60,6 +61,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
     topLogprobs,
     scope: readScope(body, exchange),
     grammar: await readAnswerGrammar(body, exchange.client),
+    lists: await readTokenLists(exchange, service, body, parameters.sampling),
     logitBias: await readLogitBias(exchange, service, body),
   });
   return {
@@ -148,7 +150,7 @@ class Choice {
 
   #end(): object {
     const { service, model, parameters } = this.#request;
-    const { sampling, stops } = parameters;
+    const { sampling, text } = parameters;
     const counts = this.#counts as Counts;
     const word = this.#stoppedBy?.kind === "string" ? this.#stoppedBy.text : "";
     return {
@@ -168,7 +170,7 @@ class Choice {
         repeat_penalty: sampling.repetitionPenalty,
         presence_penalty: sampling.presencePenalty,
         frequency_penalty: sampling.frequencyPenalty,
-        stop: stops,
+        stop: text.stops,
         ignore_eos: sampling.ignoreEos,
         n_probs: sampling.topLogprobs,
       },

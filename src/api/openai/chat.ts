@@ -15,6 +15,7 @@ import { promptProgress, readModel, readScope, readStreamParameters, type Stream
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
+import { readTokenLists } from "../token_lists.ts";
 import { Choice } from "./chat_choice.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";
@@ -59,7 +60,8 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
   const { calls, callsAreRequired, thinks, begun } = prompt;
   const thoughts = thinks ? thoughtsAfter(begun) : undefined;
   const grammar = await readAnswerGrammar(body, exchange.client, { calls, callsAreRequired, thoughts });
-  Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar });
+  const lists = await readTokenLists(exchange, service, body, parameters.sampling);
+  Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar, lists });
   return {
     service,
     model,

@@ -15,6 +15,7 @@ import { promptProgress, readModel, readScope, readStreamParameters, type Stream
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
+import { readTokenLists } from "../token_lists.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores } from "./logprobs.ts";
 import { completionTable } from "./parameters.ts";
@@ -57,6 +58,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<Comple
     topLogprobs: topLogprobs ?? 0,
     promptLogprobs: hasLogprobs && echo,
     grammar: await readAnswerGrammar(body, exchange.client),
+    lists: await readTokenLists(exchange, service, body, parameters.sampling),
     scope: readScope(body, exchange),
   });
   return {

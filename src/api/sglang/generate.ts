@@ -18,6 +18,7 @@ import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { readScope } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { missing, onlyOneOf, optionalBoolean, optionalInteger, optionalObject } from "../schema.ts";
+import { readTokenLists } from "../token_lists.ts";
 import { generateTable, samplingParamsTable } from "./parameters.ts";
 
 /** Tokens of an answer unless a request says otherwise, as in SGLang. */
@@ -71,6 +72,7 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
       minTokens: "min_new_tokens",
     }),
   );
+  const lists = await within("sampling_params", () => readTokenLists(exchange, service, wanted, parameters.sampling));
   const logprobs = optionalBoolean(body, "return_logprob");
   const topLogprobs = optionalInteger(body, "top_logprobs_num", { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   const from = optionalInteger(body, "logprob_start_len", { low: -1 }) ?? -1;
@@ -81,6 +83,7 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
     promptLogprobs: scoredFrom !== undefined,
     scope: readScope(body, exchange),
     grammar,
+    lists,
   });
   const isStreamed = optionalBoolean(body, "stream");
   const isArray = isSeveral(body[param]) || parameters.choices > 1;

@@ -1,0 +1,127 @@
+/*
+ * truncation.c: top_n_sigma, typical_p, xtc and min_keep. All of them look at the whole distribution. Sums run in a fixed order.
+ */
+#include "engine/truncation.h"
+
+#include <math.h>
+
+#include "layers/residual_mass.h"
+
+void wf_keep_within_deviations(float *logits, uint32_t vocabulary, float largest, float deviations) {
+    double sum = 0, squares = 0;
+    uint32_t count = 0;
+    for (uint32_t token = 0; token < vocabulary; token++)
+        if (logits[token] > -INFINITY) {
+            sum += (double)logits[token];
+            count++;
+        }
+    const double mean = sum / count;
+    for (uint32_t token = 0; token < vocabulary; token++)
+        if (logits[token] > -INFINITY)
+            squares += ((double)logits[token] - mean) * ((double)logits[token] - mean);
+    const double lowest = (double)largest - (double)deviations * sqrt(squares / count);
+    for (uint32_t token = 0; token < vocabulary; token++)
+        if ((double)logits[token] < lowest)
+            logits[token] = -INFINITY;
+}
+
+static bool is_typical(const wf_sampling *sampling) { return sampling->typical_p > 0.0f && sampling->typical_p < 1.0f; }
+
+bool wf_truncates(const wf_sampling *sampling) {
+    return is_typical(sampling) || sampling->xtc_probability > 0.0f || sampling->min_keep > 1;
+}
+
+/* At least so many stay, where there are so many. */
+static uint32_t at_least(uint32_t kept, uint32_t min_keep, uint32_t count) {
+    const uint32_t least = min_keep < count ? min_keep : count;
+    return kept > least ? kept : least;
+}
+
+/* Keeps the candidates whose information, −ln of the probability, is nearest to its mean, the entropy, until they have more than typical_p
+ * of the weight (Meister et al. 2023, "Locally typical sampling"). The logarithm of the total is a part of both, and cancels out. */
+static uint32_t keep_typical(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, const float *logits,
+                             float largest) {
+    const double inverse_temperature = (double)wf_inverse_temperature(sampling->temperature);
+    double total = 0, mean = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const double weight = (double)candidates[i].weight;
+        total += weight;
+        if (weight > 0)
+            mean += weight * ((double)largest - (double)candidates[i].logit) * inverse_temperature;
+    }
+    mean /= total;
+    /* Ranked by what they are selected by, for the moment. */
+    for (uint32_t i = 0; i < count; i++)
+        candidates[i].logit = -(float)fabs(((double)largest - (double)candidates[i].logit) * inverse_temperature - mean);
+    uint32_t kept = wf_select_weight(candidates, count, (double)sampling->typical_p * total);
+    if (kept == 0)
+        kept = count;
+    if (kept < at_least(kept, sampling->min_keep, count)) {
+        kept = at_least(kept, sampling->min_keep, count);
+        wf_select_top(candidates, count, kept);
+    }
+    for (uint32_t i = 0; i < kept; i++)
+        candidates[i].logit = logits[candidates[i].token];
+    return kept;
+}
+
+/* Keeps the fewest likeliest ones that have at least top_p of the weight. */
+static uint32_t keep_nucleus(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling) {
+    const double top_p = (double)sampling->top_p, total = wf_weight_of(candidates, count, 0.0f);
+    /* Those below (1 − top_p) / count of the weight have together less than 1 − top_p of it. */
+    if (sampling->min_keep <= 1)
+        count = wf_keep_from(candidates, count, (1.0 - top_p) * total / count, -INFINITY);
+    wf_sort_candidates(candidates, count);
+    const uint32_t kept = wf_nucleus(candidates, count, top_p * total);
+    return at_least(kept == 0 ? count : kept, sampling->min_keep, count);
+}
+
+/* Keeps those that are at least min_p times as likely as the likeliest one. */
+static uint32_t keep_likely(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling) {
+    float heaviest = 0.0f;
+    for (uint32_t i = 0; i < count; i++)
+        heaviest = candidates[i].weight > heaviest ? candidates[i].weight : heaviest;
+    const double floor = (double)sampling->min_p * (double)heaviest;
+    uint32_t likely = 0;
+    for (uint32_t i = 0; i < count; i++)
+        likely += (double)candidates[i].weight >= floor;
+    const uint32_t kept = at_least(likely, sampling->min_keep, count);
+    if (kept == likely)
+        return wf_keep_from(candidates, count, floor, -INFINITY);
+    wf_select_top(candidates, count, kept);
+    return kept;
+}
+
+/* Excludes the top choices: of those that have at least the threshold's probability, all but the least likely one, if enough are left. */
+static uint32_t exclude_top(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling) {
+    const double floor = (double)sampling->xtc_threshold * wf_weight_of(candidates, count, 0.0f);
+    uint32_t top = 0;
+    for (uint32_t i = 0; i < count; i++)
+        top += (double)candidates[i].weight >= floor;
+    if (top < 2 || count - (top - 1) < sampling->min_keep)
+        return count;
+    /* The last of the top ones comes behind the others of them, which are overwritten. */
+    wf_select_top(candidates, count, top);
+    wf_select_top(candidates, top, top - 1);
+    for (uint32_t i = top - 1; i < count; i++)
+        candidates[i - (top - 1)] = candidates[i];
+    return count - (top - 1);
+}
+
+uint32_t wf_choose_truncated(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, const float *logits,
+                             float largest, double place, double coin) {
+    if (is_typical(sampling))
+        count = keep_typical(candidates, count, sampling, logits, largest);
+    if (sampling->top_p < 1.0f)
+        count = keep_nucleus(candidates, count, sampling);
+    if (sampling->min_p > 0.0f)
+        count = keep_likely(candidates, count, sampling);
+    if (coin < (double)sampling->xtc_probability && sampling->xtc_threshold <= 0.5f)
+        count = exclude_top(candidates, count, sampling);
+    const uint32_t kept = wf_select_weight(candidates, count, place * wf_weight_of(candidates, count, 0.0f));
+    if (kept > 0)
+        return candidates[kept - 1].token;
+    /* Only when rounding leaves the place at the very end, or nothing has weight. */
+    wf_select_top(candidates, count, 1);
+    return candidates[0].token;
+}
