@@ -273,7 +273,7 @@ describe("/completion", () => {
     [{ prompt: "x", mirostat: 2 }, [400, "mirostat", "unsupported_parameter"]],
     [{ prompt: "x", grammar: "root ::= x" }, [400, "grammar", "unsupported_parameter"]],
     [{ prompt: "x", json_schema: 5 }, [400, "json_schema", "invalid_type"]],
-    [{ prompt: "x", json_schema: { not: {} } }, [400, "json_schema", "unsupported_schema"]],
+    [{ prompt: "x", json_schema: { if: {} } }, [400, "json_schema", "unsupported_schema"]],
     [{ prompt: "x", logit_bias: [[1]] }, [400, "logit_bias[0]", "invalid_type"]],
     [{ prompt: "x", logit_bias: [[{ toString: 1 }, 1]] }, [400, "logit_bias[0]", "invalid_type"]],
     [{ prompt: "x", logit_bias: [[[5], 1]] }, [400, "logit_bias[0]", "invalid_type"]],
