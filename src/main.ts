@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import type { Command } from "./commands/command.ts";
 import { suggestion } from "./commands/suggestion.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
+import { harmless } from "./terminal/harmless.ts";
 import { notes, results, tolerateStderr } from "./terminal/output.ts";
 import { version } from "./version.ts";
 
@@ -16,6 +17,7 @@ import { version } from "./version.ts";
 const commands: Record<string, () => Promise<{ command: Command }>> = {
   serve: () => import("./commands/serve.ts"),
   chat: () => import("./commands/chat.ts"),
+  run: async () => ({ command: (await import("./commands/chat.ts")).runCommand }),
   convert: () => import("./commands/convert.ts"),
   pull: () => import("./commands/pull.ts"),
   list: () => import("./commands/list.ts"),
@@ -45,6 +47,7 @@ async function help(): Promise<string> {
   return `wrinklefree ${version}: serves 1.58-bit language models from a CPU
 
 usage: wrinklefree <command> [options]
+       wrinklefree MODEL [PROMPT…]       the same as run
 
 ${lines.map(([name, summary]) => `  ${name.padEnd(width)}  ${summary}`).join("\n")}
 
@@ -60,12 +63,13 @@ async function findCommand(name: string): Promise<Command> {
     const hint = suggestion(name, ["--help", "--version"]);
     throw new UsageError(`unknown option '${name}' in front of a command${hint}`);
   }
-  if (name.endsWith(".wf") || existsSync(name)) {
-    throw new UsageError(`'${name}' is no command; 'wrinklefree serve ${name}' serves a model`);
-  }
-  throw new UsageError(
-    `there is no command '${name}'${suggestion(name, [...Object.keys(commands), "help", "version"])}`,
-  );
+  throw unknownCommand(name, []);
+}
+
+/** @param models names that may have been meant as well. */
+function unknownCommand(name: string, models: readonly string[]): UsageError {
+  const hint = suggestion(name, [...Object.keys(commands), "help", "version", ...models]);
+  return new UsageError(`there is no command '${name}'${hint}`);
 }
 
 /** Whether a command's own arguments ask for its description. A model that is called "help" is a model. */
@@ -102,23 +106,37 @@ function report(error: unknown, name: string | undefined): number {
   if (error instanceof UsageError) {
     const known = name !== undefined && Object.hasOwn(commands, name) ? ` ${name}` : "";
     const lists = known === "" ? "lists the commands" : "shows the options";
-    notes.write(`wrinklefree${known}: ${error.message}; 'wrinklefree${known} --help' ${lists}\n`);
+    notes.write(`wrinklefree${known}: ${harmless(error.message)}; 'wrinklefree${known} --help' ${lists}\n`);
     return 2;
   }
   if (error instanceof OutputFailure && error.isClosed) return READER_LEFT;
   if (error instanceof Failure || error instanceof OutputFailure) {
-    notes.write(`wrinklefree: ${error.message}\n`);
+    notes.write(`wrinklefree: ${harmless(error.message)}\n`);
     return 1;
   }
   throw error;
 }
 
+/** The command line with its command: that of one which begins with a model is run. @throws UsageError. */
+async function withCommand(args: string[]): Promise<string[]> {
+  const [name] = args;
+  if (name === undefined || name.startsWith("-") || VERSION.includes(name) || HELP.includes(name)) return args;
+  if (Object.hasOwn(commands, name)) return args;
+  const { isModel, storedNames } = await import("./commands/implied_run.ts");
+  const stored = storedNames();
+  if (isModel(name, stored)) return ["run", ...args];
+  throw unknownCommand(name, stored);
+}
+
 async function main(args: string[]): Promise<number> {
   tolerateStderr();
+  let [name] = args;
   try {
-    return await run(args);
+    const complete = await withCommand(args);
+    [name] = complete;
+    return await run(complete);
   } catch (error) {
-    return report(error, args[0]);
+    return report(error, name);
   }
 }
 

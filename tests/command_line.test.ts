@@ -83,7 +83,7 @@ describe("a stderr that is full or closed", () => {
   });
 
   test.each(ways)("%s: a conversation goes on, line by line", async (_, line) => {
-    const child = Bun.spawn(["bash", "-c", line, "bash", executable, "chat"], {
+    const child = Bun.spawn(["bash", "-c", line, "bash", executable, "chat", "--lines"], {
       env,
       stdin: new Blob([`${QUESTION}\n${"a".repeat(30_000)}\n/clear\n${QUESTION}\n`]),
       stdout: "pipe",
@@ -134,7 +134,6 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["INSPECT x.wf", "there is no command 'INSPECT' (did you mean 'inspect'?)"],
     ["toString", "there is no command 'toString'; "],
     ["help srve", "there is no command 'srve' (did you mean 'serve'?)"],
-    ["model.wf", "'model.wf' is no command; 'wrinklefree serve model.wf' serves a model"],
     ["bench kernel", "there is no model 'kernel' (did you mean 'kernels'?)"],
     ["bench --shape 2b4t", "not '2b4t' (did you mean '2b-4t'?)"],
     ["--versoin", "unknown option '--versoin' in front of a command (did you mean '--version'?)"],
@@ -194,6 +193,7 @@ describe("help and version", () => {
     expect(names).toEqual([
       "serve",
       "chat",
+      "run",
       "convert",
       ...models,
       "inspect",

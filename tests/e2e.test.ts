@@ -354,62 +354,9 @@ describe("chat", () => {
     expect((await sampled("1")).stdout).not.toBe((await sampled("2")).stdout);
   });
 
-  test("a conversation through a pipe, with its history", async () => {
-    const lines = "My name is Zoe.\n\nWhat is my name?\n/clear\nWhat is the capital of France?\n";
-    const child = Bun.spawn([executable, "chat"], {
-      stdin: new Blob([lines]),
-      stdout: "pipe",
-      stderr: "pipe",
-      env: { PATH },
-      cwd: "/",
-    });
-    const [stdout, code] = await Promise.all([child.stdout.text(), child.exited]);
-    const answers = stdout.trimEnd().split("\n");
-    expect(code).toBe(0);
-    expect(answers).toHaveLength(3);
-    expect(answers.slice(1)).toEqual(["Your name is Zoe.", PARIS]);
-  });
-
   test("a prompt that does not fit is one line", async () => {
     const { code, stdout, stderr } = await runProgram(["chat", "--ctx", "64", "-p", "a".repeat(500)]);
     expect([code, stdout]).toEqual([1, ""]);
     expect(stderr).toContain("wrinklefree: This model's maximum context length is 64 tokens.");
   });
-
-  testUnless(
-    Bun.which("script") === null ? "without script" : undefined,
-    "in a terminal: Ctrl-C stops the answer, Ctrl-D leaves",
-    async () => {
-      // The scalar tier, so that there is time to stop the answer, which would count to several hundred.
-      const child = Bun.spawn(["script", "-qec", `${executable} chat`, "/dev/null"], {
-        stdin: "pipe",
-        stdout: "pipe",
-        stderr: "pipe",
-        env: { PATH, TERM: "dumb", WRINKLEFREE_CPU: "scalar" },
-        cwd: "/",
-      });
-      let screen = "";
-      const reading = (async () => {
-        const decoder = new TextDecoder();
-        for await (const bytes of child.stdout) screen += decoder.decode(bytes, { stream: true });
-      })();
-      const type = (keys: string) => {
-        child.stdin.write(keys);
-        child.stdin.flush();
-      };
-      await eventually(() => screen.includes("> "));
-      type("\x03");
-      await eventually(() => screen.includes("Ctrl-D leaves"));
-      type("Count from 3 to 12.\r");
-      await eventually(() => screen.includes("9, 10, 11"));
-      type("\x03");
-      await Bun.sleep(500);
-      type("What is the capital of France?\r");
-      await eventually(() => screen.includes("Paris"));
-      expect(screen).not.toContain("300, ");
-      type("\x04");
-      expect(await child.exited).toBe(0);
-      await reading;
-    },
-  );
 });

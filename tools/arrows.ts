@@ -24,7 +24,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/api"],
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],
-    ["src/server"],
+    ["src/server", "src/chat"],
     ["src/commands"],
     ["src/main.ts"],
     ["tools"],

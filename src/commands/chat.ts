@@ -3,22 +3,40 @@
  * `wrinklefree chat -p "…" > answer.txt` does what one expects.
  */
 
-import { createInterface } from "node:readline";
-import { timings } from "../api/timings.ts";
-import { defaultSampling, type Sampling } from "../engine/sampling.ts";
+import { readAttachments, readStdin } from "../chat/attachments.ts";
+import type { ChatModel } from "../chat/chat_model.ts";
+import { Conversation } from "../chat/conversation.ts";
+import { HistoryFile, historyPath } from "../chat/history_file.ts";
+import { LocalModel } from "../chat/local_model.ts";
+import { RemoteModel } from "../chat/remote_model.ts";
+import { readSettings, settingOptions } from "../chat/settings.ts";
+import { answerOnce, talk, talkInLines } from "../chat/talk.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { contextLengthExceeded } from "../serving/request_error.ts";
 import { Service } from "../serving/service.ts";
-import { notes, results } from "../terminal/output.ts";
-import type { PromptText } from "../text/added_tokens.ts";
-import type { TemplateMessage } from "../text/chat_template.ts";
-import { type Counts, generate } from "../text/generation.ts";
-import { TemplateError } from "../text/jinja/errors.ts";
+import { notes } from "../terminal/output.ts";
+import { readApiKeys } from "./api_keys.ts";
 import type { Command } from "./command.ts";
 import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
-import { decimalNumber, parseOptions, wholeNumber } from "./options.ts";
+import { parseOptions } from "./options.ts";
 import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+
+/** Lines of --help that chat and run share. */
+const optionsUsage = `  -p, --prompt TEXT  answer this and exit; - reads it from stdin
+  -f, --file FILE    put a text file before the first message; may be given several times
+  --lines            read messages from stdin, one a line (default: all that comes through a pipe is one message)
+  --json             write each answer as a JSON object on a line
+  --system TEXT      instructions that come before the conversation
+  --temperature T    0 to 2 (default: 0, the likeliest token; 1 with --top-p, --top-k or --min-p)
+  --top-p P, --top-k N, --min-p P, --repetition-penalty X
+  --seed N           the same seed gives the same answers
+  --max-tokens N     longest answer (default: to the end of the context)
+  --no-history       keep nothing of what is entered ($XDG_STATE_HOME/wrinklefree/chat_history, else in ~/.local/state)
+  --url URL          talk to a running server instead; MODEL is a name that it has
+  --api-key KEY      its key, which WRINKLEFREE_API_KEY can hold as well
+${modelOptionsUsage}
+${storeOptionsUsage}
+`;
 
 export const command: Command = {
   name: "chat",
@@ -26,196 +44,112 @@ export const command: Command = {
   usage: `usage: wrinklefree chat [MODEL] [options]
 
 ${modelUsage} Without it, the demo model answers.
-Ctrl-C stops an answer, Ctrl-D leaves, /clear forgets what was said.
+Ctrl-C stops an answer, Ctrl-D leaves, /help lists what else there is.
 
-  -p, --prompt TEXT  answer this and exit
-  --system TEXT      instructions that come before the conversation
-  --temperature T    0 to 2 (default: 0, the likeliest token; 1 with --top-p, --top-k or --min-p)
-  --top-p P, --top-k N, --min-p P, --repetition-penalty X
-  --seed N           the same seed gives the same answers
-  --max-tokens N     longest answer (default: to the end of the context)
-${modelOptionsUsage}
-${storeOptionsUsage}
-`,
-  run: chat,
+${optionsUsage}`,
+  run: (args) => chat(args, 1),
 };
 
-async function chat(args: string[]): Promise<number> {
+export const runCommand: Command = {
+  name: "run",
+  summary: "talk to a model, or answer the question behind it: 'wrinklefree run MODEL What is 7 + 5?'",
+  usage: `usage: wrinklefree run [MODEL [PROMPT…]] [options]
+       wrinklefree MODEL [PROMPT…] [options]
+
+Talks to a model, or answers PROMPT and exits. What comes through a pipe is put behind PROMPT.
+${modelUsage}
+
+${optionsUsage}`,
+  run: (args) => chat(args, Infinity),
+};
+
+/** @param words how many words there may be: the model, and a prompt behind it. */
+async function chat(args: string[], words: number): Promise<number> {
   const { values, positionals } = parseOptions(
     args,
     {
       ...modelOptions,
       ...storeOptions,
+      ...settingOptions,
       prompt: { type: "string", short: "p" },
+      file: { type: "string", short: "f", multiple: true, default: [] },
+      lines: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
       system: { type: "string" },
-      temperature: { type: "string" },
-      "top-p": { type: "string" },
-      "top-k": { type: "string" },
-      "min-p": { type: "string" },
-      "repetition-penalty": { type: "string" },
-      seed: { type: "string" },
-      "max-tokens": { type: "string" },
+      "no-history": { type: "boolean", default: false },
+      url: { type: "string" },
+      "api-key": { type: "string", multiple: true, default: [] },
     },
-    1,
+    words,
   );
-  const sampling = readSampling(values);
-  const service = await Service.start(
-    await resolveModel(positionals[0], readStoreOptions(values)),
-    readModelOptions(values, 1),
-  );
+  const [model, ...prompt] = positionals;
+  if (prompt.length > 0 && values.prompt !== undefined)
+    throw new UsageError("--prompt and a PROMPT can't be had together");
+  const isPiped = process.stdin.isTTY !== true;
+  const isOnce = prompt.length > 0 || values.prompt !== undefined;
+  if (values.lines && isOnce)
+    throw new UsageError("--lines reads the messages from stdin; a prompt can't be had with it");
+  const settings = readSettings(values);
+  const connect = await connection(model, values);
+  // Before the model is loaded: what can't be read ends the command at once.
+  const message = await firstMessage(values.prompt, prompt.join(" "), isPiped && !values.lines);
+  const opened = await connect();
   try {
-    notes.write(`${service.name}: ${service.description}\n`);
-    const conversation = new Conversation(service, sampling, values.system);
-    if (values.prompt !== undefined) await answerOnce(conversation, values.prompt);
-    else await talk(conversation);
+    notes.write(`${opened.description}\n`);
+    const conversation = new Conversation(opened, settings, values.system);
+    const options = { isJson: values.json, attached: await readAttachments(values.file, opened) };
+    if (message !== undefined) {
+      if (message === "" && options.attached === "") throw new Failure("there is no message on stdin");
+      await answerOnce(conversation, message, options);
+    } else if (isPiped) {
+      await talkInLines(conversation, { ...options, isAsking: false });
+    } else {
+      await talk(conversation, values["no-history"] ? undefined : new HistoryFile(historyPath()), options);
+    }
   } finally {
-    await service.close();
+    await opened.close();
   }
   return 0;
 }
 
-interface SamplingValues {
-  temperature?: string;
-  "top-p"?: string;
-  "top-k"?: string;
-  "min-p"?: string;
-  "repetition-penalty"?: string;
-  seed?: string;
-  "max-tokens"?: string;
+/** The message that is answered once; undefined: there is a conversation. */
+async function firstMessage(
+  option: string | undefined,
+  words: string,
+  isStdinWanted: boolean,
+): Promise<string | undefined> {
+  if (option !== undefined) return option === "-" ? await readStdin() : option;
+  if (!isStdinWanted) return words === "" ? undefined : words;
+  return [words, await readStdin()].filter((part) => part !== "").join("\n\n");
 }
 
-function readSampling(values: SamplingValues): Sampling {
-  const decimal = (name: keyof SamplingValues, low: number, high: number, otherwise: number) =>
-    values[name] === undefined ? otherwise : decimalNumber(values[name], name, low, high);
-  const isSampled = values["top-p"] !== undefined || values["top-k"] !== undefined || values["min-p"] !== undefined;
-  const { seed, "max-tokens": maxTokens, "top-k": topK } = values;
-  if (seed !== undefined && !/^-?\d{1,20}$/.test(seed))
-    throw new UsageError(`--seed takes a whole number, not '${seed}'`);
-  const random = crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
-  return {
-    ...defaultSampling(maxTokens === undefined ? 2 ** 31 - 1 : wholeNumber(maxTokens, "max-tokens", 1, 2 ** 31 - 1)),
-    temperature: decimal("temperature", 0, 2, isSampled ? 1 : 0),
-    topP: decimal("top-p", 0, 1, 1),
-    topK: topK === undefined ? 0 : wholeNumber(topK, "top-k", 0, 2 ** 31 - 1),
-    minP: decimal("min-p", 0, 1, 0),
-    repetitionPenalty: decimal("repetition-penalty", 0.001, 1000, 1),
-    seed: BigInt.asUintN(64, seed === undefined ? random : BigInt(seed)),
-  };
+interface ConnectionValues {
+  url?: string;
+  "api-key": string[];
+  store?: string;
+  pull?: boolean;
+  offline?: boolean;
 }
 
-/** What was said so far. */
-class Conversation {
-  readonly #service: Service;
-  readonly #sampling: Sampling;
-  readonly #beginning: TemplateMessage[];
-  #turns: TemplateMessage[] = [];
-
-  constructor(service: Service, sampling: Sampling, system: string | undefined) {
-    this.#service = service;
-    this.#sampling = sampling;
-    this.#beginning = system === undefined ? [] : [{ role: "system", content: system }];
+/** Checks the options of where the model is, and gives the function that opens it. @throws UsageError. */
+async function connection(
+  model: string | undefined,
+  values: ConnectionValues & Parameters<typeof readModelOptions>[0],
+): Promise<() => Promise<ChatModel>> {
+  const { url, "api-key": keys } = values;
+  if (url === undefined) {
+    if (keys.length > 0) throw new UsageError("--api-key is for a server; give its --url");
+    const [store, options] = [readStoreOptions(values), readModelOptions(values, 1)];
+    return async () => new LocalModel(await Service.start(await resolveModel(model, store), options));
   }
-
-  /** Forgets everything but the system's instructions. */
-  clear(): void {
-    this.#turns = [];
-  }
-
-  /** Says something and writes the answer to stdout as it comes. Resolves to what it cost. */
-  async say(content: string, signal: AbortSignal): Promise<Counts> {
-    this.#turns.push({ role: "user", content });
-    let prompt: number[];
-    try {
-      prompt = await this.#prompt();
-    } catch (error) {
-      this.#turns.pop();
-      throw error;
-    }
-    let answer = "";
-    let counts: Counts | undefined;
-    for await (const event of generate(this.#service, { prompt, sampling: this.#sampling, stops: [], signal })) {
-      if (event.kind === "end") {
-        counts = event.counts;
-      } else if (event.kind === "text") {
-        answer += event.text;
-        results.write(event.text);
-      }
-    }
-    results.write("\n");
-    this.#turns.push({ role: "assistant", content: answer });
-    return counts as Counts;
-  }
-
-  /** The ids of the conversation, of which the oldest turns are forgotten when it outgrows the context. */
-  async #prompt(): Promise<number[]> {
-    const { template, tokenizer, context } = this.#service;
-    for (;;) {
-      const encoding = await tokenizer.encode(this.#render(template), context - 1);
-      if ("ids" in encoding) return encoding.ids;
-      if ("indivisible" in encoding) {
-        throw new Failure(`the tokenizer can't divide ${encoding.indivisible} characters in a row; break them up`);
-      }
-      if (this.#turns.length === 1) {
-        throw new Failure(contextLengthExceeded("messages", context, encoding.tooLong, encoding.isExact).message);
-      }
-      this.#turns = this.#turns.slice(2);
-      notes.write("(the conversation is longer than the context: its beginning is forgotten)\n");
-    }
-  }
-
-  #render(template: Service["template"]): PromptText {
-    try {
-      return template.prompt([...this.#beginning, ...this.#turns]);
-    } catch (error) {
-      if (!(error instanceof TemplateError)) throw error;
-      throw new Failure(`the model's chat template does not accept this conversation: ${error.message}`);
-    }
-  }
-}
-
-async function answerOnce(conversation: Conversation, prompt: string): Promise<void> {
-  const speed = timings([await conversation.say(prompt, new AbortController().signal)]);
-  notes.write(
-    `${speed.prompt_n} prompt tokens, ${speed.prompt_per_second} per second; ` +
-      `${speed.predicted_n} tokens, ${speed.predicted_per_second} per second\n`,
+  const local = [...Object.keys(modelOptions), ...Object.keys(storeOptions)].find(
+    (name) => values[name as keyof typeof values],
   );
-}
-
-/** Reads lines and answers each, until the end of the input. */
-async function talk(conversation: Conversation): Promise<void> {
-  const isTerminal = process.stdin.isTTY === true;
-  const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: isTerminal, prompt: "> " });
-  let isOpen = true;
-  let answering: AbortController | undefined;
-  const showPrompt = () => {
-    if (isTerminal && isOpen) lines.prompt();
-  };
-  lines.on("close", () => {
-    isOpen = false;
-  });
-  lines.on("SIGINT", () => {
-    if (answering !== undefined) {
-      answering.abort();
-      return;
-    }
-    notes.write("\n(Ctrl-D leaves)\n");
-    showPrompt();
-  });
-  showPrompt();
-  for await (const line of lines) {
-    const text = line.trim();
-    if (text === "/clear") {
-      conversation.clear();
-    } else if (text !== "") {
-      answering = new AbortController();
-      try {
-        await conversation.say(text, answering.signal);
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        notes.write(`${error.message}\n`);
-      }
-      answering = undefined;
-    }
-    showPrompt();
+  if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
+  const address = URL.parse(url);
+  if (address === null || !/^https?:$/.test(address.protocol)) {
+    throw new UsageError(`--url takes an address such as http://localhost:30000, not '${url}'`);
   }
+  const [key] = readApiKeys(keys, []);
+  return () => RemoteModel.connect(address, key, model);
 }

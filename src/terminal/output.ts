@@ -34,6 +34,11 @@ export const notes = {
     return process.stderr.columns || 80;
   },
 
+  /** Height of the terminal, likewise. */
+  get rows(): number {
+    return process.stderr.rows || 24;
+  },
+
   write(text: string): void {
     try {
       writeAll(2, text);

@@ -1,0 +1,115 @@
+/** How answers are chosen: the options of the command line, and what /set changes. */
+
+import { defaultSampling, type Sampling } from "../engine/sampling.ts";
+import { UsageError } from "../errors.ts";
+
+/** Values that were set; what is absent is left to the model, or to the server. */
+export type Settings = { [Name in SettingName]?: number | bigint };
+
+/** What a setting is and which values it takes. */
+interface SettingRule {
+  /** In requests to a server. */
+  field: string;
+  low: number;
+  high: number;
+  isWhole: boolean;
+  /** What applies without it, for a model in this process. */
+  otherwise: string;
+}
+
+const INTEGER_MAX = 2 ** 31 - 1;
+
+const rules = {
+  temperature: {
+    field: "temperature",
+    low: 0,
+    high: 2,
+    isWhole: false,
+    otherwise: "0, the likeliest token; 1 with top-p, top-k or min-p",
+  },
+  "top-p": { field: "top_p", low: 0, high: 1, isWhole: false, otherwise: "1" },
+  "top-k": { field: "top_k", low: 0, high: INTEGER_MAX, isWhole: true, otherwise: "0, all tokens" },
+  "min-p": { field: "min_p", low: 0, high: 1, isWhole: false, otherwise: "0" },
+  "repetition-penalty": { field: "repetition_penalty", low: 0.001, high: 1000, isWhole: false, otherwise: "1" },
+  seed: { field: "seed", low: -(2 ** 63), high: 2 ** 64, isWhole: true, otherwise: "another one for each answer" },
+  "max-tokens": {
+    field: "max_tokens",
+    low: 1,
+    high: INTEGER_MAX,
+    isWhole: true,
+    otherwise: "to the end of the context",
+  },
+} as const satisfies Record<string, SettingRule>;
+
+/** The name of a setting: that of its option. */
+export type SettingName = keyof typeof rules;
+
+export const settingNames = Object.keys(rules) as SettingName[];
+
+/** For parseOptions. */
+export const settingOptions = Object.fromEntries(settingNames.map((name) => [name, { type: "string" }])) as {
+  [Name in SettingName]: { type: "string" };
+};
+
+/** The setting of a name, also as the API spells it. */
+export function findSetting(name: string): SettingName | undefined {
+  return settingNames.find((one) => one === name.toLowerCase().replaceAll("_", "-"));
+}
+
+/** What applies where a setting was not set. */
+export function defaultOf(name: SettingName): string {
+  return rules[name].otherwise;
+}
+
+/**
+ * Reads the value of a setting.
+ *
+ * @param label what to call it in messages.
+ * @throws UsageError.
+ */
+export function readSetting(name: SettingName, text: string, label: string): number | bigint {
+  const { low, high, isWhole } = rules[name];
+  if (name === "seed") {
+    if (!/^-?\d{1,20}$/.test(text)) throw new UsageError(`${label} takes a whole number, not '${text}'`);
+    return BigInt(text);
+  }
+  const value = Number(text);
+  const isNumber = isWhole ? /^\d+$/.test(text) : text.trim() !== "";
+  if (!isNumber || !(value >= low && value <= high)) {
+    throw new UsageError(`${label} takes a ${isWhole ? "whole " : ""}number from ${low} to ${high}, not '${text}'`);
+  }
+  return value;
+}
+
+/** Reads the options of a command line. @throws UsageError. */
+export function readSettings(values: { [Name in SettingName]?: string }): Settings {
+  const settings: Settings = {};
+  for (const name of settingNames) {
+    const text = values[name];
+    if (text !== undefined) settings[name] = readSetting(name, text, `--${name}`);
+  }
+  return settings;
+}
+
+/** The settings as a model in this process takes them. Without a seed each call has another one. */
+export function samplingOf(settings: Settings): Sampling {
+  const number = (name: SettingName, otherwise: number) => Number(settings[name] ?? otherwise);
+  const isSampled = ["top-p", "top-k", "min-p"].some((name) => settings[name as SettingName] !== undefined);
+  const seed = settings.seed ?? (crypto.getRandomValues(new BigUint64Array(1))[0] as bigint);
+  return {
+    ...defaultSampling(number("max-tokens", INTEGER_MAX)),
+    temperature: number("temperature", isSampled ? 1 : 0),
+    topP: number("top-p", 1),
+    topK: number("top-k", 0),
+    minP: number("min-p", 0),
+    repetitionPenalty: number("repetition-penalty", 1),
+    seed: BigInt.asUintN(64, BigInt(seed)),
+  };
+}
+
+/** The settings as a server takes them: what was not set is left to it. JSON, because a seed may have more digits than a number. */
+export function requestFields(settings: Settings): string[] {
+  return settingNames.flatMap((name) =>
+    settings[name] === undefined ? [] : [`${JSON.stringify(rules[name].field)}:${settings[name]}`],
+  );
+}

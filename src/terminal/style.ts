@@ -1,0 +1,16 @@
+/** Emphasis for people at a terminal; plain where there is none, or where NO_COLOR (https://no-color.org) asks for that. */
+
+/** Whether stderr shows emphasis. */
+function isStyled(): boolean {
+  return process.stderr.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+}
+
+/** Text on stderr that matters less. */
+export function dim(text: string): string {
+  return isStyled() ? `\u001b[2m${text}\u001b[22m` : text;
+}
+
+/** Text on stderr that one looks for. */
+export function bold(text: string): string {
+  return isStyled() ? `\u001b[1m${text}\u001b[22m` : text;
+}
