@@ -7,7 +7,7 @@ import { UnicodeGraphemesAddon } from "@xterm/addon-unicode-graphemes";
 import { Terminal } from "@xterm/headless";
 
 /** How long to wait for what must come: longer than any machine takes. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 60_000;
 
 /** Flags of the local modes in termios: lines are edited by the system, and keys are shown by it. */
 const CANONICAL = 0o2;
@@ -106,9 +106,12 @@ export class TestTerminal {
     return { row: cursorY, column: cursorX };
   }
 
-  /** The row of the cursor. */
-  get cursorRow(): string {
-    return this.rows[this.cursor.row] ?? "";
+  /** The row of the cursor, before and behind it. */
+  get cursorRow(): { before: string; behind: string } {
+    const { baseY, cursorY, cursorX } = this.#screen.buffer.active;
+    const line = this.#screen.buffer.active.getLine(baseY + cursorY);
+    const part = (start: number, end: number) => line?.translateToString(false, start, end) ?? "";
+    return { before: part(0, cursorX), behind: part(cursorX, this.#screen.cols).trimEnd() };
   }
 
   /** Whether the terminal is as a shell wants it: lines are edited and shown by the system, what is pasted is not marked. */
@@ -158,7 +161,8 @@ export class TestTerminal {
   #lines(start: number, end: number): string[] {
     const buffer = this.#screen.buffer.active;
     const lines: string[] = [];
-    for (let index = start; index < end; index++) lines.push(buffer.getLine(index)?.translateToString(true).trimEnd() ?? "");
+    for (let index = start; index < end; index++)
+      lines.push(buffer.getLine(index)?.translateToString(true).trimEnd() ?? "");
     while (lines.at(-1) === "") lines.pop();
     return lines;
   }
