@@ -84,7 +84,7 @@ describe("the beginning", () => {
     expect(terminal.rows.at(-3)).toBe(`> ${QUESTION}`);
     terminal.type(ctrl("d"));
     expect(await terminal.exited).toBe(0);
-    expect(terminal.isRestored).toBe(true);
+    await terminal.until(() => terminal.isRestored);
   });
 
   test.each([
@@ -162,7 +162,7 @@ describe("keys", () => {
     await terminal.until(() => terminal.rows.at(-2) === "(Ctrl-C again or Ctrl-D leaves)");
     terminal.type(ctrl("c"));
     expect(await terminal.exited).toBe(0);
-    expect(terminal.isRestored).toBe(true);
+    await terminal.until(() => terminal.isRestored);
   });
 
   test("Ctrl-C stops an answer, which is then a part of the conversation; keys meanwhile wait for their turn", async () => {
@@ -178,15 +178,12 @@ describe("keys", () => {
     await terminal.until(() => terminal.rows.slice(-3).join("").includes("3, 4, 5, 6"));
     terminal.type(`/clear${ENTER}`);
     await says(terminal, QUESTION, PARIS);
-    expect(terminal.rows.slice(-6, -2)).toEqual(
-      [
-        expect.stringMatching(/^(\d+, )+\d+$/),
-        "(cut off where the context or max-tokens ends)",
-        "> /clear",
-        "(forgotten)",
-        `> ${QUESTION}`,
-      ].slice(-4),
-    );
+    expect(terminal.rows.slice(-6, -2)).toEqual([
+      "(cut off where the context or max-tokens ends)",
+      "> /clear",
+      "(forgotten)",
+      `> ${QUESTION}`,
+    ]);
   });
 });
 
@@ -232,7 +229,7 @@ describe("several lines", () => {
     terminal.type(ENTER);
     await terminal.until(() => terminal.rows.at(-1) === ">" && terminal.rows.at(-2) !== "");
     const rows = terminal.allRows;
-    const end = rows.findIndex((row) => row === "  … and 9,980 more lines");
+    const end = rows.indexOf("  … and 9,980 more lines");
     expect(rows.slice(end - 20, end - 18)).toEqual(["> first line 0", "  line 1"]);
     expect(rows.slice(end + 1, -1).join("")).toMatch(
       /^This model's maximum context length is 2048 tokens\.[^.]*\.[^.]*\.$/,

@@ -41,7 +41,7 @@ export class LocalModel implements ChatModel {
 
   async faultOf(text: string): Promise<string | undefined> {
     const { tokenizer, context } = this.#service;
-    const encoding = await tokenizer.encode(text, context - 1);
+    const encoding = await tokenizer.encode({ text, literal: "everywhere" }, context - 1);
     if ("indivisible" in encoding) return `has ${encoding.indivisible} characters in a row that can't be divided`;
     if (!("tooLong" in encoding)) return undefined;
     return `has ${encoding.isExact ? "" : "at least "}${encoding.tooLong} tokens, and the model's context holds ${context} with the answer`;
