@@ -4,8 +4,8 @@ import { Failure } from "../errors.ts";
 import { contextLengthExceeded } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { PromptText } from "../text/added_tokens.ts";
-import { TemplateError } from "../text/bounded_interpreter.ts";
 import { generate } from "../text/generation.ts";
+import { TemplateError } from "../text/jinja/errors.ts";
 import { type AnswerEvent, type ChatModel, ConversationTooLong, type Message } from "./chat_model.ts";
 import { type Settings, samplingOf } from "./settings.ts";
 
