@@ -1,11 +1,24 @@
-/** JSON from elsewhere, of which nothing is known yet. */
+/** JSON from elsewhere, of which nothing is known yet, and what JavaScript's own values would lose of it: digits and order. */
+
+import { visit } from "jsonc-parser";
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Whether a value is a JSON object. */
+/** Whether a value is a JSON object whose names JavaScript keeps in order. */
 export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof JsonNumber) &&
+    !(value instanceof OrderedObject)
+  );
+}
+
+/** What JSON.stringify writes as it stands: JSON.rawJSON, which TypeScript doesn't know yet. */
+function rawJson(text: string): unknown {
+  return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(text);
 }
 
 /** A number from JSON text with its digits as they were written, of which a JavaScript number may not hold all: 1.0, 1e400. */
@@ -18,6 +31,95 @@ export class JsonNumber {
 
   /** Has JSON.stringify write the same digits. */
   toJSON(): unknown {
-    return (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(this.text);
+    return rawJson(this.text);
   }
+}
+
+/** A JSON object with names such as "10" and "2", which a JavaScript object would put in another order. */
+export class OrderedObject extends Map<string, unknown> {
+  /**
+   * Has JSON.stringify write what is equal for equal objects, different for all other values, and about as long: the names and values
+   * in a list that begins with a string as it is never written otherwise.
+   */
+  toJSON(): unknown {
+    return [rawJson('"\\u006f"'), ...this];
+  }
+}
+
+/** Names and values of any JSON object, in their order; undefined for other values. */
+export function membersOf(value: unknown): [string, unknown][] | undefined {
+  if (value instanceof OrderedObject) return [...value];
+  return isObject(value) ? Object.entries(value) : undefined;
+}
+
+/** Names that a JavaScript object puts before all others. */
+const INDEX = /^(?:0|[1-9]\d{0,9})$/;
+
+/** A JSON object that keeps these members in their order. Of two with one name, the later counts. */
+export function objectOf(members: readonly (readonly [string, unknown])[]): JsonObject | OrderedObject {
+  return members.some(([name]) => INDEX.test(name)) ? new OrderedObject(members) : Object.fromEntries(members);
+}
+
+/**
+ * Parses JSON and loses nothing: numbers that JavaScript would write otherwise are JsonNumber, objects whose names it would put in
+ * another order are OrderedObject.
+ *
+ * @throws SyntaxError when it is no JSON.
+ */
+export function parseExactly(text: string): unknown {
+  JSON.parse(text);
+  return build(text, () => true);
+}
+
+/** Some members of a JSON object, parsed like that. @param text is known to be a JSON object. */
+export function parseMembersExactly(text: string, names: ReadonlySet<string>): JsonObject {
+  return build(text, (name) => names.has(name)) as JsonObject;
+}
+
+/** Builds the value of a text that is JSON. @param isWanted whether a member of the outermost object is. */
+function build(text: string, isWanted: (name: string) => boolean): unknown {
+  /** What is open: the elements of an array, or the members of an object with the name of the next. */
+  const open: { elements?: unknown[]; members: [string, unknown][]; name: string }[] = [];
+  let whole: unknown;
+  const isLeftOut = () => open.length === 1 && open[0]?.elements === undefined && !isWanted(open[0]?.name as string);
+  const add = (value: unknown) => {
+    const top = open.at(-1);
+    if (top === undefined) whole = value;
+    else if (isLeftOut()) return;
+    else if (top.elements !== undefined) top.elements.push(value);
+    else top.members.push([top.name, value]);
+  };
+  const begin = (elements?: unknown[]) => {
+    // What lies in what is left out is not visited, but its end is.
+    const isVisited = !isLeftOut();
+    open.push({ ...(elements === undefined ? {} : { elements }), members: [], name: "" });
+    return isVisited;
+  };
+  const end = () => {
+    const { elements, members } = open.pop() as (typeof open)[0];
+    if (elements !== undefined) add(elements);
+    else add(objectOf(members));
+  };
+  visit(text, {
+    onObjectBegin: () => begin(),
+    onObjectProperty: (name) => {
+      (open.at(-1) as (typeof open)[0]).name = name;
+    },
+    onObjectEnd: end,
+    onArrayBegin: () => begin([]),
+    onArrayEnd: end,
+    onLiteralValue: (value, offset, length) => {
+      const written = typeof value === "number" ? text.slice(offset, offset + length) : "";
+      add(typeof value === "number" && String(value) !== written ? new JsonNumber(written) : value);
+    },
+  });
+  return whole;
+}
+
+/** The same value as JavaScript has it, for those who know nothing else. */
+export function plainJson(value: unknown): unknown {
+  if (value instanceof JsonNumber) return Number(value.text);
+  if (Array.isArray(value)) return value.map(plainJson);
+  const members = membersOf(value);
+  return members === undefined ? value : Object.fromEntries(members.map(([name, member]) => [name, plainJson(member)]));
 }

@@ -99,6 +99,44 @@ describe("numbers", () => {
     );
   });
 
+  test("multiples of decimals are those within the bounds, by whole arithmetic", () => {
+    const wish = fc.record({
+      digits: fc.integer({ min: 1, max: 300 }),
+      places: fc.nat({ max: 3 }),
+      minimum: fc.option(fc.integer({ min: -40, max: 40 }), { nil: undefined }),
+      maximum: fc.option(fc.integer({ min: -40, max: 40 }), { nil: undefined }),
+      type: fc.constantFrom("number", "integer"),
+    });
+    const candidate = fc
+      .tuple(fc.boolean(), fc.nat({ max: 45 }), fc.stringMatching(/^\d{0,4}$/))
+      .map(
+        ([isNegative, whole, fraction]) => `${isNegative ? "-" : ""}${whole}${fraction === "" ? "" : `.${fraction}`}`,
+      );
+    /** A number's text as ten thousandths. */
+    const scaled = (text: string) => Math.round(Number(text) * 10_000);
+    let matched = 0;
+    fc.assert(
+      fc.property(wish, fc.array(candidate, { minLength: 30, maxLength: 30 }), (wanted, candidates) => {
+        const { digits, places, minimum = -50, maximum = 50, type } = wanted;
+        const multipleOf = digits / 10 ** places;
+        const matcher = compileOrNothing({ type, multipleOf, minimum, maximum });
+        const multiples = Array.from({ length: 30 }, (_, i) => ((i - 15) * multipleOf).toFixed(places));
+        for (const text of [...candidates, ...multiples]) {
+          if (Object.is(Number(text), -0)) continue;
+          const [value, step] = [scaled(text), scaled(String(multipleOf))];
+          const isInside = value >= minimum * 10_000 && value <= maximum * 10_000 && value % step === 0;
+          // Of an integer no fraction is written, and of others no more places than the multiple has.
+          const [written, most] = [text, String(multipleOf)].map((number) => number.split(".")[1]?.length ?? 0);
+          const isShort = (written as number) <= (type === "integer" ? 0 : (most as number));
+          matched += Number(isInside && isShort);
+          expect([wanted, text, matcher?.matches(text) ?? false]).toEqual([wanted, text, isInside && isShort]);
+        }
+      }),
+      { numRuns: 200 },
+    );
+    expect(matched).toBeGreaterThan(500);
+  });
+
   test("any number that isn't bounded, with up to 16 digits", () => {
     const matcher = compile({ type: "number" });
     for (const text of ["0", "-0", "12", "1234567890123456", "0.5", "-1.25e10", "1E-7", "3e+99"]) {

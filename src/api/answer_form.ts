@@ -4,7 +4,7 @@
 
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
-import { isObject, type JsonObject } from "../json.ts";
+import { isObject, type JsonObject, parseExactly } from "../json.ts";
 import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
 import { DEPTH_MAX, measureJson, PARTS_MAX } from "./json_bounds.ts";
@@ -93,14 +93,14 @@ function readResponseFormat(body: JsonObject): WantedJson | undefined {
 
 /** A schema as an object or as its JSON. */
 function readSchema(body: JsonObject, name: string, param = name): WantedJson | undefined {
-  let schema = body[name] ?? undefined;
+  let schema: unknown = body[name] ?? undefined;
   if (schema === undefined) return undefined;
   if (typeof schema === "string") {
     const { isTooDeep, parts } = measureJson(schema);
     if (isTooDeep) throw invalidValue(param, `JSON that is nested at most ${DEPTH_MAX} levels deep`);
     if (parts > PARTS_MAX) throw invalidValue(param, `JSON of at most ${PARTS_MAX} strings, objects and arrays`);
     try {
-      schema = JSON.parse(schema);
+      schema = parseExactly(schema);
     } catch {
       throw invalidValue(param, "a JSON Schema");
     }

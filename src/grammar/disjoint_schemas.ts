@@ -3,7 +3,8 @@
  * alone.
  */
 
-import { isObject } from "../json.ts";
+import { isObject, membersOf } from "../json.ts";
+import { equalityKey } from "./decimal.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import { names, nonEmptyArray, type Schema, TYPES, typesOf } from "./schema_keywords.ts";
 
@@ -16,7 +17,7 @@ const REFERENCES_MAX = 64;
 /** What is certain of every value that is valid by a schema. */
 interface Facts {
   types: ReadonlySet<string>;
-  /** The only values there are, as JSON. */
+  /** The only values there are, by their equalityKey. */
   values: ReadonlySet<string> | undefined;
   /** Properties that an object has with one of these values. */
   marks: ReadonlyMap<string, ReadonlySet<string>>;
@@ -90,14 +91,14 @@ export class DisjointSchemas {
     const types = isCombined && schema.type === undefined ? TYPES : typesOf(schema, path);
     const marks = new Map<string, ReadonlySet<string>>();
     const required = schema.required === undefined ? [] : names(schema.required, path);
+    const properties = new Map(membersOf(schema.properties));
     for (const name of required) {
-      const { properties } = schema;
-      const property = isObject(properties) && Object.hasOwn(properties, name) ? properties[name] : undefined;
+      const property = properties.get(name);
       if (!isObject(property) || property.nullable === true) continue;
       const allowed = "const" in property ? [property.const] : property.enum;
-      if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map((value) => JSON.stringify(value))));
+      if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map(equalityKey)));
     }
-    const texts = values && new Set(values.map((value) => JSON.stringify(value)));
+    const texts = values && new Set(values.map(equalityKey));
     return { types: new Set(types), values: texts, marks };
   }
 }

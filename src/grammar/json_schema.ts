@@ -6,12 +6,13 @@
  * there are others, or more elements, there are none; numbers are written with a bounded number of digits.
  */
 
-import { isObject } from "../json.ts";
+import { isObject, JsonNumber, membersOf, OrderedObject } from "../json.ts";
+import { equalityKey, isZero } from "./decimal.ts";
 import { DisjointSchemas } from "./disjoint_schemas.ts";
 import { EndlessGrammar, GrammarBuilder, GrammarTooLarge, type Node, type Part, type Rule } from "./grammar_builder.ts";
 import { JsonText } from "./json_text.ts";
 import { SchemaMerger } from "./merged_schemas.ts";
-import { DECIMAL_DIGITS_MAX, numberWithin } from "./number_range.ts";
+import { DECIMAL_DIGITS_MAX, hasTooManyRemainders, MULTIPLE_MAX, numberWithin } from "./number_range.ts";
 import { ObjectCompiler } from "./object_schema.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import {
@@ -42,9 +43,6 @@ const COMPARED_MAX = 16_000_000;
 
 /** Most values of all enums together. */
 const VALUES_MAX = 10_000;
-
-/** Largest multipleOf: its remainders are counted out. */
-const MULTIPLE_MAX = 1000;
 
 /** Most values of an array's elements where no two may be equal: each set of them is a state. */
 const UNIQUE_VALUES_MAX = 8;
@@ -120,6 +118,10 @@ export class SchemaCompiler {
   #value(schema: unknown, path: string): Part {
     if (schema === true) return this.json.value;
     if (schema === false) return nothing(this.builder);
+    if (schema instanceof OrderedObject) {
+      const [unknown] = schema.keys().filter((keyword) => !isKnown(keyword));
+      throw unsupportedSchema(path, `'${printable(String(unknown))}' is not supported`);
+    }
     if (!isObject(schema)) throw invalidSchema(path, "a schema has to be an object or a boolean");
     const seen = this.#seen.get(schema);
     if (seen !== undefined) return this.builder.call(seen);
@@ -221,10 +223,9 @@ export class SchemaCompiler {
     let found: unknown = this.#root;
     for (const part of reference.split("/").slice(1)) {
       const name = unescapedPointer(part);
-      if (typeof found !== "object" || found === null || !Object.hasOwn(found, name)) {
-        throw invalidSchema(path, `'$ref' leads to nothing`);
-      }
-      found = (found as Schema)[name];
+      const members = new Map(Array.isArray(found) ? Object.entries(found) : membersOf(found));
+      if (!members.has(name)) throw invalidSchema(path, `'$ref' leads to nothing`);
+      found = members.get(name);
     }
     return found;
   }
@@ -241,7 +242,8 @@ export class SchemaCompiler {
     for (const value of values) {
       const text = JSON.stringify(value);
       if (/\\ud[89a-f]/.test(text)) throw unsupportedSchema(path, "half of a surrogate pair is not supported");
-      if (typeof value === "object" && value !== null) parts.push(this.json.constant(value));
+      if (typeof value === "object" && value !== null && !(value instanceof JsonNumber))
+        parts.push(this.json.constant(value));
       else texts.push(text);
     }
     if (texts.length > 0) parts.push(this.builder.texts(texts));
@@ -253,8 +255,8 @@ export class SchemaCompiler {
     const types = schema.type === undefined ? undefined : typesOf(schema, path);
     let values = schema.enum === undefined ? [schema.const] : nonEmptyArray(schema.enum, "enum", path);
     if (schema.enum !== undefined && "const" in schema) {
-      const only = JSON.stringify(schema.const);
-      values = values.filter((value) => JSON.stringify(value) === only);
+      const only = equalityKey(schema.const);
+      values = values.filter((value) => equalityKey(value) === only);
     }
     return types === undefined ? values : values.filter((value) => types.some((type) => isOfType(value, type)));
   }
@@ -296,28 +298,32 @@ export class SchemaCompiler {
   }
 
   #number(isInteger: boolean, schema: Schema, path: string): Part {
-    const low = bound(schema, "minimum", "exclusiveMinimum", path, (a, b) => a > b);
-    const high = bound(schema, "maximum", "exclusiveMaximum", path, (a, b) => a < b);
+    const low = bound(schema, "minimum", "exclusiveMinimum", path, 1);
+    const high = bound(schema, "maximum", "exclusiveMaximum", path, -1);
     const multipleOf = decimal(schema, "multipleOf", path);
-    if (multipleOf !== undefined && !(Number.isInteger(multipleOf) && multipleOf > 0 && multipleOf <= MULTIPLE_MAX)) {
-      if (multipleOf <= 0) throw invalidSchema(path, "'multipleOf' has to be over 0");
-      throw unsupportedSchema(path, `'multipleOf' is only supported with integers up to ${MULTIPLE_MAX}`);
+    if (multipleOf !== undefined) {
+      if (multipleOf.isNegative || isZero(multipleOf)) throw invalidSchema(path, "'multipleOf' has to be over 0");
+      const { whole, fraction } = multipleOf;
+      if (Number(whole + fraction) > MULTIPLE_MAX || fraction.length >= DECIMAL_DIGITS_MAX) {
+        throw unsupportedSchema(path, `'multipleOf' is only supported up to ${MULTIPLE_MAX}, its point left out`);
+      }
     }
     if (!isInteger && low === undefined && high === undefined && multipleOf === undefined) return this.json.number;
-    const isWhole = isInteger || multipleOf !== undefined;
+    const isWhole = isInteger || multipleOf?.fraction === "";
     for (const [keyword, limit] of [
       ["exclusiveMinimum", low],
       ["exclusiveMaximum", high],
     ] as const) {
       if (isWhole || limit === undefined || !limit.isExclusive) continue;
-      const digits = String(Math.abs(limit.value))
-        .replace(/e.*|\./g, "")
-        .replace(/^0+/, "").length;
+      const digits = (limit.value.whole + limit.value.fraction).replace(/^0+/, "").length;
       if (digits > DECIMAL_DIGITS_MAX) {
         throw unsupportedSchema(path, `'${keyword}' with more than ${DECIMAL_DIGITS_MAX} digits is not supported`);
       }
     }
-    return numberWithin(this.builder, { low, high, isInteger: isWhole, multipleOf: multipleOf ?? 1 });
+    const range = { low, high, isInteger, multipleOf };
+    if (hasTooManyRemainders(range))
+      throw unsupportedSchema(path, "'multipleOf' is too large for numbers of so many digits; bounds leave them fewer");
+    return numberWithin(this.builder, range);
   }
 
   #array(schema: Schema, path: string): Part {
@@ -362,7 +368,7 @@ export class SchemaCompiler {
   #uniqueItems(items: unknown, least: number, most: number, path: string): Part {
     const { builder, json } = this;
     const values = this.#finite(items, `${path}/items`);
-    const distinct = values && [...new Map(values.map((value) => [JSON.stringify(value), value])).values()];
+    const distinct = values && [...new Map(values.map((value) => [equalityKey(value), value])).values()];
     if (distinct === undefined || distinct.length > UNIQUE_VALUES_MAX) {
       throw unsupportedSchema(
         path,

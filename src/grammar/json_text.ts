@@ -3,6 +3,7 @@
  * so that an answer can't spend itself on white space. Numbers are bounded in their digits for the same reason.
  */
 
+import { membersOf } from "../json.ts";
 import {
   ALL,
   characters,
@@ -74,10 +75,11 @@ export class JsonText {
   /** Exactly this value, however its commas and colons are spaced. */
   constant(value: unknown): Part {
     const { builder } = this;
-    if (typeof value !== "object" || value === null) return builder.text(JSON.stringify(value));
+    const members = membersOf(value);
+    if (members === undefined && !Array.isArray(value)) return builder.text(JSON.stringify(value));
     const parts = Array.isArray(value)
       ? value.map((item) => this.constant(item))
-      : Object.entries(value).map(([name, item]) =>
+      : (members ?? []).map(([name, item]) =>
           builder.sequence(builder.text(JSON.stringify(name)), this.colon, this.constant(item)),
         );
     const spaced = parts.flatMap((part, i) => (i === 0 ? [part] : [this.comma, part]));

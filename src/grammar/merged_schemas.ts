@@ -1,6 +1,7 @@
 /** `allOf`: one schema that says what several say, as far as that can be said without a doubt. */
 
-import { isObject } from "../json.ts";
+import { isObject, membersOf, objectOf } from "../json.ts";
+import { compareDecimals, decimalOf, equalityKey } from "./decimal.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import {
   isAnnotation,
@@ -56,8 +57,9 @@ export class SchemaMerger {
       this.#countMerged(member, place);
       for (const [keyword, value] of Object.entries(member)) {
         if (isAnnotation(keyword)) continue;
-        if (keyword === "properties" && isObject(value)) {
-          for (const [name, property] of Object.entries(value)) {
+        const described = keyword === "properties" ? membersOf(value) : undefined;
+        if (described !== undefined) {
+          for (const [name, property] of described) {
             properties.getOrInsertComputed(name, () => []).push(property);
           }
         } else if (keyword === "required") for (const name of names(value, place)) required.add(name);
@@ -72,7 +74,7 @@ export class SchemaMerger {
       }
     }
     if (properties.size > 0) {
-      sum.properties = Object.fromEntries(
+      sum.properties = objectOf(
         Array.from(properties, ([name, schemas]) => [name, schemas.length === 1 ? schemas[0] : { allOf: schemas }]),
       );
     }
@@ -101,7 +103,7 @@ export class SchemaMerger {
   /** @throws SchemaError when too much is put together. */
   #countMerged({ properties, required, ...others }: Schema, path: string): void {
     this.#merged += 1 + Object.keys(others).length;
-    if (isObject(properties)) this.#merged += Object.keys(properties).length;
+    this.#merged += membersOf(properties)?.length ?? 0;
     if (Array.isArray(required)) this.#merged += required.length;
     if (this.#merged > MERGED_MAX) throw unsupportedSchema(path, "'allOf' puts too much together");
   }
@@ -127,12 +129,13 @@ export function narrowed(keyword: string, one: unknown, other: unknown): unknown
   }
   if (keyword === "uniqueItems") return true;
   if (keyword === "enum" && Array.isArray(one) && Array.isArray(other)) {
-    const texts = new Set(other.map((value) => JSON.stringify(value)));
-    const both = one.filter((value) => texts.has(JSON.stringify(value)));
+    const keys = new Set(other.map(equalityKey));
+    const both = one.filter((value) => keys.has(equalityKey(value)));
     return both.length === 0 ? undefined : both;
   }
-  if (typeof one !== "number" || typeof other !== "number") return undefined;
-  if (/^(?:min|exclusiveMin)/.test(keyword)) return Math.max(one, other);
-  if (/^(?:max|exclusiveMax)/.test(keyword)) return Math.min(one, other);
+  const [ones, others] = [decimalOf(one), decimalOf(other)];
+  if (ones === undefined || others === undefined) return undefined;
+  if (/^(?:min|exclusiveMin)/.test(keyword)) return compareDecimals(ones, others) > 0 ? one : other;
+  if (/^(?:max|exclusiveMax)/.test(keyword)) return compareDecimals(ones, others) < 0 ? one : other;
   return undefined;
 }

@@ -2,90 +2,99 @@
  * Numbers between bounds, digit by digit: the grammar's nodes say how the digits so far compare with those of the bounds.
  */
 
+import { type Decimal, decimalOfInteger, isZero, negated, roundedInteger } from "./decimal.ts";
 import type { GrammarBuilder, Node, Part } from "./grammar_builder.ts";
 
 /** One bound. */
 export interface Bound {
-  value: number;
+  value: Decimal;
   isExclusive: boolean;
 }
 
 /** What is asked of a number. */
 export interface NumberRange {
-  low?: Bound;
-  high?: Bound;
+  low: Bound | undefined;
+  high: Bound | undefined;
   isInteger: boolean;
-  /** A positive integer that it has to be a multiple of; only of integers. */
-  multipleOf: number;
+  /** What it has to be a multiple of. Its digits as an integer are at most MULTIPLE_MAX. */
+  multipleOf: Decimal | undefined;
 }
+
+/** Largest multipleOf, without its point: its remainders are counted out. */
+export const MULTIPLE_MAX = 1000;
+
+/** Most remainders of one number, for each digit that it may have. */
+const REMAINDERS_MAX = 11_700;
 
 /** Most digits of a number that isn't an integer: so many can be told apart in any double. */
 export const DECIMAL_DIGITS_MAX = 15;
 
-/** A bound without its sign: digits before the point, without leading zeros, and after it, without trailing ones. */
-interface Digits {
-  whole: string;
-  fraction: string;
-  isExclusive: boolean;
+/** Integers that no bound reaches beyond are those that any double holds. */
+const SAFE_MAX = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** A bound that lies beyond this is as good as none. */
+const INTEGER_MAX = 10n ** 40n;
+
+/** Whether a multipleOf is too large for as many digits as a number of this range may have. */
+export function hasTooManyRemainders(range: NumberRange): boolean {
+  const { multipleOf } = range;
+  if (multipleOf === undefined) return false;
+  const bounds = range.isInteger || multipleOf.fraction === "" ? integerBounds(range) : range;
+  if (bounds === undefined) return false;
+  const { low, high } = bounds;
+  const multiple = Number(multipleOf.whole + multipleOf.fraction);
+  const digits = [low, high].map((bound) => Math.min(bound?.value.whole.length ?? 16, 16));
+  const isOneSided = low !== undefined && high !== undefined && low.value.isNegative === high.value.isNegative;
+  const counted = isOneSided ? Math.max(...digits) : digits.reduce((sum, count) => sum + count, 0);
+  return multiple * counted * (1 + multipleOf.fraction.length) > REMAINDERS_MAX;
 }
 
-/** A number within a range, as digits without exponent. Integers lie within ±(2^53 − 1) in any case. */
+/**
+ * A number within a range, as digits without exponent. Integers lie within ±(2^53 − 1), unless a bound reaches beyond that: then they
+ * lie within that bound, or if there is only one they have at most one digit more.
+ */
 export function numberWithin(builder: GrammarBuilder, range: NumberRange): Part {
-  const { isInteger } = range;
-  const most = Number.MAX_SAFE_INTEGER;
-  const low = isInteger ? highest([integerBound(range.low, 1), { value: -most, isExclusive: false }]) : range.low;
-  const high = isInteger ? lowest([integerBound(range.high, -1), { value: most, isExclusive: false }]) : range.high;
+  const isInteger = range.isInteger || range.multipleOf?.fraction === "";
+  const bounds = isInteger ? integerBounds(range) : range;
+  if (bounds === undefined) return () => builder.node();
+  const { low, high } = bounds;
+  const whole = { ...range, isInteger };
   const parts: Part[] = [];
   // From 0 up, and below it; integers have no −0.
-  if (high === undefined || high.value >= 0) {
-    parts.push(magnitude(builder, low === undefined || low.value < 0 ? undefined : low, high, range));
+  if (high === undefined || !high.value.isNegative) {
+    parts.push(magnitude(builder, low === undefined || low.value.isNegative ? undefined : low, high, whole));
   }
-  if (low === undefined || low.value < 0) {
-    const least = high !== undefined && high.value <= 0 ? negated(high) : { value: 0, isExclusive: false };
-    if (least.value === 0 && isInteger) least.isExclusive = true;
-    const negative = magnitude(builder, least, low === undefined ? undefined : negated(low), range);
+  if (low === undefined || low.value.isNegative) {
+    const isBelowZero = high !== undefined && (high.value.isNegative || isZero(high.value));
+    const least = isBelowZero ? onOtherSide(high) : { value: decimalOfInteger(0n), isExclusive: false };
+    if (isZero(least.value) && isInteger) least.isExclusive = true;
+    const negative = magnitude(builder, least, low === undefined ? undefined : onOtherSide(low), whole);
     parts.push(builder.sequence(builder.text("-"), negative));
   }
   return builder.choice(...parts);
 }
 
-function negated({ value, isExclusive }: Bound): Bound {
-  return { value: -value, isExclusive };
+function onOtherSide({ value, isExclusive }: Bound): Bound {
+  return { value: negated(value), isExclusive };
 }
 
-/** The same bound for integers, at an integer and inclusive. */
-function integerBound(bound: Bound | undefined, direction: 1 | -1): Bound | undefined {
-  if (bound === undefined) return undefined;
-  const { value, isExclusive } = bound;
-  const whole = direction === 1 ? Math.ceil(value) : Math.floor(value);
-  return { value: isExclusive && whole === value ? whole + direction : whole, isExclusive: false };
+/** The bounds of integers, at integers and inclusive; undefined when there are none between them. */
+function integerBounds({ low, high }: NumberRange): { low: Bound; high: Bound } | undefined {
+  let least = low && integerBound(low, 1);
+  let most = high && integerBound(high, -1);
+  if ((least ?? 0n) > INTEGER_MAX || (most ?? 0n) < -INTEGER_MAX) return undefined;
+  if (least !== undefined && least < -INTEGER_MAX) least = undefined;
+  if (most !== undefined && most > INTEGER_MAX) most = undefined;
+  const beyond = (bound: bigint) => 10n ** BigInt(String(bound).length + 1);
+  const from = least ?? (most !== undefined && most < -SAFE_MAX ? -beyond(-most) : -SAFE_MAX);
+  const to = most ?? (least !== undefined && least > SAFE_MAX ? beyond(least) : SAFE_MAX);
+  const inclusive = (bound: bigint): Bound => ({ value: decimalOfInteger(bound), isExclusive: false });
+  return from > to ? undefined : { low: inclusive(from), high: inclusive(to) };
 }
 
-function highest(bounds: (Bound | undefined)[]): Bound {
-  return (bounds.filter((bound) => bound !== undefined) as Bound[]).reduce((a, b) => (b.value > a.value ? b : a));
-}
-
-function lowest(bounds: (Bound | undefined)[]): Bound {
-  return (bounds.filter((bound) => bound !== undefined) as Bound[]).reduce((a, b) => (b.value < a.value ? b : a));
-}
-
-/** The decimal digits of a double that is not negative: the shortest that mean it. */
-function digitsOf({ value, isExclusive }: Bound): Digits {
-  const [mantissa = "0", exponent = "0"] = String(Math.abs(value)).split("e");
-  const [before = "0", after = ""] = mantissa.split(".");
-  const shift = Number(exponent);
-  let whole = before;
-  let fraction = after;
-  if (shift > 0) {
-    const padded = after.padEnd(shift, "0");
-    whole = before + padded.slice(0, shift);
-    fraction = padded.slice(shift);
-  } else if (shift < 0) {
-    const padded = before.padStart(1 - shift, "0");
-    whole = padded.slice(0, padded.length + shift);
-    fraction = padded.slice(padded.length + shift) + after;
-  }
-  return { whole: whole.replace(/^0+(?=\d)/, ""), fraction: fraction.replace(/0+$/, ""), isExclusive };
+function integerBound({ value, isExclusive }: Bound, direction: 1 | -1): bigint {
+  const whole = roundedInteger(value, direction);
+  return isExclusive && value.fraction === "" ? whole + BigInt(direction) : whole;
 }
 
 /** Less, equal or more than a bound, as far as was read. */
@@ -97,8 +106,14 @@ function compare(digit: string, other: string): Comparison {
 
 /** Digits of a number that is not negative, between bounds that are not. */
 function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound | undefined, range: NumberRange): Part {
-  const bounds = [low, high].map((bound) => (bound === undefined ? undefined : digitsOf(bound)));
-  const digitsMax = range.isInteger ? 16 : DECIMAL_DIGITS_MAX;
+  const bounds = [low, high].map((bound) => bound && { ...bound.value, isExclusive: bound.isExclusive });
+  const digitsMax = range.isInteger ? (bounds[1]?.whole.length ?? 0) : DECIMAL_DIGITS_MAX;
+  const { whole: wholeMultiple = "1", fraction: multiplePlaces = "" } = range.multipleOf ?? {};
+  const multiple = Number(wholeMultiple + multiplePlaces);
+  const places = multiplePlaces.length;
+  const placesMax = range.multipleOf === undefined ? digitsMax : places;
+  /** What a number with so many places less than the multiple's is multiplied with, to have as many. */
+  const scales = Array.from({ length: places + 1 }, (_, missing) => Number(10n ** BigInt(missing) % BigInt(multiple)));
   interface State {
     /** Digits so far, before the point and after it. */
     whole: number;
@@ -115,8 +130,16 @@ function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound 
       if (bound === undefined) return 0;
       return whole === bound.whole.length ? (compared[i] as Comparison) : whole < bound.whole.length ? -1 : 1;
     });
+  /** Whether nothing that begins like this is within the upper bound. */
+  const isBeyond = ({ whole, fraction, compared }: State): boolean => {
+    const most = bounds[1];
+    if (most === undefined) return false;
+    if (fraction === 0 && whole !== most.whole.length) return whole > most.whole.length;
+    return compared[1] === 1;
+  };
   const isWithin = (state: State): boolean => {
-    if (state.remainder !== 0) return false;
+    const scale = scales[places - state.fraction] ?? 1;
+    if ((state.remainder * scale) % multiple !== 0) return false;
     const compared = state.fraction === 0 ? wholeCompared(state) : state.compared;
     return bounds.every((bound, i) => {
       if (bound === undefined) return true;
@@ -142,9 +165,11 @@ function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound 
     };
     const readDigits = (node: Node, first: number, next: (digit: number) => State) => {
       for (let digit = first; digit <= 9; digit++) {
-        builder.bytes(node, 0x30 + digit, 0x30 + digit, nodeOf(next(digit)));
+        const state = next(digit);
+        if (!isBeyond(state)) builder.bytes(node, 0x30 + digit, 0x30 + digit, nodeOf(state));
       }
     };
+    const remainderOf = ({ remainder }: State, digit: number) => (remainder * 10 + digit) % multiple;
     const wholeDigit = (state: State, digit: number): State => ({
       ...state,
       whole: state.whole + 1,
@@ -155,7 +180,7 @@ function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound 
           ? so
           : compare(String(digit), bound.whole[state.whole] as string);
       }),
-      remainder: (state.remainder * 10 + digit) % range.multipleOf,
+      remainder: remainderOf(state, digit),
     });
     const fractionDigit = (state: State, digit: number): State => ({
       ...state,
@@ -164,6 +189,7 @@ function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound 
         const so = state.compared[i] as Comparison;
         return so !== 0 || bound === undefined ? so : compare(String(digit), bound.fraction[state.fraction] ?? "0");
       }),
+      remainder: remainderOf(state, digit),
     });
     const begin: State = { whole: 0, fraction: 0, isZero: false, compared: [0, 0], remainder: 0 };
     readDigits(from, 0, (digit) => wholeDigit(begin, digit));
@@ -172,6 +198,7 @@ function magnitude(builder: GrammarBuilder, low: Bound | undefined, high: Bound 
       if (isWithin(state)) builder.empty(node, to);
       const digitCount = state.whole + state.fraction;
       if (digitCount >= digitsMax) continue;
+      if (state.fraction >= placesMax && state.fraction > 0) continue;
       if (state.fraction > 0) {
         readDigits(node, 0, (digit) => fractionDigit(state, digit));
         continue;

@@ -3,7 +3,7 @@
  * `patternProperties` and `propertyNames` say of them. Where a schema leaves open whether there are others, there are none.
  */
 
-import { isObject } from "../json.ts";
+import { isObject, membersOf } from "../json.ts";
 import type { GrammarBuilder, Node, Part, Rule } from "./grammar_builder.ts";
 import type { JsonText } from "./json_text.ts";
 import { narrowed } from "./merged_schemas.ts";
@@ -53,8 +53,8 @@ export class ObjectCompiler {
   /** An object by a schema. @throws SchemaError */
   object(schema: Schema, path: string): Part {
     const { builder, json } = this.#whole;
-    const properties = schema.properties ?? {};
-    if (!isObject(properties)) throw invalidSchema(path, "'properties' has to be an object");
+    const properties = membersOf(schema.properties ?? {});
+    if (properties === undefined) throw invalidSchema(path, "'properties' has to be an object");
     const required = new Set(schema.required === undefined ? [] : names(schema.required, path));
     const others = schema.additionalProperties;
     const patterns = this.#namePatterns(schema, path);
@@ -74,7 +74,7 @@ export class ObjectCompiler {
       const schemas = matching.map(([, value]) => value);
       return this.#whole.value({ allOf: own === others ? schemas : [own, ...schemas] }, ownPath);
     };
-    for (const [name, property] of Object.entries(properties)) {
+    for (const [name, property] of properties) {
       if (isName(name)) declared.set(name, propertyOf(name, property, `${path}/properties/${escapedPointer(name)}`));
     }
     const otherSchema = others ?? true;
@@ -129,8 +129,8 @@ export class ObjectCompiler {
 
   /** `patternProperties`: patterns and schemas. */
   #namePatterns({ patternProperties = {} }: Schema, path: string): [string, unknown][] {
-    if (!isObject(patternProperties)) throw invalidSchema(path, "'patternProperties' has to be an object");
-    const patterns = Object.entries(patternProperties);
+    const patterns = membersOf(patternProperties);
+    if (patterns === undefined) throw invalidSchema(path, "'patternProperties' has to be an object");
     if (patterns.length > NAME_PATTERNS_MAX)
       throw unsupportedSchema(
         path,

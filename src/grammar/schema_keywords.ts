@@ -1,6 +1,7 @@
 /** The keywords of JSON Schema: which there are, and reading their values. */
 
-import { isObject, type JsonObject } from "../json.ts";
+import { JsonNumber, type JsonObject, membersOf } from "../json.ts";
+import { compareDecimals, type Decimal, decimalOf } from "./decimal.ts";
 import type { Bound } from "./number_range.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 
@@ -88,9 +89,11 @@ export function isOfType(value: unknown, type: string): boolean {
     case "array":
       return Array.isArray(value);
     case "object":
-      return isObject(value);
+      return membersOf(value) !== undefined;
     case "integer":
-      return Number.isInteger(value);
+      return decimalOf(value)?.fraction === "";
+    case "number":
+      return typeof value === "number" || value instanceof JsonNumber;
     default:
       return typeof value === type;
   }
@@ -119,42 +122,42 @@ export function checkName(name: string, path: string): void {
 }
 
 /** A keyword's number; undefined where it isn't there. @throws SchemaError. */
-export function decimal(schema: Schema, keyword: string, path: string): number | undefined {
+export function decimal(schema: Schema, keyword: string, path: string): Decimal | undefined {
   const value = schema[keyword];
   if (value === undefined) return undefined;
-  if (typeof value !== "number" || !Number.isFinite(value))
-    throw invalidSchema(path, `'${keyword}' has to be a number`);
-  return value;
+  const number = decimalOf(value);
+  if (number === undefined) throw invalidSchema(path, `'${keyword}' has to be a number`);
+  return number;
 }
 
 /** The same of a keyword that counts. */
 export function count(schema: Schema, keyword: string, path: string): number | undefined {
   const value = decimal(schema, keyword, path);
   if (value === undefined) return undefined;
-  if (!Number.isInteger(value) || value < 0)
+  if (value.isNegative || value.fraction !== "")
     throw invalidSchema(path, `'${keyword}' has to be an integer of at least 0`);
-  if (value > COUNT_MAX) throw unsupportedSchema(path, `'${keyword}' over ${COUNT_MAX} is not supported`);
-  return value;
+  if (Number(value.whole) > COUNT_MAX) throw unsupportedSchema(path, `'${keyword}' over ${COUNT_MAX} is not supported`);
+  return Number(value.whole);
 }
 
-/** The tighter one of two bounds. @param isTighter whether the first number is. */
+/** The tighter one of two bounds. @param side 1 for bounds from below, -1 for those from above. */
 export function bound(
   schema: Schema,
   inclusive: string,
   exclusive: string,
   path: string,
-  isTighter: (a: number, b: number) => boolean,
+  side: 1 | -1,
 ): Bound | undefined {
   const including = decimal(schema, inclusive, path);
   // OpenAPI 3.0 says by a boolean whether the other bound is exclusive.
   if (typeof schema[exclusive] === "boolean") {
-    return including === undefined ? undefined : { value: including, isExclusive: schema[exclusive] === true };
+    return including && { value: including, isExclusive: schema[exclusive] === true };
   }
   const excluding = decimal(schema, exclusive, path);
-  if (excluding !== undefined && (including === undefined || !isTighter(including, excluding))) {
+  if (excluding !== undefined && (including === undefined || compareDecimals(including, excluding) * side <= 0)) {
     return { value: excluding, isExclusive: true };
   }
-  return including === undefined ? undefined : { value: including, isExclusive: false };
+  return including && { value: including, isExclusive: false };
 }
 
 /** A name as a part of a place in a schema. */

@@ -3,7 +3,7 @@
  */
 
 import { DEPTH_MAX, measureJson, PARTS_MAX } from "../api/json_bounds.ts";
-import { isObject, type JsonObject } from "../json.ts";
+import { type JsonObject, parseMembersExactly } from "../json.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
@@ -14,6 +14,17 @@ export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 
 /** How long a body may take to arrive. A connection with a request under way has no time limit of its own: answers may be silent for long. */
 const BODY_MS_MAX = 60_000;
+
+/** Schemas, and what templates write: there the digits of numbers count, and the order of names that JavaScript would put first. */
+const EXACT_MEMBERS: ReadonlySet<string> = new Set([
+  "tools",
+  "functions",
+  "response_format",
+  "json_schema",
+  "guided_json",
+  "structured_outputs",
+  "chat_template_kwargs",
+]);
 
 /** A body of more bytes is decoded and parsed in a turn of its own. */
 const LONG_BODY = 65_536;
@@ -58,8 +69,11 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
   } catch {
     throw new RequestError(400, "We could not parse the JSON body of your request.");
   }
-  if (!isObject(body)) throw new RequestError(400, "The body of your request has to be a JSON object.");
-  return body;
+  if (typeof body !== "object" || body === null || Array.isArray(body))
+    throw new RequestError(400, "The body of your request has to be a JSON object.");
+  if (!Object.keys(body).some((name) => EXACT_MEMBERS.has(name))) return body as JsonObject;
+  if (bytes.length > LONG_BODY) await turns.take(false, request.signal);
+  return { ...body, ...parseMembersExactly(text, EXACT_MEMBERS) };
 }
 
 /** The text of a body. @throws RequestError 400 when it is no UTF-8. */

@@ -7,7 +7,7 @@
  */
 
 import type { CallsForm } from "../../grammar/answer_forms.ts";
-import type { JsonObject } from "../../json.ts";
+import { type JsonObject, plainJson } from "../../json.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
@@ -57,7 +57,10 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
   const variables = readTemplateVariables(body);
   // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
   if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
-  const extras = template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables };
+  const extras = plainJson(template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables }) as {
+    tools?: unknown[];
+    variables: JsonObject;
+  };
   try {
     await turns.take(true, exchange.client);
     checkArguments(messages);

@@ -3,7 +3,7 @@
  */
 
 import type { CallableTool } from "../../grammar/answer_forms.ts";
-import { isObject, type JsonObject } from "../../json.ts";
+import { isObject, type JsonObject, membersOf } from "../../json.ts";
 import { invalid } from "../../serving/request_error.ts";
 import type { Tool } from "../../text/tool_calls.ts";
 import { invalidType, invalidValue, missing, optionalArray, optionalBoolean } from "../schema.ts";
@@ -166,7 +166,7 @@ function argumentsSchema(parameters: unknown): unknown {
 function declaresNothing(parameters: JsonObject): boolean {
   return Object.entries(parameters).every(([keyword, value]) => {
     if (keyword === "type") return value === "object";
-    if (keyword === "properties") return isObject(value) && Object.keys(value).length === 0;
+    if (keyword === "properties") return membersOf(value)?.length === 0;
     if (keyword === "required") return Array.isArray(value) && value.length === 0;
     return ["$schema", "title", "description"].includes(keyword);
   });
@@ -178,7 +178,7 @@ function withParameters(described: JsonObject): JsonObject {
 }
 
 function parameterNames({ parameters }: JsonObject): string[] {
-  return isObject(parameters) && isObject(parameters.properties) ? Object.keys(parameters.properties) : [];
+  return isObject(parameters) ? (membersOf(parameters.properties) ?? []).map(([name]) => name) : [];
 }
 
 function readTool(tool: unknown, path: string): OfferedFunction {
