@@ -115,11 +115,3 @@ function build(text: string, isWanted: (name: string) => boolean): unknown {
   });
   return whole;
 }
-
-/** The same value as JavaScript has it, for those who know nothing else. */
-export function plainJson(value: unknown): unknown {
-  if (value instanceof JsonNumber) return Number(value.text);
-  if (Array.isArray(value)) return value.map(plainJson);
-  const members = membersOf(value);
-  return members === undefined ? value : Object.fromEntries(members.map(([name, member]) => [name, plainJson(member)]));
-}

@@ -1,6 +1,10 @@
 /** Digits and order of what a request says in JSON reach the grammar and the prompt, where JavaScript's own values would lose them. */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { writeScriptedModel } from "./support/scripted_model.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
@@ -12,12 +16,8 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 /** Sends a body as text. @returns the answer as text, since its digits count as well. */
-async function answerOf(path: string, body: string): Promise<string> {
-  const response = await fetch(`${server.url}${path}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body,
-  });
+async function answerOf(path: string, body: string, to = server): Promise<string> {
+  const response = await to.post(path, body);
   const text = await response.text();
   expect([response.status, text]).toEqual([200, text]);
   return text;
@@ -79,11 +79,7 @@ test("bounds of integers are exact beyond 2^53", async () => {
 
 test("alternatives that are one number in two spellings are not told apart", async () => {
   const body = `{"messages":[{"role":"user","content":"x"}],"guided_json":{"oneOf":[{"const":1},{"const":1.0}]}}`;
-  const response = await fetch(`${server.url}/v1/chat/completions`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body,
-  });
+  const response = await server.post("/v1/chat/completions", body);
   expect([response.status, ((await response.json()) as { error: { code: string } }).error.code]).toEqual([
     400,
     "unsupported_schema",
@@ -100,4 +96,35 @@ test("tools: the order of their parameters in the prompt, and the digits of thei
   const { choices } = JSON.parse(await answerOf("/v1/chat/completions", body));
   const [call] = choices[0].message.tool_calls;
   expect(call.function.arguments.replaceAll(" ", "")).toBe('{"b":1.0,"10":12345678901234567890,"2":null}');
+});
+
+test("templates get tools, the arguments of calls and their own variables as they were written", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "wrinklefree-exact-"));
+  const template =
+    "{% for tool in tools or [] %}{{ tool.function.parameters | tojson }}{% endfor %} " +
+    "{% for message in messages %}{% for call in message.tool_calls or [] %}{{ call.function.arguments | tojson }}" +
+    "{% endfor %}{% endfor %} {{ size }}";
+  writeScriptedModel(directory, [["a", "b"]], template);
+  const env = { PATH: process.env.PATH ?? "/usr/bin:/bin", WRINKLEFREE_STORE: join(directory, "store") };
+  const other = await startServer([directory, "--log", "off"], { env });
+  try {
+    const parameters =
+      '{"type": "object", "properties": {"10": {"minimum": 1.0}, "2": {"maximum": 12345678901234567890}}}';
+    const args = '{"b": 1.0, "10": 9007199254740993, "2": []}';
+    const call = `{"id":"c","type":"function","function":{"name":"f","arguments":${JSON.stringify(args)}}}`;
+    const { prompt } = JSON.parse(
+      await answerOf(
+        "/apply-template",
+        `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"","tool_calls":[${call}]},
+          {"role":"tool","tool_call_id":"c","content":"y"}],
+          "tools":[{"type":"function","function":{"name":"f","parameters":${parameters}}}],
+          "chat_template_kwargs":{"size":3.0}}`,
+        other,
+      ),
+    );
+    expect(prompt).toBe(`${parameters} ${args} 3.0`);
+  } finally {
+    await other.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
 });

@@ -7,7 +7,7 @@
  */
 
 import type { CallsForm } from "../../grammar/answer_forms.ts";
-import { type JsonObject, plainJson } from "../../json.ts";
+import { type JsonObject, parseExactly } from "../../json.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
@@ -57,10 +57,7 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
   const variables = readTemplateVariables(body);
   // Every message becomes at least one token, so more than these can't fit: no need to let the template work on them.
   if (messages.length >= context) throw contextLengthExceeded("messages", context, messages.length, false);
-  const extras = plainJson(template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables }) as {
-    tools?: unknown[];
-    variables: JsonObject;
-  };
+  const extras = template.takesTools && tools.length > 0 ? { tools: sent, variables } : { variables };
   try {
     await turns.take(true, exchange.client);
     checkArguments(messages);
@@ -152,7 +149,7 @@ function addSystemLine(messages: TemplateMessage[], line: string): void {
 /** What a JSON text says; the text itself where it is none, or one that would take a template too deep. */
 function parsedOr(text: string): unknown {
   try {
-    return measureJson(text).isTooDeep ? text : JSON.parse(text);
+    return measureJson(text).isTooDeep ? text : parseExactly(text);
   } catch {
     return text;
   }
