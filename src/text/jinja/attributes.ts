@@ -95,6 +95,7 @@ function stringMethod(value: string | Markup, name: string, budget: Budget): Val
   if (name === "format" || name === "format_map") {
     return new HostFunction(name, (positional, keywords) => {
       const source = {
+        escapes: value instanceof Markup,
         positional,
         keywords,
         attribute: (object: Value, key: string) => attribute(object, key, budget),

@@ -4,15 +4,18 @@ import { type Budget, TextBuilder } from "./budget.ts";
 import { pointCount, pointSlice } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
 import { formatSize } from "./float_format.ts";
+import { escapeText } from "./markup.ts";
 import { floatText, intText, numberOf, toDouble } from "./numbers.ts";
 import { ascii, repr, str } from "./repr.ts";
-import { type Int, type Keywords, textOf, typeName, type Value } from "./values.ts";
+import { type Int, type Keywords, Markup, textOf, typeName, type Value } from "./values.ts";
 
 /** Fields may have fields in their specifications, and no more. */
 const NESTING_MAX = 2;
 
 /** What fields are looked up in. */
 export interface FormatSource {
+  /** Whether fields are escaped, as in a text that is marked as safe. */
+  escapes: boolean;
   positional: readonly Value[];
   keywords: Pick<Keywords, "get">;
   attribute(value: Value, name: string): Value;
@@ -68,7 +71,9 @@ class Formatter {
     else if (conversion === "s") value = str(value, this.#budget);
     else if (conversion === "a") value = ascii(value, this.#budget);
     else if (conversion !== undefined) throw new TemplateError(`Unknown conversion specifier ${conversion}`);
-    return formatValue(value, spec, this.#budget);
+    if (value instanceof Markup && this.#source.escapes) return value.text;
+    const formatted = formatValue(value, spec, this.#budget);
+    return this.#source.escapes ? escapeText(formatted, this.#budget) : formatted;
   }
 
   #valueOf(name: string): Value {

@@ -22,6 +22,7 @@ for (const [small, capital, count] of [
     TITLE_CASE.set(String.fromCodePoint(capital + i), String.fromCodePoint(capital + i));
   }
 }
+TITLE_CASE.set("ŉ", "ʼN");
 // Georgian letters have capitals, but don't begin words with them.
 for (let point = 0x10d0; point <= 0x10ff; point++)
   TITLE_CASE.set(String.fromCodePoint(point), String.fromCodePoint(point));

@@ -220,8 +220,8 @@ export function calculate(operator: ArithmeticOperator, a: Value, b: Value, budg
   if (operator === "%") {
     const text = textOf(a);
     if (text !== undefined) {
-      const formatted = formatPercent(text, b, budget);
-      return a instanceof Markup ? new Markup(formatted) : formatted;
+      if (a instanceof Markup) return new Markup(formatPercent(text, b, budget, true));
+      return formatPercent(text, b, budget);
     }
   }
   if (a instanceof Undefined) a.fail();
@@ -288,13 +288,13 @@ export function signed(operator: "+" | "-", value: Value): Value {
   throw new TemplateError(`bad operand type for unary ${operator}: '${typeName(value)}'`);
 }
 
-/** Which elements a slice means: the first, how many, and the distance between them. @throws TemplateError. */
+/** Which elements a slice means: the first, the one it ends before, how many, and their distance. @throws TemplateError. */
 function sliceIndices(
   length: number,
   start: Value,
   stop: Value,
   step: Value,
-): { first: number; count: number; step: number } {
+): { first: number; last: number; count: number; step: number } {
   const stride = indexOf(step) ?? 1;
   if (stride === 0) throw new TemplateError("slice step cannot be zero");
   const [low, high] = stride > 0 ? [0, length] : [-1, length - 1];
@@ -305,7 +305,7 @@ function sliceIndices(
   };
   const first = place(start, stride > 0 ? low : high);
   const last = place(stop, stride > 0 ? high : low);
-  return { first, count: Math.max(0, Math.ceil((last - first) / stride)), step: stride };
+  return { first, last, count: Math.max(0, Math.ceil((last - first) / stride)), step: stride };
 }
 
 /** An index as a number, undefined for None. @throws TemplateError for anything but ints. */
@@ -324,9 +324,8 @@ export function slice(value: Value, start: Value, stop: Value, step: Value, budg
     return value instanceof Markup ? new Markup(part) : part;
   }
   if (value instanceof Range) {
-    const { first, count, step: stride } = sliceIndices(value.length, start, stop, step);
-    const from = value.at(first);
-    return new Range(from, from + count * stride * value.step, stride * value.step);
+    const { first, last, step: stride } = sliceIndices(value.length, start, stop, step);
+    return new Range(value.at(first), value.at(last), stride * value.step);
   }
   const items = isList(value) ? value : value instanceof Tuple ? value.items : undefined;
   if (items === undefined) {

@@ -4,9 +4,10 @@ import { type Budget, TextBuilder } from "./budget.ts";
 import { pointCount, pointSlice, points } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
 import { formatSize } from "./float_format.ts";
+import { escapeText } from "./markup.ts";
 import { intOf, intText, numberOf, toDouble } from "./numbers.ts";
 import { ascii, repr, str } from "./repr.ts";
-import { Dict, Float, isInt, isList, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
+import { Dict, Float, isInt, isList, Markup, Range, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 
 const CONVERSION = /%(?:\(([^()]*(?:\([^()]*\)[^()]*)*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?([\s\S])?/gu;
 
@@ -18,8 +19,14 @@ interface Conversion {
   letter: string;
 }
 
-/** Formats values. @param values a tuple of them, a dict of them by names, or a single one. @throws TemplateError. */
-export function formatPercent(format: string, values: Value, budget: Budget): string {
+/**
+ * Formats values.
+ *
+ * @param values a tuple of them, a dict of them by names, or a single one.
+ * @param escapes whether they are escaped, as into a text that is marked as safe.
+ * @throws TemplateError.
+ */
+export function formatPercent(format: string, values: Value, budget: Budget, escapes = false): string {
   const builder = new TextBuilder(budget);
   const list = values instanceof Tuple ? values.items : [values];
   let used = 0;
@@ -58,10 +65,10 @@ export function formatPercent(format: string, values: Value, budget: Budget): st
       value = found;
     }
     budget.make(conversion.width);
-    builder.add(convert(value, conversion, budget));
+    builder.add(convert(value, conversion, budget, escapes));
   }
   builder.add(format.slice(at));
-  const isMapping = values instanceof Dict || isList(values);
+  const isMapping = values instanceof Dict || isList(values) || values instanceof Range;
   if (used < list.length && !usesNames && !isMapping && !(values instanceof Undefined)) {
     throw new TemplateError("not all arguments converted during string formatting");
   }
@@ -73,10 +80,11 @@ function wholeNumber(value: Value): number {
   return Number(value);
 }
 
-function convert(value: Value, conversion: Conversion, budget: Budget): string {
+function convert(value: Value, conversion: Conversion, budget: Budget, escapes: boolean): string {
   const { letter, precision } = conversion;
   if (letter === "s" || letter === "r" || letter === "a") {
-    const text = letter === "s" ? str(value, budget) : letter === "r" ? repr(value, budget) : ascii(value, budget);
+    const written = letter === "s" ? str(value, budget) : letter === "r" ? repr(value, budget) : ascii(value, budget);
+    const text = escapes && !(letter === "s" && value instanceof Markup) ? escapeText(written, budget) : written;
     return padText(
       precision === undefined ? text : pointSlice(text, 0, Math.min(precision, pointCount(text))),
       conversion,

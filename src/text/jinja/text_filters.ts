@@ -9,7 +9,7 @@ import { jsonForm, jsonText } from "./json_text.ts";
 import { capitalize } from "./letter_case.ts";
 import { escapeText } from "./markup.ts";
 import { fixedText, numberOf, readFloat, toDouble } from "./numbers.ts";
-import { isTrue, iterate } from "./operators.ts";
+import { isTrue, listOf } from "./operators.ts";
 import { formatPercent } from "./percent_format.ts";
 import { str } from "./repr.ts";
 import { center, replace, strip } from "./string_methods.ts";
@@ -94,7 +94,8 @@ function percentEncoded(value: Value, keepsSlashes: boolean, budget: Budget): st
 
 function urlEncode(value: Value, budget: Budget): string {
   if (textOf(value) !== undefined || !isIterable(value)) return percentEncoded(value, true, budget);
-  const pairs = value instanceof Dict ? [...value.entries()] : [...iterate(value, budget)].map((pair) => pairOf(pair));
+  const pairs =
+    value instanceof Dict ? [...value.entries()] : listOf(value, budget).map((pair) => pairOf(pair, budget));
   return pairs.map((pair) => pair.map((part) => percentEncoded(part, false, budget)).join("=")).join("&");
 }
 
@@ -102,8 +103,8 @@ function isIterable(value: Value): boolean {
   return typeof value === "object" && value !== null && numberOf(value) === undefined;
 }
 
-function pairOf(pair: Value): readonly [Value, Value] {
-  const items = isList(pair) ? pair : pair instanceof Tuple ? pair.items : [];
+function pairOf(pair: Value, budget: Budget): readonly [Value, Value] {
+  const items = listOf(pair, budget);
   if (items.length !== 2) throw new TemplateError("expected pairs of a key and a value");
   return [items[0] as Value, items[1] as Value];
 }
@@ -233,7 +234,15 @@ export const TEXT_FILTERS: readonly (readonly [string, Filter])[] = [
       }
       const values = new Dict();
       for (const [name, given] of keywords) values.set(name, given);
-      return like(value, formatPercent(str(value, budget), keywords.size > 0 ? values : new Tuple(positional), budget));
+      return like(
+        value,
+        formatPercent(
+          str(value, budget),
+          keywords.size > 0 ? values : new Tuple(positional),
+          budget,
+          value instanceof Markup,
+        ),
+      );
     },
   ],
   [
