@@ -1,33 +1,50 @@
 /**
- * One call of a tool, `{"name": …, "arguments": {…}}`, read one character at a time while a model writes it: its name is known as soon as it
+ * One call of a tool, `{"name": …, "arguments": {…}}`, read while a model writes it: its name is known as soon as it
  * is complete, and its arguments are handed on as they come.
  *
  * Models write this JSON by themselves, so it may be wrong. What is wrong before the name is complete makes it no call. After that, it
  * is a call with what there is of its arguments. Some write a literal of Python's instead; their quotes and words are made JSON's.
  */
 
-/** A coroutine that is sent one character after the other. */
-type Reading<Result> = Generator<void, Result, string>;
+/** A coroutine that is resumed when there is more text. */
+type Reading<Result> = Generator<void, Result, void>;
 
 /** Names of the member that holds the arguments. */
 const ARGUMENTS = new Set(["arguments", "parameters"]);
+
+/** What words and numbers end before; "<" only stands in the mark after a call. */
+const MARKS = "{}[],:<";
+
+/** Characters of a word or a number. */
+const WORD = /[^ \n\t\r"'{}[\],:<]+/y;
+
+/** Characters of a string that stand for themselves in any kind of it. */
+const PLAIN = /[^"'\\\p{Cc}]+/uy;
+
+/** Words of Python's, and what JSON has for them. */
+const WORDS: ReadonlyMap<string, string> = new Map([
+  ["True", "true"],
+  ["False", "false"],
+  ["None", "null"],
+]);
 
 /** Reads one call. */
 export class CallReader {
   readonly #tools: ReadonlySet<string>;
   readonly #reading: Reading<void>;
+  /** The text that is being read, and how much of it was. */
+  #text = "";
+  #at = 0;
   #name: string | undefined;
   #hasArguments = false;
   /** What was read of the arguments and not taken yet. */
   #arguments = "";
   #isOver = false;
-  #isComplete = false;
 
   /** @param tools names that may be called. */
   constructor(tools: ReadonlySet<string>) {
     this.#tools = tools;
     this.#reading = this.#read();
-    this.#reading.next();
   }
 
   /** The tool that is called, once its name is complete: only then is this a call. */
@@ -40,20 +57,12 @@ export class CallReader {
     return this.#isOver;
   }
 
-  /** Whether its last brace was read. */
-  get isComplete(): boolean {
-    return this.#isComplete;
-  }
-
   /** Reads a text. Returns how much of it belongs to the call, in UTF-16 code units. */
   push(text: string): number {
-    for (let i = 0; i < text.length; i++) {
-      if (this.#reading.next(text[i] as string).done) {
-        this.#isOver = true;
-        return this.#isComplete ? i + 1 : i;
-      }
-    }
-    return text.length;
+    this.#text = text;
+    this.#at = 0;
+    this.#isOver = this.#reading.next().done === true;
+    return this.#at;
   }
 
   /** Takes what came of the arguments: JSON text without white space around its marks. */
@@ -64,121 +73,135 @@ export class CallReader {
   }
 
   *#read(): Reading<void> {
-    if ((yield* graphic()) !== "{") return;
-    let next: string | undefined = yield* graphic();
-    while (next !== "}") {
-      if (next === ",") next = yield* graphic();
-      if (!isQuote(next)) return;
-      let key = "";
-      yield* string(next, (piece) => {
-        key += unescaped(piece);
-      });
-      if ((yield* graphic()) !== ":") return;
-      const first = yield* graphic();
-      if (key === "name" && this.#name === undefined) next = yield* this.#readName(first);
-      else if (ARGUMENTS.has(key) && !this.#hasArguments) next = yield* this.#readArguments(first);
-      else next = yield* value(first, () => undefined);
-      if (next === undefined) return;
+    if ((yield* this.#next()) !== "{") return;
+    this.#at++;
+    for (;;) {
+      if ((yield* this.#next()) === ",") this.#at++;
+      const first = yield* this.#next();
+      if (first === "}") break;
+      if (!isQuote(first)) return;
+      const key = yield* this.#readString();
+      if ((yield* this.#next()) !== ":") return;
+      this.#at++;
+      if (key === "name" && this.#name === undefined) {
+        if (!isQuote(yield* this.#next())) return;
+        const name = yield* this.#readString();
+        if (!this.#tools.has(name)) return;
+        this.#name = name;
+      } else if (ARGUMENTS.has(key) && !this.#hasArguments) {
+        yield* this.#readArguments();
+      } else {
+        yield* this.#value(() => undefined);
+      }
     }
-    this.#isComplete = this.#name !== undefined;
+    this.#at++;
   }
 
-  /** @returns the character after it; undefined when nothing of that name may be called. */
-  *#readName(first: string): Reading<string | undefined> {
-    if (!isQuote(first)) return undefined;
-    let name = "";
-    yield* string(first, (piece) => {
-      name += unescaped(piece);
-    });
-    if (!this.#tools.has(name)) return undefined;
-    this.#name = name;
-    return yield* graphic();
-  }
-
-  /** @returns the character after them. */
-  *#readArguments(first: string): Reading<string> {
-    if (first === "n" || first === "N") return yield* value(first, () => undefined); // null: there are none
+  *#readArguments(): Reading<void> {
+    const first = yield* this.#next();
+    if (first === "n" || first === "N") return yield* this.#value(() => undefined); // null: there are none
     this.#hasArguments = true;
-    if (!isQuote(first)) {
-      return yield* value(first, (piece) => {
-        this.#arguments += piece;
-      });
-    }
     // Some models write the object into a string.
-    yield* string(first, (piece) => {
-      this.#arguments += unescaped(piece);
+    const convert = isQuote(first) ? unescaped : (piece: string) => piece;
+    const read = isQuote(first) ? this.#string.bind(this) : this.#value.bind(this);
+    yield* read((piece) => {
+      this.#arguments += convert(piece);
     });
-    return yield* graphic();
+  }
+
+  /** The next character that is no white space, which isn't read yet. */
+  *#next(): Reading<string> {
+    for (;;) {
+      while (isSpace(this.#text[this.#at])) this.#at++;
+      const character = this.#text[this.#at];
+      if (character !== undefined) return character;
+      yield;
+    }
+  }
+
+  /** The next character, which is read. */
+  *#take(): Reading<string> {
+    while (this.#at === this.#text.length) yield;
+    return this.#text[this.#at++] as string;
+  }
+
+  /** The text of a string. */
+  *#readString(): Reading<string> {
+    let text = "";
+    yield* this.#string((piece) => {
+      text += unescaped(piece);
+    });
+    return text;
+  }
+
+  /** Reads a string: emits it in pieces, each a single character, a whole escape, or plain characters. */
+  *#string(emit: (piece: string) => void): Reading<void> {
+    const quote = yield* this.#take();
+    for (;;) {
+      const plain = run(PLAIN, this.#text, this.#at);
+      this.#at += plain.length;
+      if (plain !== "") emit(plain);
+      let piece = yield* this.#take();
+      if (piece === quote) return;
+      if (piece === "\\") {
+        piece += yield* this.#take();
+        if (piece === "\\u") for (let digit = 0; digit < 4; digit++) piece += yield* this.#take();
+      }
+      emit(piece);
+    }
+  }
+
+  /** Reads a value: emits it without white space between its parts. It may end anywhere. */
+  *#value(emit: (piece: string) => void): Reading<void> {
+    let depth = 0;
+    do {
+      const first = yield* this.#next();
+      if (isQuote(first)) {
+        emit('"');
+        yield* this.#string((piece) => emit(escaped(piece)));
+        emit('"');
+      } else if (MARKS.includes(first)) {
+        const opens = "{[".includes(first);
+        if (first === "<" || (depth === 0 && !opens)) return;
+        this.#at++;
+        emit(first);
+        if (opens) depth++;
+        else if ("}]".includes(first)) depth--;
+      } else {
+        const word = yield* this.#word();
+        emit(WORDS.get(word) ?? word);
+      }
+    } while (depth > 0);
+  }
+
+  /** Reads a word or a number. */
+  *#word(): Reading<string> {
+    let word = "";
+    for (;;) {
+      const part = run(WORD, this.#text, this.#at);
+      word += part;
+      this.#at += part.length;
+      if (this.#at < this.#text.length) return word;
+      yield;
+    }
   }
 }
-
-/** What words and numbers end before; "<" only stands in the mark after a call. */
-const MARKS = "{}[],:<";
-
-/** Words of Python's, and what JSON has for them. */
-const WORDS: ReadonlyMap<string, string> = new Map([
-  ["True", "true"],
-  ["False", "false"],
-  ["None", "null"],
-]);
 
 const isQuote = (character: string) => character === '"' || character === "'";
 
-const isSpace = (character: string) =>
+const isSpace = (character: string | undefined) =>
   character === " " || character === "\n" || character === "\t" || character === "\r";
 
-/** The next character that is no white space. */
-function* graphic(): Reading<string> {
-  for (;;) {
-    const character = yield;
-    if (!isSpace(character)) return character;
-  }
+/** What a sticky pattern matches at a place in a text. */
+function run(pattern: RegExp, text: string, at: number): string {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0] ?? "";
 }
 
-/** The rest of a string, up to and with the quote that closes it: emits it in pieces of a character or a whole escape. */
-function* string(quote: string, emit: (piece: string) => void): Reading<void> {
-  for (;;) {
-    let piece = yield;
-    if (piece === quote) return;
-    if (piece === "\\") {
-      piece += yield;
-      if (piece === "\\u") for (let digit = 0; digit < 4; digit++) piece += yield;
-    }
-    emit(piece);
-  }
-}
-
-/** A value that begins with `first`: emits it without white space between its parts. Returns the character after it. */
-function* value(first: string, emit: (piece: string) => void): Reading<string> {
-  let depth = 0;
-  let character = first;
-  for (;;) {
-    if (isQuote(character)) {
-      emit('"');
-      yield* string(character, (piece) => emit(escaped(piece)));
-      emit('"');
-      if (depth === 0) return yield* graphic();
-      character = yield;
-    } else if (MARKS.includes(character)) {
-      if (character === "<" || (depth === 0 && !"{[".includes(character))) return character;
-      emit(character);
-      if ("{[".includes(character)) depth++;
-      if ("}]".includes(character) && --depth === 0) return yield* graphic();
-      character = yield;
-    } else {
-      let word = "";
-      for (; !isSpace(character) && !isQuote(character) && !MARKS.includes(character); character = yield)
-        word += character;
-      emit(WORDS.get(word) ?? word);
-      if (isSpace(character)) character = yield* graphic();
-      if (depth === 0) return character;
-    }
-  }
-}
-
-/** A piece of a string's text, as the character that it stands for. */
+/** A piece of a string's text, as the characters that it stands for. */
 function unescaped(piece: string): string {
-  if (piece.length === 1 || piece === "\\'") return piece.slice(-1);
+  if (!piece.startsWith("\\")) return piece;
+  if (piece === "\\'") return "'";
   try {
     return JSON.parse(`"${piece}"`);
   } catch {

@@ -52,8 +52,10 @@ export interface ThinkingPart {
  */
 export class ThinkingParser {
   #state: "before" | "thinking" | "after" = "before";
-  /** White space and the beginning of a mark, of which it isn't known yet what they belong to. */
-  #held = "";
+  /** White space that may stand before a mark. */
+  #space = "";
+  /** What may be the beginning of a mark. */
+  #mark = "";
   /** Code units of it that were there before the answer and are not to be let out with it. */
   #hidden = 0;
   /** Whether nothing but white space came since the last mark. */
@@ -79,8 +81,8 @@ export class ThinkingParser {
   /** Reads a text that the answer continues, before anything else. Returns what follows the thoughts in it. */
   continueFrom(text: string): string {
     const parts = this.push(text);
-    this.#held = this.#held.trimStart();
-    this.#hidden = this.#held.length;
+    this.#space = "";
+    this.#hidden = this.#mark.length;
     return parts.map((part) => (part.kind === "answer" ? part.text : "")).join("");
   }
 
@@ -102,56 +104,70 @@ export class ThinkingParser {
    * @param isCut whether it was ended from outside: the beginning of a mark at its end is then left out.
    */
   finish(isCut: boolean): ThinkingPart[] {
-    const isThinking = this.#state === "thinking";
-    const mark = partialMarkLength(this.#held, [isThinking ? CLOSE : OPEN]);
-    let text = this.#held.slice(this.#hidden, isCut ? this.#held.length - mark : undefined);
-    if (isThinking || (isCut && mark > 0)) text = text.trimEnd();
-    if (isThinking && this.#isAtStart) text = text.trimStart();
-    return text === "" ? [] : [{ kind: isThinking ? "thinking" : "answer", text }];
+    const mark = isCut ? "" : this.#mark.slice(this.#hidden);
+    if (this.#state !== "thinking") {
+      const text = isCut && this.#mark !== "" ? "" : this.#space + mark;
+      return text === "" ? [] : [{ kind: "answer", text }];
+    }
+    return mark === "" ? [] : [{ kind: "thinking", text: this.#space + mark }];
   }
 
   /** Reads up to the first character that says whether there are thoughts. Returns the rest. */
   #readBefore(parts: ThinkingPart[], text: string): string {
-    const all = this.#held + text;
-    const begun = all.trimStart();
+    const graphic = this.#mark === "" ? text.trimStart() : text;
+    this.#space += text.slice(0, text.length - graphic.length);
+    const begun = this.#mark + graphic;
     if (begun !== OPEN && OPEN.startsWith(begun)) {
-      this.#held = all;
+      this.#mark = begun;
       return "";
     }
-    this.#held = "";
     if (begun.startsWith(OPEN)) {
       this.#state = "thinking";
-      this.#hidden = 0;
+      this.#reset();
       return begun.slice(OPEN.length);
     }
+    parts.push({ kind: "answer", text: this.#space + begun.slice(this.#hidden) });
     this.#state = "after";
     this.#isAtStart = false;
-    parts.push({ kind: "answer", text: all.slice(this.#hidden) });
-    this.#hidden = 0;
+    this.#reset();
     return "";
   }
 
   /** Reads up to the end of the thoughts. Returns the rest. */
   #readThoughts(parts: ThinkingPart[], text: string): string {
-    const all = this.#held + text;
-    const mark = all.indexOf(CLOSE);
-    const end = mark < 0 ? all.length - partialMarkLength(all, [CLOSE]) : mark;
-    const shown = all.slice(this.#hidden, end);
-    if (end > 0 || mark === 0) this.#hidden = 0;
-    const thought = this.#isAtStart ? shown.trimStart() : shown;
-    const length = thought.trimEnd().length;
-    if (length > 0) {
-      parts.push({ kind: "thinking", text: thought.slice(0, length) });
-      this.#isAtStart = false;
+    const all = this.#mark + text;
+    const close = all.indexOf(CLOSE);
+    const end = close < 0 ? all.length - partialMarkLength(all, [CLOSE]) : close;
+    if (end > 0) {
+      this.#think(parts, all.slice(this.#hidden, end));
+      this.#hidden = 0;
     }
-    if (mark < 0) {
-      this.#held = thought.slice(length) + all.slice(end);
+    if (close < 0) {
+      this.#mark = all.slice(end);
       return "";
     }
-    this.#held = "";
     this.#state = "after";
     this.#isAtStart = true;
-    return all.slice(mark + CLOSE.length);
+    this.#reset();
+    return all.slice(close + CLOSE.length);
+  }
+
+  #think(parts: ThinkingPart[], text: string): void {
+    const thought = this.#isAtStart ? text.trimStart() : text;
+    const length = thought.trimEnd().length;
+    if (length > 0) {
+      parts.push({ kind: "thinking", text: this.#space + thought.slice(0, length) });
+      this.#isAtStart = false;
+      this.#space = "";
+    }
+    this.#space += thought.slice(length);
+  }
+
+  /** Nothing is held back after a mark. */
+  #reset(): void {
+    this.#space = "";
+    this.#mark = "";
+    this.#hidden = 0;
   }
 
   #readAfter(parts: ThinkingPart[], text: string): string {
