@@ -80,7 +80,7 @@ export const generationTable: ParameterTable = {
   ...all("followed", "dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers"),
   ...all("followed", "repeat_last_n", "bad_words", "allowed_token_ids"),
   ...all("followed", "include_stop_str_in_output", "no_stop_trim", "skip_special_tokens", "t_max_predict_ms"),
-  samplers: refuse("the order of the samplers is fixed"),
+  samplers: refuse("use /completion, or the parameters of the samplers"),
   truncate_prompt_tokens: refuse("prompts are taken whole"),
   truncation_side: "harmless",
   mirostat: refuseOtherThan(0, LIKELIEST),

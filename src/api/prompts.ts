@@ -7,10 +7,11 @@ import { contextLengthExceeded, invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { decodeAll } from "../text/detokenizer.ts";
 import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
-import { encodeText, type TextIds } from "./encoding.ts";
+import type { TextIds } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
 import type { GenerationParameters } from "./sampling.ts";
 import { invalidType, missing, readIntegers } from "./schema.ts";
+import { encodeTruncated, type Truncation, truncated } from "./truncation.ts";
 
 /** Most prompts of a request. */
 export const PROMPTS_MAX = 256;
@@ -52,6 +53,10 @@ export interface TextRequest {
   choicesParam: string;
   /** Whether each answer repeats its prompt's text. */
   repeatsPrompt: boolean;
+  /** How prompts are shortened; absent: they are not. */
+  truncation?: Truncation | undefined;
+  /** Whether texts get no tokens before them. */
+  isBare?: boolean;
   parameters: GenerationParameters;
 }
 
@@ -86,8 +91,10 @@ function textPrompts(exchange: Exchange, request: TextRequest): Prompts {
   const { context } = service;
   // Of the context, for the answer.
   const room = parameters.sampling.maxTokens === 0 ? 0 : 1;
-  const most = (prompt: SentPrompt) =>
-    typeof prompt === "string" ? service.promptTokensAtMost(prompt) + 1 : prompt.length;
+  const most = (prompt: SentPrompt) => {
+    if (typeof prompt === "string") return service.promptTokensAtMost(prompt) + 1;
+    return request.truncation === undefined ? prompt.length : Math.min(prompt.length, context);
+  };
   const bytes = (prompt: SentPrompt) =>
     typeof prompt === "string" ? Buffer.byteLength(prompt) : prompt.length * service.tokenizer.longestTokenBytes;
   return {
@@ -109,18 +116,23 @@ function textPrompts(exchange: Exchange, request: TextRequest): Prompts {
   };
 
   async function encode(prompt: SentPrompt, limit: number): Promise<TextIds> {
-    if (typeof prompt !== "string") {
-      return prompt.length > limit ? { tooLong: prompt.length, isExact: true } : { ids: prompt };
-    }
-    const hidden = hiddenBeginning(service, prompt);
-    const encoding = await encodeText(exchange, service, param, prompt, limit - hidden.length);
+    const { truncation } = request;
+    if (typeof prompt !== "string") return truncated(prompt, limit, truncation);
+    const hidden = hiddenBeginning(request, prompt);
+    const { length } = hidden;
+    const rest =
+      truncation?.tokens === undefined
+        ? truncation
+        : { ...truncation, tokens: Math.max(0, truncation.tokens - length) };
+    const encoding = await encodeTruncated(exchange, service, param, prompt, limit - length, rest);
     return "ids" in encoding ? { ids: [...hidden, ...encoding.ids] } : encoding;
   }
 }
 
 /** The ids that are put before a text that doesn't spell them. */
-export function hiddenBeginning({ tokenizer }: Service, prompt: SentPrompt): readonly number[] {
-  if (typeof prompt !== "string") return [];
+export function hiddenBeginning({ service, isBare = false }: TextRequest, prompt: SentPrompt): readonly number[] {
+  if (typeof prompt !== "string" || isBare) return [];
+  const { tokenizer } = service;
   const spelled = decodeAll(tokenizer, tokenizer.beginning);
   return spelled !== "" && prompt.startsWith(spelled) ? [] : tokenizer.beginning;
 }

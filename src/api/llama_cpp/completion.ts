@@ -19,6 +19,7 @@ import { readTokenLists } from "../token_lists.ts";
 import { readLogitBias } from "./logit_bias.ts";
 import { completionTable } from "./parameters.ts";
 import { llamaProbabilities } from "./probabilities.ts";
+import { withSamplers } from "./samplers.ts";
 
 /** A request after all checks. */
 interface LlamaRequest extends TextRequest, StreamParameters {
@@ -48,7 +49,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
   const { service, model } = readModel(exchange, body);
   checkParameters(body, completionTable);
   const prompts = readPrompts(body, "prompt", service);
-  const adapted = { ...body, seed: seedOf(body.seed), logit_bias: undefined };
+  const adapted = { ...withSamplers(body), seed: seedOf(body.seed), logit_bias: undefined };
   const parameters = readGenerationParameters(adapted, samplingContext(exchange.state, service), {
     maxTokens: ["n_predict", "max_tokens", "max_completion_tokens"],
     maxTokensLow: 0,

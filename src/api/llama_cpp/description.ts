@@ -59,6 +59,9 @@ export const llamaCppDescription: Described = {
         max_completion_tokens: orNull({ ...integer, minimum: 0 }),
         logprobs: orNull(said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "The same as n_probs.")),
         ...streamParameters,
+        samplers: orNull(
+          said(array(string), "The samplers that are applied, in their order here; the others are switched off."),
+        ),
         return_tokens: orNull(boolean),
       },
       ["prompt"],

@@ -10,7 +10,8 @@ export const completionTable: ParameterTable = {
   ...requestTable,
   ...all("followed", "prompt", "n_predict", "max_tokens", "max_completion_tokens", "min_tokens"),
   ...all("followed", "n_probs", "logprobs", "return_tokens", "return_progress"),
-  prompt_logprobs: refuse("use 'echo' with 'logprobs' in /v1/completions"),
+  prompt_logprobs: refuse("use it in /v1/completions"),
+  samplers: "followed",
   stream_options: "followed",
   echo: refuse("the answer has the prompt in a field of its own"),
 };

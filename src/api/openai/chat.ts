@@ -16,11 +16,13 @@ import { type GenerationParameters, readGenerationParameters, samplingContext } 
 import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { readTokenLists } from "../token_lists.ts";
+import { readTruncation, type Truncation } from "../truncation.ts";
 import { Choice } from "./chat_choice.ts";
 import { type ChatPrompt, chatPrompts, readChatPrompt } from "./chat_prompt.ts";
 import { answerHeader } from "./header.ts";
 import { chatLogprobs } from "./logprobs.ts";
 import { chatTable } from "./parameters.ts";
+import { promptLogprobs, readPromptLogprobs } from "./prompt_logprobs.ts";
 import { readThoughtsPlace, type ThoughtsPlace } from "./reasoning.ts";
 import { usage } from "./usage.ts";
 
@@ -34,13 +36,18 @@ interface ChatRequest extends StreamParameters {
   /** Whether the answer has a form. */
   isFormed: boolean;
   parameters: GenerationParameters;
+  /** Likeliest tokens beside each of the answer. */
+  topLogprobs: number;
+  /** And beside each of the prompt; undefined: nothing is said of those. */
+  promptTop: number | undefined;
+  truncation: Truncation | undefined;
 }
 
 /** Answers a chat request. @throws RequestError for whatever is wrong before the answer begins. */
 export async function chatCompletion(exchange: Exchange, body: JsonObject): Promise<Response> {
   const request = await readRequest(exchange, body);
   const { service } = request;
-  const prompts = chatPrompts(exchange, service, request.prompt);
+  const prompts = chatPrompts(exchange, service, request.prompt, request.truncation);
   return answer(exchange, service, request.parameters, prompts, async (events, [ids]) =>
     request.isStreamed
       ? exchange.stream(streamedAnswer(request, events, ids?.length ?? 0))
@@ -61,7 +68,16 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
   const thoughts = thinks ? thoughtsAfter(begun) : undefined;
   const grammar = await readAnswerGrammar(body, exchange.client, { calls, callsAreRequired, thoughts });
   const lists = await readTokenLists(exchange, service, body, parameters.sampling);
-  Object.assign(parameters.sampling, { logprobs, topLogprobs, scope: readScope(body, exchange), grammar, lists });
+  const stream = readStreamParameters(body);
+  const promptTop = readPromptLogprobs(body, stream.isStreamed);
+  Object.assign(parameters.sampling, {
+    logprobs,
+    topLogprobs: Math.max(topLogprobs, promptTop ?? 0),
+    promptLogprobs: promptTop !== undefined,
+    scope: readScope(body, exchange),
+    grammar,
+    lists,
+  });
   return {
     service,
     model,
@@ -69,13 +85,16 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<ChatRe
     thoughts: readThoughtsPlace(body, exchange.state.reasoningFormat),
     isFormed: grammar !== undefined,
     parameters,
-    ...readStreamParameters(body),
+    topLogprobs,
+    promptTop,
+    truncation: readTruncation(body),
+    ...stream,
   };
 }
 
-function logprobsOf({ service, parameters }: ChatRequest, tokens: readonly ScoredToken[]): object | null {
+function logprobsOf({ service, parameters, topLogprobs }: ChatRequest, tokens: readonly ScoredToken[]): object | null {
   if (!parameters.sampling.logprobs) return null;
-  return { content: chatLogprobs(service.tokenizer, tokens), refusal: null };
+  return { content: chatLogprobs(service.tokenizer, tokens, topLogprobs), refusal: null };
 }
 
 function chatUsage({ prompt, parameters }: ChatRequest, choices: readonly Choice[], counts: readonly Counts[]): object {
@@ -88,13 +107,17 @@ function chatUsage({ prompt, parameters }: ChatRequest, choices: readonly Choice
 async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<object> {
   const head = answerHeader("chatcmpl", "chat.completion", request.model);
   const { choices: count, sampling } = request.parameters;
+  const { tokenizer } = request.service;
   const choices = Array.from({ length: count }, () => new Choice(request));
   const counts: Counts[] = [];
+  let promptScores: object = {};
   for await (const event of events) {
     const choice = choices[event.choice] as Choice;
     if (event.kind === "text") {
       choice.grow(event.text, event.generated);
-      if (sampling.logprobs) choice.logprobs.push(...chatLogprobs(request.service.tokenizer, event.tokens));
+      if (sampling.logprobs) choice.logprobs.push(...chatLogprobs(tokenizer, event.tokens, request.topLogprobs));
+    } else if (event.kind === "prompt" && event.choice === 0) {
+      promptScores = { prompt_logprobs: promptLogprobs(tokenizer, event.tokens, request.promptTop ?? 0) };
     } else if (event.kind === "end") {
       choice.end(event);
       counts[event.choice] = event.counts;
@@ -108,6 +131,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
       logprobs: sampling.logprobs ? { content: choice.logprobs, refusal: null } : null,
       finish_reason: choice.finishReason,
     })),
+    ...promptScores,
     usage: chatUsage(request, choices, counts),
     timings: timings(counts),
   };

@@ -17,10 +17,10 @@ import { begunThoughts, openThoughts, upToThoughts } from "../../text/thinking.t
 import { describeTools, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
 import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
-import { encodeText } from "../encoding.ts";
 import type { Exchange } from "../exchange.ts";
 import { measureJson } from "../json_bounds.ts";
 import { optionalObject } from "../schema.ts";
+import { encodeTruncated, type Truncation } from "../truncation.ts";
 import { type Message, readMessages } from "./messages.ts";
 import { readThinkingVariables } from "./reasoning.ts";
 import { readTools } from "./tools.ts";
@@ -98,7 +98,12 @@ function beginning(prompt: PromptText, last: Message, continued: string, thinks:
 }
 
 /** The prompt of a chat, to be tokenized. */
-export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPrompt): Prompts {
+export function chatPrompts(
+  exchange: Exchange,
+  service: Service,
+  prompt: ChatPrompt,
+  truncation: Truncation | undefined,
+): Prompts {
   return {
     count: 1,
     repeatedBytes: 0,
@@ -107,7 +112,7 @@ export function chatPrompts(exchange: Exchange, service: Service, prompt: ChatPr
     choicesParam: "n",
     async encode() {
       // One token of the context is left for the answer.
-      const encoding = await encodeText(exchange, service, "messages", prompt, service.context - 1);
+      const encoding = await encodeTruncated(exchange, service, "messages", prompt, service.context - 1, truncation);
       if ("ids" in encoding) return [encoding.ids];
       throw contextLengthExceeded("messages", service.context, encoding.tooLong, encoding.isExact);
     },

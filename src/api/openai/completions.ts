@@ -16,9 +16,11 @@ import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
 import { timings } from "../timings.ts";
 import { readTokenLists } from "../token_lists.ts";
+import { readTruncation } from "../truncation.ts";
 import { answerHeader } from "./header.ts";
 import { type CompletionLogprobs, CompletionScores, joinScores } from "./logprobs.ts";
 import { completionTable } from "./parameters.ts";
+import { promptLogprobs, readPromptLogprobs } from "./prompt_logprobs.ts";
 import { usage } from "./usage.ts";
 
 /** A request after all checks. */
@@ -26,7 +28,10 @@ interface CompletionRequest extends TextRequest, StreamParameters {
   /** What clients call the model. */
   model: string;
   echo: boolean;
-  hasLogprobs: boolean;
+  /** Likeliest tokens beside each of the answer, and of an echoed prompt; undefined: nothing is said of them. */
+  topLogprobs: number | undefined;
+  /** Likeliest tokens beside each of the prompt in the lists of vLLM; undefined: there are none. */
+  promptTop: number | undefined;
 }
 
 /** Answers a completion request. @throws RequestError for whatever is wrong before the answer begins. */
@@ -53,10 +58,12 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<Comple
   const echo = optionalBoolean(body, "echo");
   const topLogprobs = optionalInteger(body, "logprobs", { low: 0, high: TOP_LOGPROBS_MAX });
   const hasLogprobs = topLogprobs !== undefined;
+  const stream = readStreamParameters(body);
+  const promptTop = readPromptLogprobs(body, stream.isStreamed);
   Object.assign(parameters.sampling, {
     logprobs: hasLogprobs,
-    topLogprobs: topLogprobs ?? 0,
-    promptLogprobs: hasLogprobs && echo,
+    topLogprobs: Math.max(topLogprobs ?? 0, promptTop ?? 0),
+    promptLogprobs: (hasLogprobs && echo) || promptTop !== undefined,
     grammar: await readAnswerGrammar(body, exchange.client),
     lists: await readTokenLists(exchange, service, body, parameters.sampling),
     scope: readScope(body, exchange),
@@ -70,8 +77,11 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<Comple
     repeatsPrompt: echo,
     parameters,
     echo,
-    hasLogprobs,
-    ...readStreamParameters(body),
+    topLogprobs,
+    promptTop,
+    truncation: readTruncation(body),
+    isBare: !optionalBoolean(body, "add_special_tokens", true),
+    ...stream,
   };
 }
 
@@ -86,7 +96,8 @@ class Choice {
     this.#request = request;
     this.#prompt = prompt;
     this.#ids = ids;
-    this.#scores = new CompletionScores(request.service.tokenizer);
+    const { service, topLogprobs = 0, parameters } = request;
+    this.#scores = new CompletionScores(service.tokenizer, topLogprobs, parameters.text.showsSpecial ?? false);
   }
 
   get promptTokens(): number {
@@ -95,16 +106,22 @@ class Choice {
 
   /** The prompt's text, before anything is generated. */
   get echoed(): string {
-    if (!this.#request.echo) return "";
-    return typeof this.#prompt === "string" ? this.#prompt : decodeAll(this.#request.service.tokenizer, this.#ids);
+    const { echo, service, truncation } = this.#request;
+    if (!echo) return "";
+    if (typeof this.#prompt === "string" && truncation === undefined) return this.#prompt;
+    return decodeAll(service.tokenizer, this.#ids.slice(this.#hidden));
+  }
+
+  /** Tokens at the beginning that are no part of the prompt's text. */
+  get #hidden(): number {
+    return hiddenBeginning(this.#request, this.#prompt).length;
   }
 
   /** The scores that an event brings, if the request wants them. */
   scores(event: ChoiceEvent): CompletionLogprobs | null {
-    if (!this.#request.hasLogprobs) return null;
-    const { service } = this.#request;
+    if (this.#request.topLogprobs === undefined) return null;
     if (event.kind === "prompt") {
-      return this.#scores.prompt(this.#ids, hiddenBeginning(service, this.#prompt).length, event.tokens);
+      return this.#request.echo ? this.#scores.prompt(this.#ids, this.#hidden, event.tokens) : null;
     }
     if (event.kind === "text") return this.#scores.answer(event.tokens);
     if (event.kind === "end" && event.endToken !== undefined) return this.#scores.end(event.endToken);
@@ -121,13 +138,17 @@ async function wholeAnswer(
   const texts = choices.map((choice) => choice.echoed);
   const none: CompletionLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
   const scores = choices.map(() => [none]);
+  const promptScores: object[] = [];
   const reasons: string[] = [];
   const counts: Counts[] = [];
   for await (const event of events) {
     const { choice: index } = event;
     const more = (choices[index] as Choice).scores(event);
     if (more !== null) scores[index]?.push(more);
-    if (event.kind === "text") {
+    if (event.kind === "prompt" && request.promptTop !== undefined) {
+      const places = promptLogprobs(request.service.tokenizer, event.tokens, request.promptTop);
+      promptScores[index] = { prompt_logprobs: places };
+    } else if (event.kind === "text") {
       texts[index] += event.text;
     } else if (event.kind === "end") {
       reasons[index] = event.reason;
@@ -139,8 +160,9 @@ async function wholeAnswer(
     choices: choices.map((_, index) => ({
       text: texts[index],
       index,
-      logprobs: request.hasLogprobs ? joinScores(scores[index] as CompletionLogprobs[]) : null,
+      logprobs: request.topLogprobs === undefined ? null : joinScores(scores[index] as CompletionLogprobs[]),
       finish_reason: reasons[index],
+      ...promptScores[index],
     })),
     usage: usage(counts, request.parameters.choices),
     timings: timings(counts),
@@ -164,7 +186,7 @@ async function* streamedAnswer(
   const coming = ahead(events);
   try {
     // The prompt's text comes at once, or with its scores.
-    if (request.echo && !request.hasLogprobs) {
+    if (request.echo && request.topLogprobs === undefined) {
       for (const [index, choice] of choices.entries()) yield chunk(index, choice.echoed, null, null);
     }
     for await (const event of coming) {

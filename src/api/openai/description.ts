@@ -87,6 +87,16 @@ const openAiParameters = {
   n_predict: orNull(said({ ...integer, minimum: -1 }, "llama.cpp's name of max_tokens.")),
   min_tokens: orNull({ ...integer, minimum: 0 }),
   user: orNull(string),
+  prompt_logprobs: orNull(
+    said(
+      { ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) },
+      "Likeliest tokens in each place of the prompt, beside its own; not with stream.",
+    ),
+  ),
+  truncate_prompt_tokens: orNull(
+    said({ ...integer, minimum: -1 }, "Tokens of a longer prompt that are kept; -1: as many as fit."),
+  ),
+  truncation_side: orNull(said({ ...string, enum: ["left", "right"] }, "Where it is cut. Absent: left.")),
 };
 
 /** Parameters of everything that goes through the model's chat template. */
@@ -110,6 +120,39 @@ export const templateParameters = {
 };
 
 const textPart = object({ type: { ...string, enum: ["text"] }, text: string }, ["type", "text"]);
+
+/** What a whole answer to a chat always has. */
+const chatAnswer: Record<string, Schema> = {
+  ...header("chat.completion"),
+  choices: array(
+    whole({
+      index: integer,
+      message: object(
+        {
+          role: { ...string, enum: ["assistant"] },
+          content: { type: ["string", "null"] },
+          reasoning_content: said(string, "What the model thought before it answered."),
+          refusal: { type: "null" },
+          tool_calls: array(ref("ToolCall")),
+          function_call: said(called, "Where the request has functions."),
+        },
+        ["role", "content", "refusal"],
+      ),
+      logprobs: orNull(ref("ChatLogprobs")),
+      finish_reason: { ...string, enum: ["stop", "length", "tool_calls", "function_call"] },
+    }),
+  ),
+  usage: ref("Usage"),
+  timings: ref("Timings"),
+};
+
+/** What each text of a completion always has. */
+const completionChoice: Record<string, Schema> = {
+  text: string,
+  index: integer,
+  logprobs: orNull(ref("CompletionLogprobs")),
+  finish_reason: { type: ["string", "null"], enum: ["stop", "length", null] },
+};
 
 export const openAiDescription: Described = {
   schemas: {
@@ -179,29 +222,7 @@ export const openAiDescription: Described = {
       ),
       refusal: { type: "null" },
     }),
-    ChatAnswer: whole({
-      ...header("chat.completion"),
-      choices: array(
-        whole({
-          index: integer,
-          message: object(
-            {
-              role: { ...string, enum: ["assistant"] },
-              content: { type: ["string", "null"] },
-              reasoning_content: said(string, "What the model thought before it answered."),
-              refusal: { type: "null" },
-              tool_calls: array(ref("ToolCall")),
-              function_call: said(called, "Where the request has functions."),
-            },
-            ["role", "content", "refusal"],
-          ),
-          logprobs: orNull(ref("ChatLogprobs")),
-          finish_reason: { ...string, enum: ["stop", "length", "tool_calls", "function_call"] },
-        }),
-      ),
-      usage: ref("Usage"),
-      timings: ref("Timings"),
-    }),
+    ChatAnswer: object({ ...chatAnswer, prompt_logprobs: ref("PromptLogprobs") }, Object.keys(chatAnswer)),
     ChatChunk: chunk(
       "chat.completion.chunk",
       whole({
@@ -228,6 +249,7 @@ export const openAiDescription: Described = {
         ),
         max_completion_tokens: orNull({ ...integer, minimum: 0 }),
         echo: orNull(boolean),
+        add_special_tokens: orNull(said(boolean, "false: texts get no beginning-of-text token.")),
         logprobs: orNull(
           said(
             { ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) },
@@ -239,6 +261,13 @@ export const openAiDescription: Described = {
       },
       ["prompt"],
     ),
+    PromptLogprobs: array(
+      orNull({
+        type: "object",
+        description: "The likeliest tokens in the place, and its own, by their ids.",
+        additionalProperties: whole({ logprob: number, rank: integer, decoded_token: string }),
+      }),
+    ),
     CompletionLogprobs: whole({
       tokens: array(string),
       token_logprobs: array({ type: ["number", "null"] }),
@@ -247,12 +276,7 @@ export const openAiDescription: Described = {
     }),
     CompletionAnswer: chunk(
       "text_completion",
-      whole({
-        text: string,
-        index: integer,
-        logprobs: orNull(ref("CompletionLogprobs")),
-        finish_reason: { type: ["string", "null"], enum: ["stop", "length", null] },
-      }),
+      object({ ...completionChoice, prompt_logprobs: ref("PromptLogprobs") }, Object.keys(completionChoice)),
     ),
     Model: whole({
       id: string,

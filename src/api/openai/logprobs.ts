@@ -7,13 +7,13 @@ import type { ScoredToken } from "../../text/generation.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { finite, nameOf } from "../logprobs.ts";
 
-/** `logprobs.content` of a chat answer. */
-export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly ScoredToken[]): object[] {
+/** `logprobs.content` of a chat answer, with the `top` likeliest tokens in each place. */
+export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly ScoredToken[], top: number): object[] {
   const describe = ({ token, logprob }: { token: number; logprob: number }) => {
     const bytes = tokenizer.bytes(token);
     return { token: nameOf(bytes, ""), logprob: finite(logprob), bytes: Array.from(bytes) };
   };
-  return tokens.map((token) => ({ ...describe(token), top_logprobs: token.top.map(describe) }));
+  return tokens.map((token) => ({ ...describe(token), top_logprobs: token.top.slice(0, top).map(describe) }));
 }
 
 /** `logprobs` of a completion; the four lists have one element for each token. */
@@ -30,11 +30,19 @@ export interface CompletionLogprobs {
 /** Makes the lists of one choice, piece by piece. */
 export class CompletionScores {
   readonly #tokenizer: Tokenizer;
+  readonly #top: number;
+  readonly #showsSpecial: boolean;
   /** Code points of text so far. */
   #offset = 0;
 
-  constructor(tokenizer: Tokenizer) {
+  /**
+   * @param top likeliest tokens in each place beside the chosen one.
+   * @param showsSpecial whether control tokens are spelled out in the answer.
+   */
+  constructor(tokenizer: Tokenizer, top: number, showsSpecial: boolean) {
     this.#tokenizer = tokenizer;
+    this.#top = top;
+    this.#showsSpecial = showsSpecial;
   }
 
   /**
@@ -53,7 +61,7 @@ export class CompletionScores {
 
   /** The lists for a piece of the answer. */
   answer(tokens: readonly ScoredToken[]): CompletionLogprobs {
-    return this.#lists(tokens, new Detokenizer(this.#tokenizer), 0);
+    return this.#lists(tokens, new Detokenizer(this.#tokenizer, this.#showsSpecial), 0);
   }
 
   /**
@@ -70,7 +78,7 @@ export class CompletionScores {
     tokens.forEach(({ token, logprob, top }, index) => {
       lists.tokens.push(name(token));
       lists.token_logprobs.push(finite(logprob));
-      const likeliest = [...top, { token, logprob }];
+      const likeliest = [...top.slice(0, this.#top), { token, logprob }];
       lists.top_logprobs.push(Object.fromEntries(likeliest.map((other) => [name(other.token), finite(other.logprob)])));
       lists.text_offset.push(this.#offset);
       if (index >= hidden) this.#offset += Array.from(detokenizer.push(token)).length;

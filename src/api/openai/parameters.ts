@@ -21,11 +21,11 @@ const openAiTable: ParameterTable = {
   ...requestTable,
   ...all("followed", "max_tokens", "max_completion_tokens", "n_predict", "min_tokens"),
   ...all("followed", "stream_options", "return_progress", "user"),
+  ...all("followed", "prompt_logprobs", "truncate_prompt_tokens", "truncation_side"),
   // OpenAI's business with its own clients.
   ...all("harmless", "metadata", "safety_identifier", "service_tier", "store"),
   ...all("harmless", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
   n_probs: refuseOtherThan(0, "use 'logprobs'"),
-  prompt_logprobs: refuseUnless("use 'echo' with 'logprobs' in /v1/completions", () => false),
   // OpenAI's answers hold no ids.
   return_tokens: refuse("use /tokenize"),
 };
@@ -71,9 +71,8 @@ export const chatTable: ParameterTable = {
 /** Of POST /v1/completions. */
 export const completionTable: ParameterTable = {
   ...openAiTable,
-  ...all("followed", "prompt", "logprobs", "echo"),
+  ...all("followed", "prompt", "logprobs", "echo", "add_special_tokens"),
   suffix: refuse("this model only writes at the end of a text"),
-  add_special_tokens: refuseOtherThan(true, "send token ids"),
 };
 
 function endsWithAssistant({ messages }: JsonObject): boolean {

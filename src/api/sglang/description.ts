@@ -54,6 +54,7 @@ export const sglangDescription: Described = {
       return_logprob: orNull(boolean),
       logprob_start_len: orNull(said({ ...integer, minimum: -1 }, "First token of the prompt to score; -1: none.")),
       top_logprobs_num: orNull({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }),
+      return_text_in_logprobs: orNull(said(boolean, "Whether log-probabilities hold the texts of their tokens.")),
       stream: orNull(boolean),
       cache_salt: commonParameters.cache_salt,
     }),

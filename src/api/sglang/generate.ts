@@ -7,6 +7,7 @@ import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import type { JsonObject } from "../../json.ts";
 import { invalid, RequestError } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
+import { decodeAll } from "../../text/detokenizer.ts";
 import type { Counts, ScoredToken, StoppedBy } from "../../text/generation.ts";
 import { readAnswerGrammar } from "../answer_form.ts";
 import { ahead, type ChoiceEvent, type ChoiceEvents } from "../answers.ts";
@@ -38,6 +39,8 @@ interface GenerateRequest extends TextRequest {
   isArray: boolean;
   /** First token of the prompt that is scored; undefined: none is. */
   scoredFrom: number | undefined;
+  /** Whether log-probabilities hold the texts of their tokens. */
+  spellsTokens: boolean;
   isStreamed: boolean;
 }
 
@@ -91,7 +94,9 @@ async function readRequest(exchange: Exchange, service: Service, body: JsonObjec
     throw invalid("stream", "invalid_value", "Invalid 'stream': only one answer to one prompt can be streamed here.");
   }
   const choicesParam = "sampling_params.n";
-  return { service, prompts, param, choicesParam, repeatsPrompt: false, isArray, parameters, scoredFrom, isStreamed };
+  const spellsTokens = optionalBoolean(body, "return_text_in_logprobs");
+  const scoring = { scoredFrom, spellsTokens };
+  return { service, prompts, param, choicesParam, repeatsPrompt: false, isArray, parameters, ...scoring, isStreamed };
 }
 
 /** Whether a prompt is an array of prompts. */
@@ -109,22 +114,31 @@ async function within<T>(path: string, read: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/** Log-probability, id, and a place for the text, which is only filled on a wish that nobody has. */
-type Scored = [number | null, number, null];
+/** Log-probability, id, and the text, where that is asked for. */
+type Scored = [number | null, number, string | null];
 
-function scoredAs({ token, logprob }: { token: number; logprob: number }): Scored {
-  return [finite(logprob), token, null];
-}
+/** The text of a token in lists of log-probabilities; null: none is wanted. */
+type Spelling = (id: number) => string | null;
 
 /** The log-probabilities of a text's tokens. Each is brought into its form once, as it comes: a stream repeats all of them with each event. */
 class Scores {
   readonly chosen: Scored[] = [];
   readonly likeliest: Scored[][] = [];
+  readonly #spell: Spelling;
+
+  constructor(spell: Spelling) {
+    this.#spell = spell;
+  }
 
   add(tokens: readonly ScoredToken[]): void {
+    const describe = ({ token, logprob }: { token: number; logprob: number }): Scored => [
+      finite(logprob),
+      token,
+      this.#spell(token),
+    ];
     for (const token of tokens) {
-      this.chosen.push(scoredAs(token));
-      this.likeliest.push(token.top.map(scoredAs));
+      this.chosen.push(describe(token));
+      this.likeliest.push(token.top.map(describe));
     }
   }
 }
@@ -137,14 +151,19 @@ class Choice {
   readonly #started = performance.now();
   #text = "";
   readonly #outputIds: number[] = [];
-  readonly #scores = new Scores();
-  readonly #promptScores = new Scores();
+  readonly #spell: Spelling;
+  readonly #scores: Scores;
+  readonly #promptScores: Scores;
   #finish: object | null = null;
   #counts: Counts | undefined;
 
   constructor(request: GenerateRequest, ids: readonly number[]) {
     this.#request = request;
     this.#ids = ids;
+    const { service, spellsTokens } = request;
+    this.#spell = (id) => (spellsTokens ? decodeAll(service.tokenizer, [id]) : null);
+    this.#scores = new Scores(this.#spell);
+    this.#promptScores = new Scores(this.#spell);
   }
 
   add(event: ChoiceEvent): void {
@@ -200,7 +219,8 @@ class Choice {
       ...(topLogprobs > 0 ? { output_top_logprobs: this.#scores.likeliest } : {}),
     };
     if (scoredFrom === undefined) return answered;
-    const first: Scored = [null, this.#ids[0] as number, null];
+    const id = this.#ids[0] as number;
+    const first: Scored = [null, id, this.#spell(id)];
     return {
       input_token_logprobs: [first, ...this.#promptScores.chosen].slice(scoredFrom),
       ...(topLogprobs > 0 ? { input_top_logprobs: [null, ...this.#promptScores.likeliest].slice(scoredFrom) } : {}),

@@ -8,9 +8,8 @@ export const generateTable: ParameterTable = {
   // The path names no model.
   model: "harmless",
   ...all("followed", "text", "input_ids", "sampling_params"),
-  ...all("followed", "return_logprob", "logprob_start_len", "top_logprobs_num"),
+  ...all("followed", "return_logprob", "logprob_start_len", "top_logprobs_num", "return_text_in_logprobs"),
   ...all(refuse("use 'top_logprobs_num'"), "token_ids_logprob", "return_sampling_mask"),
-  return_text_in_logprobs: refuse("use /detokenize"),
   ...all(refuse("log-probabilities come in lists"), "return_flat_raw_top_logprobs", "return_flat_raw_top_logprobs_b64"),
   ...all("harmless", "modalities", "mm_hashes", "mm_content_hashes", "video_config"),
   custom_logit_processor: refuse("this server runs no code of its clients"),
