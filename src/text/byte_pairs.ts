@@ -7,7 +7,7 @@ import { Fault, printable } from "../model_file/config_fields.ts";
 import { byteCharacters, spellBytes } from "./byte_alphabet.ts";
 import { type AddedToken, mergeParts, type Vocabulary } from "./tokenizer_files.ts";
 
-/** Pieces whose ids are kept, and the longest of them in UTF-16 code units: the words of most texts. */
+/** Pieces whose ids are kept until there are more, and the longest of them in UTF-16 code units: the words of most texts. */
 const CACHED_PIECES_MAX = 16_384;
 const CACHED_LENGTH_MAX = 48;
 
@@ -21,6 +21,8 @@ const POSITIONS = 2 ** 21;
 export class BytePairs {
   /** All tokens of the vocabulary. */
   readonly ids: ReadonlyMap<string, number>;
+  /** Their texts, by id. */
+  readonly texts: readonly (string | undefined)[];
   /** Whether pieces are given as text of which the bytes are merged. */
   readonly readsBytes: boolean;
   readonly #merges: PairTable;
@@ -30,7 +32,8 @@ export class BytePairs {
   readonly #byteIds: Int32Array | undefined;
   /** The tokens <0x00> to <0xFF>, -1 for one that is missing. */
   readonly #fallbackIds: Int32Array | undefined;
-  readonly #known = new Map<string, readonly number[]>();
+  readonly #pieces = new Map<string, readonly number[]>();
+  readonly #parts = new Map<string, readonly number[]>();
   #work = new Int32Array(0);
 
   /**
@@ -41,7 +44,10 @@ export class BytePairs {
     this.#model = model;
     this.readsBytes = readsBytes;
     this.ids = new Map(Object.entries(model.vocab));
-    this.#merges = readMerges(model, this.ids);
+    const texts: (string | undefined)[] = [];
+    for (const [text, id] of this.ids) texts[id] = text;
+    this.texts = texts;
+    this.#merges = readMerges(model, this.ids, texts);
     const unknown = model.unk_token ?? "";
     this.#unknown = this.ids.get(unknown) ?? added.find(({ content }) => content === unknown)?.id;
     const idsOf = (names: readonly string[]) => Int32Array.from(names, (name) => this.ids.get(name) ?? -1);
@@ -55,19 +61,17 @@ export class BytePairs {
 
   /** The ids of a piece. */
   encode(piece: string): readonly number[] {
-    const known = this.#known.get(piece);
-    if (known !== undefined) return known;
-    const ids = this.#encodeAnew(piece);
-    if (piece.length <= CACHED_LENGTH_MAX) {
-      if (this.#known.size >= CACHED_PIECES_MAX) this.#known.clear();
-      this.#known.set(piece, ids);
-    }
-    return ids;
+    return remembered(this.#pieces, piece, () => this.#encodeAnew(piece));
   }
 
   /** The ids of a part of a piece, whose bytes are spelled already. */
-  encodeSpelled(part: string): number[] {
-    return this.#mergeAll(this.#charactersOf(part));
+  encodePart(part: string): readonly number[] {
+    return remembered(this.#parts, part, () => this.#mergeAll(this.#charactersOf(part)));
+  }
+
+  /** Whether a piece is a token whatever merges would make of it. */
+  isWhole(piece: string): boolean {
+    return this.#model.ignore_merges === true && this.ids.has(piece);
   }
 
   #encodeAnew(piece: string): number[] {
@@ -189,6 +193,23 @@ export class BytePairs {
   }
 }
 
+/** What was made for a text before, or is made now. */
+function remembered(
+  known: Map<string, readonly number[]>,
+  text: string,
+  make: () => readonly number[],
+): readonly number[] {
+  const ids = known.get(text);
+  if (ids !== undefined) return ids;
+  const made = make();
+  if (text.length <= CACHED_LENGTH_MAX) {
+    // The oldest are mostly the most frequent ones, which come again at once.
+    if (known.size >= CACHED_PIECES_MAX) known.clear();
+    known.set(text, made);
+  }
+  return made;
+}
+
 /** Two tokens to their merge: its rank and the token that it makes. */
 class PairTable {
   /** Left, right, rank and id of each entry; the left of an empty one is -1. */
@@ -203,8 +224,12 @@ class PairTable {
   }
 
   set(left: number, right: number, rank: number, id: number): void {
+    const entries = this.#entries;
     const place = this.#placeOf(left, right);
-    this.#entries.set([left, right, rank, id], place);
+    entries[place] = left;
+    entries[place + 1] = right;
+    entries[place + 2] = rank;
+    entries[place + 3] = id;
   }
 
   /** Where the merge of two tokens is; -1 for none. */
@@ -275,23 +300,36 @@ class Queue {
   }
 }
 
-function readMerges({ merges, continuing_subword_prefix: prefix }: Vocabulary, ids: ReadonlyMap<string, number>) {
+function readMerges(
+  { merges, continuing_subword_prefix: prefix }: Vocabulary,
+  ids: ReadonlyMap<string, number>,
+  texts: readonly (string | undefined)[],
+): PairTable {
   const table = new PairTable(merges.length);
+  // Vocabularies are numbered in the order of their merges, so what a merge makes is mostly the last one's token or the next.
+  let last = 0;
   for (const [rank, merge] of merges.entries()) {
     const [left, right] = mergeParts(merge);
     const leftId = ids.get(left);
     const rightId = ids.get(right);
-    const id = ids.get(left + (prefix ? right.slice(prefix.length) : right));
     if (leftId === undefined || rightId === undefined) {
       const part = leftId === undefined ? left : right;
       throw new Fault(`model.merges holds '${printable(part)}', which is no token of the vocabulary`);
     }
+    const rest = prefix ? right.slice(prefix.length) : right;
+    const guess = [last, last + 1].find((id) => isJoined(texts[id], left, rest));
+    const id = guess ?? ids.get(left + rest);
     if (id === undefined) {
       throw new Fault(
         `model.merges joins '${printable(left)}' and '${printable(right)}' to what is no token of the vocabulary`,
       );
     }
     table.set(leftId, rightId, rank, id);
+    last = id;
   }
   return table;
+}
+
+function isJoined(text: string | undefined, left: string, right: string): boolean {
+  return text?.length === left.length + right.length && text.startsWith(left) && text.endsWith(right);
 }

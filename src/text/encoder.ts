@@ -20,6 +20,9 @@ export const SLICE_LENGTH = 16_384;
 /** The longest piece, in the same unit, that is merged in one go, in a slice of its own. */
 export const PIECE_LENGTH_MAX = 32_768;
 
+/** The longest piece, in UTF-16 code units, that isn't looked through for places to divide it. */
+const UNDIVIDED_LENGTH_MAX = 32;
+
 /** The longest text, in UTF-16 code units, for normalizers, which work on a whole: some 100 milliseconds. */
 const WHOLE_LENGTH_MAX = 1_048_576;
 
@@ -69,6 +72,11 @@ export class Encoder {
   /** The id of a token of the vocabulary or an added one; undefined for a text that is neither. */
   idOf(token: string): number | undefined {
     return this.#addedIds.get(token) ?? this.#pairs.ids.get(token);
+  }
+
+  /** The text of a token of the vocabulary; undefined for an id that is none of its. */
+  textOf(id: number): string | undefined {
+    return this.#pairs.texts[id];
   }
 
   /**
@@ -138,31 +146,25 @@ export class Encoder {
     for (const piece of this.#pieces(text, isFirst, 0)) {
       if (readsBytes && piece.length > PIECE_LENGTH_MAX) throw new IndivisibleText(piece.length, PIECE_LENGTH_MAX);
       const length = readsBytes ? Buffer.byteLength(piece) : piece.length;
-      if (length > PIECE_LENGTH_MAX) {
-        if (merged > 0) yield { merged };
-        merged = yield* this.#encodeLong(readsBytes ? spellBytes(piece) : piece, emit);
-        continue;
+      const isDivided = length > (readsBytes ? PIECE_LENGTH_MAX : UNDIVIDED_LENGTH_MAX) && !this.#pairs.isWhole(piece);
+      const parts = isDivided ? this.#divide(readsBytes ? spellBytes(piece) : piece) : [piece];
+      for (const part of parts) {
+        const partLength = isDivided ? part.length : length;
+        if (merged > 0 && merged + partLength > SLICE_LENGTH) {
+          yield { merged };
+          merged = 0;
+        }
+        const ids = isDivided ? this.#pairs.encodePart(part) : this.#pairs.encode(part);
+        for (const id of ids) emit(id);
+        // A part costs something for itself too.
+        merged += partLength + 1;
       }
-      if (merged > 0 && merged + length > SLICE_LENGTH) {
-        yield { merged };
-        merged = 0;
-      }
-      for (const id of this.#pairs.encode(piece)) emit(id);
-      // A piece costs something for itself too.
-      merged += length + 1;
     }
   }
 
-  /** Encodes a piece that is too long to be merged in one go. Returns what it merged since the last slice. */
-  *#encodeLong(piece: string, emit: (id: number) => void): Generator<Slice, number> {
+  #divide(piece: string): Iterable<string> {
     this.#borders ??= new Borders(this.#model, this.#pairs.ids);
-    let merged = 0;
-    for (const part of this.#borders.divide(piece)) {
-      if (merged > 0) yield { merged };
-      for (const id of this.#pairs.encodeSpelled(part)) emit(id);
-      merged = part.length + 1;
-    }
-    return merged;
+    return this.#borders.divide(piece);
   }
 
   /** The pieces of a text that are merged each for itself. */
@@ -194,24 +196,21 @@ const NOTHING_MERGED: Slice = { merged: 0 };
  * pairs never reaches across. In vocabularies without a pre-tokenizer these are, above all, the beginnings of words.
  */
 class Borders {
-  readonly #ids: ReadonlyMap<string, number>;
-  /** Pairs of characters that merges bring together. */
-  readonly #joined: ReadonlySet<string>;
-  /** A part that is longer can't be a token. */
-  readonly #partLengthMin: number;
+  /** Pairs of characters that merges bring together: one's code times 2²¹, and the other's. */
+  readonly #joined = new Set<number>();
+  /** Codes of the characters that are tokens. */
+  readonly #known = new Set<number>();
   readonly #isPossible: boolean;
 
   constructor(model: Vocabulary, ids: ReadonlyMap<string, number>) {
-    this.#ids = ids;
-    this.#joined = new Set(
-      model.merges.map((merge) => {
-        const [left, right] = mergeParts(merge);
-        return lastCharacter(left) + firstCharacter(right);
-      }),
-    );
-    let longest = 0;
-    for (const token of ids.keys()) longest = Math.max(longest, token.length);
-    this.#partLengthMin = longest + 1;
+    for (const merge of model.merges) {
+      const [left, right] = mergeParts(merge);
+      this.#joined.add(pairOf(codeBefore(left, left.length), right.codePointAt(0) ?? 0));
+    }
+    for (const token of ids.keys()) {
+      const code = token.codePointAt(0) ?? 0;
+      if (token.length === (code > 0xffff ? 2 : 1)) this.#known.add(code);
+    }
     // Marks inside words and at their ends would be put into the parts.
     this.#isPossible = !model.end_of_word_suffix && !model.continuing_subword_prefix;
   }
@@ -219,32 +218,33 @@ class Borders {
   /** @throws IndivisibleText. */
   *divide(piece: string): Generator<string, void> {
     let start = 0;
-    while (piece.length - start > SLICE_LENGTH) {
-      let end = Math.min(start + SLICE_LENGTH, piece.length - this.#partLengthMin);
-      while (end >= start + this.#partLengthMin && !this.#isBorder(piece, end)) end--;
-      if (end < start + this.#partLengthMin) {
-        if (piece.length - start <= PIECE_LENGTH_MAX) break;
-        throw new IndivisibleText(piece.length - start, PIECE_LENGTH_MAX);
+    let before = -1;
+    for (let at = 0; at < piece.length; ) {
+      const code = piece.codePointAt(at) as number;
+      if (before >= 0 && this.#isBorder(before, code)) {
+        yield piece.slice(start, at);
+        start = at;
       }
-      yield piece.slice(start, end);
-      start = end;
+      before = code;
+      at += code > 0xffff ? 2 : 1;
+      if (at - start > PIECE_LENGTH_MAX) throw new IndivisibleText(piece.length - start, PIECE_LENGTH_MAX);
     }
     yield piece.slice(start);
   }
 
-  #isBorder(piece: string, at: number): boolean {
-    if (!this.#isPossible) return false;
-    const left = lastCharacter(piece.slice(Math.max(0, at - 2), at));
-    const right = firstCharacter(piece.slice(at, at + 2));
-    return this.#ids.has(left) && this.#ids.has(right) && !this.#joined.has(left + right);
+  #isBorder(left: number, right: number): boolean {
+    return (
+      this.#isPossible && !this.#joined.has(pairOf(left, right)) && this.#known.has(left) && this.#known.has(right)
+    );
   }
 }
 
-function firstCharacter(text: string): string {
-  return String.fromCodePoint(text.codePointAt(0) ?? 0);
+function pairOf(left: number, right: number): number {
+  return left * 2 ** 21 + right;
 }
 
-function lastCharacter(text: string): string {
-  const last = text.slice(-2);
-  return last.length === 2 && (last.codePointAt(0) as number) > 0xffff ? last : last.slice(-1);
+/** The code of the character that ends at a place. */
+function codeBefore(text: string, end: number): number {
+  const whole = text.codePointAt(end - 2) ?? 0;
+  return whole > 0xffff ? whole : text.charCodeAt(end - 1);
 }

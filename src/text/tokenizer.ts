@@ -49,7 +49,6 @@ export class Tokenizer {
 
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
-  readonly #texts: string[] = [];
   readonly #bytes: (Uint8Array | undefined)[] = [];
   readonly #special: Set<number>;
 
@@ -60,22 +59,16 @@ export class Tokenizer {
     this.#encoder = new Encoder(description);
     this.#decoder = readDecoder(description.decoder);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
-    for (const [token, id] of Object.entries(description.model.vocab))
-      this.#add(token, id, this.#decoder.bytesOf(token));
+    for (const [token, id] of Object.entries(description.model.vocab)) this.#bytes[id] = this.#decoder.bytesOf(token);
     for (const { id, content, special } of added) {
       // Gemma has runs of ▁ among them, for the spaces of a text as in its vocabulary; names of control tokens are names.
       const isName = special || this.#decoder.readsBytes;
-      this.#add(content, id, isName ? Buffer.from(content) : this.#decoder.bytesOf(content));
+      this.#bytes[id] = isName ? Buffer.from(content) : this.#decoder.bytesOf(content);
     }
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
     this.beginning = readBeginning(description.post_processor, (token) => this.#encoder.idOf(token));
-  }
-
-  #add(text: string, id: number, bytes: Uint8Array): void {
-    this.#texts[id] = text;
-    this.#bytes[id] = bytes;
   }
 
   /**
@@ -172,8 +165,8 @@ export class Tokenizer {
   decode(ids: readonly number[]): string {
     const [first, ...rest] = ids;
     if (first === undefined) return "";
-    const isName = this.#special.has(first) || this.#texts[first] === undefined;
-    const begin = isName ? this.bytes(first) : this.#decoder.firstBytesOf(this.#texts[first] as string);
+    const text = this.#special.has(first) ? undefined : this.#encoder.textOf(first);
+    const begin = text === undefined ? this.bytes(first) : this.#decoder.firstBytesOf(text);
     const bytes = Buffer.concat([begin, ...rest.map((id) => this.bytes(id))]);
     return this.#decoder.trim(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
   }
