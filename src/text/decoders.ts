@@ -88,7 +88,8 @@ function readTokenStep(stage: Stage, fields: ConfigFields): TokenStep {
     case "Replace": {
       const pattern = readPattern("Replace", stage.pattern);
       const content = typeof stage.content === "string" ? stage.content : fields.text("content");
-      return (token) => token.replace(pattern, () => content);
+      const replacement = content.replaceAll("$", "$$$$");
+      return (token) => token.replace(pattern, replacement);
     }
     case "Metaspace": {
       const mark = stage.replacement === undefined ? "▁" : fields.text("replacement");

@@ -20,6 +20,9 @@ export const SLICE_LENGTH = 16_384;
 /** The longest piece, in the same unit, that is merged in one go, in a slice of its own. */
 export const PIECE_LENGTH_MAX = 32_768;
 
+/** The longest piece, in UTF-16 code units, whose bytes aren't counted. */
+const COUNTED_LENGTH_MAX = 32;
+
 /** The longest piece, in UTF-16 code units, that isn't looked through for places to divide it. */
 const UNDIVIDED_LENGTH_MAX = 32;
 
@@ -51,6 +54,7 @@ export class Encoder {
   readonly #addedIds: ReadonlyMap<string, number>;
   readonly #normalizer: Normalizer | undefined;
   readonly #stages: PreTokenizer[];
+  /** Made when a piece is divided, which is rare for byte-level vocabularies and common for others. */
   #borders: Borders | undefined;
 
   /** @throws Fault for a stage that is not supported, or wrong. */
@@ -59,6 +63,7 @@ export class Encoder {
     const { stages, spellsBytes } = readPreTokenizers(pre_tokenizer);
     this.#stages = stages;
     this.#pairs = new BytePairs(model, added, spellsBytes);
+    if (!spellsBytes) this.#borders = new Borders(model, this.#pairs.ids);
     this.#addedIds = new Map(added.map(({ content, id }) => [content, id]));
     this.#normalizer = readNormalizer(normalizer);
     const normalize = this.#normalizer ?? ((text: string) => text);
@@ -74,9 +79,9 @@ export class Encoder {
     return this.#addedIds.get(token) ?? this.#pairs.ids.get(token);
   }
 
-  /** The text of a token of the vocabulary; undefined for an id that is none of its. */
-  textOf(id: number): string | undefined {
-    return this.#pairs.texts[id];
+  /** The tokens of the vocabulary, by id. */
+  get texts(): readonly (string | undefined)[] {
+    return this.#pairs.texts;
   }
 
   /**
@@ -145,7 +150,8 @@ export class Encoder {
     let merged = 0;
     for (const piece of this.#pieces(text, isFirst, 0)) {
       if (readsBytes && piece.length > PIECE_LENGTH_MAX) throw new IndivisibleText(piece.length, PIECE_LENGTH_MAX);
-      const length = readsBytes ? Buffer.byteLength(piece) : piece.length;
+      // Short ones count by their characters: most of them were merged before.
+      const length = readsBytes && piece.length > COUNTED_LENGTH_MAX ? Buffer.byteLength(piece) : piece.length;
       const isDivided = length > (readsBytes ? PIECE_LENGTH_MAX : UNDIVIDED_LENGTH_MAX) && !this.#pairs.isWhole(piece);
       const parts = isDivided ? this.#divide(readsBytes ? spellBytes(piece) : piece) : [piece];
       for (const part of parts) {
@@ -167,15 +173,18 @@ export class Encoder {
     return this.#borders.divide(piece);
   }
 
-  /** The pieces of a text that are merged each for itself. */
-  *#pieces(text: string, isFirst: boolean, depth: number): Generator<string, void> {
+  /** The pieces of a text that are merged each for itself, by the stages from this one on. */
+  #pieces(text: string, isFirst: boolean, depth: number): Iterable<string> {
     const stage = this.#stages[depth];
-    if (stage === undefined) {
-      yield text;
-      return;
-    }
+    if (stage === undefined) return [text];
+    return depth === this.#stages.length - 1
+      ? stage(text, isFirst)
+      : this.#nestedPieces(stage(text, isFirst), isFirst, depth);
+  }
+
+  *#nestedPieces(parts: Iterable<string>, isFirst: boolean, depth: number): Generator<string, void> {
     let isFirstPart = isFirst;
-    for (const part of stage(text, isFirst)) {
+    for (const part of parts) {
       yield* this.#pieces(part, isFirstPart, depth + 1);
       isFirstPart = false;
     }

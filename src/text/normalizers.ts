@@ -32,7 +32,9 @@ export function readNormalizer(stage: Stage | null | undefined): Normalizer | un
     case "Replace": {
       const pattern = readPattern("Replace", stage.pattern);
       const content = typeof stage.content === "string" ? stage.content : fields.text("content");
-      return (text) => text.replace(pattern, () => content);
+      // As it is: nothing in it stands for a part of the match.
+      const replacement = content.replaceAll("$", "$$$$");
+      return (text) => text.replace(pattern, replacement);
     }
     case "Prepend": {
       const prepend = fields.text("prepend");

@@ -126,12 +126,13 @@ function* chunks(text: string, length: number): Generator<string, void> {
 
 /** Cuts at matches; with `isInverted`, at what lies between them. */
 function splitter(pattern: RegExp, behavior: Behavior, isInverted = false): PreTokenizer {
+  if (behavior === "Isolated") return (text) => texts(text, parts(text, pattern));
   const join = JOINS[behavior];
-  return function* (text) {
-    for (const { start, end } of join(inverted(parts(text, pattern), isInverted))) {
-      if (start < end) yield text.slice(start, end);
-    }
-  };
+  return (text) => texts(text, join(inverted(parts(text, pattern), isInverted)));
+}
+
+function* texts(text: string, all: Iterable<{ start: number; end: number }>): Generator<string, void> {
+  for (const { start, end } of all) if (start < end) yield text.slice(start, end);
 }
 
 function* inverted(all: Iterable<Part>, isInverted: boolean): Generator<Part, void> {
@@ -139,8 +140,10 @@ function* inverted(all: Iterable<Part>, isInverted: boolean): Generator<Part, vo
 }
 
 /** What becomes of the parts of a text, by behavior. */
-const JOINS: Record<Behavior, (all: Iterable<Part>) => Iterable<{ start: number; end: number }>> = {
-  Isolated: (all) => all,
+const JOINS: Record<
+  Exclude<Behavior, "Isolated">,
+  (all: Iterable<Part>) => Iterable<{ start: number; end: number }>
+> = {
   *Removed(all) {
     for (const part of all) if (!part.isMatch) yield part;
   },

@@ -59,11 +59,14 @@ export class Tokenizer {
     this.#encoder = new Encoder(description);
     this.#decoder = readDecoder(description.decoder);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
-    for (const [token, id] of Object.entries(description.model.vocab)) this.#bytes[id] = this.#decoder.bytesOf(token);
+    for (const [id, token] of this.#encoder.texts.entries()) {
+      if (token !== undefined) this.#bytes[id] = this.#decoder.bytesOf(token);
+    }
+    const encoder = new TextEncoder();
     for (const { id, content, special } of added) {
       // Gemma has runs of ▁ among them, for the spaces of a text as in its vocabulary; names of control tokens are names.
       const isName = special || this.#decoder.readsBytes;
-      this.#bytes[id] = isName ? Buffer.from(content) : this.#decoder.bytesOf(content);
+      this.#bytes[id] = isName ? encoder.encode(content) : this.#decoder.bytesOf(content);
     }
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
     this.bosToken = tokenText(configuration.bos_token);
@@ -165,7 +168,7 @@ export class Tokenizer {
   decode(ids: readonly number[]): string {
     const [first, ...rest] = ids;
     if (first === undefined) return "";
-    const text = this.#special.has(first) ? undefined : this.#encoder.textOf(first);
+    const text = this.#special.has(first) ? undefined : this.#encoder.texts[first];
     const begin = text === undefined ? this.bytes(first) : this.#decoder.firstBytesOf(text);
     const bytes = Buffer.concat([begin, ...rest.map((id) => this.bytes(id))]);
     return this.#decoder.trim(new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));

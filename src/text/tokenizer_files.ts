@@ -96,9 +96,9 @@ export function readTokenizerFiles(assets: ReadonlyMap<string, Uint8Array>, voca
   return inside("tokenizer.json", () => {
     description.added_tokens ??= [];
     checkModel(description.model);
-    checkIds(description);
+    const highest = checkIds(description);
     const ends = [configuration, specialTokens].flatMap(({ bos_token, eos_token }) => [bos_token, eos_token]);
-    const notices = dropTokens(description, vocabSize, ends.map(tokenText));
+    const notices = highest < vocabSize ? [] : dropTokens(description, vocabSize, ends.map(tokenText));
     notices.push(...checkUnknown(description));
     checkStages(description);
     return { description, configuration, notices };
@@ -150,18 +150,18 @@ function checkModel(model: Vocabulary): void {
   if ((model.dropout ?? 0) !== 0) throw new Fault("model.dropout is set; texts would not have the same ids twice");
 }
 
-/** Every id is a whole number in bounds, and no two texts share one, nor two ids a text. */
-function checkIds({ model, added_tokens: added }: TokenizerDescription): void {
+/** Every id is a whole number in bounds, and no two texts share one, nor two ids a text. @returns the highest. */
+function checkIds({ model, added_tokens: added }: TokenizerDescription): number {
   if (!Array.isArray(added)) throw new Fault("added_tokens is not a list");
-  const texts = new Map<number, string>();
+  const texts: (string | undefined)[] = [];
   const check = (text: string, id: unknown) => {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= limits.vocabSize) {
       const found = printable(JSON.stringify(id) ?? "missing");
       throw new Fault(`the id of ${quoted(text)} is ${found}; a whole number below ${limits.vocabSize} is needed`);
     }
-    const other = texts.get(id) ?? text;
+    const other = texts[id] ?? text;
     if (other !== text) throw new Fault(`${quoted(other)} and ${quoted(text)} have the same id, ${id}`);
-    texts.set(id, text);
+    texts[id] = text;
   };
   for (const [text, id] of Object.entries(model.vocab)) check(text, id);
   const addedIds = new Map<string, unknown>();
@@ -174,6 +174,7 @@ function checkIds({ model, added_tokens: added }: TokenizerDescription): void {
     if (other !== id) throw new Fault(`${quoted(text)} has two ids, ${other} and ${id}`);
     addedIds.set(text, id);
   }
+  return texts.length - 1;
 }
 
 /**
