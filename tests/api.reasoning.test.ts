@@ -4,13 +4,14 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, streamText } from "ai";
 import fc from "fast-check";
 import { ThinkingParser, type ThinkingPart } from "../src/text/thinking.ts";
+import { fixtures } from "./support/command_line.ts";
 import { writeScriptedModel } from "./support/scripted_model.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 
@@ -339,6 +340,67 @@ describe("where thoughts go", () => {
     } finally {
       await other.stop();
     }
+  });
+});
+
+describe("with Qwen3's template", () => {
+  const CALL = [
+    "\n\n",
+    "<tool",
+    '_call>\n{"name": "get',
+    '_weather"',
+    ', "arguments":',
+    ' {"city',
+    '": "Os',
+    'lo"}}',
+    "\n</tool_call>",
+  ];
+  const QWEN = ["assistant\n", "<think>", "\nThe weather:", " I ask.", "\n</think>", ...CALL];
+  const directory = join(scratch, "qwen");
+  let qwen: TestServer;
+  beforeAll(async () => {
+    const template = readFileSync(join(fixtures, "jinja/templates/qwen3.jinja"), "utf8");
+    writeScriptedModel(directory, [QWEN], template);
+    qwen = await startServer([directory, "--log", "off"], { env });
+  });
+  afterAll(() => qwen?.stop());
+
+  test("thoughts and a call, and the call alone where thinking is off", async () => {
+    for (const answer of [whole, streamed]) {
+      expect(await answer({ tools: TOOLS }, qwen)).toEqual(WEATHER);
+      const off = { tools: TOOLS, reasoning_effort: "none" };
+      expect(await answer(off, qwen)).toEqual({ ...WEATHER, thoughts: undefined });
+    }
+  });
+
+  test("wherever the answer is cut, sending it back gives the rest of the thoughts and the whole of the call", async () => {
+    for (let maxTokens = 2; maxTokens <= 11; maxTokens++) {
+      const cut = await whole({ tools: TOOLS, max_tokens: maxTokens }, qwen);
+      expect(cut.reason).toBe("length");
+      const { content, thoughts = "", calls } = cut;
+      const tool_calls = calls.map((called, i) => ({ id: String(i), type: "function", function: called }));
+      const message = { role: "assistant", content, reasoning_content: thoughts, tool_calls };
+      // Once the call is complete, nothing of it is to be continued.
+      if (calls[0]?.arguments === '{"city":"Oslo"}') continue;
+      const rest = await whole({ tools: TOOLS, messages: [...MESSAGES, message] }, qwen);
+      expect(rest.calls).toEqual(WEATHER.calls);
+      expect(rest.reason).toBe("tool_calls");
+      if (thoughts !== "") expect(thoughts + (rest.thoughts ?? "")).toBe(WEATHER.thoughts as string);
+    }
+  });
+
+  test("thoughts, a call and its result in the history are as the model would have written them", async () => {
+    const called = { id: "1", type: "function", function: WEATHER.calls[0] };
+    const messages = [
+      ...MESSAGES,
+      { role: "assistant", content: null, reasoning_content: WEATHER.thoughts, tool_calls: [called] },
+      { role: "tool", tool_call_id: "1", content: "9" },
+    ];
+    const response = await qwen.post("/apply-template", { messages, tools: TOOLS });
+    expect(((await response.json()) as { prompt: string }).prompt).toEndWith(
+      `<|im_start|>${QWEN.join("")}<|im_end|>\n` +
+        "<|im_start|>user\n<tool_response>\n9\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
+    );
   });
 });
 

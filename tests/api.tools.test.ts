@@ -493,6 +493,16 @@ describe("the parser of calls", () => {
       ],
     ],
     [
+      "several calls between two marks",
+      '<tool_call>[{"name": "f"},\n {"name": "g"}]</tool_call>\n<tool_call>{"name": "g"}, {"name": "f"} </tool_call> c',
+      [...["f", "g", "g", "f"].map((name) => ({ name, args: "{}" })), "c"],
+    ],
+    [
+      "a call and what is none between two marks",
+      '<tool_call>{"name": "f"}, {"x": 1}</tool_call> c',
+      [{ name: "f", args: "{}" }, '{"x": 1} c'],
+    ],
+    [
       "digits",
       call("f", '{"id": 12345678901234567890, "x": 1.50}'),
       [{ name: "f", args: '{"id":12345678901234567890,"x":1.50}' }],
@@ -508,7 +518,8 @@ describe("the parser of calls", () => {
   });
 
   test("however the answer is cut into pieces, the parts are the same", () => {
-    const piece = fc.constantFrom("a", " ", "\n", "<", "<tool_call>", "</tool_call>", call("f"), call("h"), "🚀");
+    const marks = ["<", "<tool_call>", "</tool_call>", "{", "}", "],"];
+    const piece = fc.constantFrom("a", " ", "\n", ...marks, '{"name": "f"}', call("f"), call("h"), "🚀");
     const text = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(""));
     fc.assert(
       fc.property(text, fc.array(fc.nat({ max: 400 })), (answer, cuts) => {

@@ -73,6 +73,7 @@ export class CallReader {
   }
 
   *#read(): Reading<void> {
+    if ((yield* this.#next()) === "[") this.#at++; // of several calls
     if ((yield* this.#next()) !== "{") return;
     this.#at++;
     for (;;) {

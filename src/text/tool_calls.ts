@@ -108,8 +108,14 @@ export class CallParser {
     return parts;
   }
 
-  /** Reads text up to the next mark. Returns the rest. */
+  /** Reads text up to the next call or mark. Returns the rest. */
   #readContent(parts: CallPart[], text: string): string {
+    if (this.#lacksEnd && this.#isAfterCall && this.#mark === "") {
+      // Some models close more braces than they have opened, and some write several calls between two marks.
+      const next = text.replace(/^[\s}\],]+/, "");
+      if (next.startsWith("{")) this.#begin("");
+      if (next.length < text.length || next.startsWith("{")) return next;
+    }
     const marks = this.#lacksEnd ? [OPEN, CLOSE] : [OPEN];
     const all = this.#mark + text;
     const found = firstMark(all, marks);
@@ -125,11 +131,16 @@ export class CallParser {
       this.#lacksEnd = false;
       this.#hidden = 0;
     } else {
-      this.#reader = new CallReader(this.#tools);
-      this.#written = OPEN;
-      this.#isCall = false;
+      this.#begin(OPEN);
     }
     return all.slice(found.start + found.mark.length);
+  }
+
+  /** Begins to read a call. @param written what stands before it. */
+  #begin(written: string): void {
+    this.#reader = new CallReader(this.#tools);
+    this.#written = written;
+    this.#isCall = false;
   }
 
   /** Reads what belongs to a call. Returns the rest. */
@@ -172,8 +183,7 @@ export class CallParser {
   #addContent(parts: CallPart[], text: string): void {
     let shown = text.slice(this.#hidden);
     this.#hidden -= text.length - shown.length;
-    // Some models close more braces than they have opened.
-    if (this.#isAfterCall) shown = shown.replace(this.#lacksEnd ? /^[\s}\]]+/ : /^\s+/, "");
+    if (this.#isAfterCall) shown = shown.trimStart();
     const end = shown.trimEnd().length;
     if (end > 0 && !this.isDone) {
       parts.push({ kind: "content", text: this.#space + shown.slice(0, end) });
