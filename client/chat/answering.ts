@@ -13,7 +13,7 @@ import { newId } from "../model/id.ts";
 import { settings } from "../storage/preferences.ts";
 import { tellTabs } from "../storage/tabs.ts";
 import { changeConversation, conversationFor, putMessages } from "./conversations.ts";
-import { announcement, conversations, type Live, live, messages, open, openId, path } from "./state.ts";
+import { announce, conversations, type Live, live, messages, open, openId, path } from "./state.ts";
 
 /** What is kept of an answer that comes, this often: a page that is closed loses no more. */
 const KEEP_MS = 1000;
@@ -194,7 +194,7 @@ async function run(message: Message): Promise<void> {
     live.value = rest;
   });
   tellTabs({ kind: "answering", message: id, isOver: true });
-  if (conversation === openId.value) announcement.value = error ?? `Answer: ${finished.content}`;
+  if (conversation === openId.value) announce(error ?? finished.content);
 }
 
 /** Shows an answer at once, and then, whenever it is called, what has become of it, once a frame at most. */

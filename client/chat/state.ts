@@ -53,6 +53,17 @@ export const notices = signal<readonly { id: number; text: string; isFault: bool
 /** What a screen reader says next. */
 export const announcement = signal("");
 
+/** Milliseconds after which a screen reader has taken up what it was told; then nobody finds it on the page twice. */
+const SAID_MS = 3000;
+
+/** Has a screen reader say something when it is done with what it says. */
+export function announce(text: string): void {
+  announcement.value = text;
+  setTimeout(() => {
+    if (announcement.value === text) announcement.value = "";
+  }, SAID_MS);
+}
+
 let noticeCount = 0;
 const NOTICE_MS = 6000;
 

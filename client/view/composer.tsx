@@ -28,7 +28,7 @@ export function Composer() {
   const field = useRef<HTMLTextAreaElement>(null);
   const file = useRef<HTMLInputElement>(null);
   const isEmpty = draft.value.trim() === "" && attachments.value.length === 0;
-  const canSend = !isEmpty && !isAnswering.value && model.value !== undefined;
+  const canSend = !isEmpty && !isAnswering.value;
 
   // As high as its text, as far as the style allows.
   useLayoutEffect(() => {

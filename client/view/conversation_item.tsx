@@ -5,11 +5,11 @@ import type { Conversation } from "../model/conversation.ts";
 import { Icon } from "./icons.tsx";
 import { Menu } from "./menu.tsx";
 import { TitleField } from "./title_field.tsx";
-import { drawerIsOpen, renamedId } from "./windows.ts";
+import { drawerIsOpen, renamed } from "./windows.ts";
 
 export function ConversationItem({ conversation, isOpen }: { conversation: Conversation; isOpen: boolean }) {
   const { id, title, isPinned } = conversation;
-  if (renamedId.value === id) {
+  if (renamed.value?.id === id && renamed.value.place === "list") {
     return (
       <li class="item">
         <TitleField conversation={conversation} />
@@ -29,7 +29,7 @@ export function ConversationItem({ conversation, isOpen }: { conversation: Conve
           openConversation(id);
         }}
         onDblClick={() => {
-          renamedId.value = id;
+          renamed.value = { id, place: "list" };
         }}
       >
         {isPinned && <Icon name="pin" />}
@@ -42,7 +42,7 @@ export function ConversationItem({ conversation, isOpen }: { conversation: Conve
             label: "Rename",
             icon: "edit",
             run: () => {
-              renamedId.value = id;
+              renamed.value = { id, place: "list" };
             },
           },
           {

@@ -2,12 +2,12 @@
 
 import { keyRequest } from "../api/model.ts";
 import { openConversation } from "../chat/conversations.ts";
-import { open, openId } from "../chat/state.ts";
+import { open } from "../chat/state.ts";
 import { sidebarIsOpen } from "../storage/preferences.ts";
 import { Badge } from "./badge.tsx";
 import { IconButton } from "./icons.tsx";
 import { TitleField } from "./title_field.tsx";
-import { drawerIsOpen, focusComposer, keyIsPutOff, renamedId, settingsAreOpen } from "./windows.ts";
+import { drawerIsOpen, focusComposer, keyIsPutOff, renamed, settingsAreOpen } from "./windows.ts";
 
 /** As wide as page.css has it. */
 const NARROW = "(max-width: 760px)";
@@ -25,7 +25,7 @@ export function Header() {
           else sidebarIsOpen.value = true;
         }}
       />
-      {conversation !== undefined && renamedId.value === openId.value ? (
+      {conversation !== undefined && renamed.value?.id === conversation.id && renamed.value.place === "header" ? (
         <TitleField conversation={conversation} />
       ) : (
         <button
@@ -35,7 +35,7 @@ export function Header() {
           disabled={conversation === undefined}
           title="Rename"
           onClick={() => {
-            if (!drawerIsOpen.value) renamedId.value = openId.value;
+            if (conversation !== undefined) renamed.value = { id: conversation.id, place: "header" };
           }}
         >
           {conversation?.title ?? "New conversation"}

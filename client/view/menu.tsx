@@ -21,21 +21,17 @@ export function Menu({ label, actions }: { label: string; actions: readonly Acti
 
   useEffect(() => {
     if (!isOpen || menu.current === null || button.current === null) return;
+    // Above everything, whatever clips the button; a click elsewhere closes it.
+    menu.current.showPopover();
     const place = button.current.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = menu.current;
     const top = place.bottom + height + MARGIN > innerHeight ? place.top - height : place.bottom;
     menu.current.style.top = `${Math.max(MARGIN, top)}px`;
     menu.current.style.left = `${Math.max(MARGIN, Math.min(place.right - width, innerWidth - width - MARGIN))}px`;
     menu.current.querySelector("button")?.focus();
-    const close = (event: Event) => {
-      if (!menu.current?.contains(event.target as Node)) setOpen(false);
-    };
-    addEventListener("pointerdown", close);
+    const close = () => setOpen(false);
     addEventListener("scroll", close, true);
-    return () => {
-      removeEventListener("pointerdown", close);
-      removeEventListener("scroll", close, true);
-    };
+    return () => removeEventListener("scroll", close, true);
   }, [isOpen]);
 
   const onKeyDown = (event: KeyboardEvent) => {
@@ -63,13 +59,23 @@ export function Menu({ label, actions }: { label: string; actions: readonly Acti
         title={label}
         aria-haspopup="menu"
         aria-expanded={isOpen}
-        onPointerDown={(event) => event.stopPropagation()}
-        onClick={() => setOpen(!isOpen)}
+        onClick={() => setOpen(true)}
       >
         <Icon name="more" />
       </button>
       {isOpen && (
-        <div ref={menu} class="menu" role="menu" aria-label={label} tabIndex={-1} onKeyDown={onKeyDown}>
+        <div
+          ref={menu}
+          class="menu"
+          role="menu"
+          popover="auto"
+          aria-label={label}
+          tabIndex={-1}
+          onKeyDown={onKeyDown}
+          onToggle={({ newState }) => {
+            if (newState === "closed") setOpen(false);
+          }}
+        >
           {actions.map(({ label: name, icon, isDangerous, run }) => (
             <button
               key={name}
@@ -77,7 +83,8 @@ export function Menu({ label, actions }: { label: string; actions: readonly Acti
               role="menuitem"
               class={isDangerous ? "dangerous" : ""}
               onClick={() => {
-                setOpen(false);
+                // The button has the focus again before anything else may take it.
+                menu.current?.hidePopover();
                 run();
               }}
             >

@@ -3,15 +3,18 @@
 import { useEffect, useRef } from "preact/hooks";
 import { changeConversation } from "../chat/conversations.ts";
 import type { Conversation } from "../model/conversation.ts";
-import { renamedId } from "./windows.ts";
+import { renamed } from "./windows.ts";
 
 export function TitleField({ conversation: { id, title } }: { conversation: Conversation }) {
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => field.current?.select(), []);
+  useEffect(() => {
+    field.current?.focus();
+    field.current?.select();
+  }, []);
   const finish = (isKept: boolean) => {
     // Leaving the field by a key makes it lose the focus too.
-    if (renamedId.value !== id) return;
-    renamedId.value = null;
+    if (renamed.value?.id !== id) return;
+    renamed.value = null;
     const wanted = field.current?.value.trim() ?? "";
     if (isKept && wanted !== "" && wanted !== title) changeConversation(id, { title: wanted, isNamed: true });
   };

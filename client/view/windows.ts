@@ -7,8 +7,8 @@ export const settingsAreOpen = signal(false);
 export const drawerIsOpen = signal(false);
 /** The message that is being edited. */
 export const editedId = signal<string | null>(null);
-/** The conversation whose title is being edited. */
-export const renamedId = signal<string | null>(null);
+/** The conversation whose title is being edited, and where. */
+export const renamed = signal<{ id: string; place: "list" | "header" } | null>(null);
 /** Whether the reader has put the request for a key away. */
 export const keyIsPutOff = signal(false);
 

@@ -1,0 +1,312 @@
+/**
+ * The chat page in a real browser against the executable: what is said, kept, changed, exported and read again. The answers are the
+ * demo's own.
+ */
+
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import type { Browser, Download, Page } from "playwright-core";
+import {
+  conversation,
+  describeInBrowser,
+  exported,
+  importText,
+  lastAnswer,
+  openPage,
+  press,
+  say,
+  send,
+  startBrowser,
+} from "./support/browser.ts";
+import { PARIS, QUESTION } from "./support/chat.ts";
+import { eventually, startServer, type TestServer } from "./support/server.ts";
+
+setDefaultTimeout(60_000);
+
+describeInBrowser("the chat page", () => {
+  let server: TestServer;
+  let browser: Browser;
+  beforeAll(async () => {
+    [server, browser] = await Promise.all([startServer(["--log", "off"]), startBrowser()]);
+  });
+  afterAll(async () => {
+    await browser.close();
+    await server.stop();
+  });
+  const open = (options = {}) => openPage(browser, server.url, options);
+  const answers = (page: Page) => page.locator(".answer .markdown").allInnerTexts();
+  const text = (page: Page, text: string) => page.locator(".answer .markdown", { hasText: text });
+  const bodies = (page: Page): object[] => {
+    const sent: object[] = [];
+    page.on("request", (request) => {
+      if (request.url().endsWith("/chat/completions")) sent.push(request.postDataJSON());
+    });
+    return sent;
+  };
+
+  test("shows the demo's answers, with what they cost and what answers", async () => {
+    const { page, faults } = await open();
+    expect(await page.locator(".badge").innerText()).toMatch(/^tiny\s+\w+\s+ready$/);
+    expect(await page.locator(".real-models").innerText()).toContain("microsoft/bitnet-b1.58-2B-4T");
+    await page.getByRole("button", { name: QUESTION }).click();
+    expect(await lastAnswer(page)).toBe(PARIS);
+    expect(await say(page, "Say hello in Japanese.")).toBe("こんにちは");
+    const figures = await page.locator(".answer.last .figures").innerText();
+    expect(figures).toMatch(/^3 tokens.* ms.*tok\/s.*first after .* ms.*\d+ of 32 prompt tokens cached$/s);
+    expect(await page.title()).toBe(`${QUESTION} · wrinklefree`);
+    expect(faults).toEqual([]);
+    await page.context().close();
+  });
+
+  test("keeps conversations over a reload, one per address, and goes back and forth between them", async () => {
+    const { page } = await open();
+    const said = await say(page, "My name is Zoe.");
+    await page.reload();
+    expect(await lastAnswer(page)).toBe(said);
+    expect(await say(page, "What is my name?")).toContain("Zoe");
+    await page.keyboard.press("Control+k");
+    await page.locator(".welcome").waitFor();
+    await say(page, QUESTION);
+    expect(await page.locator(".item a").allInnerTexts()).toEqual([QUESTION, "My name is Zoe."]);
+    await page.goBack();
+    await page.goBack();
+    await eventually(async () => (await answers(page)).length === 2);
+    await page.context().close();
+  });
+
+  test("answers again and pages through the versions; each keeps what followed it", async () => {
+    const { page } = await open();
+    await say(page, QUESTION);
+    await press(page, ".answer", "Answer again");
+    await page.getByText("2 / 2").waitFor();
+    expect(await lastAnswer(page)).toBe(PARIS);
+    await say(page, "Say hello in Japanese.");
+    await page.locator(".answer").first().hover();
+    await page.getByRole("button", { name: "Earlier version" }).click();
+    await page.getByText("1 / 2").waitFor();
+    expect(await answers(page)).toEqual([PARIS]);
+    await page.getByRole("button", { name: "Later version" }).click();
+    await eventually(async () => (await answers(page)).join() === [PARIS, "こんにちは"].join());
+    await page.context().close();
+  });
+
+  test("sends an edited message in the place of the old one, also by the arrow key", async () => {
+    const { page } = await open();
+    await say(page, QUESTION);
+    await page.locator("#message").press("ArrowUp");
+    const field = page.getByRole("textbox", { name: "Edit message" });
+    expect(await field.inputValue()).toBe(QUESTION);
+    await field.fill("What is the capital of Italy?");
+    await field.press("Enter");
+    await text(page, "The capital of Italy is Rome.").waitFor();
+    await page.locator(".user").first().hover();
+    await page.getByRole("button", { name: "Earlier version" }).click();
+    await text(page, PARIS).waitFor();
+    expect(await page.locator(".user .bubble").allInnerTexts()).toEqual([QUESTION]);
+    await page.context().close();
+  });
+
+  test("goes on with an answer that reached its limit, and the figures add up", async () => {
+    const { page } = await open();
+    const sent = bodies(page);
+    await page.locator(".header").getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Max tokens", { exact: false }).first().fill("5");
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Escape");
+    expect(await say(page, QUESTION)).toBe("The capital of France");
+    expect(await page.locator(".ending").innerText()).toContain("limit");
+    await press(page, ".answer", "Continue the answer");
+    await text(page, PARIS).waitFor();
+    expect(await page.locator(".figures").innerText()).toContain("9 tokens");
+    expect(sent).toMatchObject([
+      { max_tokens: 5 },
+      { messages: [{}, { role: "assistant", content: "The capital of France" }] },
+    ]);
+    await page.context().close();
+  });
+
+  test("settings reach the request, a reset takes them back, and they are kept", async () => {
+    const { page } = await open();
+    const sent = bodies(page);
+    const openSettings = () => page.locator(".header").getByRole("button", { name: "Settings" }).click();
+    await openSettings();
+    for (const [field, value] of [
+      ["Temperature", "0.5"],
+      ["Top-p", "0.9"],
+      ["Min-p", "7"],
+      ["Repetition penalty", "1.1"],
+      ["Seed", "42"],
+    ] as const) {
+      await page.getByLabel(field).first().fill(value);
+    }
+    await page.getByLabel("Streaming").first().uncheck();
+    await page.getByLabel("Preset", { exact: true }).selectOption("Concise");
+    await page.keyboard.press("Escape");
+    await say(page, "Who are you?");
+    expect(sent[0]).toEqual({
+      messages: [
+        { role: "system", content: "Answer in as few words as possible." },
+        { role: "user", content: "Who are you?" },
+      ],
+      temperature: 0.5,
+      top_p: 0.9,
+      min_p: 1,
+      repetition_penalty: 1.1,
+      seed: 42,
+      stream: false,
+    });
+    await page.reload();
+    await openSettings();
+    expect(await page.getByLabel("Temperature").first().inputValue()).toBe("0.5");
+    await page.getByRole("button", { name: "Reset all" }).click();
+    await page.keyboard.press("Escape");
+    await say(page, "Who are you?");
+    expect(sent[1]).not.toHaveProperty("temperature");
+    await page.context().close();
+  });
+
+  test("renames, pins, searches and deletes conversations", async () => {
+    const { page } = await open();
+    await importText(
+      page,
+      exported(conversation("Apples", ["red fruit", "yes"]), conversation("Pears", ["green", "ok"])),
+    );
+    const items = page.locator(".item a");
+    const act = async (title: string, action: string) => {
+      await page.locator(".item", { hasText: title }).hover();
+      await page.getByRole("button", { name: `Actions for ${title}` }).click();
+      await page.getByRole("menuitem", { name: action, exact: true }).click();
+    };
+    await act("Apples", "Pin");
+    await eventually(async () => (await page.locator(".conversations h2").allInnerTexts())[0] === "Pinned");
+    await act("Pears", "Rename");
+    await page.getByLabel("Title").fill("Plums");
+    await page.keyboard.press("Enter");
+    await page.getByLabel("Search conversations").fill("FRUIT");
+    await eventually(async () => (await items.allInnerTexts()).join() === "Apples");
+    await page.getByLabel("Search conversations").fill("plum");
+    await eventually(async () => (await items.allInnerTexts()).join() === "Plums");
+    await page.getByLabel("Search conversations").fill("");
+    await act("Apples", "Delete");
+    await eventually(async () => (await items.count()) === 1);
+    await page.reload();
+    expect(await items.allInnerTexts()).toEqual(["Plums"]);
+    await page.context().close();
+  });
+
+  test("exports and imports everything, versions included, and Markdown for people", async () => {
+    const { page } = await open();
+    await say(page, QUESTION);
+    await press(page, ".answer", "Answer again");
+    await page.getByText("2 / 2").waitFor();
+    const saved = async (click: () => Promise<void>): Promise<Download> => {
+      const coming = page.waitForEvent("download");
+      await click();
+      return await coming;
+    };
+    const file = await saved(() => page.getByRole("button", { name: "Export all" }).click());
+    const text = readFileSync(await file.path(), "utf8");
+    const markdown = await saved(async () => {
+      await page.getByRole("button", { name: /^Actions for/ }).click();
+      await page.getByRole("menuitem", { name: "Export as Markdown" }).click();
+    });
+    expect(readFileSync(await markdown.path(), "utf8")).toBe(
+      `# ${QUESTION}\n\n**You**\n\n${QUESTION}\n\n**tiny**\n\n${PARIS}\n`,
+    );
+    await page.context().close();
+
+    const { page: other, faults } = await open();
+    await importText(other, text);
+    expect(await lastAnswer(other)).toBe(PARIS);
+    await other.getByText("2 / 2").waitFor();
+    await importText(other, "{}");
+    await other.getByText("This file holds no conversations.").waitFor();
+    await importText(other, "nonsense");
+    await other.getByText("This file is no JSON.").waitFor();
+    await importText(other, text.replaceAll('"parent": null', '"parent": "nobody"'));
+    await other.getByText("has a message that follows none").waitFor();
+    expect(await other.locator(".item").count()).toBe(1);
+    expect(faults).toEqual([]);
+    await other.context().close();
+  });
+
+  test("counts tokens as one types, and takes text files as far as the context goes", async () => {
+    const { page } = await open();
+    await page.locator("#message").fill("The capital of France");
+    await page.getByText("5 tokens").waitFor();
+    const attach = (name: string, buffer: Buffer) =>
+      page.getByLabel("Files to attach").setInputFiles({ name, mimeType: "text/plain", buffer });
+    await attach("long.txt", Buffer.from("word ".repeat(5000)));
+    await page.getByText(/long\.txt has [\d,]+ tokens; the model can hold 2,04\d more\./).waitFor();
+    await attach("picture.png", Buffer.from([0x89, 0x50, 0, 0xff]));
+    await page.getByText("picture.png is no text.").waitFor();
+    await attach("note.txt", Buffer.from("A note."));
+    await page.locator(".attachments li", { hasText: "note.txt" }).waitFor();
+    const sent = bodies(page);
+    await send(page, "What is this?");
+    await page.locator(".answer[aria-busy=false]").waitFor();
+    expect(sent).toMatchObject([{ messages: [{ content: "note.txt:\n```\nA note.\n```\n\nWhat is this?" }] }]);
+    await page.context().close();
+  });
+
+  test("shows how likely each token was, and goes on from another one", async () => {
+    const { page, faults } = await open();
+    await say(page, QUESTION);
+    await press(page, ".answer", "Show how likely each token was");
+    await page.locator(".token").first().waitFor();
+    expect((await page.locator(".token").allInnerTexts()).join("")).toBe(PARIS);
+    await page.getByRole("button", { name: /^Paris, / }).hover();
+    const alternatives = page.locator(".alternatives button");
+    await alternatives.nth(4).waitFor();
+    expect(await alternatives.first().innerText()).toMatch(/^·Paris/);
+    const other = (await alternatives.nth(1).locator("code").innerText()).replaceAll("·", " ");
+    await alternatives.nth(1).click();
+    await page.getByText("2 / 2").waitFor();
+    expect(await lastAnswer(page)).toStartWith(`The capital of France is${other}`.trimEnd());
+    expect(faults).toEqual([]);
+    await page.context().close();
+  });
+
+  test("shows calls of tools as cards, takes their results, and goes on", async () => {
+    const { page } = await open();
+    const sent = bodies(page);
+    await page.locator(".header").getByRole("button", { name: "Settings" }).click();
+    const tool = {
+      type: "function",
+      function: {
+        name: "get_weather",
+        parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
+      },
+    };
+    await page.getByLabel("Tools, as JSON").fill("[{");
+    await page.getByText("This is no JSON").waitFor();
+    await page.getByLabel("Tools, as JSON").fill(JSON.stringify([tool]));
+    await page.keyboard.press("Escape");
+    await send(page, "What is the weather in Oslo?");
+    const card = page.locator(".tool");
+    await card.getByRole("button", { name: "Give result" }).waitFor();
+    expect(await card.innerText()).toMatch(/get_weather\s+city\s+Oslo/);
+    await card.getByRole("textbox").fill("sunny");
+    await card.getByRole("button", { name: "Give result" }).click();
+    await page.locator(".answer.last[aria-busy=false]").nth(0).waitFor();
+    await eventually(() => sent.length === 2);
+    expect(sent[1]).toMatchObject({
+      messages: [{}, { tool_calls: [{ function: { name: "get_weather" } }] }, { role: "tool", content: "sunny" }],
+    });
+    expect(await card.first().innerText()).toContain("sunny");
+    await page.context().close();
+  });
+
+  test("the live panel shows what the engine does, and closes", async () => {
+    const { page } = await open();
+    await page.locator(".badge").click();
+    await page.locator(".live .sparkline .line").first().waitFor({ state: "attached" });
+    const text = await page.locator(".live").innerText();
+    for (const name of ["Speed", "Requests", "KV cache", "Prompts kept", "Memory", "Kernels", "Threads", "Context"]) {
+      expect(text).toContain(name);
+    }
+    await page.getByRole("button", { name: "Close" }).click();
+    expect(await page.locator(".live").count()).toBe(0);
+    await page.context().close();
+  });
+});
