@@ -16,16 +16,26 @@ import { changeConversation, conversationFor, putMessages } from "./conversation
 import { announce, conversations, type Live, live, messages, open, openId, path } from "./state.ts";
 
 /** What is kept of an answer that comes, this often: a page that is closed loses no more. */
-const KEEP_MS = 1000;
+const KEEP_MS = 500;
 
 /** A frame of most screens. */
 const FRAME_MS = 16;
 
-const stops = new Map<string, AbortController>();
+/** An answer that comes. */
+interface Run {
+  stop: AbortController;
+  /** Keeps what has come. */
+  keep: () => void;
+}
 
-// Another tab must not wait for what nobody makes any more.
+const runs = new Map<string, Run>();
+
 addEventListener("pagehide", () => {
-  for (const id of stops.keys()) tellTabs({ kind: "answering", message: id, isOver: true });
+  for (const [id, { keep }] of runs) {
+    keep();
+    // Another tab must not wait for what nobody makes any more.
+    tellTabs({ kind: "answering", message: id, isOver: true });
+  }
 });
 
 /** Sends a message. */
@@ -75,7 +85,7 @@ export function answerFrom(answer: Message, beginning: string): void {
 
 /** Stops the answer that comes in the open conversation. */
 export function stopAnswer(): void {
-  for (const { id } of path.value) stops.get(id)?.abort();
+  for (const { id } of path.value) runs.get(id)?.stop.abort();
 }
 
 function answerTo(message: Message): void {
@@ -98,7 +108,6 @@ function newMessage(conversation: string, parent: string | null, role: Message["
 async function run(message: Message): Promise<void> {
   const { conversation, id } = message;
   const stop = new AbortController();
-  stops.set(id, stop);
   const before = pathTo(messages.value, message.parent);
   const system = conversations.value.find((each) => each.id === conversation)?.system ?? "";
   const now: Live = { content: message.content, reasoning: message.reasoning ?? "", calls: [...(message.calls ?? [])] };
@@ -116,6 +125,8 @@ async function run(message: Message): Promise<void> {
     ending,
     ...(error === undefined ? {} : { error }),
   });
+  const keep = () => putMessages(written("cut"));
+  runs.set(id, { stop, keep });
   const show = shownSoon(id, now);
   tellTabs({ kind: "answering", message: id, isOver: false });
 
@@ -151,7 +162,7 @@ async function run(message: Message): Promise<void> {
       show();
       if (performance.now() - keptAt > KEEP_MS) {
         keptAt = performance.now();
-        putMessages(written("cut"));
+        keep();
       }
     }
     return ending;
@@ -169,7 +180,7 @@ async function run(message: Message): Promise<void> {
         now.pause = caught.message;
         now.progress = undefined;
         show();
-        putMessages(written("cut"));
+        keep();
         try {
           await untilReady(stop.signal);
           continue;
@@ -184,7 +195,7 @@ async function run(message: Message): Promise<void> {
     }
     break;
   }
-  stops.delete(id);
+  runs.delete(id);
   const finished = written(ending, error);
   batch(() => {
     putMessages(finished);
@@ -210,7 +221,7 @@ function shownSoon(id: string, now: Live): () => void {
     setTimeout(() => {
       isPlanned = false;
       // It may have ended since.
-      if (stops.has(id)) show();
+      if (runs.has(id)) show();
     }, FRAME_MS);
   };
 }

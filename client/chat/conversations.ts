@@ -80,7 +80,7 @@ export function changeConversation(id: string, change: Partial<Conversation>): v
   });
   if (changed === undefined) return;
   keep(async (store) => store.putConversation(changed as Conversation));
-  tellTabs({ kind: "changed", conversation: id });
+  tellTabs({ kind: "conversation", conversation: changed });
 }
 
 /** Adds messages to a conversation, or changes them. */
@@ -96,7 +96,7 @@ export function putMessages(...added: Message[]): void {
     const before = (kept.get(conversation) ?? []).filter(({ id }) => !added.some((message) => message.id === id));
     kept.set(conversation, [...before, ...added]);
   }
-  tellTabs({ kind: "changed", conversation });
+  tellTabs({ kind: "messages", messages: added });
 }
 
 /** Takes a message and all that follows it out of the open conversation. */
@@ -109,7 +109,7 @@ export function deleteMessage({ id, parent, conversation }: Message): void {
     changeConversation(conversation, { leaf: sibling === undefined ? parent : latestLeaf(rest, sibling.id) });
   });
   keep(async (store) => store.deleteMessages([...gone]));
-  tellTabs({ kind: "changed", conversation });
+  tellTabs({ kind: "messages deleted", ids: [...gone] });
 }
 
 /** Shows another version of a message, with what followed it. */
@@ -122,7 +122,7 @@ export async function deleteConversation(id: string): Promise<void> {
   conversations.value = conversations.value.filter((conversation) => conversation.id !== id);
   if (openId.value === id) await openConversation(null);
   keep(async (store) => store.deleteConversation(id));
-  tellTabs({ kind: "deleted", conversation: id });
+  tellTabs({ kind: "conversation deleted", id });
 }
 
 /** The conversations whose title or messages hold a text. */
@@ -202,27 +202,29 @@ async function hear(message: TabMessage): Promise<void> {
       liveElsewhere.value = elsewhere;
       return;
     }
-    case "deleted":
-      conversations.value = conversations.value.filter(({ id }) => id !== message.conversation);
-      if (openId.value === message.conversation) await openConversation(null);
-      return;
     case "imported":
       conversations.value = (await database?.conversations()) ?? [];
       return;
-    case "changed": {
-      const id = message.conversation;
-      const [read, all] = await Promise.all([
-        id === openId.value ? database?.messages(id) : undefined,
-        database?.conversations(),
-      ]);
-      batch(() => {
-        // This tab stays at the version that it shows, unless that has grown.
-        if (all !== undefined) conversations.value = all;
-        if (read !== undefined && id === openId.value) {
-          const ours = [...messages.value.values()].filter((own) => live.value.has(own.id));
-          messages.value = new Map([...read, ...ours].map((each) => [each.id, each]));
-        }
-      });
+    case "conversation deleted":
+      conversations.value = conversations.value.filter(({ id }) => id !== message.id);
+      if (openId.value === message.id) await openConversation(null);
+      return;
+    case "conversation": {
+      const { conversation } = message;
+      const others = conversations.value.filter(({ id }) => id !== conversation.id);
+      conversations.value = [...others, conversation];
+      return;
     }
+    case "messages": {
+      // Where an answer comes in this tab, this tab knows best.
+      const theirs = message.messages.filter(
+        ({ id, conversation }) => conversation === openId.value && !live.value.has(id),
+      );
+      if (theirs.length === 0) return;
+      messages.value = new Map([...messages.value, ...theirs.map((each) => [each.id, each] as const)]);
+      return;
+    }
+    case "messages deleted":
+      messages.value = new Map([...messages.value].filter(([id]) => !message.ids.includes(id)));
   }
 }

@@ -1,10 +1,14 @@
 /** The page in other tabs of the same browser: each tells the others what it changed. */
 
+import type { Conversation, Message } from "../model/conversation.ts";
+
 /** What a tab says. */
 export type TabMessage =
-  /** Something in a conversation changed: its list entry, and its messages. */
-  | { kind: "changed"; conversation: string }
-  | { kind: "deleted"; conversation: string }
+  | { kind: "conversation"; conversation: Conversation }
+  /** Messages of one conversation, new or changed. */
+  | { kind: "messages"; messages: Message[] }
+  | { kind: "messages deleted"; ids: string[] }
+  | { kind: "conversation deleted"; id: string }
   /** Conversations were added. */
   | { kind: "imported" }
   /** An answer comes in the tab that says so, or has ended there. */
