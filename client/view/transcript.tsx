@@ -4,7 +4,7 @@
  */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { openId, path, versions } from "../chat/state.ts";
 import { Answer } from "./answer.tsx";
 import { IconButton } from "./icons.tsx";
@@ -27,15 +27,18 @@ export function Transcript() {
   /** The height before earlier messages were added. */
   const heightBefore = useRef<number>(undefined);
   const isAtEnd = useSignal(true);
-  const first = useSignal(0);
   const shown = path.value;
   const id = openId.value;
+  /** The first message that is made, of which conversation. */
+  const made = useRef<{ id: string | null; first: number }>(undefined);
+  if (made.current?.id !== id) made.current = { id, first: Math.max(0, shown.length - MADE_AT_ONCE) };
+  const { current: window } = made;
+  const [, redraw] = useState(0);
 
   // A message that was just sent is wanted in sight.
   const last = shown.at(-1);
   useLayoutEffect(() => {
     followsEnd.current = true;
-    first.value = Math.max(0, path.value.length - MADE_AT_ONCE);
     toEnd();
   }, [id]);
   useLayoutEffect(() => {
@@ -69,13 +72,14 @@ export function Transcript() {
     const { scrollTop, scrollHeight, clientHeight } = scroller.current as HTMLElement;
     isAtEnd.value = scrollHeight - scrollTop - clientHeight < AT_END;
     followsEnd.current = isAtEnd.value;
-    if (scrollTop < NEAR && first.value > 0 && heightBefore.current === undefined) {
+    if (scrollTop < NEAR && window.first > 0 && heightBefore.current === undefined) {
       heightBefore.current = scrollHeight;
-      first.value = Math.max(0, first.value - MADE_AT_ONCE);
+      window.first = Math.max(0, window.first - MADE_AT_ONCE);
+      redraw(window.first);
     }
   };
 
-  const start = Math.min(first.value, Math.max(0, shown.length - 1));
+  const start = Math.min(window.first, Math.max(0, shown.length - 1));
   return (
     <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
       <div class="messages" ref={content}>

@@ -78,7 +78,7 @@ function RealModels({ size, parameters }: { size: number; parameters: number }) 
               <td>
                 <CopyButton
                   text={() => `wrinklefree pull ${name} && wrinklefree serve ${name}`}
-                  label={`Copy the command for ${name}`}
+                  label={`Copy command for ${name}`}
                 >
                   Copy command
                 </CopyButton>

@@ -14,6 +14,10 @@ const PATIENCE_MS = 15_000;
 const REPORT_VIOLATIONS = `document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   console.error("policy: " + violatedDirective + " " + blockedURI));`;
 
+/** Waits for all animations that have an end. */
+const FADED_IN = `Promise.all(document.getAnimations().filter(({ effect }) => effect.getTiming().iterations !== Infinity)
+  .map(({ finished }) => finished.catch(() => undefined)))`;
+
 /** A group of tests that need the browser. */
 export const describeInBrowser = describe.skipIf(program === null);
 
@@ -104,7 +108,7 @@ export async function importText(page: Page, text: string): Promise<void> {
 /** Checks that nothing on the page keeps people with disabilities from using it. */
 export async function expectAccessible(page: Page, state: string): Promise<void> {
   // What fades in has no contrast before it is there.
-  await page.evaluate("Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => undefined)))");
+  await page.evaluate(FADED_IN);
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate<axe.AxeResults>("axe.run({ resultTypes: ['violations'] })");
   const found = violations
