@@ -151,6 +151,8 @@ describeInBrowser("the chat page and its server", () => {
     const service = await Service.start(await resolveModel(undefined), { ...options, ...choices });
     state.setReady(service);
     expect(await lastAnswer(page)).toBe(PARIS);
+    // Looked at, it asks more often.
+    await page.locator(".badge").click();
     state.drain();
     await page.getByText("shutting down").waitFor();
     await page.context().close();

@@ -25,6 +25,9 @@ const LONG_TESTS = [
   "grammar",
   "hostile-checkpoints",
   "hostile-tokenizers",
+  "page",
+  "page.connection",
+  "page.states",
   "tokenizing",
 ];
 
