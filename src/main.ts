@@ -11,6 +11,7 @@ import { suggestion } from "./commands/suggestion.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
 import { harmless } from "./terminal/harmless.ts";
 import { notes, results, tolerateStderr } from "./terminal/output.ts";
+import { canAsk } from "./terminal/question.ts";
 import { version } from "./version.ts";
 
 /** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
@@ -117,15 +118,25 @@ function report(error: unknown, name: string | undefined): number {
   throw error;
 }
 
-/** The command line with its command: that of one which begins with a model is run. @throws UsageError. */
-async function withCommand(args: string[]): Promise<string[]> {
+/**
+ * The command line with its command: that of one which begins with a model is run, and for an empty one whoever sits at the terminal
+ * is asked.
+ *
+ * @returns undefined when nothing is wanted.
+ * @throws UsageError.
+ */
+async function withCommand(args: string[]): Promise<string[] | undefined> {
   const [name] = args;
+  if (name === undefined && canAsk()) return (await import("./commands/menu.ts")).chooseFromMenu();
   if (name === undefined || name.startsWith("-") || VERSION.includes(name) || HELP.includes(name)) return args;
   if (Object.hasOwn(commands, name)) return args;
-  const { isModel, storedNames } = await import("./commands/implied_run.ts");
-  const stored = storedNames();
+  const { isModel, storedModels } = await import("./commands/implied_run.ts");
+  const stored = storedModels();
   if (isModel(name, stored)) return ["run", ...args];
-  throw unknownCommand(name, stored);
+  throw unknownCommand(
+    name,
+    stored.entries.map((entry) => entry.name),
+  );
 }
 
 async function main(args: string[]): Promise<number> {
@@ -133,6 +144,7 @@ async function main(args: string[]): Promise<number> {
   let [name] = args;
   try {
     const complete = await withCommand(args);
+    if (complete === undefined) return 0;
     [name] = complete;
     return await run(complete);
   } catch (error) {

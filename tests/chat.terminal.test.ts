@@ -1,79 +1,33 @@
 /**
- * The chat at a terminal: every key, the window's size, what is pasted, and how the terminal is left. The executable runs in a
- * pseudo-terminal, and the tests look at the screen that comes of it.
+ * Writing at a terminal: every key, the window's size, and what is pasted. The executable runs in a pseudo-terminal, and the tests look at
+ * the screen that comes of it.
  */
 
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { PARIS, QUESTION } from "./support/chat.ts";
-import { executable } from "./support/server.ts";
-import { type TerminalOptions, TestTerminal } from "./support/terminal.ts";
+import {
+  alt,
+  BACKSPACE,
+  chat,
+  closeTerminals,
+  ctrl,
+  DELETE,
+  DOWN,
+  END,
+  ENTER,
+  HOME,
+  input,
+  LEFT,
+  leaves,
+  RIGHT,
+  says,
+  types,
+  UP,
+} from "./support/terminal_chat.ts";
 
 setDefaultTimeout(120_000);
 
-/** Keys as xterm sends them. */
-const ctrl = (letter: string) => String.fromCharCode(letter.toUpperCase().charCodeAt(0) - 0x40);
-const alt = (key: string) => `\u001b${key}`;
-const [UP, DOWN, RIGHT, LEFT, HOME, END] = ["A", "B", "C", "D", "H", "F"].map((letter) => `\u001b[${letter}`) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string,
-];
-const [DELETE, BACKSPACE, ENTER] = ["\u001b[3~", "\u007f", "\r"];
-
-let scratch: string;
-let state: string;
-const open = new Set<TestTerminal>();
-
-beforeAll(() => {
-  scratch = mkdtempSync(join(tmpdir(), "wrinklefree-terminal-"));
-});
-
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-
-afterEach(async () => {
-  for (const terminal of open) await terminal.close();
-  open.clear();
-});
-
-/** Starts a program in a terminal; each has a history of its own unless it is given one. */
-function start(command: string[], options: TerminalOptions = {}): TestTerminal {
-  state = mkdtempSync(join(scratch, "state-"));
-  const env = { XDG_STATE_HOME: state, WRINKLEFREE_STORE: join(scratch, "store"), ...options.env };
-  const terminal = new TestTerminal(command, { cwd: scratch, ...options, env });
-  open.add(terminal);
-  return terminal;
-}
-
-/** Starts a chat and waits until it asks. */
-async function chat(args: string[] = [], options: TerminalOptions = {}): Promise<TestTerminal> {
-  const terminal = start([executable, "chat", ...args], options);
-  await terminal.untilLast(">");
-  return terminal;
-}
-
-/** What stands behind the prompt in the row of the cursor, with the cursor as ▏. */
-function input(terminal: TestTerminal): string {
-  const { before, behind } = terminal.cursorRow;
-  return `${before.slice(2)}▏${behind}`;
-}
-
-/** Types, sends, and waits until the answer stands above an empty prompt. */
-async function says(terminal: TestTerminal, keys: string, answer: string): Promise<void> {
-  terminal.type(keys + ENTER);
-  await terminal.until(() => terminal.rows.at(-2) === answer && terminal.rows.at(-1) === ">");
-}
-
-/** Types, and waits until the row of the cursor is so. */
-async function types(terminal: TestTerminal, keys: string, wanted: string): Promise<void> {
-  terminal.type(keys);
-  await terminal.until(() => input(terminal) === wanted).catch(() => expect(input(terminal)).toBe(wanted));
-}
+afterEach(closeTerminals);
 
 describe("the beginning", () => {
   test("says who answers and which keys there are", async () => {
@@ -82,9 +36,7 @@ describe("the beginning", () => {
     expect(terminal.rows.join(" ")).toContain("/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.");
     await says(terminal, QUESTION, PARIS);
     expect(terminal.rows.at(-3)).toBe(`> ${QUESTION}`);
-    terminal.type(ctrl("d"));
-    expect(await terminal.exited).toBe(0);
-    await terminal.until(() => terminal.isRestored);
+    await leaves(terminal);
   });
 
   test.each([
@@ -160,9 +112,7 @@ describe("keys", () => {
     await terminal.until(() => terminal.rows.join(" ").includes("there is no command '/bogus'"));
     terminal.type(ctrl("c"));
     await terminal.until(() => terminal.rows.at(-2) === "(Ctrl-C again or Ctrl-D leaves)");
-    terminal.type(ctrl("c"));
-    expect(await terminal.exited).toBe(0);
-    await terminal.until(() => terminal.isRestored);
+    await leaves(terminal, ctrl("c"));
   });
 
   test("Ctrl-C stops an answer, which is then a part of the conversation; keys meanwhile wait for their turn", async () => {

@@ -80,14 +80,15 @@ export async function talkInLines(
   const ask = (prompt: string) => {
     if (options.isAsking) notes.write(prompt);
   };
+  let text = "";
   const onInterrupt = () => {
     if (session.stop()) return;
+    text = "";
     notes.write("\n(Ctrl-D leaves)\n");
     ask("> ");
   };
   if (options.isAsking) process.on("SIGINT", onInterrupt);
   try {
-    let text = "";
     ask("> ");
     for await (const line of lines) {
       text += line;
@@ -97,8 +98,9 @@ export async function talkInLines(
         ask("  ");
         continue;
       }
-      if (!(await session.take(text))) break;
+      const complete = text;
       text = "";
+      if (!(await session.take(complete))) break;
       ask("> ");
     }
     ask("\n");

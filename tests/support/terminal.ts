@@ -114,10 +114,15 @@ export class TestTerminal {
     return { before: part(0, cursorX), behind: part(cursorX, this.#screen.cols).trimEnd() };
   }
 
-  /** Whether the terminal is as a shell wants it: lines are edited and shown by the system, what is pasted is not marked. */
-  get isRestored(): boolean {
+  /** Whether lines are edited and shown by the system, as a shell wants it. */
+  get hasLines(): boolean {
     const flags = this.#terminal.localFlags;
-    return (flags & CANONICAL) !== 0 && (flags & ECHO) !== 0 && !this.#screen.modes.bracketedPasteMode;
+    return (flags & CANONICAL) !== 0 && (flags & ECHO) !== 0;
+  }
+
+  /** Whether the terminal is as a shell wants it, and what is pasted is not marked. */
+  get isRestored(): boolean {
+    return this.hasLines && !this.#screen.modes.bracketedPasteMode;
   }
 
   /** Waits until the screen is as it should be. */
@@ -139,11 +144,6 @@ export class TestTerminal {
       this.#waiting.add(look);
       look();
     });
-  }
-
-  /** Waits until the last row with something in it is this one. */
-  untilLast(row: string): Promise<void> {
-    return this.until(() => this.rows.at(-1) === row);
   }
 
   /** Ends the program, if it still runs. */

@@ -1,0 +1,49 @@
+/** `wrinklefree` without anything behind it, at a terminal: a short list of what one can do. */
+
+import { notes } from "../terminal/output.ts";
+import { askLine } from "../terminal/question.ts";
+import { version } from "../version.ts";
+import { storedModels } from "./implied_run.ts";
+
+/** Models of the store that are listed. */
+const MODELS_MAX = 5;
+
+interface Choice {
+  text: string;
+  /** The command line; undefined: there is none after all. */
+  line: () => Promise<string[] | undefined>;
+}
+
+/** Lets the person choose. @returns a command line; undefined when nothing is wanted. */
+export async function chooseFromMenu(): Promise<string[] | undefined> {
+  const stored = storedModels().entries.filter(({ model }) => model !== null);
+  const listed = stored.slice(0, MODELS_MAX);
+  const more = stored.length - listed.length;
+  const served = stored[0]?.name;
+  const choices: Choice[] = [
+    ...listed.map(({ name }) => ({ text: `chat with ${name}`, line: async () => ["chat", name] })),
+    { text: "chat with the demo model, which knows a few capitals and little else", line: async () => ["chat"] },
+    {
+      text: `serve ${served ?? "the demo model"} to web browsers and other programs`,
+      line: async () => (served === undefined ? ["serve"] : ["serve", served]),
+    },
+    { text: "pull a model from the Hugging Face hub", line: askForPull },
+    { text: "measure how fast this machine is", line: async () => ["bench", "--shape", "2b-4t"] },
+    { text: "list all commands", line: async () => ["help"] },
+  ];
+  notes.write(`wrinklefree ${version}: serves 1.58-bit language models from a CPU\n\n`);
+  notes.write(choices.map(({ text }, index) => `  ${index + 1}  ${text}\n`).join(""));
+  if (more > 0) notes.write(`\n'wrinklefree list' shows ${more} more models.\n`);
+  for (;;) {
+    const answer = (await askLine(`\n1 to ${choices.length}, or Enter to leave: `))?.trim();
+    if (!answer) return undefined;
+    const choice = /^\d+$/.test(answer) ? choices[Number(answer) - 1] : undefined;
+    if (choice !== undefined) return await choice.line();
+    notes.write(`There is no '${answer}' in the list.\n`);
+  }
+}
+
+async function askForPull(): Promise<string[] | undefined> {
+  const name = (await askLine("Its name (microsoft/bitnet-b1.58-2B-4T): "))?.trim();
+  return name === undefined ? undefined : ["pull", name || "microsoft/bitnet-b1.58-2B-4T"];
+}
