@@ -52,12 +52,13 @@ double wf_measure_product(const wf_measurement *measurement, bool is_ternary) {
     const size_t bytes = wf_uncached_bytes() / (tokens > TOKENS_FROM_MEMORY ? BUFFER_PARTS : 1) / WF_PIECE_BYTES * WF_PIECE_BYTES;
     job.row_bytes = ROW_WEIGHTS / WF_BLOCK_WEIGHTS * (is_ternary ? WF_BLOCK_BYTES : WF_COARSE_BYTES);
     job.row_count = (uint32_t)(bytes / job.row_bytes);
-    job.slice = (uint32_t)(WF_SLICE_BYTES_MAX / job.row_bytes / 8 * 8);
+    const uint32_t together = job.kernels->rows_together;
+    job.slice = (uint32_t)(WF_SLICE_BYTES_MAX / job.row_bytes / together * together);
     const uint32_t units = (job.row_count + job.slice - 1) / job.slice;
     uint8_t *rows = wf_map_huge_pages(bytes);
     const size_t value_bytes = (size_t)tokens * ROW_WEIGHTS * (is_ternary ? sizeof(int8_t) : sizeof(int16_t));
     void *values = wf_allocate(value_bytes, 1);
-    int8_t *arranged = wf_allocate(tokens + WF_ARRANGED_TOKENS, wf_arranged_bytes(ROW_WEIGHTS));
+    void *arranged = wf_allocate(tokens + WF_ARRANGED_TOKENS, sizeof(int16_t) * wf_arranged_bytes(ROW_WEIGHTS));
     int32_t *sums = calloc(tokens, sizeof *sums);
     float *factors = calloc(tokens, sizeof *factors);
     job.scales = calloc(job.slice, sizeof *job.scales);
@@ -74,9 +75,13 @@ double wf_measure_product(const wf_measurement *measurement, bool is_ternary) {
             for (uint32_t token = 0; token < tokens; token += WF_ARRANGED_TOKENS)
                 job.kernels->arrange((const int8_t *)values + (size_t)token * ROW_WEIGHTS, ROW_WEIGHTS, tokens,
                                      tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, ROW_WEIGHTS,
-                                     arranged + token * wf_arranged_bytes(ROW_WEIGHTS));
+                                     (int8_t *)arranged + token * wf_arranged_bytes(ROW_WEIGHTS));
+        for (uint32_t token = 0; token < tokens && !is_ternary && job.kernels->arrange_wide != NULL; token += WF_WIDE_TOKENS)
+            job.kernels->arrange_wide((const int16_t *)values + (size_t)token * ROW_WEIGHTS, ROW_WEIGHTS,
+                                      tokens - token < WF_WIDE_TOKENS ? tokens - token : WF_WIDE_TOKENS,
+                                      (uint8_t *)arranged + token / WF_WIDE_TOKENS * wf_wide_arranged_bytes(ROW_WEIGHTS));
         job.x = (wf_activations){values, ROW_WEIGHTS, arranged, sums, factors, tokens};
-        job.wide = (wf_wide_activations){values, ROW_WEIGHTS, sums, factors, tokens};
+        job.wide = (wf_wide_activations){values, ROW_WEIGHTS, arranged, sums, factors, tokens};
         const double seconds = wf_median_work_seconds(pool, multiply_rows, &job, units);
         result = (double)job.row_count * ROW_WEIGHTS * tokens / seconds * 1e-9;
     }

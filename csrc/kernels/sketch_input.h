@@ -26,10 +26,16 @@ typedef struct wf_sketch_rows {
 typedef struct wf_wide_activations {
     const int16_t *values; /* [tokens][stride], each where wf_wide_index says, and zero past the inputs; 32-byte aligned */
     size_t stride;         /* elements from one token to the next: the inputs rounded up to WF_BLOCK_WEIGHTS */
-    const int32_t *sums;   /* [tokens] sum of a token's values */
-    const float *factors;  /* [tokens] turns an integer sum, times the row's scale, into the product's value */
+    /* The same as wf_kernels.arrange_wide leaves them; looked at where the tier has that function. */
+    const uint8_t *arranged;
+    const int32_t *sums;  /* [tokens] sum of a token's values */
+    const float *factors; /* [tokens] turns an integer sum, times the row's scale, into the product's value */
     uint32_t tokens;
 } wf_wide_activations;
+
+/* Tokens whose wide activations are arranged together, and the bytes of so many, for inputs rounded up to WF_BLOCK_WEIGHTS. */
+#define WF_WIDE_TOKENS 16U
+static inline size_t wf_wide_arranged_bytes(size_t padded) { return WF_WIDE_TOKENS * padded * sizeof(int16_t); }
 
 /* Where the activation of an input lies: of each 64 first those with even numbers, then those with odd ones, because these are the
  * lower and upper bytes of 16-bit words of weights. */

@@ -42,7 +42,7 @@ static const wf_tier amx = {
     .feature = WF_CPU_AMX,
     .instructions = "tiles",
 #if defined(WF_HAS_AMX)
-    .families = {wf_ternary_amx},
+    .families = {wf_ternary_amx, wf_sketch_amx},
 #endif
 };
 

@@ -23,7 +23,7 @@ typedef void wf_family(wf_kernels *kernels);
 wf_family wf_ternary_avx2, wf_dense_avx2, wf_sketch_avx2, wf_attention_avx2, wf_elementwise_avx2;
 wf_family wf_ternary_avx2_vnni, wf_sketch_avx2_vnni;
 wf_family wf_ternary_avx512, wf_dense_avx512, wf_sketch_avx512, wf_attention_avx512, wf_elementwise_avx512;
-wf_family wf_ternary_amx;
+wf_family wf_ternary_amx, wf_sketch_amx;
 wf_family wf_ternary_neon, wf_dense_neon, wf_sketch_neon, wf_attention_neon, wf_elementwise_neon;
 wf_family wf_ternary_neon_dotprod;
 

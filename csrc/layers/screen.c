@@ -45,6 +45,8 @@ int wf_screen_create(wf_screen *screen, const wf_model *model, const wf_kernels 
         return -1;
     const size_t width = (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS;
     screen->sketched = wf_allocate(rows * width, sizeof *screen->sketched);
+    if (kernels->arrange_wide != NULL)
+        screen->arranged = wf_allocate((rows + WF_WIDE_TOKENS - 1) / WF_WIDE_TOKENS, wf_wide_arranged_bytes(width));
     screen->states = calloc(rows, sizeof *screen->states);
     screen->sums = calloc(rows, sizeof *screen->sums);
     screen->factors = calloc(rows, sizeof *screen->factors);
@@ -52,7 +54,7 @@ int wf_screen_create(wf_screen *screen, const wf_model *model, const wf_kernels 
     screen->thresholds = calloc(rows, sizeof *screen->thresholds);
     screen->largest = calloc(rows * ranks_max(slices), sizeof *screen->largest);
     if (!screen->sketched || !screen->states || !screen->sums || !screen->factors || !screen->bounds || !screen->thresholds ||
-        !screen->largest)
+        !screen->largest || (kernels->arrange_wide != NULL && !screen->arranged))
         return wf_fail(error, error_size, "no memory to screen the head");
     for (size_t i = 0; i < rows; i++)
         screen->states[i].values = screen->sketched + i * width;
@@ -62,6 +64,7 @@ int wf_screen_create(wf_screen *screen, const wf_model *model, const wf_kernels 
 void wf_screen_destroy(wf_screen *screen) {
     wf_sketch_destroy(&screen->sketch);
     free(screen->sketched);
+    free(screen->arranged);
     free(screen->states);
     free(screen->sums);
     free(screen->factors);
@@ -135,13 +138,22 @@ static void ask_for_norms(const struct screen_job *job, uint32_t first, uint32_t
     }
 }
 
+/* In few microseconds: not worth a phase of its own. */
+static void arrange_states(const wf_screen *screen, uint32_t count) {
+    const size_t width = (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS;
+    for (uint32_t first = 0; first < count && screen->kernels->arrange_wide != NULL; first += WF_WIDE_TOKENS)
+        screen->kernels->arrange_wide(screen->sketched + first * width, width,
+                                      count - first < WF_WIDE_TOKENS ? count - first : WF_WIDE_TOKENS,
+                                      screen->arranged + first / WF_WIDE_TOKENS * wf_wide_arranged_bytes(width));
+}
+
 /* One slice of the sketch's logits and their bounds. */
 static void multiply_sketch(void *context, uint32_t slice) {
     const struct screen_job *job = context;
     const wf_screen *screen = job->screen;
     const uint32_t vocabulary = screen->model->config.vocabulary, first = slice * WF_TOKEN_SLICE, rows = rows_of_slice(job, first);
     const size_t width = (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS;
-    const wf_wide_activations x = {screen->sketched, width, screen->sums, screen->factors, job->work->count};
+    const wf_wide_activations x = {screen->sketched, width, screen->arranged, screen->sums, screen->factors, job->work->count};
     const wf_sketch_rows of_sketch = wf_sketch_rows_from(&screen->sketch, first, job->is_fine);
     ask_for_norms(job, first, rows);
     screen->kernels->sketch_matmul(&of_sketch, rows, &x, job->work->logits + first, vocabulary);
@@ -322,6 +334,7 @@ uint64_t wf_screen_run(wf_screen *screen, wf_pool *pool, const wf_screening *wor
     struct screen_job job = {.screen = screen, .work = work, .slices = wf_token_slices(vocabulary)};
     for (uint32_t i = 0; i < work->count; i++)
         job.is_fine |= work->requests[i].residual != NULL;
+    arrange_states(screen, work->count);
     wf_pool_run(pool, multiply_sketch, &job, job.slices);
     wf_pool_run(pool, find_threshold, &job, work->count);
     wf_pool_run(pool, screen_requests, &job, job.slices);

@@ -48,6 +48,7 @@ typedef struct wf_screen {
     atomic_bool is_ready; /* the sketch is complete */
     wf_sketch sketch;
     int16_t *sketched;         /* [max_logits][sketch.blocks * WF_BLOCK_WEIGHTS] */
+    uint8_t *arranged;         /* the same as wf_kernels.arrange_wide leaves it; NULL where there is no such function */
     wf_sketched_state *states; /* [max_logits] */
     int32_t *sums;             /* [max_logits] of the states' values */
     float *factors;            /* [max_logits] the states' scales */

@@ -233,7 +233,12 @@ static void test_sketch_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t
     fill(factors, tokens, PLAIN);
     fill(scales, rows, PLAIN);
     const wf_sketch_rows sketch = {coarse, is_fine ? fine : NULL, scales, blocks};
-    const wf_wide_activations x = {values, width, sums, factors, tokens};
+    const size_t tile_bytes = wf_wide_arranged_bytes(width);
+    uint8_t *arranged = guard((tokens + WF_WIDE_TOKENS - 1) / WF_WIDE_TOKENS * tile_bytes, 4096);
+    for (uint32_t token = 0; token < tokens && tier->arrange_wide != NULL; token += WF_WIDE_TOKENS)
+        tier->arrange_wide(values + token * width, width, tokens - token < WF_WIDE_TOKENS ? tokens - token : WF_WIDE_TOKENS,
+                           arranged + token / WF_WIDE_TOKENS * tile_bytes);
+    const wf_wide_activations x = {values, width, arranged, sums, factors, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     memset(expected, 0xc5, bytes);
@@ -430,8 +435,11 @@ static void test_tier(const wf_kernels *tier) {
         for (int extreme = 0; extreme < 3; extreme++) {
             test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, false, extreme);
             test_sketch_matmul(tier, blocks, 1 + blocks % 5, 1 + blocks % 9, true, extreme);
+            /* Several tiles of rows and of tokens, and parts of them. */
+            const uint32_t rows = 1 + (uint32_t)check_below(&source, 70), tokens = 1 + (uint32_t)check_below(&source, 40);
+            test_sketch_matmul(tier, blocks, rows, tokens, blocks % 2 == 0, extreme);
+            free_guarded();
         }
-        free_guarded();
     }
     for (uint32_t count = 1; count <= 140; count++) {
         test_bf16_matmul(tier, count, 1 + count % 5, 1 + count % 4);

@@ -44,7 +44,11 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
             state[d] = image_random_float(&source) * (i % 3 == 0 ? 10.0f : 1.0f) + (i % 2 == 0 ? 20.0f * weights[d] : 0.0f);
         wf_sketched_state sketched = {.values = values};
         wf_sketch_state(state, hidden, sketch.blocks, &sketched);
-        const wf_wide_activations x = {values, (size_t)sketch.blocks * WF_BLOCK_WEIGHTS, &sketched.sum, &sketched.inverse_scale, 1};
+        const wf_wide_activations x = {.values = values,
+                                       .stride = (size_t)sketch.blocks * WF_BLOCK_WEIGHTS,
+                                       .sums = &sketched.sum,
+                                       .factors = &sketched.inverse_scale,
+                                       .tokens = 1};
         for (int is_fine = 0; is_fine < 2; is_fine++) {
             const wf_sketch_rows rows = wf_sketch_rows_from(&sketch, 0, is_fine != 0);
             kernels->sketch_matmul(&rows, vocabulary, &x, sketched_logits, vocabulary);

@@ -11,40 +11,14 @@
  * multiplied, for 32 rows by 32 tokens at a time, and again for the next tokens: a panel of unpacked codes that stays for all tokens
  * takes so much of the first-level cache that it was slower (Sapphire Rapids, 128 tokens: 34 % of the peak instead of 46 %).
  */
-#include "kernels/x86/avx512.h"
-#include "kernels/x86/tiles.h"
+#include "kernels/x86/amx.h"
 
 /* What batches of few tokens are left to: written once, when the table is put together. */
 static wf_kernels below;
 
-/* A tile's row is a quarter of a line, 64 codes. */
-#define TILE_ROWS WF_TILE_ROWS
-#define TILE_BYTES WF_TILE_BYTES
-#define TILE_TOKENS 16U
-
-/* Batches of fewer tokens leave most of a tile empty. */
-#define TOKENS_MIN 5U
-
 /* Rows that are multiplied together, and unpacked lines of them: one that is multiplied, one that is written. */
 #define BLOCK_ROWS 32U
 #define LINES_TOGETHER 2U
-
-/* ---- Tiles ---- */
-
-/* Tile registers, all of 16 rows of 64 bytes: four sums and what is multiplied. Configured once for each thread, which takes
- * long. */
-static void configure(void) {
-    static _Thread_local bool is_configured;
-    if (is_configured)
-        return;
-    wf_tile_configuration tiles = {.palette = 1};
-    for (uint32_t tile = 0; tile < 8; tile++) {
-        tiles.row_bytes[tile] = WF_TILE_ROW_BYTES;
-        tiles.rows[tile] = WF_TILE_ROWS;
-    }
-    wf_tile_configure(&tiles);
-    is_configured = true;
-}
 
 bool wf_amx_computes(void) {
     _Alignas(64) uint8_t codes[TILE_BYTES];
@@ -67,32 +41,7 @@ bool wf_amx_computes(void) {
     return true;
 }
 
-/* ---- Transposing ---- */
-
-/* Rows and columns of 16 by 16 elements of 32 bits change places: by pairs, by fours, then by lanes of 128 bits. */
-ALWAYS_INLINE void transpose(__m512i v[16]) {
-    __m512i pairs[16], fours[16];
-    for (uint32_t i = 0; i < 16; i += 2) {
-        pairs[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        pairs[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    }
-    for (uint32_t i = 0; i < 16; i += 4)
-        for (uint32_t j = 0; j < 2; j++) {
-            fours[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + 2 + j]);
-            fours[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + 2 + j]);
-        }
-    /* Lane l of fours[4 a + b] is column 4 l + b of rows 4 a to 4 a + 3. */
-    for (uint32_t b = 0; b < 4; b++) {
-        const __m512i low = _mm512_shuffle_i32x4(fours[b], fours[4 + b], 0x88),
-                      high = _mm512_shuffle_i32x4(fours[b], fours[4 + b], 0xdd);
-        const __m512i low2 = _mm512_shuffle_i32x4(fours[8 + b], fours[12 + b], 0x88);
-        const __m512i high2 = _mm512_shuffle_i32x4(fours[8 + b], fours[12 + b], 0xdd);
-        v[b] = _mm512_shuffle_i32x4(low, low2, 0x88);
-        v[8 + b] = _mm512_shuffle_i32x4(low, low2, 0xdd);
-        v[4 + b] = _mm512_shuffle_i32x4(high, high2, 0x88);
-        v[12 + b] = _mm512_shuffle_i32x4(high, high2, 0xdd);
-    }
-}
+/* ---- Activations ---- */
 
 /* Two tiles of activations for each 64 of the inputs, of 16 tokens each, in the order of a quarter of a line of codes: 32 of the
  * first block, 32 of the second. Of the tokens that are not there, and of a last single block's second half, zeros. */

@@ -1,5 +1,5 @@
 /*
- * tiles.h: the instructions for tiles (AMX) that ternary_amx.c uses. Every tile register has 16 rows of 64 bytes and lies in memory
+ * tiles.h: the instructions for tiles (AMX) that kernels use. Every tile register has 16 rows of 64 bytes and lies in memory
  * as 1,024 bytes in a line.
  *
  * The compiler's own intrinsics don't say which memory they read and write, so it may move stores past them. The kernels' tests, on
@@ -34,5 +34,9 @@ static inline void wf_tile_configure(const wf_tile_configuration *configuration)
 
 /* sums[m][n] += Σ codes[m][4 k + i] · values[k][4 n + i]: unsigned by signed bytes, sums of 32 bits. All three registers differ. */
 #define WF_TILE_MULTIPLY(sums, codes, values) __asm__ volatile("tdpbusd %%tmm" #values ", %%tmm" #codes ", %%tmm" #sums : : :)
+
+/* The same of unsigned by unsigned bytes. */
+#define WF_TILE_MULTIPLY_UNSIGNED(sums, codes, values)                                                                             \
+    __asm__ volatile("tdpbuud %%tmm" #values ", %%tmm" #codes ", %%tmm" #sums : : :)
 
 #endif

@@ -36,14 +36,16 @@ static inline uint8_t *emulated_tile(int tile) {
     return emulated_tiles[tile];
 }
 
-static inline void emulated_tile_multiply(uint8_t *sums, const uint8_t *codes, const uint8_t *values) {
+static inline void emulated_tile_multiply(uint8_t *sums, const uint8_t *codes, const uint8_t *values, int are_signed) {
     for (int m = 0; m < 16; m++)
         for (int n = 0; n < 16; n++) {
             uint32_t sum;
             memcpy(&sum, sums + 64 * m + 4 * n, sizeof sum);
             for (int k = 0; k < 16; k++)
-                for (int i = 0; i < 4; i++)
-                    sum += (uint32_t)(codes[64 * m + 4 * k + i] * (int8_t)values[64 * k + 4 * n + i]);
+                for (int i = 0; i < 4; i++) {
+                    const uint8_t value = values[64 * k + 4 * n + i];
+                    sum += (uint32_t)(codes[64 * m + 4 * k + i] * (are_signed ? (int8_t)value : value));
+                }
             memcpy(sums + 64 * m + 4 * n, &sum, sizeof sum);
         }
 }
@@ -51,10 +53,12 @@ static inline void emulated_tile_multiply(uint8_t *sums, const uint8_t *codes, c
 #define WF_TILE_ZERO(tile) memset(emulated_tile(tile), 0, WF_TILE_BYTES)
 #define WF_TILE_LOAD(tile, bytes) memcpy(emulated_tile(tile), bytes, WF_TILE_BYTES)
 #define WF_TILE_STORE(tile, bytes) memcpy(bytes, emulated_tile(tile), WF_TILE_BYTES)
-#define WF_TILE_MULTIPLY(sums, codes, values)                                                                                      \
+#define EMULATED_TILE_MULTIPLY(sums, codes, values, are_signed)                                                                    \
     do {                                                                                                                           \
         _Static_assert((sums) != (codes) && (sums) != (values) && (codes) != (values), "the registers of a product differ");       \
-        emulated_tile_multiply(emulated_tile(sums), emulated_tile(codes), emulated_tile(values));                                  \
+        emulated_tile_multiply(emulated_tile(sums), emulated_tile(codes), emulated_tile(values), are_signed);                      \
     } while (0)
+#define WF_TILE_MULTIPLY(sums, codes, values) EMULATED_TILE_MULTIPLY(sums, codes, values, 1)
+#define WF_TILE_MULTIPLY_UNSIGNED(sums, codes, values) EMULATED_TILE_MULTIPLY(sums, codes, values, 0)
 
 #endif
