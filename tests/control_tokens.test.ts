@@ -8,6 +8,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
+import { parseExactly } from "../src/json.ts";
 import type { PromptText } from "../src/text/added_tokens.ts";
 import { ChatTemplate } from "../src/text/chat_template.ts";
 import { TemplateError } from "../src/text/jinja/errors.ts";
@@ -180,6 +181,16 @@ describe("templates that look at what they are given", () => {
       }
     });
   }
+
+  test("objects keep the order of their names and the digits of their numbers", () => {
+    const text = `{"10": "${END}", "2": {"${END}": 1.50, "1": [${`"${END}"`}, 1e2]}, "a": null}`;
+    const template = new ChatTemplate("{{ tools | tojson }}{{ mood }}", tokenizer, "m");
+    const extras = { tools: [parseExactly(text)], variables: { mood: parseExactly(text) } };
+    const made = template.prompt(user(""), extras);
+    expect(made.text).toBe(template.render(user(""), extras));
+    expect(made.text).toContain('"10"');
+    expect(made.literal).toEqual(at(made.text, END));
+  });
 
   test("a token that is cut into two messages stays characters when the template joins them", async () => {
     const joining = "{% for m in messages %}{{ m.content | trim }}{% endfor %}";

@@ -7,7 +7,7 @@
  * One character takes the place of one, so templates that measure, trim or cut messages do what they always do.
  */
 
-import { isObject } from "../json.ts";
+import { isObject, membersOf, OrderedObject, objectOf } from "../json.ts";
 import { AddedTokens, type PromptText } from "./added_tokens.ts";
 import { privateCharacter } from "./private_characters.ts";
 import type { AddedToken } from "./tokenizer_files.ts";
@@ -33,7 +33,7 @@ export class ControlTokens {
    * Disguises the control tokens in all strings inside a value, keys among them, and what may be the beginning of one at the end of
    * a string: nothing that follows there can complete it.
    *
-   * @param given lists, maps and objects; anything else inside them is left as it is. It is not changed.
+   * @param given lists and objects of JSON; anything else inside them is left as it is. It is not changed.
    * @throws NoPrivateCharacter.
    */
   disguise<Given>(given: Given): Disguised<Given> {
@@ -116,19 +116,16 @@ function mapped(value: unknown, map: (text: string) => string): unknown {
     const elements = value.map((element) => mapped(element, map));
     return elements.some((element, i) => element !== value[i]) ? elements : value;
   }
-  if (value instanceof Map) {
-    const entries = mappedEntries([...value], map);
-    return entries === undefined ? value : new Map(entries);
-  }
-  if (isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value))) {
-    const entries = mappedEntries(Object.entries(value), map);
-    return entries === undefined ? value : Object.fromEntries(entries);
-  }
-  return value;
+  const members = isPlain(value) ? membersOf(value) : undefined;
+  if (members === undefined) return value;
+  const changed = members.map(([key, member]) => [map(key), mapped(member, map)] as const);
+  return changed.some(([key, member], i) => key !== members[i]?.[0] || member !== members[i]?.[1])
+    ? objectOf(changed)
+    : value;
 }
 
-function mappedEntries(entries: [unknown, unknown][], map: (text: string) => string): [string, unknown][] | undefined {
-  const changed = entries.map(([key, value]) => [mapped(key, map), mapped(value, map)] as [string, unknown]);
-  const isSame = changed.every(([key, value], i) => key === entries[i]?.[0] && value === entries[i]?.[1]);
-  return isSame ? undefined : changed;
+/** Whether a value is an object of JSON rather than of a class that does something else. */
+function isPlain(value: unknown): boolean {
+  if (value instanceof OrderedObject) return true;
+  return isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 }
