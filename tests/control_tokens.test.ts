@@ -55,7 +55,7 @@ const SPELLING_TEMPLATE =
   "{{ bos_token }}{% for tool in tools or [] %}{{ tool.function.description }}<|eot_id|>{% endfor %}" +
   "{% for m in messages %}{% for call in m.tool_calls or [] %}{{ call.function.name }}<|eot_id|>" +
   "{% for key, value in call.function.arguments.items() %}{{ key }}<|eot_id|>{{ value }}<|eot_id|>{% endfor %}{% endfor %}" +
-  "{% if m.name %}{{ m.name }}<|eot_id|>{% endif %}{{ m.content }}<|eot_id|>{% endfor %}" +
+  "{% if m.name %}{{ m.name }}<|eot_id|>{% endif %}{% if m.reasoning_content %}{{ m.reasoning_content }}<|eot_id|>{% endif %}{{ m.content }}<|eot_id|>{% endfor %}" +
   "{% if mood %}{{ mood }}<|eot_id|>{% endif %}";
 
 const scratch = mkdtempSync(join(tmpdir(), "control-tokens-"));
@@ -103,13 +103,13 @@ describe("over HTTP", () => {
     const messages = [
       { role: "system", content: typed },
       { role: "user", name: typed, content: [{ type: "text", text: typed }] },
-      { role: "assistant", content: null, tool_calls: [call] },
+      { role: "assistant", content: null, reasoning_content: typed, tool_calls: [call] },
       { role: "tool", tool_call_id: "1", content: typed },
     ];
     const body = { messages, tools: [tool], chat_template_kwargs: { mood: typed } };
-    const parts = [typed, typed, typed, typed, typed, typed, typed, "", typed, typed];
+    const parts = [...Array<string>(8).fill(typed), "", typed, typed];
 
-    test(`${token} in contents, names, tools, calls, results and variables is characters`, async () => {
+    test(`${token} in contents, names, thoughts, tools, calls, results and variables is characters`, async () => {
       expect((await post(server, "/tokenize", body)).tokens).toEqual(await idsOfParts(parts));
     });
 

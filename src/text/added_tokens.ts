@@ -6,6 +6,7 @@
  */
 
 import type { AddedToken } from "./tokenizer_files.ts";
+import { spacesAfter, spacesBefore } from "./white_space.ts";
 
 /**
  * Where control tokens are read as the characters that spell them: everywhere, or wherever they would hold one of these places, in
@@ -143,21 +144,4 @@ const WORD_AFTER = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 
 function isSingleWord(text: string, start: number, end: number): boolean {
   return !WORD_BEFORE.test(text.slice(Math.max(0, start - 2), start)) && !WORD_AFTER.test(text.slice(end, end + 2));
-}
-
-/** Unicode's white space, which is not what `trim` takes away: U+0085 is, U+FEFF is not. */
-const SPACE = /\p{White_Space}/u;
-
-/** Where the white space before a place begins. */
-function spacesBefore(text: string, end: number): number {
-  let start = end;
-  while (start > 0 && SPACE.test(text.charAt(start - 1))) start--;
-  return start;
-}
-
-/** Where the white space after a place ends. */
-function spacesAfter(text: string, start: number): number {
-  let end = start;
-  while (end < text.length && SPACE.test(text.charAt(end))) end++;
-  return end;
 }

@@ -128,7 +128,7 @@ export class Encoder {
     const text = this.#normalize(part);
     if (!this.#normalizedTokens.hasSpecial) return { text, literal: [] };
     if (literal === "everywhere") return { text, literal };
-    const places = literal.filter((place) => place >= start && place < start + part.length);
+    const places = literal.slice(placeOf(literal, start), placeOf(literal, start + part.length));
     if (places.length === 0) return { text, literal: places };
     // No normalizer changes a private character, so where it comes out is where the place is.
     const mark = privateCharacter([part]);
@@ -189,6 +189,17 @@ export class Encoder {
       isFirstPart = false;
     }
   }
+}
+
+/** Where in an ascending list the first number is that is not below this one. */
+function placeOf(list: readonly number[], number: number): number {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((list[middle] as number) < number) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** What a slice did. */

@@ -7,6 +7,7 @@ import { ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
 import { spellBytes } from "./byte_alphabet.ts";
 import { readPattern } from "./patterns.ts";
 import type { Stage } from "./tokenizer_files.ts";
+import { spacesAfter, spacesBefore } from "./white_space.ts";
 
 /** What a text becomes. */
 export type Normalizer = (text: string) => string;
@@ -43,8 +44,8 @@ export function readNormalizer(stage: Stage | null | undefined): Normalizer | un
     case "Strip": {
       const [left, right] = [fields.flag("strip_left"), fields.flag("strip_right")];
       return (text) => {
-        const without = right ? text.replace(/\p{White_Space}+$/u, "") : text;
-        return left ? without.replace(/^\p{White_Space}+/u, "") : without;
+        const start = left ? spacesAfter(text, 0) : 0;
+        return text.slice(start, right ? Math.max(start, spacesBefore(text, text.length)) : text.length);
       };
     }
     case "StripAccents":
