@@ -4,13 +4,13 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { parseExactly } from "../src/json.ts";
 import type { PromptText } from "../src/text/added_tokens.ts";
-import { ChatTemplate } from "../src/text/chat_template.ts";
+import { ChatTemplate, type TemplateMessage } from "../src/text/chat_template.ts";
 import { TemplateError } from "../src/text/jinja/errors.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { fixtures } from "./support/command_line.ts";
@@ -265,6 +265,72 @@ describe("templates that look at what they are given", () => {
       "m",
     );
     expect(() => refusing.prompt([...user(END), ...user(END)])).toThrow(TemplateError);
+  });
+});
+
+describe("templates of published models", () => {
+  const directory = join(fixtures, "jinja/templates");
+  const TOKENS = /<\|[^<>|]+\|>|<(?:start|end)_of_turn>|\[\/?[A-Z_]{3,}\]|<<\/?SYS>>/g;
+
+  /** A tokenizer that has what a template spells as control tokens. */
+  function tokenizerFor(source: string): Tokenizer {
+    const description = JSON.parse(new TextDecoder().decode(assets.get("tokenizer.json")));
+    const names = [...new Set([...(source.match(TOKENS) ?? []), "<s>", "</s>", ...controlTokens])];
+    description.added_tokens = names.map((content, i) => ({ id: 2040 + i, content, special: true, normalized: false }));
+    const configuration = { bos_token: "<s>", eos_token: "</s>" };
+    const files = { "tokenizer.json": description, "tokenizer_config.json": configuration };
+    const entries = Object.entries(files).map(([name, file]) => [name, Buffer.from(JSON.stringify(file))] as const);
+    return Tokenizer.fromAssets(new Map(entries), "m", 4096);
+  }
+
+  /** Conversations with a text in all of their fields; templates refuse some of them. */
+  function conversations(typed: string): [TemplateMessage[], object][] {
+    const parameters = { type: "object", properties: { [typed]: { type: "string", description: typed } } };
+    const tools = [{ type: "function", function: { name: typed, description: typed, parameters } }];
+    const call = { id: "123456789", type: "function", function: { name: typed, arguments: { [typed]: [typed] } } };
+    const [question, answer] = ["user", "assistant"].map((role) => ({ role, content: typed, name: typed }));
+    const calls = { ...answer, content: "", reasoning_content: typed, tool_calls: [call] } as TemplateMessage;
+    const result = { role: "tool", content: typed, name: typed, tool_call_id: "123456789" };
+    const system = { role: "system", content: typed };
+    const [user, assistant] = [question, { ...answer, reasoning_content: typed }] as TemplateMessage[];
+    return [
+      [[user as TemplateMessage], {}],
+      [[system, user as TemplateMessage], {}],
+      [
+        [user as TemplateMessage, assistant as TemplateMessage, user as TemplateMessage],
+        { variables: { note: typed } },
+      ],
+      [[system, user as TemplateMessage], { tools }],
+      [[user as TemplateMessage, calls, result], { tools }],
+    ];
+  }
+
+  test.each(readdirSync(directory))("%s: no control token in any field acts", async (file) => {
+    const source = readFileSync(join(directory, file), "utf8");
+    const its = tokenizerFor(source);
+    const template = new ChatTemplate(source, its, file);
+    const control = new Set(its.added.map(({ id }) => id));
+    const make = ([messages, extras]: [TemplateMessage[], object]) => {
+      try {
+        return { made: template.prompt(messages, extras), rendered: template.render(messages, extras) };
+      } catch (error) {
+        if (error instanceof TemplateError) return undefined;
+        throw error;
+      }
+    };
+    const idsOf = async (prompt: PromptText) => (await encode(its, prompt)).filter((id) => control.has(id));
+    const harmless = conversations("x (y) z").map(make);
+    expect(harmless.filter((prompt) => prompt !== undefined).length).toBeGreaterThanOrEqual(2);
+    for (const { content: token } of its.added) {
+      for (const [i, conversation] of conversations(`x ${token} z`).entries()) {
+        const prompt = make(conversation);
+        expect(prompt === undefined).toBe(harmless[i] === undefined);
+        if (prompt === undefined || harmless[i] === undefined) continue;
+        // It is the text that the template makes of the characters.
+        expect(prompt.made.text).toBe(prompt.rendered);
+        expect({ token, i, ids: await idsOf(prompt.made) }).toEqual({ token, i, ids: await idsOf(harmless[i].made) });
+      }
+    }
   });
 });
 
