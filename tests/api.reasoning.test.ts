@@ -404,6 +404,22 @@ describe("with Qwen3's template", () => {
   });
 });
 
+test("a vocabulary may have the marks as control tokens", async () => {
+  const marks = ["<think>", "</think>", "<tool_call>", "</tool_call>"];
+  const call = ["<tool_call>", '\n{"name": "get_weather", ', '"arguments": {"city": "Oslo"}}\n', "</tool_call>"];
+  const script = ["<|says|>", "<think>", "\n", "The weather: I ask.", "</think>", "\n\n", ...call];
+  const marked = join(scratch, "marked");
+  writeScriptedModel(marked, [script], "{{ tools }}{{ '</think>' in messages[-1].content }}<|says|>", marks);
+  const other = await startServer([marked, "--log", "off"], { env });
+  try {
+    expect(await whole({ tools: TOOLS }, other)).toEqual(WEATHER);
+    const formed = { tools: TOOLS, tool_choice: "required", parallel_tool_calls: false };
+    expect(await whole(formed, other)).toEqual(WEATHER);
+  } finally {
+    await other.stop();
+  }
+});
+
 describe("the parser of thoughts", () => {
   /** Thoughts and answer, for any way of cutting a text. */
   function parse(text: string, cuts: number[] = [], begun = "", isCut = false): { thinking: string; answer: string } {
@@ -425,6 +441,7 @@ describe("the parser of thoughts", () => {
     ["empty ones", "<think>\n\n</think>\n\nc", "", "c"],
     ["ones without an end", "<think> a </thin", "a </thin", ""],
     ["only the beginning of a mark", " <thin", "", " <thin"],
+    ["again and at once", "<think>\n\n</think>\n\n<think>a</think> <think> b</think>\n c", "a\n\nb", "c"],
     ["a second time", "<think>a</think>b<think>c</think>", "a", "b<think>c</think>"],
     ["nothing", "", "", ""],
     ["white space", " \n", "", " \n"],

@@ -1,4 +1,12 @@
-/** Marks such as `<tool_call>` in a text that arrives in pieces, so that a mark may be cut anywhere. */
+/** The marks by which models structure their answers, in a text that arrives in pieces, so that a mark may be cut anywhere. */
+
+export const CALL_OPEN = "<tool_call>";
+export const CALL_CLOSE = "</tool_call>";
+export const THOUGHTS_OPEN = "<think>";
+export const THOUGHTS_CLOSE = "</think>";
+
+/** All of them. A vocabulary may have them as control tokens; answers need their text all the same. */
+export const ANSWER_MARKS: readonly string[] = [CALL_OPEN, CALL_CLOSE, THOUGHTS_OPEN, THOUGHTS_CLOSE];
 
 /** The first of some marks in a text, and where it begins. */
 export function firstMark(text: string, marks: readonly string[]): { mark: string; start: number } | undefined {

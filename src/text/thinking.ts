@@ -3,10 +3,7 @@
  * begun it, and where it ends in a text that arrives in pieces.
  */
 
-import { partialMarkLength } from "./marks.ts";
-
-const OPEN = "<think>";
-const CLOSE = "</think>";
+import { THOUGHTS_CLOSE as CLOSE, THOUGHTS_OPEN as OPEN, partialMarkLength } from "./marks.ts";
 
 /** Whether a chat template is that of a model that writes what it thinks. */
 export function thinks(template: string): boolean {
@@ -58,19 +55,21 @@ export class ThinkingParser {
   #mark = "";
   /** Code units of it that were there before the answer and are not to be let out with it. */
   #hidden = 0;
-  /** Whether nothing but white space came since the last mark. */
+  /** Whether nothing but white space came since thoughts began. */
   #isAtStart = true;
+  /** Whether there were thoughts, if only empty ones. */
+  #isAfterThoughts = false;
+  /** Whether there was text in them. */
+  #hasThought = false;
 
   /** @param thinks whether there may be thoughts; else everything is the answer. */
   constructor(thinks: boolean) {
-    if (thinks) return;
-    this.#state = "after";
-    this.#isAtStart = false;
+    if (!thinks) this.#state = "after";
   }
 
   /** Whether the text so far has no thoughts yet and may begin with some. */
   get isBefore(): boolean {
-    return this.#state === "before";
+    return this.#state === "before" && !this.#isAfterThoughts;
   }
 
   /** Whether the text so far ends within thoughts. */
@@ -93,7 +92,10 @@ export class ThinkingParser {
     while (rest !== "") {
       if (this.#state === "before") rest = this.#readBefore(parts, rest);
       else if (this.#state === "thinking") rest = this.#readThoughts(parts, rest);
-      else rest = this.#readAfter(parts, rest);
+      else {
+        parts.push({ kind: "answer", text: rest });
+        rest = "";
+      }
     }
     return parts;
   }
@@ -115,7 +117,7 @@ export class ThinkingParser {
   /** Reads up to the first character that says whether there are thoughts. Returns the rest. */
   #readBefore(parts: ThinkingPart[], text: string): string {
     const graphic = this.#mark === "" ? text.trimStart() : text;
-    this.#space += text.slice(0, text.length - graphic.length);
+    if (!this.#isAfterThoughts) this.#space += text.slice(0, text.length - graphic.length);
     const begun = this.#mark + graphic;
     if (begun !== OPEN && OPEN.startsWith(begun)) {
       this.#mark = begun;
@@ -123,12 +125,12 @@ export class ThinkingParser {
     }
     if (begun.startsWith(OPEN)) {
       this.#state = "thinking";
+      this.#isAtStart = true;
       this.#reset();
       return begun.slice(OPEN.length);
     }
     parts.push({ kind: "answer", text: this.#space + begun.slice(this.#hidden) });
     this.#state = "after";
-    this.#isAtStart = false;
     this.#reset();
     return "";
   }
@@ -146,8 +148,9 @@ export class ThinkingParser {
       this.#mark = all.slice(end);
       return "";
     }
-    this.#state = "after";
-    this.#isAtStart = true;
+    // Some models think once more, above all where the prompt has closed empty thoughts.
+    this.#state = "before";
+    this.#isAfterThoughts = true;
     this.#reset();
     return all.slice(close + CLOSE.length);
   }
@@ -156,8 +159,10 @@ export class ThinkingParser {
     const thought = this.#isAtStart ? text.trimStart() : text;
     const length = thought.trimEnd().length;
     if (length > 0) {
-      parts.push({ kind: "thinking", text: this.#space + thought.slice(0, length) });
+      const between = this.#isAtStart && this.#hasThought ? "\n\n" : this.#space;
+      parts.push({ kind: "thinking", text: between + thought.slice(0, length) });
       this.#isAtStart = false;
+      this.#hasThought = true;
       this.#space = "";
     }
     this.#space += thought.slice(length);
@@ -168,14 +173,5 @@ export class ThinkingParser {
     this.#space = "";
     this.#mark = "";
     this.#hidden = 0;
-  }
-
-  #readAfter(parts: ThinkingPart[], text: string): string {
-    const shown = this.#isAtStart ? text.trimStart() : text;
-    if (shown !== "") {
-      this.#isAtStart = false;
-      parts.push({ kind: "answer", text: shown });
-    }
-    return "";
   }
 }

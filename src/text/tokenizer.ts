@@ -11,6 +11,7 @@ import { inside, naming } from "../model_file/config_fields.ts";
 import type { PromptText } from "./added_tokens.ts";
 import { type Decoder, readDecoder } from "./decoders.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
+import { ANSWER_MARKS } from "./marks.ts";
 import { readBeginning } from "./post_processors.ts";
 import {
   type AddedToken,
@@ -58,7 +59,8 @@ export class Tokenizer {
     this.added = added;
     this.#encoder = new Encoder(description);
     this.#decoder = readDecoder(description.decoder);
-    this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
+    const isControl = ({ special, content }: AddedToken) => special && !ANSWER_MARKS.includes(content);
+    this.#special = new Set(added.filter(isControl).map(({ id }) => id));
     for (const [id, token] of this.#encoder.texts.entries()) {
       if (token !== undefined) this.#bytes[id] = this.#decoder.bytesOf(token);
     }

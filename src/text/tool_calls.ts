@@ -4,10 +4,7 @@
  */
 
 import { CallReader } from "./call_reader.ts";
-import { firstMark, partialMarkLength } from "./marks.ts";
-
-const OPEN = "<tool_call>";
-const CLOSE = "</tool_call>";
+import { CALL_CLOSE as CLOSE, firstMark, CALL_OPEN as OPEN, partialMarkLength } from "./marks.ts";
 
 /** A call that a model wrote. */
 export interface WrittenCall {

@@ -20,8 +20,14 @@ export const END = "<|im_end|>";
  * @param scripts texts of tokens, each of which follows the one before it; the end token follows the last. Those of the form <|…|> are
  * control tokens. What stands in several scripts goes on in the same way in all of them.
  * @param chatTemplate its template.
+ * @param control further control tokens.
  */
-export function writeScriptedModel(directory: string, scripts: readonly string[][], chatTemplate: string): void {
+export function writeScriptedModel(
+  directory: string,
+  scripts: readonly string[][],
+  chatTemplate: string,
+  control: readonly string[] = [],
+): void {
   const bytes = byteAlphabet();
   const added = [...new Set([END, ...scripts.flat()])].filter((text) => !bytes.includes(text));
   const vocabulary = [...bytes, ...added];
@@ -77,7 +83,7 @@ export function writeScriptedModel(directory: string, scripts: readonly string[]
       lstrip: false,
       rstrip: false,
       normalized: false,
-      special: /^<\|.*\|>$/.test(content),
+      special: /^<\|.*\|>$/.test(content) || control.includes(content),
     })),
     normalizer: null,
     pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
