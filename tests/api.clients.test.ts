@@ -61,6 +61,42 @@ describe("a base URL without /v1", () => {
   });
 });
 
+test("null inside of what is sent is as good as nothing", async () => {
+  const server = await startServer();
+  const user = {
+    role: "user",
+    content: QUESTION,
+    name: null,
+    tool_calls: null,
+    tool_call_id: null,
+    refusal: null,
+    audio: null,
+  };
+  const described = { name: "f", description: null, parameters: null, strict: null };
+  const plain = await server.chat({ messages: [{ role: "user", content: QUESTION }] });
+  for (const more of [
+    { stream_options: null, response_format: null, tool_choice: null },
+    { tools: [{ type: "function", function: described }], parallel_tool_calls: null, tool_choice: "none" },
+    { chat_template_kwargs: { unknown: null } },
+    { structured_outputs: { json: null, regex: null, choice: null, grammar: null } },
+  ]) {
+    const { choices } = await server.chat({ messages: [user], function_call: null, ...more });
+    expect(choices[0]?.message.content).toBe(plain.choices[0]?.message.content as string);
+  }
+  const streamed = await server.stream({
+    messages: [user],
+    stream_options: { include_usage: null, include_obfuscation: null },
+  });
+  expect(streamed.length).toBeGreaterThan(2);
+  const generated = await server.post("/generate", {
+    text: "x",
+    input_ids: null,
+    sampling_params: { max_new_tokens: 2, n: null },
+  });
+  expect(generated.status).toBe(200);
+  await server.stop();
+});
+
 describe("names of the model", () => {
   const idOf = async (server: TestServer, model: string) => {
     const response = await server.post(CHAT, { ...FRANCE, model, max_tokens: 1 });

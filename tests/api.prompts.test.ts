@@ -190,6 +190,24 @@ test("return_text_in_logprobs gives the texts of the tokens", async () => {
   expect(meta.output_top_logprobs.flat().every(([, , word]) => typeof word === "string")).toBe(true);
 });
 
+test("timings_per_token puts the times so far into each chunk of a stream", async () => {
+  for (const path of [CHAT, "/v1/completions", "/completion"]) {
+    const body = { ...FRANCE, prompt: "The", max_tokens: 6, ignore_eos: true, stream: true, timings_per_token: true };
+    const { messages, ...plain } = body;
+    const text = await (
+      await server.post(path, path === CHAT ? { ...plain, messages, prompt: undefined } : plain)
+    ).text();
+    const chunks = text
+      .split("\n\n")
+      .filter((line) => line.startsWith("data: {"))
+      .map((line) => JSON.parse(line.slice(6)) as { timings?: { predicted_n: number; prompt_n: number } });
+    const counted = chunks.flatMap(({ timings }) => (timings === undefined ? [] : [timings.predicted_n]));
+    expect(counted.length).toBeGreaterThan(4);
+    expect(counted).toEqual(counted.toSorted((a, b) => a - b));
+    expect(counted.at(-1)).toBe(6);
+  }
+});
+
 describe("samplers", () => {
   const body = {
     prompt: "User: Tell me a story.<|eot_id|>Assistant: The",

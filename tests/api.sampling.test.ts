@@ -329,6 +329,21 @@ test("the same seed gives the same text, alone and among others, whatever else i
   expect(new Set(alone.map(String)).size).toBe(requests.length);
 });
 
+test("breakers may be long, and there may be many, within bounds", async () => {
+  const body = { prompt: "x y x y", n_predict: 2, dry_multiplier: 1 };
+  const { tokens } = await complete({
+    ...body,
+    dry_sequence_breakers: ["User:", "Assistant:", "<|eot_id|>", "\n\n", "🚀"],
+  });
+  expect(tokens.length).toBeGreaterThan(0);
+  const long = Array.from({ length: 5 }, (_, i) => `${i}`.repeat(250));
+  expect(await errorOf("/completion", { ...body, dry_sequence_breakers: long })).toEqual([
+    400,
+    "dry_sequence_breakers",
+    "string_above_max_length",
+  ]);
+});
+
 describe("what is out of bounds is named", () => {
   test.each<[object, string, string]>([
     [{ typical_p: 0 }, "typical_p", "decimal_below_min_value"],

@@ -55,12 +55,15 @@ static float penalty_of(double multiplier, double base, uint32_t exponent) {
 void wf_find_repetitions(wf_repetition *repetition, const uint32_t *tokens, uint32_t count, const wf_sampling *sampling,
                          const wf_token_lists *lists, uint32_t *longest) {
     const uint32_t allowed = sampling->dry_allowed_length, window = sampling->dry_window;
+    for (; repetition->examined < count; repetition->examined++)
+        if (wf_ends_with_breaker(lists, tokens, repetition->examined + 1))
+            repetition->broken_at = repetition->examined + 1;
+    const uint32_t reach = count - repetition->broken_at;
     if (window > 0 && window < count) {
         tokens += count - window;
         count = window;
     }
     repetition->count = 0;
-    const uint32_t reach = wf_tokens_since_breaker(lists, tokens, count);
     if (reach < allowed)
         return;
     match_backwards(tokens, count, repetition->matched);

@@ -38,12 +38,12 @@ int wf_check_token_lists(const uint32_t *lists, uint32_t size, uint32_t vocabula
     return 0;
 }
 
-/* The tokens of all lists of a kind, as a set. NULL without memory. */
-static uint64_t *set_of(const wf_token_lists *lists, uint32_t kind, uint32_t vocabulary) {
+/* The tokens of all lists of a kind, or only the last ones, as a set. NULL without memory. */
+static uint64_t *set_of(const wf_token_lists *lists, uint32_t kind, bool only_last, uint32_t vocabulary) {
     uint64_t *set = calloc(wf_mask_words(vocabulary), sizeof *set);
     for (uint32_t place = 0; set != NULL && place < lists->size;) {
         const struct list list = list_at(lists->lists, place);
-        for (uint32_t i = 0; list.kind == kind && i < list.count; i++)
+        for (uint32_t i = only_last ? list.count - 1 : 0; list.kind == kind && i < list.count; i++)
             set[list.ids[i] / 64] |= (uint64_t)1 << list.ids[i] % 64;
         place = list.end;
     }
@@ -62,9 +62,11 @@ int wf_token_lists_copy(wf_token_lists *copy, const uint32_t *lists, uint32_t si
     for (uint32_t place = 0; place < size; place = list_at(lists, place).end)
         has[lists[place]] = true;
     copy->has_bad_words = has[WF_LIST_BAD_WORD];
-    if (has[WF_LIST_ALLOWED] && (copy->allowed = set_of(copy, WF_LIST_ALLOWED, vocabulary)) == NULL)
+    if (has[WF_LIST_ALLOWED] && (copy->allowed = set_of(copy, WF_LIST_ALLOWED, false, vocabulary)) == NULL)
         return -1;
-    if (has[WF_LIST_BREAKERS] && (copy->breakers = set_of(copy, WF_LIST_BREAKERS, vocabulary)) == NULL)
+    if (has[WF_LIST_BREAKERS] && (copy->breakers = set_of(copy, WF_LIST_BREAKERS, false, vocabulary)) == NULL)
+        return -1;
+    if (has[WF_LIST_BREAKER] && (copy->endings = set_of(copy, WF_LIST_BREAKER, true, vocabulary)) == NULL)
         return -1;
     return 0;
 }
@@ -73,6 +75,7 @@ void wf_token_lists_destroy(wf_token_lists *lists) {
     free(lists->lists);
     free(lists->allowed);
     free(lists->breakers);
+    free(lists->endings);
     *lists = (wf_token_lists){0};
 }
 
@@ -99,22 +102,17 @@ bool wf_token_lists_apply(const wf_token_lists *lists, const uint32_t *answer, u
     return false;
 }
 
-/* Whether tokens[count] end with a breaker. */
-static bool ends_with_breaker(const wf_token_lists *lists, const uint32_t *tokens, uint32_t count) {
-    if (wf_is_breaker(lists, tokens[count - 1]))
+bool wf_ends_with_breaker(const wf_token_lists *lists, const uint32_t *tokens, uint32_t count) {
+    const uint32_t last = tokens[count - 1];
+    if (wf_is_breaker(lists, last))
         return true;
-    for (uint32_t place = 0; place < lists->size;) {
+    /* There may be thousands, of which few end with this token. */
+    const bool may_end = lists->endings != NULL && (lists->endings[last / 64] >> last % 64 & 1) != 0;
+    for (uint32_t place = 0; may_end && place < lists->size;) {
         const struct list list = list_at(lists->lists, place);
         if (list.kind == WF_LIST_BREAKER && ends_with(tokens, count, &list, 0))
             return true;
         place = list.end;
     }
     return false;
-}
-
-uint32_t wf_tokens_since_breaker(const wf_token_lists *lists, const uint32_t *tokens, uint32_t count) {
-    uint32_t since = 0;
-    while (since < count && !ends_with_breaker(lists, tokens, count - since))
-        since++;
-    return since;
 }

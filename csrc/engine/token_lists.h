@@ -18,6 +18,7 @@ typedef struct wf_token_lists {
     bool has_bad_words;
     uint64_t *allowed;  /* the tokens of all WF_LIST_ALLOWED, as a set; NULL: there is none */
     uint64_t *breakers; /* those of all WF_LIST_BREAKERS; NULL: there is none */
+    uint64_t *endings;  /* the last tokens of all WF_LIST_BREAKER; NULL: there is none */
 } wf_token_lists;
 
 /* 0, or -1 with `error` when lists are not in their form or hold what is no token. */
@@ -40,7 +41,7 @@ static inline bool wf_is_breaker(const wf_token_lists *lists, uint32_t token) {
     return lists->breakers != NULL && (lists->breakers[token / 64] >> token % 64 & 1) != 0;
 }
 
-/* How many tokens come after the last breaker in tokens[count]; count when there is none. */
-uint32_t wf_tokens_since_breaker(const wf_token_lists *lists, const uint32_t *tokens, uint32_t count);
+/* Whether tokens[count], at least one, end with a breaker, of one token or several. */
+bool wf_ends_with_breaker(const wf_token_lists *lists, const uint32_t *tokens, uint32_t count);
 
 #endif

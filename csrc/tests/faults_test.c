@@ -256,7 +256,13 @@ static bool destroy_beside(wf_engine *engine) {
 
 static uint32_t submit(wf_engine *engine, uint32_t which) {
     static const wf_sampling samplings[REQUESTS] = {
-        {.top_p = 1, .repetition_penalty = 1.2f, .max_tokens = ANSWER, .ignore_eos = 1},
+        {.top_p = 1,
+         .repetition_penalty = 1.2f,
+         .penalty_window = 3,
+         .dry_multiplier = 1,
+         .dry_base = 1.5f,
+         .max_tokens = ANSWER,
+         .ignore_eos = 1},
         {.top_p = 1, .repetition_penalty = 1, .max_tokens = ANSWER, .ignore_eos = 1},
         {.top_p = 1, .repetition_penalty = 1, .max_tokens = ANSWER, .ignore_eos = 1, .prompt_logprobs = 1, .top_logprobs = 2},
         {.top_p = 1, .repetition_penalty = 1, .max_tokens = ANSWER, .ignore_eos = 1},
@@ -264,9 +270,12 @@ static uint32_t submit(wf_engine *engine, uint32_t which) {
     uint32_t prompt[PROMPT];
     for (uint32_t i = 0; i < PROMPT; i++)
         prompt[i] = (i * 7 + (which == LATE ? WITH_GRAMMAR : which)) % TOKENS;
+    static const uint32_t lists[] = {WF_LIST_ALLOWED, 4, 1, 2, 3, 5, WF_LIST_BAD_WORD, 2, 1, 2, WF_LIST_BREAKERS, 1, 7,
+                                     WF_LIST_BREAKER, 2, 3, 5};
     const uint32_t stop = TOKENS - 1;
     const float bias = -100;
-    return wf_engine_submit(engine, prompt, PROMPT, &samplings[which], &stop, 1, &stop, &bias, 1, NULL, 0, (const uint8_t *)grammar,
+    return wf_engine_submit(engine, prompt, PROMPT, &samplings[which], &stop, 1, &stop, &bias, 1, lists,
+                            which == 0 ? sizeof lists / sizeof *lists : 0, (const uint8_t *)grammar,
                             has_grammar(which) ? sizeof grammar : 0, error, sizeof error);
 }
 

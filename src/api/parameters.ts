@@ -147,8 +147,7 @@ export const requestTable: ParameterTable = {
   ...all(refuse(NO_SUCH_FIELD), "return_prompt_token_ids", "return_prompt_text", "return_token_offsets"),
   ...all(refuse(NO_SUCH_FIELD), "return_tokens_as_token_ids", "logprob_token_ids", "post_sampling_probs"),
   ...all(refuse(NO_SUCH_FIELD), "return_cached_tokens_details", "return_meta_info", "return_entropy", "verbose"),
-  // They come at the end of every answer.
-  timings_per_token: "harmless",
+  timings_per_token: "followed",
   response_fields: refuse("answers have all of their fields"),
   t_max_prompt_ms: refuseUnless("use a shorter prompt", isNotPositive),
 };

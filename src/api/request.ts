@@ -27,6 +27,8 @@ export interface StreamParameters {
   includeUsage: boolean;
   /** Chunks that say how far the prompt's computation is. */
   returnsProgress: boolean;
+  /** Whether each chunk has the times so far, rather than only the last one. */
+  timesTokens: boolean;
 }
 
 /** Reads what is said about the stream. @throws RequestError 400. */
@@ -37,7 +39,8 @@ export function readStreamParameters(body: JsonObject): StreamParameters {
   checkParameters(options ?? {}, streamOptionsTable, "stream_options");
   const returnsProgress = optionalBoolean(body, "return_progress");
   if (returnsProgress && !isStreamed) throw onlyWith("return_progress", "stream");
-  return { isStreamed, includeUsage: optionalBoolean(options ?? {}, "include_usage"), returnsProgress };
+  const timesTokens = optionalBoolean(body, "timings_per_token");
+  return { isStreamed, includeUsage: optionalBoolean(options ?? {}, "include_usage"), returnsProgress, timesTokens };
 }
 
 /**

@@ -103,6 +103,7 @@ export const commonParameters = {
 export const streamParameters = {
   stream: orNull(said(boolean, "Answer with server-sent events.")),
   stream_options: orNull(said(object({ include_usage: orNull(boolean) }), "Only with stream.")),
+  timings_per_token: orNull(said(boolean, "Times of the answer so far in each chunk of a stream.")),
   return_progress: orNull(said(boolean, "Only with stream: chunks with prompt_progress while the prompt is computed.")),
 };
 

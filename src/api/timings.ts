@@ -2,6 +2,11 @@
 
 import type { Counts } from "../text/generation.ts";
 
+/** The times so far, for a chunk of a stream that is to have them. */
+export function timesOf({ timesTokens }: { timesTokens: boolean }, { counts }: { counts: Counts }): object {
+  return timesTokens ? { timings: timings([counts]) } : {};
+}
+
 /**
  * Speed of a request. The prompt's time is the time to the first token of any choice, waiting included; the first token counts
  * as the prompt's, so decoding is what came after it.

@@ -22,6 +22,12 @@ export const WORD_LENGTH_MAX = 256;
 /** What breaks repetitions unless a request says otherwise, as in llama.cpp. */
 const BREAKERS = ["\n", ":", '"', "*"];
 
+/** Longest breakers together, in UTF-16 code units: each of their beginnings is looked for in all tokens. */
+export const BREAKERS_LENGTH_MAX = 1024;
+
+/** Most tokens of the sequences that breakers make, all together: each of a request's answers keeps them. */
+const BREAKER_IDS_MAX = 65_536;
+
 /** Most tokens of a breaker after the one in which it begins; longer ones are cut there, as in llama.cpp. */
 const BREAKER_TOKENS_MAX = 20;
 
@@ -88,16 +94,31 @@ async function tokensOf(
   service: Service,
   texts: readonly string[],
 ): Promise<Pick<TokenLists, "breakers" | "breakerSequences">> {
+  const param = "dry_sequence_breakers";
+  if (texts.reduce((sum, { length }) => sum + length, 0) > BREAKERS_LENGTH_MAX) {
+    const message = `Invalid '${param}': too long. Expected texts of at most ${BREAKERS_LENGTH_MAX} characters together.`;
+    throw invalid(param, "string_above_max_length", message);
+  }
   await turns.take(true, exchange.client);
   const search = TokenSearch.of(service.tokenizer, service.config.vocabSize);
   const breakers = new Set<number>();
   const breakerSequences: number[][] = [];
+  let ids = 0;
   for (const [index, text] of texts.entries()) {
     await turns.take(false, exchange.client);
     for (const id of search.holding(text)) breakers.add(id);
-    for (const { ids, rest } of search.beginning(text)) {
-      const tail = await encoded(exchange, service, `dry_sequence_breakers[${index}]`, rest);
-      for (const id of ids) breakerSequences.push([id, ...tail.slice(0, BREAKER_TOKENS_MAX)]);
+    const characters = Array.from(text);
+    for (let length = 1; length < characters.length; length++) {
+      await turns.take(false, exchange.client);
+      const heads = search.endingWith(characters.slice(0, length).join(""));
+      const rest = await encoded(exchange, service, `${param}[${index}]`, characters.slice(length).join(""));
+      const tail = rest.slice(0, BREAKER_TOKENS_MAX);
+      ids += heads.length * (1 + tail.length);
+      if (ids > BREAKER_IDS_MAX) {
+        const message = `Invalid '${param}': too many tokens may begin '${param}[${index}]' and those before it. Please leave some out.`;
+        throw invalid(param, "invalid_value", message);
+      }
+      for (const id of heads) breakerSequences.push([id, ...tail]);
     }
   }
   return { breakers: [...breakers], breakerSequences };

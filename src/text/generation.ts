@@ -47,12 +47,12 @@ export type StoppedBy = { kind: "string"; text: string } | { kind: "token"; id: 
 /**
  * What happens to an answer, in this order: the prompt's computation goes on; its tokens are scored, from the second one on (once,
  * if the request asks for that); the text grows, with the tokens that are now certain to belong to it whole (the text is only
- * empty when there are tokens with log-probabilities that have none), after so many generated tokens; it ends. `endToken` is the control token at the end.
+ * empty when there are tokens with log-probabilities that have none), after so many generated tokens, with what it cost so far; it ends. `endToken` is the control token at the end.
  */
 export type GenerationEvent =
   | { kind: "progress"; computed: number; cached: number; elapsedMs: number }
   | { kind: "prompt"; tokens: ScoredToken[] }
-  | { kind: "text"; text: string; tokens: ScoredToken[]; generated: number }
+  | { kind: "text"; text: string; tokens: ScoredToken[]; generated: number; counts: Counts }
   | { kind: "end"; reason: FinishReason; stoppedBy?: StoppedBy; endToken?: ScoredToken; counts: Counts };
 
 /** How the text of an answer is written and ended. */
@@ -96,6 +96,12 @@ export async function* generate(
     firstTokenMs: 0,
     totalMs: 0,
   };
+  const grown = (piece: AnswerPiece): GenerationEvent => ({
+    kind: "text",
+    ...piece,
+    generated: counts.completionTokens,
+    counts: { ...counts },
+  });
   let reason: FinishReason = "cancelled";
   let isQueued = true;
   let endToken: ScoredToken | undefined;
@@ -139,13 +145,13 @@ export async function* generate(
       }
     }
     const piece = text.push(scored(event));
-    if (isEvent(piece)) yield { kind: "text", ...piece, generated: counts.completionTokens };
+    if (isEvent(piece)) yield grown(piece);
     if (text.stop !== undefined) break;
     isTimeUp = text.hasLine && elapsedMs - counts.firstTokenMs > (request.msMax ?? Number.POSITIVE_INFINITY);
     if (isTimeUp && endId === undefined) break;
   }
   const rest = text.finish();
-  if (isEvent(rest)) yield { kind: "text", ...rest, generated: counts.completionTokens };
+  if (isEvent(rest)) yield grown(rest);
   if (text.stop !== undefined) {
     yield { kind: "end", reason: "stop", stoppedBy: { kind: "string", text: text.stop }, counts };
   } else if (endId !== undefined) {

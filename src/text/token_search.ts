@@ -39,16 +39,9 @@ export class TokenSearch {
     return found;
   }
 
-  /** The tokens that end with a part of a text, from its beginning on, but not with all of it; and the rest of the text. */
-  beginning(text: string): { ids: number[]; rest: string }[] {
-    const characters = Array.from(text);
-    return characters.slice(1).map((_, index) => ({
-      ids: this.#endingWith(Buffer.from(characters.slice(0, index + 1).join(""))),
-      rest: characters.slice(index + 1).join(""),
-    }));
-  }
-
-  #endingWith(wanted: Buffer): number[] {
+  /** The tokens that end with a text. */
+  endingWith(text: string): number[] {
+    const wanted = Buffer.from(text);
     const found: number[] = [];
     for (let id = 0; id + 1 < this.#offsets.length; id++) {
       const [begin, end] = [this.#offsets[id] as number, this.#offsets[id + 1] as number];

@@ -14,7 +14,7 @@ import { answerTexts, readPrompts, type TextRequest } from "../prompts.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger } from "../schema.ts";
-import { timings } from "../timings.ts";
+import { timesOf, timings } from "../timings.ts";
 import { readTokenLists } from "../token_lists.ts";
 import { readLogitBias } from "./logit_bias.ts";
 import { completionTable } from "./parameters.ts";
@@ -171,6 +171,16 @@ class Choice {
         repeat_penalty: sampling.repetitionPenalty,
         presence_penalty: sampling.presencePenalty,
         frequency_penalty: sampling.frequencyPenalty,
+        repeat_last_n: sampling.penaltyWindow || -1,
+        dry_multiplier: sampling.dryMultiplier,
+        dry_base: sampling.dryBase,
+        dry_allowed_length: sampling.dryAllowedLength,
+        dry_penalty_last_n: sampling.dryWindow || -1,
+        top_n_sigma: sampling.topNSigma || -1,
+        typical_p: sampling.typicalP,
+        xtc_probability: sampling.xtcProbability,
+        xtc_threshold: sampling.xtcThreshold,
+        min_keep: sampling.minKeep,
         stop: text.stops,
         ignore_eos: sampling.ignoreEos,
         n_probs: sampling.topLogprobs,
@@ -200,7 +210,7 @@ async function* streamedAnswer(
     for await (const event of coming) {
       const choice = choices[event.choice] as Choice;
       choice.add(event);
-      if (event.kind === "text") yield choice.piece(event.text, event.tokens);
+      if (event.kind === "text") yield { ...choice.piece(event.text, event.tokens), ...timesOf(request, event) };
       else if (event.kind === "end") yield choice.last();
       else if (event.kind === "progress" && request.returnsProgress) {
         yield { ...choice.piece("", []), prompt_progress: promptProgress(choice.promptTokens, event) };

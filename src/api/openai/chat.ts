@@ -14,7 +14,7 @@ import { checkParameters } from "../parameters.ts";
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { type GenerationParameters, readGenerationParameters, samplingContext } from "../sampling.ts";
 import { onlyWith, optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
-import { timings } from "../timings.ts";
+import { timesOf, timings } from "../timings.ts";
 import { readTokenLists } from "../token_lists.ts";
 import { readTruncation, type Truncation } from "../truncation.ts";
 import { Choice } from "./chat_choice.ts";
@@ -162,8 +162,10 @@ async function* streamedAnswer(
         const [first, ...more] = choice.grow(event.text, event.generated);
         const logprobs = event.tokens.length > 0 ? logprobsOf(request, event.tokens) : null;
         // Tokens may come without text that is for the content: those of a call.
-        if (first !== undefined || logprobs !== null) yield chunk(event.choice, first ?? { content: "" }, logprobs);
-        for (const delta of more) yield chunk(event.choice, delta);
+        const times = timesOf(request, event);
+        if (first !== undefined || logprobs !== null)
+          yield { ...chunk(event.choice, first ?? { content: "" }, logprobs), ...times };
+        for (const delta of more) yield { ...chunk(event.choice, delta), ...times };
       } else if (event.kind === "progress") {
         if (!request.returnsProgress) continue;
         yield { ...chunk(event.choice, {}), prompt_progress: promptProgress(promptTokens, event) };

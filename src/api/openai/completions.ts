@@ -14,7 +14,7 @@ import { answerTexts, hiddenBeginning, readPrompts, type SentPrompt, type TextRe
 import { promptProgress, readModel, readScope, readStreamParameters, type StreamParameters } from "../request.ts";
 import { readGenerationParameters, samplingContext } from "../sampling.ts";
 import { optionalBoolean, optionalInteger, optionalString } from "../schema.ts";
-import { timings } from "../timings.ts";
+import { timesOf, timings } from "../timings.ts";
 import { readTokenLists } from "../token_lists.ts";
 import { readTruncation } from "../truncation.ts";
 import { answerHeader } from "./header.ts";
@@ -198,7 +198,7 @@ async function* streamedAnswer(
       } else if (event.kind === "prompt") {
         yield chunk(index, choice.echoed, choice.scores(event), null);
       } else if (event.kind === "text") {
-        yield chunk(index, event.text, choice.scores(event), null);
+        yield { ...chunk(index, event.text, choice.scores(event), null), ...timesOf(request, event) };
       } else {
         counts[index] = event.counts;
         const last = chunk(index, "", choice.scores(event), event.reason);

@@ -5,6 +5,7 @@ import { all, formTable, generationTable, type ParameterTable, refuse, requestTa
 /** Of POST /generate. */
 export const generateTable: ParameterTable = {
   ...requestTable,
+  timings_per_token: refuse("times come at the end, in meta_info"),
   // The path names no model.
   model: "harmless",
   ...all("followed", "text", "input_ids", "sampling_params"),
