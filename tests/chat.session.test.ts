@@ -8,7 +8,8 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { fixtures } from "./support/command_line.ts";
-import { executable, startServer, untilEngineIdle, untilIdle } from "./support/server.ts";
+import { writeScriptedModel } from "./support/scripted_model.ts";
+import { executable, runProgram, startServer, untilEngineIdle, untilIdle } from "./support/server.ts";
 import {
   alt,
   chat,
@@ -30,6 +31,10 @@ import {
 setDefaultTimeout(120_000);
 
 afterEach(closeTerminals);
+
+/** Of scripted models, which all answer the same. */
+const TEMPLATE =
+  "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|says|>{% endif %}";
 
 const SUM = "What is 7 + 5?";
 const TWELVE = "7 + 5 = 12";
@@ -268,23 +273,41 @@ describe("answers", () => {
       "\nback\bspace\r",
       "over\u001bc",
     ];
-    const server = Bun.serve({
-      port: 0,
-      hostname: "127.0.0.1",
-      fetch: (request) => {
-        if (request.method === "GET") return Response.json({ data: [{ id: "hostile" }] });
-        const events = hostile.map((content) => ({ choices: [{ delta: { content } }] }));
-        const lines = [...events, { choices: [{ delta: {}, finish_reason: "stop" }] }].map(
-          (event) => `data: ${JSON.stringify(event)}\n\n`,
-        );
-        return new Response(`${lines.join("")}data: [DONE]\n\n`, { headers: { "content-type": "text/event-stream" } });
-      },
-    });
-    const terminal = await chat(["--url", String(server.url)]);
+    const directory = newDirectory();
+    writeScriptedModel(join(directory, "hostile"), [["<|says|>", ...hostile]], TEMPLATE);
+    const terminal = await chat(["hostile"], { cwd: directory });
     await says(terminal, "Hello", "back^Hspace^Mover^[c");
     expect(terminal.rows.at(-3)).toBe("^[]0;owned^G^[[2J^[[31mred<9b>1m");
     await says(terminal, "/show", "back^Hspace^Mover^[c");
-    await server.stop(true);
+  });
+
+  test("of a model that thinks have its thoughts above them, which a pipe does not get", async () => {
+    const script = ["<|says|>", "<think>", "\n", "They", " greet", " me.\n", "</think>", "\n\n", "Hel", "lo", " you!"];
+    const directory = newDirectory();
+    const env = { PATH: process.env.PATH ?? "", WRINKLEFREE_STORE: join(directory, "store") };
+    const opening = TEMPLATE.replace("<|says|>", "<|says|><think>");
+    for (const [name, template] of [
+      ["thinker", TEMPLATE],
+      ["opened", opening],
+    ] as const) {
+      writeScriptedModel(join(directory, name), [script], `${template}{# </think> #}`);
+      const terminal = await chat([name], { cwd: directory, env });
+      await says(terminal, "Hello", "Hello you!");
+      expect(terminal.rows.slice(-4, -2)).toEqual(["> Hello", "They greet me."]);
+      const { stdout } = await runProgram(["chat", name, "-p", "Hello"], { cwd: directory, env });
+      expect(stdout).toBe("Hello you!\n");
+      const json = await runProgram(["chat", name, "-p", "Hello", "--json"], { cwd: directory, env });
+      expect(JSON.parse(json.stdout).message).toEqual({
+        role: "assistant",
+        content: "Hello you!",
+        reasoning_content: "They greet me.",
+      });
+      const server = await startServer([name], { cwd: directory, env });
+      const remote = await chat(["--url", server.url], { cwd: directory, env });
+      await says(remote, "Hello", "Hello you!");
+      expect(remote.rows.slice(-4, -2)).toEqual(["> Hello", "They greet me."]);
+      await server.stop();
+    }
   });
 
   test("of a server stop at Ctrl-C, and its engine is free; a server that is gone is an error, after which the chat goes on", async () => {

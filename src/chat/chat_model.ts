@@ -17,8 +17,11 @@ export interface Outcome {
   counts: Counts;
 }
 
-/** What happens to an answer: its text grows, and it ends. */
-export type AnswerEvent = { kind: "text"; text: string } | ({ kind: "end" } & Outcome);
+/** What happens to an answer: the conversation is read, by a share from 0 to 1; what the model thinks grows, and its text; it ends. */
+export type AnswerEvent =
+  | { kind: "reading"; share: number; elapsedMs: number }
+  | { kind: "thought" | "text"; text: string }
+  | ({ kind: "end" } & Outcome);
 
 /** A model that answers one message at a time. */
 export interface ChatModel {

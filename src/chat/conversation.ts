@@ -77,7 +77,7 @@ export class Conversation {
       for await (const event of this.#answer(signal)) {
         if (event.kind === "text") {
           answer = (answer ?? "") + event.text;
-        } else {
+        } else if (event.kind === "end") {
           // An answer that was stopped before it began is none.
           if (event.reason !== "cancelled") answer ??= "";
           this.#count(event);

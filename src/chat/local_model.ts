@@ -6,6 +6,7 @@ import type { Service } from "../serving/service.ts";
 import type { PromptText } from "../text/added_tokens.ts";
 import { generate } from "../text/generation.ts";
 import { TemplateError } from "../text/jinja/errors.ts";
+import { begunThoughts, ThinkingParser, type ThinkingPart } from "../text/thinking.ts";
 import { type AnswerEvent, type ChatModel, ConversationTooLong, type Message } from "./chat_model.ts";
 import { type Settings, samplingOf } from "./settings.ts";
 
@@ -31,11 +32,19 @@ export class LocalModel implements ChatModel {
     settings: Settings,
     signal: AbortSignal,
   ): AsyncGenerator<AnswerEvent, void> {
-    const prompt = await this.#prompt(messages);
+    const { prompt, begun } = await this.#prompt(messages);
+    const thinking = new ThinkingParser(this.#service.template.thinks);
+    thinking.continueFrom(begun);
     const request = { prompt, sampling: samplingOf(settings), stops: [], signal };
     for await (const event of generate(this.#service, request)) {
-      if (event.kind === "text") yield { kind: "text", text: event.text };
-      else if (event.kind === "end") yield { kind: "end", reason: event.reason, counts: event.counts };
+      if (event.kind === "progress") {
+        yield { kind: "reading", share: event.computed / prompt.length, elapsedMs: event.elapsedMs };
+      } else if (event.kind === "text") {
+        yield* thinking.push(event.text).map(eventOf);
+      } else if (event.kind === "end") {
+        yield* thinking.finish(event.reason !== "stop").map(eventOf);
+        yield { kind: "end", reason: event.reason, counts: event.counts };
+      }
     }
   }
 
@@ -51,10 +60,12 @@ export class LocalModel implements ChatModel {
     await this.#service.close();
   }
 
-  async #prompt(messages: readonly Message[]): Promise<number[]> {
+  /** The ids of a conversation, and what its end has of the thoughts that come next. */
+  async #prompt(messages: readonly Message[]): Promise<{ prompt: number[]; begun: string }> {
     const { tokenizer, context } = this.#service;
-    const encoding = await tokenizer.encode(this.#render(messages), context - 1);
-    if ("ids" in encoding) return encoding.ids;
+    const rendered = this.#render(messages);
+    const encoding = await tokenizer.encode(rendered, context - 1);
+    if ("ids" in encoding) return { prompt: encoding.ids, begun: begunThoughts(rendered.text) };
     if ("indivisible" in encoding) {
       throw new Failure(`the tokenizer can't divide ${encoding.indivisible} characters in a row; break them up`);
     }
@@ -70,4 +81,8 @@ export class LocalModel implements ChatModel {
       throw new Failure(`the model's chat template does not accept this conversation: ${error.message}`);
     }
   }
+}
+
+function eventOf({ kind, text }: ThinkingPart): AnswerEvent {
+  return { kind: kind === "thinking" ? "thought" : "text", text };
 }

@@ -15,7 +15,7 @@ const EVENT_LENGTH_MAX = 1 << 24;
 
 /** The parts of a server's JSON that are read, each unchecked. */
 interface Chunk {
-  choices?: { delta?: { content?: unknown }; finish_reason?: unknown }[];
+  choices?: { delta?: { content?: unknown; reasoning_content?: unknown }; finish_reason?: unknown }[];
   usage?: { prompt_tokens?: unknown; completion_tokens?: unknown; prompt_tokens_details?: { cached_tokens?: unknown } };
   error?: { message?: unknown; code?: unknown };
 }
@@ -72,11 +72,10 @@ export class RemoteModel implements ChatModel {
     try {
       for await (const chunk of this.#chunks(messages, settings, signal)) {
         const [choice] = chunk.choices ?? [];
-        const text = choice?.delta?.content;
-        if (typeof text === "string" && text !== "") {
-          counts.firstTokenMs ||= performance.now() - started;
-          yield { kind: "text", text };
-        }
+        const { content: text, reasoning_content: thought } = choice?.delta ?? {};
+        if (text || thought) counts.firstTokenMs ||= performance.now() - started;
+        if (typeof thought === "string" && thought !== "") yield { kind: "thought", text: thought };
+        if (typeof text === "string" && text !== "") yield { kind: "text", text };
         if (typeof choice?.finish_reason === "string") reason = choice.finish_reason;
         counts.promptTokens = Number(chunk.usage?.prompt_tokens ?? counts.promptTokens);
         counts.completionTokens = Number(chunk.usage?.completion_tokens ?? counts.completionTokens);

@@ -31,7 +31,7 @@ export async function answerOnce(conversation: Conversation, text: string, optio
 
 /** Whether there is a terminal that an editor can draw on. */
 function canEdit(): boolean {
-  return process.stdin.isTTY === true && notes.isTTY && process.env.TERM !== "dumb";
+  return process.stdin.isTTY === true && notes.canDraw;
 }
 
 /** Talks with the person at the terminal. @param history entries of earlier chats; undefined: they are of no interest. */

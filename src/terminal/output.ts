@@ -29,6 +29,11 @@ export const notes = {
     return process.stderr.isTTY === true;
   },
 
+  /** Whether there is a terminal on which one can draw. */
+  get canDraw(): boolean {
+    return process.stderr.isTTY === true && process.env.TERM !== "dumb";
+  },
+
   /** Width of the terminal. Some say 0 and mean that they don't know. */
   get columns(): number {
     return process.stderr.columns || 80;

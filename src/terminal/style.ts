@@ -1,8 +1,10 @@
 /** Emphasis for people at a terminal; plain where there is none, or where NO_COLOR (https://no-color.org) asks for that. */
 
+import { notes } from "./output.ts";
+
 /** Whether stderr shows emphasis. */
 function isStyled(): boolean {
-  return process.stderr.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== "dumb";
+  return notes.canDraw && !process.env.NO_COLOR;
 }
 
 /** Text on stderr that matters less. */
