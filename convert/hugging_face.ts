@@ -1,5 +1,6 @@
 /** Understands a Hugging Face checkpoint: a directory with config.json, one or more safetensors files and the tokenizer's files. */
 
+import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { ternaryMagnitude } from "../src/engine/library.ts";
 import { Failure } from "../src/errors.ts";
@@ -80,19 +81,21 @@ export function openHuggingFace(directory: string): Checkpoint {
  * @throws Failure when the directory cannot be listed
  */
 export function checkpointFiles(directory: string): string[] {
-  const names = listDirectory(directory);
-  const relevant = new Set<string>([...assetNames, INDEX_NAME]);
-  return names.filter((name) => relevant.has(name) || name.endsWith(".safetensors")).sort();
+  const names = listDirectory(directory).filter((name) => name === INDEX_NAME || name.endsWith(".safetensors"));
+  return [...names, ...presentAssets(directory)].sort();
+}
+
+/** The small files that a directory has, as paths inside it. */
+function presentAssets(directory: string): (typeof assetNames)[number][] {
+  const names = new Set(listDirectory(directory));
+  return assetNames.filter((name) => names.has(name) || (name.includes("/") && existsSync(join(directory, name))));
 }
 
 /** The small files of a directory that a packed file takes along, by name. @throws Failure */
 export function readAssets(directory: string): Map<string, Uint8Array> {
-  const names = new Set(listDirectory(directory));
-  const assets = new Map<string, Uint8Array>();
-  for (const name of assetNames) {
-    if (names.has(name)) assets.set(name, readSmallFile(join(directory, name), ASSET_BYTES_MAX));
-  }
-  return assets;
+  return new Map<string, Uint8Array>(
+    presentAssets(directory).map((name) => [name, readSmallFile(join(directory, name), ASSET_BYTES_MAX)]),
+  );
 }
 
 /**

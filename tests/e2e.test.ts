@@ -202,6 +202,35 @@ describe("serve", () => {
     await server.stop();
   });
 
+  test("a model with a template of its own for tools, and a date for both", async () => {
+    const directory = join(scratch, "dated-model");
+    cpSync(tinyDirectory, directory, { recursive: true });
+    const dated = (name: string) =>
+      `${name} {{ strftime_now('%d %b %Y') }}{% for m in messages %} {{ m.content }}{% endfor %}`;
+    writeFileSync(join(directory, "chat_template.jinja"), dated("chat"));
+    mkdirSync(join(directory, "additional_chat_templates"));
+    writeFileSync(join(directory, "additional_chat_templates/tool_use.jinja"), dated("{{ tools | length }} tool"));
+    const server = await startServer([directory, "--template-date", "2026-11-05"], {
+      env: { PATH, WRINKLEFREE_CACHE: join(scratch, "cache") },
+    });
+    const prompt = async (more: object) => {
+      const messages = [{ role: "user", content: "Hi" }];
+      return ((await (await server.post("/apply-template", { messages, ...more })).json()) as { prompt: string })
+        .prompt;
+    };
+    expect(await prompt({})).toBe("chat 05 Nov 2026 Hi");
+    const tools = [{ type: "function", function: { name: "f", parameters: {} } }];
+    expect(await prompt({ tools })).toBe("1 tool 05 Nov 2026 Hi");
+    await server.stop();
+    for (const date of ["tomorrow", "2026-02-30", "2026-1-1"]) {
+      const { code, stderr } = await runProgram(["serve", "--template-date", date]);
+      expect([code, stderr]).toEqual([
+        2,
+        expect.stringContaining(`--template-date takes a date such as 2026-11-26, not '${date}'`),
+      ]);
+    }
+  });
+
   test("--temperature is for requests that don't set one", async () => {
     const server = await startServer(["--temperature", "2"]);
     const texts = new Set<string>();

@@ -7,7 +7,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { JsonNumber } from "../src/json.ts";
+import { membersOf, parseExactly } from "../src/json.ts";
 import { TemplateError } from "../src/text/jinja/errors.ts";
 import { Template } from "../src/text/jinja/template.ts";
 
@@ -16,20 +16,6 @@ setDefaultTimeout(60_000);
 const directory = join(import.meta.dir, "fixtures/jinja");
 /** That of environment.py. */
 const NOW = new Date("2026-03-07T09:05:02Z");
-
-/** Parses JSON in which numbers keep their spelling and names their order, as requests are read. */
-function parseExactly(text: string): unknown {
-  type Reviver = (key: string, value: unknown, context: { source: string }) => unknown;
-  const { parse } = JSON as unknown as { parse(text: string, reviver: Reviver): unknown };
-  // Names that are numbers come first in objects; a letter keeps them where they are.
-  const marked = text.replace(/"(\d+)":/g, '"\ue000$1":');
-  return parse(marked, (_, value, { source }) => {
-    if (typeof value === "number") return String(value) === source ? value : new JsonNumber(source);
-    if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof JsonNumber)
-      return value;
-    return new Map(Object.entries(value).map(([key, field]) => [key.replace("\ue000", ""), field]));
-  });
-}
 
 function readCompressed(name: string): unknown {
   return parseExactly(new TextDecoder().decode(Bun.zstdDecompressSync(readFileSync(join(directory, name)))));
@@ -48,7 +34,7 @@ function render(source: string, variables: Record<string, unknown>): Output {
   }
 }
 
-const fields = (value: unknown) => Object.fromEntries(value as Map<string, unknown>);
+const fields = (value: unknown) => Object.fromEntries(membersOf(value) ?? []);
 const goldens = fields(readCompressed("goldens.json.zst")) as {
   chats: [string, string, number, Output][];
   snippets: [string, Output][];
@@ -58,19 +44,19 @@ describe("templates with the constructs of published models", () => {
   const given = fields(parseExactly(readFileSync(join(directory, "conversations.json"), "utf8"))) as {
     tools: unknown;
     documents: unknown;
-    conversations: Map<string, unknown>;
-    variants: Map<string, unknown>[];
+    conversations: Record<string, unknown>;
+    variants: Record<string, unknown>[];
   };
 
   test.each(readdirSync(join(directory, "templates")))("%s", (file) => {
     const source = readFileSync(join(directory, "templates", file), "utf8");
     const cases = goldens.chats.filter(([name]) => `${name}.jinja` === file);
-    expect(cases.length).toBe(given.conversations.size * given.variants.length);
+    expect(cases.length).toBe(Object.keys(given.conversations).length * given.variants.length);
     for (const [, conversation, number, output] of cases) {
-      const variant = fields(given.variants[number]);
+      const variant = given.variants[number] ?? {};
       const variables = {
         ...variant,
-        messages: given.conversations.get(conversation),
+        messages: given.conversations[conversation],
         tools: variant.tools === true ? given.tools : null,
         documents: variant.documents === true ? given.documents : null,
         bos_token: "<s>",

@@ -303,22 +303,83 @@ describe("chat template", () => {
     for (const { messages, prompt } of goldens.chat) expect(fallback.render(messages)).toBe(prompt);
   });
 
-  test("chat_template.jinja goes before tokenizer_config.json, and of several templates the default is taken", () => {
-    const named = (value: unknown) =>
-      new Map([["tokenizer_config.json", Buffer.from(JSON.stringify({ chat_template: value }))]]);
-    const render = (files: Map<string, Uint8Array>) =>
-      ChatTemplate.fromAssets(files, tokenizer, "m").render([{ role: "user", content: "x" }]);
-    expect(
-      render(
-        named([
-          { name: "tool_use", template: "no" },
-          { name: "default", template: "yes" },
-        ]),
-      ),
-    ).toBe("yes");
-    expect(render(named([{ name: "rag", template: "first" }]))).toBe("first");
-    expect(render(new Map([...named("config"), ["chat_template.jinja", Buffer.from("file")]]))).toBe("file");
+  const configured = (chat_template: unknown) => ({ "tokenizer_config.json": JSON.stringify({ chat_template }) });
+  const both = [
+    { name: "tool_use", template: "tools" },
+    { name: "default", template: "chat" },
+  ];
+  test.each([
+    ["one template in tokenizer_config.json", configured("chat"), ["chat", "chat"]],
+    ["a list of them", configured(both), ["chat", "tools"]],
+    ["an object of them", configured({ tool_use: "tools", rag: "no", default: "chat" }), ["chat", "tools"]],
+    ["a list without a default", configured([{ name: "rag", template: "first" }]), ["first", "first"]],
+    ["chat_template.jinja before the others", { ...configured(both), "chat_template.jinja": "file" }, ["file", "file"]],
+    [
+      "a template for tools in a directory",
+      { "chat_template.jinja": "file", "additional_chat_templates/tool_use.jinja": "more" },
+      ["file", "more"],
+    ],
+    ["chat_template.json", { "chat_template.json": '{"chat_template": "json"}' }, ["json", "json"]],
+    [
+      "chat_template.json after the others",
+      { ...configured("chat"), "chat_template.json": '{"chat_template": "json"}' },
+      ["chat", "chat"],
+    ],
+  ] as [string, Record<string, string>, [string, string]][])("templates are found: %s", (_, files, wanted) => {
+    const notices: string[] = [];
+    const found = new Map(Object.entries(files).map(([name, text]) => [name, Buffer.from(text)]));
+    const made = ChatTemplate.fromAssets(found, tokenizer, "m", {}, (notice) => notices.push(notice));
+    const messages = [{ role: "user", content: "x" }];
+    expect([made.render(messages), made.render(messages, { tools: [{}] })]).toEqual(wanted);
+    expect(made.takesTools).toBe(wanted[0] !== wanted[1]);
+    expect(notices).toEqual([]);
   });
+
+  test("a missing template is told", () => {
+    const notices: string[] = [];
+    ChatTemplate.fromAssets(new Map(), tokenizer, "m", {}, (notice) => notices.push(notice));
+    expect(notices).toEqual([expect.stringContaining("there is no chat template")]);
+  });
+
+  test("templates see the date of the request, or the one that is given", () => {
+    const source = "{{ strftime_now('%Y-%m-%d %H:%M') }}";
+    const messages = [{ role: "user", content: "x" }];
+    const date = new Date("2024-02-29T00:00:00Z");
+    expect(new ChatTemplate(source, tokenizer, "m", { date }).render(messages)).toBe("2024-02-29 00:00");
+    const before = Date.now();
+    const seen = Date.parse(`${new ChatTemplate(source, tokenizer, "m").render(messages).replace(" ", "T")}:00Z`);
+    expect(seen).toBeWithin(before - 60_000, Date.now() + 1);
+  });
+
+  const calls = (written: string) =>
+    `{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}${written}{% endfor %}{{ m.content }}{% endfor %}{{ tools }}`;
+  test.each([
+    ["as JSON of its own", calls("{{ c.function.arguments | tojson }}"), false, ""],
+    ["one by one", calls("{% for k, v in c.function.arguments.items() %}{{ k }}: {{ v }}{% endfor %}"), false, ""],
+    ["as they are", calls("{{ c.function.arguments }}"), true, ""],
+    ["added to other text", calls("{{ '(' + c.function.arguments + ')' }}"), true, ""],
+    [
+      "whatever they are",
+      calls("{{ c.function.arguments if c.function.arguments is string else c.function.arguments | tojson }}"),
+      true,
+      "",
+    ],
+    [
+      "in messages without content",
+      `{% for m in messages %}{% if m.content is none %}${"{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments }}{% endfor %}"}{% endif %}{% endfor %}`,
+      true,
+      null,
+    ],
+    ["not at all", "{% for m in messages %}{{ m.content }}{% endfor %}", false, ""],
+  ] as [string, string, boolean, "" | null][])(
+    "templates that write arguments %s get them so",
+    (_, source, text, empty) => {
+      expect(new ChatTemplate(source, tokenizer, "m").callForm).toEqual({
+        argumentsAreText: text,
+        emptyContent: empty,
+      });
+    },
+  );
 
   test("a last message of the assistant is continued, whatever the template puts after messages", () => {
     const messages = [

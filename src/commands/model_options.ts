@@ -20,6 +20,7 @@ export const modelOptions = {
   head: { type: "string" },
   zeros: { type: "string" },
   "parse-special-in-messages": { type: "boolean" },
+  "template-date": { type: "string" },
 } as const;
 
 /** Their lines of a --help text. */
@@ -37,7 +38,9 @@ export const modelOptionsUsage = `  --threads N        threads that compute (def
                      more time for the same answers (default: skip)
   --parse-special-in-messages
                      control tokens such as <|eot_id|> that messages spell act as such; without it they are only
-                     characters there, and nobody can end a turn but the chat template`;
+                     characters there, and nobody can end a turn but the chat template
+  --template-date D  the date that chat templates write into prompts, as in 2026-11-26 (default: that of each request,
+                     by UTC)`;
 
 /** What stands on the command line. */
 type ModelOptionValues = {
@@ -60,6 +63,7 @@ export function readModelOptions(values: ModelOptionValues, parallel: number): S
     head: oneOf(values.head ?? "screened", "head", HEAD_KINDS),
     zeros: oneOf(values.zeros ?? "skip", "zeros", ZEROS_KINDS),
     parseSpecialInMessages: values["parse-special-in-messages"] ?? false,
+    templateDate: values["template-date"] === undefined ? undefined : readDate(values["template-date"]),
   };
 }
 
@@ -71,6 +75,16 @@ function readSize(text: string, option: string): number {
     throw new UsageError(`--${option} takes a number of bytes such as 2G or 512M, not '${text}'`);
   }
   return bytes;
+}
+
+/** Reads a day: its beginning, by UTC. */
+function readDate(text: string): Date {
+  const date = new Date(`${text}T00:00:00Z`);
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(date.getTime());
+  if (!isDay || date.toISOString().slice(0, 10) !== text) {
+    throw new UsageError(`--template-date takes a date such as 2026-11-26, not '${text}'`);
+  }
+  return date;
 }
 
 /** Reads the cores to pin to. */

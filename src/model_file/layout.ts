@@ -17,6 +17,8 @@ export const assetNames = [
   "special_tokens_map.json",
   "generation_config.json",
   "chat_template.jinja",
+  "additional_chat_templates/tool_use.jinja",
+  "chat_template.json",
   "config.json",
 ] as const;
 

@@ -34,6 +34,8 @@ export interface ServiceOptions {
   zeros: ZerosKind;
   /** Whether control tokens that messages spell are control tokens; otherwise only those of the chat template are. */
   parseSpecialInMessages: boolean;
+  /** The date that chat templates see; undefined: that of each request. */
+  templateDate: Date | undefined;
 }
 
 /** The engine counts tokens in 32 bits. */
@@ -70,12 +72,10 @@ export class Service {
     this.isDemo = bytes !== undefined;
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
-    const { tokenizer, template } = openModelText(
-      packed,
-      given,
-      (text) => notice(given, text),
-      !options.parseSpecialInMessages,
-    );
+    const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text), {
+      messagesAreLiteral: !options.parseSpecialInMessages,
+      date: options.templateDate,
+    });
     this.tokenizer = tokenizer;
     this.template = template;
     this.threads = options.threads || options.cpus.length || cpuCores();

@@ -7,11 +7,13 @@
 
 import { Failure } from "../errors.ts";
 import type { PromptText } from "./added_tokens.ts";
+import { type CallForm, findCallForm } from "./call_form.ts";
 import { ControlTokens } from "./control_tokens.ts";
 import { TemplateError } from "./jinja/errors.ts";
 import { GLOBAL_NAMES } from "./jinja/globals.ts";
 import { Template } from "./jinja/template.ts";
 import { NoPrivateCharacter } from "./private_characters.ts";
+import { findTemplates, type TemplateSources } from "./template_files.ts";
 import { thinks } from "./thinking.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -45,58 +47,83 @@ const TEMPLATE_LENGTH_MAX = 1_000_000;
 /** Longest string, in UTF-16 code units, that a template may make beyond four times what the messages hold. */
 const CHARACTERS_MAX = 1_000_000;
 
-/** A model's chat template, parsed. Immutable; any number of requests may use it. */
+/** How a template is to be used. */
+export interface TemplateSettings {
+  /** Whether control tokens in messages are only characters; only the template's own are control tokens then. Default: true. */
+  messagesAreLiteral?: boolean | undefined;
+  /** The date that templates see. Default: that of the rendering. */
+  date?: Date | undefined;
+}
+
+/** A model's chat templates, parsed. Immutable; any number of requests may use them. */
 export class ChatTemplate {
   readonly #template: Template;
+  /** For requests with tools. */
+  readonly #toolTemplate: Template;
   readonly #constants: Record<string, unknown>;
+  readonly #date: Date | undefined;
   /** Undefined where messages may name control tokens. */
   readonly #controlTokens: ControlTokens | undefined;
   /** Whether the template puts tools and calls into words itself. */
   readonly takesTools: boolean;
+  /** How it wants the calls of earlier messages. */
+  readonly callForm: CallForm;
   /** Whether its model writes what it thinks. */
   readonly thinks: boolean;
 
   /**
-   * @param source the template; undefined for a model that has none.
+   * @param source the template, or all there are; undefined for a model that has none.
    * @param name what to call the model in messages.
-   * @param isLiteral whether control tokens in messages are only characters; only the template's own are control tokens then.
    * @throws Failure when the template can't be parsed or doesn't even render one user message.
    */
-  constructor(source: string | undefined, tokenizer: Tokenizer, name: string, isLiteral = true) {
-    this.#controlTokens = isLiteral ? new ControlTokens(tokenizer.added, source ?? FALLBACK_TEMPLATE) : undefined;
+  constructor(
+    source: string | TemplateSources | undefined,
+    tokenizer: Tokenizer,
+    name: string,
+    { messagesAreLiteral = true, date }: TemplateSettings = {},
+  ) {
+    const { chat, toolUse } = typeof source === "object" ? source : { chat: source, toolUse: undefined };
+    const sources = [chat ?? FALLBACK_TEMPLATE, ...(toolUse === undefined ? [] : [toolUse])];
+    this.#controlTokens = messagesAreLiteral ? new ControlTokens(tokenizer.added, sources.join("")) : undefined;
+    this.#date = date;
     this.#constants = {
       bos_token: tokenizer.bosToken,
       eos_token: tokenizer.eosToken,
       end_of_turn: tokenizer.hasToken("<|eot_id|>") ? "<|eot_id|>" : tokenizer.eosToken,
       documents: null,
     };
-    if (source !== undefined && source.length > TEMPLATE_LENGTH_MAX) {
+    const tooLong = sources.find(({ length }) => length > TEMPLATE_LENGTH_MAX);
+    if (tooLong !== undefined) {
       throw new Failure(
-        `${name}: its chat template can't be used: ${source.length} characters are over the limit of ${TEMPLATE_LENGTH_MAX}`,
+        `${name}: its chat template can't be used: ${tooLong.length} characters are over the limit of ${TEMPLATE_LENGTH_MAX}`,
       );
     }
-    this.takesTools = source !== undefined && /\btools\b/.test(source);
-    this.thinks = source !== undefined && thinks(source);
+    this.takesTools = toolUse !== undefined || (chat !== undefined && /\btools\b/.test(chat));
+    this.thinks = chat !== undefined && thinks(chat);
     try {
-      this.#template = new Template(source ?? FALLBACK_TEMPLATE);
+      const [template, toolTemplate] = sources.map((text) => new Template(text));
+      this.#template = template as Template;
+      this.#toolTemplate = toolTemplate ?? this.#template;
       this.render([{ role: "user", content: "Hello" }]);
     } catch (error) {
       throw new Failure(`${name}: its chat template can't be used: ${(error as Error).message.split("\n")[0]}`);
     }
+    this.callForm = findCallForm((messages, tools) => this.#run(messages as TemplateMessage[], { tools }, true));
   }
 
-  /** Finds the template among a packed model's files: chat_template.jinja, else the one in tokenizer_config.json. */
+  /** Takes the templates among a packed model's files. @param onNotice told where there is none. */
   static fromAssets(
     assets: ReadonlyMap<string, Uint8Array>,
     tokenizer: Tokenizer,
     name: string,
-    isLiteral = true,
+    settings: TemplateSettings = {},
+    onNotice: (notice: string) => void = () => {},
   ): ChatTemplate {
-    const file = assets.get("chat_template.jinja");
-    if (file !== undefined) return new ChatTemplate(new TextDecoder().decode(file), tokenizer, name, isLiteral);
-    const configuration = assets.get("tokenizer_config.json");
-    const parsed = configuration === undefined ? {} : JSON.parse(new TextDecoder().decode(configuration));
-    return new ChatTemplate(chooseTemplate(parsed.chat_template), tokenizer, name, isLiteral);
+    const sources = findTemplates(assets);
+    if (sources.chat === undefined) {
+      onNotice("there is no chat template: messages take the form of BitNet-b1.58-2B-4T, which the model may not know");
+    }
+    return new ChatTemplate(sources, tokenizer, name, settings);
   }
 
   /**
@@ -141,9 +168,10 @@ export class ChatTemplate {
   #run(messages: readonly TemplateMessage[], extras: TemplateExtras, addGenerationPrompt: boolean): string {
     const { variables, tools = null } = extras;
     const known = { ...variables, ...this.#constants, tools, messages, add_generation_prompt: addGenerationPrompt };
-    let characters = messages.reduce((sum, message) => sum + message.content.length, 0);
+    let characters = messages.reduce((sum, { content }) => sum + (content ?? "").length, 0);
     if (extras.tools !== undefined) characters += JSON.stringify(extras.tools).length;
-    return this.#template.render(known, CHARACTERS_MAX + 4 * characters, new Date());
+    const template = tools === null ? this.#template : this.#toolTemplate;
+    return template.render(known, CHARACTERS_MAX + 4 * characters, this.#date ?? new Date());
   }
 }
 
@@ -158,12 +186,3 @@ export const RESERVED_VARIABLES: ReadonlySet<string> = new Set([
   "messages",
   "add_generation_prompt",
 ]);
-
-/** tokenizer_config.json holds one template or several with names, of which "default" is for chats. */
-function chooseTemplate(value: unknown): string | undefined {
-  if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  const named = value as { name?: unknown; template?: unknown }[];
-  const chosen = named.find((entry) => entry?.name === "default") ?? named[0];
-  return typeof chosen?.template === "string" ? chosen.template : undefined;
-}

@@ -4,7 +4,7 @@
  */
 
 import type { ModelConfig } from "../model_file/model_config.ts";
-import { ChatTemplate } from "./chat_template.ts";
+import { ChatTemplate, type TemplateSettings } from "./chat_template.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 /** A model's files and the part of its configuration that they have to agree with. */
@@ -25,17 +25,16 @@ export interface ModelText {
  *
  * @param name what to call the model in messages.
  * @param onNotice called with each thing that a person should know, one line.
- * @param messagesAreLiteral whether control tokens that messages spell are only characters.
  * @throws Failure when there is no tokenizer, or one of them can't be used.
  */
 export function openModelText(
   { assets, config }: TextSource,
   name: string,
   onNotice: (notice: string) => void,
-  messagesAreLiteral = true,
+  settings: TemplateSettings = {},
 ): ModelText {
   const tokenizer = Tokenizer.fromAssets(assets, name, config.vocabSize, onNotice);
-  return { tokenizer, template: ChatTemplate.fromAssets(assets, tokenizer, name, messagesAreLiteral) };
+  return { tokenizer, template: ChatTemplate.fromAssets(assets, tokenizer, name, settings, onNotice) };
 }
 
 /**

@@ -11,6 +11,7 @@ import { type JsonObject, parseExactly } from "../../json.ts";
 import { contextLengthExceeded, invalid } from "../../serving/request_error.ts";
 import type { Service } from "../../serving/service.ts";
 import type { PromptText } from "../../text/added_tokens.ts";
+import type { CallForm } from "../../text/call_form.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
 import { TemplateError } from "../../text/jinja/errors.ts";
 import { begunThoughts, openThoughts, upToThoughts } from "../../text/thinking.ts";
@@ -63,7 +64,9 @@ export async function readChatPrompt(exchange: Exchange, service: Service, body:
     checkArguments(messages);
     const last = messages.at(-1) as Message;
     const inWords = messages.map((message) =>
-      template.takesTools && message !== last ? withCallsAsFields(message) : withCallsInText(message, message === last),
+      template.takesTools && message !== last
+        ? withCallsAsFields(message, template.callForm)
+        : withCallsInText(message, message === last),
     );
     const continued = last.role === "assistant" ? (inWords.at(-1) as TemplateMessage).content : "";
     if (!template.takesTools && tools.length > 0) addSystemLine(inWords, describeTools(tools));
@@ -128,14 +131,15 @@ function checkArguments(messages: readonly Message[]): void {
   throw invalid("messages", "invalid_value", message);
 }
 
-function withCallsAsFields({ calls, ...message }: Message): TemplateMessage {
+function withCallsAsFields({ calls, ...message }: Message, form: CallForm): TemplateMessage {
   if (calls === undefined) return message as TemplateMessage;
   const called = calls.map(({ id, name, arguments: args }) => ({
     ...(id === undefined ? {} : { id }),
     type: "function",
-    function: { name, arguments: parsedOr(args) },
+    function: { name, arguments: form.argumentsAreText ? args : parsedOr(args) },
   }));
-  return { ...message, tool_calls: called } as TemplateMessage;
+  const content = message.content === "" ? form.emptyContent : message.content;
+  return { ...message, content, tool_calls: called } as TemplateMessage;
 }
 
 /** @param isLast whether the message is to be continued, and so the last of its calls. */
