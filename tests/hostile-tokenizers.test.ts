@@ -31,7 +31,10 @@ interface Files {
 
 /** The small tokenizer's files, changed. */
 function changed(change: (files: Files) => void): Files {
-  const files = { tokenizer: smallTokenizer(), configuration: { bos_token: "<s>", eos_token: { content: "</s>" } } };
+  const files = {
+    tokenizer: smallTokenizer(),
+    configuration: { bos_token: "<s>", eos_token: { content: "</s>" }, chat_template: "{{ messages[0].content }}" },
+  };
   change(files);
   return files;
 }

@@ -34,8 +34,8 @@ export interface ServiceOptions {
   zeros: ZerosKind;
   /** Whether control tokens that messages spell are control tokens; otherwise only those of the chat template are. */
   parseSpecialInMessages: boolean;
-  /** The date that chat templates see; undefined: that of each request. */
-  templateDate: Date | undefined;
+  /** The date that chat templates see; otherwise that of each request. */
+  templateDate?: Date | undefined;
 }
 
 /** The engine counts tokens in 32 bits. */

@@ -53,17 +53,20 @@ function lowerRest(text: string, beginning: string): string {
   return lower.startsWith(before) ? lower.slice(before.length) : text.slice(beginning.length).toLowerCase();
 }
 
-/** str.title. */
-export function title(text: string): string {
+/** Each letter of a text with its lower case. That of a sigma depends on what is around it. */
+function withLowerCase(text: string): [letter: string, small: string][] {
   const letters = points(text);
-  // A sigma at the end of a word differs, which takes the whole text to see.
   const small = points(text.toLowerCase());
   const isSameLength = small.length === letters.length;
+  return letters.map((letter, i) => [letter, isSameLength ? (small[i] as string) : letter.toLowerCase()]);
+}
+
+/** str.title. */
+export function title(text: string): string {
   let result = "";
   let isAfterCased = false;
-  for (const [i, letter] of letters.entries()) {
-    if (!isAfterCased) result += titleCase(letter);
-    else result += isSameLength ? small[i] : letter.toLowerCase();
+  for (const [letter, small] of withLowerCase(text)) {
+    result += isAfterCased ? small : titleCase(letter);
     isAfterCased = CASED.test(letter);
   }
   return result;
@@ -71,8 +74,8 @@ export function title(text: string): string {
 
 /** str.swapcase. */
 export function swapCase(text: string): string {
-  return points(text)
-    .map((letter) => (UPPER.test(letter) ? letter.toLowerCase() : LOWER.test(letter) ? letter.toUpperCase() : letter))
+  return withLowerCase(text)
+    .map(([letter, small]) => (UPPER.test(letter) ? small : LOWER.test(letter) ? letter.toUpperCase() : letter))
     .join("");
 }
 

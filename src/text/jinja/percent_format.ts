@@ -106,8 +106,9 @@ function convert(value: Value, conversion: Conversion, budget: Budget, escapes: 
 function character(value: Value): string {
   const text = textOf(value);
   if (text !== undefined && points(text).length === 1) return text;
-  if (!isInt(value) || value < 0 || value > 0x10ffff) throw new TemplateError("%c requires int or char");
-  return String.fromCodePoint(Number(value));
+  const point = typeof value === "boolean" ? Number(value) : value;
+  if (!isInt(point) || point < 0 || point > 0x10ffff) throw new TemplateError("%c requires int or char");
+  return String.fromCodePoint(Number(point));
 }
 
 function convertInt(value: Value, conversion: Conversion): string {
