@@ -223,6 +223,16 @@ describe("calls", () => {
     expect(await streamed({ stop })).toEqual(answer);
   });
 
+  test("a stop token cuts a call like a stop string", async () => {
+    const content = '{"city": "Oslo';
+    const { tokens } = (await (await server.post("/tokenize", { content })).json()) as { tokens: number[] };
+    const request = { stop_token_ids: [tokens.at(-1)] };
+    const calls = [{ name: "get_weather", arguments: '{"city":"' }];
+    const answer = { content: "", tool_calls: calls, reason: "stop" };
+    expect(await whole(request)).toEqual(answer);
+    expect(await streamed(request)).toEqual(answer);
+  });
+
   test("arguments come as they are written, one piece after the other", async () => {
     const pieces: string[] = [];
     for await (const { choices } of await client.chat.completions.create({ ...REQUEST, stream: true })) {

@@ -1,6 +1,6 @@
 /** One choice of a chat's answer as it grows: the deltas of a stream, and the whole message, in OpenAI's shapes. */
 
-import type { GenerationEvent } from "../../text/generation.ts";
+import type { GenerationEvent, StoppedBy } from "../../text/generation.ts";
 import { ThinkingParser, type ThinkingPart } from "../../text/thinking.ts";
 import { CallParser, type CallPart, type WrittenCall } from "../../text/tool_calls.ts";
 import { newId } from "../ids.ts";
@@ -16,6 +16,7 @@ interface ToolCall {
 
 /** What a choice needs to know of its request. */
 interface ChoiceRequest {
+  service: { config: { eosTokenIds: number[] } };
   prompt: ChatPrompt;
   thoughts: ThoughtsPlace;
   /** Whether the answer has a form. */
@@ -37,10 +38,12 @@ export class Choice {
   readonly #parser: CallParser;
   readonly #place: ThoughtsPlace;
   readonly #areFunctions: boolean;
+  readonly #endIds: readonly number[];
   /** What the answer has of a call that the last message began. */
   #begun: CallPart[];
 
-  constructor({ prompt, thoughts, isFormed }: ChoiceRequest) {
+  constructor({ service, prompt, thoughts, isFormed }: ChoiceRequest) {
+    this.#endIds = service.config.eosTokenIds;
     this.#thinking = new ThinkingParser(prompt.thinks && thoughts !== "text");
     this.#parser = new CallParser(prompt.tools, prompt.callsMax);
     this.#place = thoughts;
@@ -57,14 +60,15 @@ export class Choice {
    */
   grow(text: string, generated: number): object[] {
     const hasThought = this.#thinking.isThinking;
-    const deltas = this.#add(this.#thinking.push(text));
-    if (hasThought || this.#thinking.isThinking) this.reasoningTokens = generated;
-    return deltas;
+    const pieces = this.#thinking.push(text);
+    const thinks = hasThought || this.#thinking.isThinking || pieces.some(({ kind }) => kind === "thinking");
+    if (thinks) this.reasoningTokens = generated;
+    return this.#add(pieces);
   }
 
   /** Ends the text and returns what is new. */
   end({ reason, stoppedBy }: Extract<GenerationEvent, { kind: "end" }>): object[] {
-    const isCut = reason !== "stop" || stoppedBy?.kind === "string";
+    const isCut = reason !== "stop" || (stoppedBy !== undefined && !this.#isOwnEnd(stoppedBy));
     const deltas = this.#add(this.#thinking.finish(isCut));
     deltas.push(...this.#parser.finish(isCut).map((part) => this.#delta(part)));
     // After the last call that is wanted there is nothing to cut.
@@ -85,6 +89,11 @@ export class Choice {
     if (this.#calls.length === 0) return message;
     const calls = this.#areFunctions ? { function_call: this.#calls[0]?.function } : { tool_calls: this.#calls };
     return { ...message, content: this.#content || null, ...calls };
+  }
+
+  /** Whether the model itself ended the answer, rather than a stop of the request's. */
+  #isOwnEnd(stop: StoppedBy): boolean {
+    return stop.kind === "token" && this.#endIds.includes(stop.id);
   }
 
   get #callReason(): string {
