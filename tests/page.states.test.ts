@@ -209,10 +209,16 @@ describeInBrowser("the chat page", () => {
     // Earlier ones come as one scrolls, and what one reads stays where it is.
     await eventually(async () => {
       await page.mouse.wheel(0, -4000);
-      return (await page.locator(".message", { hasText: "Message 1960" }).count()) > 0;
+      return (await page.locator(".message", { hasText: "Message 1950" }).count()) > 0;
     });
     expect(await page.locator(".message").count()).toBeLessThan(300);
     await page.getByRole("button", { name: "To the end" }).click();
+    expect(await page.locator(".item").count()).toBeLessThan(100);
+    await page.locator(".conversations").hover();
+    await eventually(async () => {
+      await page.mouse.wheel(0, 4000);
+      return (await page.locator(".item").count()) === 500;
+    });
     await page.locator(".item a", { hasText: /^Conversation 42$/ }).click();
     await eventually(async () => (await lastAnswer(page)) === "answer 42");
     await page.getByLabel("Search conversations").fill("answer 123");

@@ -51,7 +51,9 @@ export function sanitize(html: string): DocumentFragment {
     ALLOWED_ATTR: ATTRIBUTES,
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
+    // Of addresses, whole ones alone; the other attributes are none.
     ALLOWED_URI_REGEXP: /^(?:https?|mailto|tel):/i,
+    ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => name !== "href"),
     RETURN_DOM_FRAGMENT: true,
   });
 }

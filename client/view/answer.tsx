@@ -54,6 +54,7 @@ export function Answer(properties: {
           isWritten={isWritten}
           isRaw={settings.value.showsRawCalls}
           result={results.find(({ callId }) => callId === call.id)}
+          isAwaited={isLast}
         />
       ))}
       {now?.pause !== undefined && (

@@ -11,12 +11,19 @@ import { dayOf } from "./format.ts";
 import { Icon, IconButton } from "./icons.tsx";
 import { drawerIsOpen, focusComposer } from "./windows.ts";
 
+/** Conversations that are listed at first, and whenever the reader comes near the last of them. */
+const LISTED_AT_ONCE = 60;
+
+/** Pixels from the last one at which more are listed. */
+const NEAR = 600;
+
 /** Milliseconds after the last key until messages are searched. */
 const SEARCH_DELAY_MS = 150;
 
 export function Sidebar() {
   const search = useSignal("");
   const found = useSignal<ReadonlySet<string> | undefined>(undefined);
+  const listed = useSignal(LISTED_AT_ONCE);
   const file = useRef<HTMLInputElement>(null);
 
   useSignalEffect(() => {
@@ -74,8 +81,15 @@ export function Sidebar() {
           }}
         />
       </label>
-      <nav class="conversations" aria-label="Conversations">
-        {groups(shown).map(([heading, list]) => (
+      <nav
+        class="conversations"
+        aria-label="Conversations"
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          const isNear = scrollHeight - scrollTop - clientHeight < NEAR;
+          if (isNear && listed.value < shown.length) listed.value += LISTED_AT_ONCE;
+        }}
+      >
+        {groups(shown, listed.value).map(([heading, list]) => (
           <section key={heading}>
             <h2>{heading}</h2>
             <ul>
@@ -116,15 +130,16 @@ export function Sidebar() {
   );
 }
 
-/** Conversations under their headings: pinned ones first, then by day. */
-function groups(list: readonly Conversation[]): [string, Conversation[]][] {
+/** The first conversations under their headings: pinned ones, then the others by day. */
+function groups(list: readonly Conversation[], count: number): [string, Conversation[]][] {
   const now = Date.now();
   const byHeading = new Map<string, Conversation[]>();
-  for (const conversation of list.toSorted((a, b) => b.updated - a.updated)) {
+  const order = list.toSorted((a, b) => Number(b.isPinned) - Number(a.isPinned) || b.updated - a.updated);
+  for (const conversation of order.slice(0, count)) {
     const heading = conversation.isPinned ? "Pinned" : dayOf(conversation.updated, now);
     const group = byHeading.get(heading);
     if (group === undefined) byHeading.set(heading, [conversation]);
     else group.push(conversation);
   }
-  return [...byHeading].sort(([a], [b]) => Number(b === "Pinned") - Number(a === "Pinned"));
+  return [...byHeading];
 }

@@ -11,8 +11,10 @@ export function ToolCard(properties: {
   isWritten: boolean;
   isRaw: boolean;
   result: Message | undefined;
+  /** Whether the conversation waits for results. */
+  isAwaited: boolean;
 }) {
-  const { answer, call, isWritten, isRaw, result } = properties;
+  const { answer, call, isWritten, isRaw, result, isAwaited } = properties;
   const field = useRef<HTMLTextAreaElement>(null);
   const fields = isRaw ? undefined : argumentsOf(call);
   return (
@@ -40,7 +42,7 @@ export function ToolCard(properties: {
           <pre tabIndex={0}>{result.content}</pre>
         </div>
       )}
-      {isWritten && result === undefined && (
+      {isWritten && isAwaited && result === undefined && (
         <form
           class="tool-result"
           onSubmit={(event) => {

@@ -12,7 +12,7 @@ import { UserMessage } from "./user_message.tsx";
 import { Welcome } from "./welcome.tsx";
 
 /** Messages that are made at first, and whenever the reader comes near the first of them. */
-const MADE_AT_ONCE = 30;
+const MADE_AT_ONCE = 10;
 
 /** Pixels from the first message at which earlier ones are made. */
 const NEAR = 800;
@@ -32,7 +32,6 @@ export function Transcript() {
   /** The first message that is made, of which conversation. */
   const made = useRef<{ id: string | null; first: number }>(undefined);
   if (made.current?.id !== id) made.current = { id, first: Math.max(0, shown.length - MADE_AT_ONCE) };
-  const { current: window } = made;
   const [, redraw] = useState(0);
 
   // A message that was just sent is wanted in sight.
@@ -51,6 +50,16 @@ export function Transcript() {
     if (scroller.current === null) return;
     // An empty conversation is read from its beginning.
     scroller.current.scrollTop = path.value.length === 0 ? 0 : scroller.current.scrollHeight;
+    isAtEnd.value = true;
+  };
+
+  const makeEarlier = () => {
+    const { scrollTop, scrollHeight } = scroller.current as HTMLElement;
+    const { current: now } = made;
+    if (now === undefined || now.first === 0 || scrollTop >= NEAR || heightBefore.current !== undefined) return;
+    heightBefore.current = scrollHeight;
+    now.first = Math.max(0, now.first - MADE_AT_ONCE);
+    redraw(now.first);
   };
 
   useLayoutEffect(() => {
@@ -63,6 +72,7 @@ export function Transcript() {
   useEffect(() => {
     const observer = new ResizeObserver(() => {
       if (followsEnd.current) toEnd();
+      makeEarlier();
     });
     observer.observe(content.current as HTMLElement);
     return () => observer.disconnect();
@@ -72,14 +82,10 @@ export function Transcript() {
     const { scrollTop, scrollHeight, clientHeight } = scroller.current as HTMLElement;
     isAtEnd.value = scrollHeight - scrollTop - clientHeight < AT_END;
     followsEnd.current = isAtEnd.value;
-    if (scrollTop < NEAR && window.first > 0 && heightBefore.current === undefined) {
-      heightBefore.current = scrollHeight;
-      window.first = Math.max(0, window.first - MADE_AT_ONCE);
-      redraw(window.first);
-    }
+    makeEarlier();
   };
 
-  const start = Math.min(window.first, Math.max(0, shown.length - 1));
+  const start = Math.min(made.current.first, Math.max(0, shown.length - 1));
   return (
     <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
       <div class="messages" ref={content}>

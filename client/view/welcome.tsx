@@ -11,7 +11,7 @@ import { formatBytes, formatCount } from "./format.ts";
 const DEMO_QUESTIONS = [
   "What is the capital of France?",
   "Say hello in Japanese.",
-  "Count from 3 to 12.",
+  "Can you write code?",
   "Tell me a story.",
 ];
 

@@ -1,5 +1,6 @@
 /**
- * The access log: one line on stderr for each request, when its answer is over. It never holds a prompt, an answer or a key,
+ * The access log: one line on stderr for each request, when its answer is over; none for checks of health that found it well, of which
+ * there is one every few seconds while somebody watches or has the page open. It never holds a prompt, an answer or a key,
  * nor anything else that a client made up: paths and methods are those that the server knows, ids are plain and short.
  */
 
@@ -28,8 +29,12 @@ export interface LogEntry {
 
 /** Writes a line about a request. */
 export function logRequest(format: LogFormat, entry: LogEntry): void {
-  if (format === "off") return;
+  if (format === "off" || isHealthCheck(entry)) return;
   process.stderr.write(`${format === "json" ? jsonLine(entry) : textLine(entry)}\n`);
+}
+
+function isHealthCheck({ route, status }: LogEntry): boolean {
+  return (route === "/health" || route === "/ready") && status === 200;
 }
 
 function tokens(counts: readonly Counts[]) {
