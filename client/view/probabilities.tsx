@@ -51,22 +51,24 @@ export function Probabilities({ message }: { message: Message }) {
     <div class="probabilities" onMouseLeave={() => hide(chosen)}>
       <p class="tokens" dir="auto">
         {tokens.value.map(({ text, probability }, index) => (
-          <button
+          // A button would be a box of its own, between which lines break.
+          <span
             key={index}
-            type="button"
+            role="button"
+            tabIndex={0}
             class={`token level${LEVELS.filter((level) => probability < level).length} ${chosen.value === index ? "chosen" : ""}`}
             aria-label={`${text.trim() === "" ? "White space" : text}, ${formatShare(probability)}`}
             onMouseEnter={() => show(chosen, index)}
             onFocus={() => show(chosen, index)}
-            onClick={() => show(chosen, index)}
           >
             {text.replaceAll("\n", "↵\n")}
-          </button>
+          </span>
         ))}
       </p>
       {chosen.value !== undefined && <Alternatives message={message} tokens={tokens.value} index={chosen.value} />}
       <p class="quiet">
-        The darker a token, the less likely it was. Point at one for its alternatives; click one to go on from it.
+        The stronger its colour, the less likely a token was. Point at one for its alternatives; click one to go on from
+        it.
       </p>
     </div>
   );
