@@ -223,6 +223,21 @@ describe("calls", () => {
     expect(await streamed({ stop })).toEqual(answer);
   });
 
+  test("whatever the model says, it is the same streamed and not", async () => {
+    const strange = { name: "say", parameters: { type: "object", properties: { text: { type: "string" }, more: {} } } };
+    const tools = [WEATHER, { type: "function", function: strange }];
+    const seen = new Set<string>();
+    for (let seed = 0; seed < 20; seed++) {
+      const tool_choice = seed % 2 === 0 ? "required" : "auto";
+      const request = { tools, tool_choice, seed, temperature: 1.5, max_tokens: 20 + seed };
+      const answer = await whole(request);
+      expect(await streamed(request)).toEqual(answer);
+      seen.add(answer.reason as string);
+    }
+    expect(seen).toContain("length");
+    expect(seen).toContain("tool_calls");
+  });
+
   test("a stop token cuts a call like a stop string", async () => {
     const content = '{"city": "Oslo';
     const { tokens } = (await (await server.post("/tokenize", { content })).json()) as { tokens: number[] };

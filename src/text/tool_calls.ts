@@ -196,6 +196,11 @@ export function writeCall({ name, arguments: args }: WrittenCall): string {
   return `${writeBeginning(name)}${isJson(args) ? spacedJson(args) : JSON.stringify(args)}}\n${CLOSE}`;
 }
 
+/** Arguments as models write them. @param args as JSON text; what is no JSON stays as it is. */
+export function writeArguments(args: string): string {
+  return isJson(args) ? spacedJson(args) : args;
+}
+
 /** The beginning of a call, to be continued. @param args what there is of its arguments. */
 export function writeOpenCall({ name, arguments: args }: WrittenCall): string {
   // Without arguments, the space is left to the model: most tokens that begin an object have it.

@@ -15,7 +15,7 @@ import type { CallForm } from "../../text/call_form.ts";
 import { RESERVED_VARIABLES, type TemplateMessage } from "../../text/chat_template.ts";
 import { TemplateError } from "../../text/jinja/errors.ts";
 import { begunThoughts, openThoughts, upToThoughts } from "../../text/thinking.ts";
-import { describeTools, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
+import { describeTools, writeArguments, writeCall, writeOpenCall } from "../../text/tool_calls.ts";
 import { turns } from "../../text/turns.ts";
 import type { Prompts } from "../answers.ts";
 import type { Exchange } from "../exchange.ts";
@@ -136,7 +136,7 @@ function withCallsAsFields({ calls, ...message }: Message, form: CallForm): Temp
   const called = calls.map(({ id, name, arguments: args }) => ({
     ...(id === undefined ? {} : { id }),
     type: "function",
-    function: { name, arguments: form.argumentsAreText ? args : parsedOr(args) },
+    function: { name, arguments: form.argumentsAreText ? writeArguments(args) : parsedOr(args) },
   }));
   const content = message.content === "" ? form.emptyContent : message.content;
   return { ...message, content, tool_calls: called } as TemplateMessage;
