@@ -26,6 +26,7 @@ import {
   TOKEN,
 } from "./support/hub_server.ts";
 import { eventually, executable, runProgram, startServer } from "./support/server.ts";
+import { TestTerminal } from "./support/terminal.ts";
 
 setDefaultTimeout(60_000);
 
@@ -208,36 +209,27 @@ describe("a name", () => {
     expect([code, stdout, hub.seen.length]).toEqual([0, PARIS, 0]);
   });
 
-  test.skipIf(Bun.which("script") === null)("on a terminal is asked about: yes pulls it, no does not", async () => {
-    const onTerminal = async (answer: string) => {
-      const command = [executable, "chat", NAME, ...ASK].map((word) => `'${word}'`).join(" ");
-      const child = Bun.spawn(["script", "-qec", command, "/dev/null"], {
-        env,
-        stdin: "pipe",
-        stdout: "pipe",
-        stderr: "ignore",
-      });
-      let text = "";
-      const reading = (async () => {
-        for await (const bytes of child.stdout) {
-          text += new TextDecoder().decode(bytes);
-          if (text.includes("[Y/n]") && answer !== "") {
-            child.stdin.write(answer);
-            child.stdin.flush();
-            answer = "";
-          }
-        }
-      })();
-      const code = await child.exited;
-      await reading;
-      return { code, text };
+  test("on a terminal is asked about: no does not pull it, yes does, and a chat begins", async () => {
+    const asks = async () => {
+      const terminal = new TestTerminal([executable, NAME], { env, columns: 200 });
+      await terminal.until(() => terminal.rows.at(-1)?.endsWith("[Y/n]") ?? false);
+      return terminal;
     };
-    const no = await onTerminal("n\n");
-    expect(no.text).toContain(`${NAME}: not pulled`);
-    expect([no.code, models()]).toEqual([1, []]);
-    const yes = await onTerminal("y\n");
-    expect(yes.text).toContain(PARIS.trim());
-    expect(yes.text).toMatch(/\rpulling: \d+ %, \S+ \S+ of 8\.9\d MB[^\r]* \[#* *\]/);
+    const no = await asks();
+    no.type("n\r");
+    expect(await no.exited).toBe(1);
+    await no.until(() => no.rows.at(-1) === `wrinklefree: ${NAME}: not pulled`);
+    expect(models()).toEqual([]);
+    await no.close();
+    const yes = await asks();
+    yes.type("y\r");
+    await yes.until(() => yes.rows.at(-1) === ">");
+    expect(yes.raw).toMatch(/\rpulling: \d+ %, \S+ \S+ of 8\.9\d MB[^\r]* \[#* *\]/);
+    yes.type(`${ASK[1]}\r`);
+    await yes.until(() => yes.rows.at(-2) === PARIS.trim());
+    yes.type("\u0004");
+    expect(await yes.exited).toBe(0);
+    await yes.close();
   });
 
   test.each(["acme/../etc", "../acme", "acme/tiny@../../x", "acme/tiny@-x", "acme", "acme/a--b", "a/b/c"])(

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { EditBuffer } from "../src/terminal/edit_buffer.ts";
 import { HarmlessText, harmless } from "../src/terminal/harmless.ts";
 import { type Key, KeyDecoder } from "../src/terminal/keys.ts";
-import { textWidth, wrapLine } from "../src/terminal/text_rows.ts";
+import { clusterAfter, clusterBefore, textWidth, wrapLine } from "../src/terminal/text_rows.ts";
 
 /** Characters that stand for all kinds: plain, wide, combining, joined, control, and above ASCII. */
 const pieces = fc.constantFrom(
@@ -111,6 +111,47 @@ describe("rows", () => {
         }
       }),
     );
+  });
+});
+
+describe("characters", () => {
+  /** Where they begin, and where the last one ends. */
+  const boundaries = (text: string) => [
+    ...[...new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(text)].map(({ index }) => index),
+    text.length,
+  ];
+
+  test("are gone through in both directions as Unicode has them", () => {
+    fc.assert(
+      fc.property(line, (text) => {
+        const forward = [0];
+        while ((forward.at(-1) as number) < text.length) forward.push(clusterAfter(text, forward.at(-1) as number));
+        const backward = [text.length];
+        while ((backward[0] as number) > 0) backward.unshift(clusterBefore(text, backward[0] as number));
+        expect(forward).toEqual(boundaries(text));
+        expect(backward).toEqual(boundaries(text));
+      }),
+    );
+  });
+
+  test.each(["a", "é", "日", "한", "🚀", "e\u0301", "👩‍👩‍👧"])(
+    "%s, a hundred thousand times, is wrapped whole",
+    (character) => {
+      const text = character.repeat(100_000);
+      const rows = wrapLine(text, 70);
+      const each = 70 / Bun.stringWidth(character);
+      expect(rows).toHaveLength(Math.ceil(100_000 / each));
+      for (const row of rows.slice(0, -1)) expect(row.end - row.start).toBe(character.length * each);
+    },
+  );
+
+  test("of a word of a megabyte are not looked for anew at each step", () => {
+    const buffer = new EditBuffer();
+    buffer.insert("x".repeat(1 << 20));
+    buffer.wordLeft();
+    expect(buffer.column).toBe(0);
+    buffer.wordRight();
+    expect(buffer.column).toBe(1 << 20);
   });
 });
 

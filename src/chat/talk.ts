@@ -21,7 +21,9 @@ export interface TalkOptions {
   attached: string;
 }
 
-const HINT = "Enter sends, Alt-Enter starts a new line, /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n";
+/** @param newLine what starts a new line of a message. */
+const hint = (newLine: string) =>
+  `Enter sends, ${newLine} starts a new line, /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n`;
 
 /** Answers one message. */
 export async function answerOnce(conversation: Conversation, text: string, options: TalkOptions): Promise<void> {
@@ -40,8 +42,11 @@ export async function talk(
   history: HistoryFile | undefined,
   options: TalkOptions,
 ): Promise<void> {
-  notes.write(dim(HINT));
-  if (!canEdit()) return await talkInLines(conversation, { ...options, isAsking: true });
+  if (!canEdit()) {
+    notes.write(hint("a backslash before it"));
+    return await talkInLines(conversation, { ...options, isAsking: true });
+  }
+  notes.write(dim(hint("Alt-Enter")));
   const input = TerminalInput.open();
   const editor = new LineEditor(input, {
     history: new InputHistory(history?.read() ?? [], history),

@@ -10,6 +10,13 @@ const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 /** Only characters that are one code unit, one cluster and one cell. */
 const PLAIN = /^[ -~]*$/;
 
+/**
+ * Code units between which clusters are looked for at once, and how far from the end of them one is certain. A line of a megabyte would
+ * otherwise be read anew for each step of the cursor.
+ */
+const WINDOW = 1024;
+const MARGIN = 64;
+
 /** A tab in a text that is edited. */
 const TAB = "    ";
 
@@ -33,7 +40,7 @@ function shownCluster(cluster: string): string {
 export function textWidth(line: string): number {
   if (PLAIN.test(line)) return line.length;
   let width = 0;
-  for (const { segment } of segmenter.segment(line)) width += Bun.stringWidth(shownCluster(segment));
+  for (const { start, end } of clustersOf(line)) width += Bun.stringWidth(shownCluster(line.slice(start, end)));
   return width;
 }
 
@@ -48,14 +55,14 @@ export function wrapLine(line: string, width: number): TextRow[] {
     return rows;
   }
   let row: TextRow = { start: 0, end: 0, shown: "", width: 0 };
-  for (const { segment, index } of segmenter.segment(line)) {
-    const shown = shownCluster(segment);
+  for (const { start, end } of clustersOf(line)) {
+    const shown = shownCluster(line.slice(start, end));
     const cells = Bun.stringWidth(shown);
     if (row.width + cells > width && row.end > row.start) {
       rows.push(row);
-      row = { start: index, end: index, shown: "", width: 0 };
+      row = { start, end: start, shown: "", width: 0 };
     }
-    row.end = index + segment.length;
+    row.end = end;
     row.shown += shown;
     row.width += cells;
   }
@@ -79,12 +86,46 @@ export function offsetAtColumn(line: string, row: TextRow, isLast: boolean, colu
 /** Where the cluster before an offset begins; 0 at the beginning. */
 export function clusterBefore(line: string, offset: number): number {
   if (offset === 0) return 0;
-  if (PLAIN.test(line)) return offset - 1;
-  return segmenter.segment(line).containing(offset - 1)?.index ?? offset - 1;
+  if (offset === 1 || (isAlone(line, offset - 1) && isAlone(line, offset - 2))) return offset - 1;
+  const start = Math.max(0, offset - MARGIN);
+  return start + (segmenter.segment(line.slice(start, offset)).containing(offset - start - 1)?.index ?? 0);
 }
 
 /** Where the cluster at an offset ends; the length at the end. */
 export function clusterAfter(line: string, offset: number): number {
-  const found = segmenter.segment(line).containing(offset);
-  return found === undefined ? line.length : found.index + found.segment.length;
+  for (const { end } of clustersOf(line, offset)) return end;
+  return line.length;
+}
+
+/** The clusters of a line from an offset on, at which one begins. */
+function* clustersOf(line: string, from = 0): Generator<{ start: number; end: number }, void> {
+  let offset = from;
+  while (offset < line.length) {
+    if (isAlone(line, offset) && (offset + 1 === line.length || isAlone(line, offset + 1))) {
+      yield { start: offset, end: ++offset };
+      continue;
+    }
+    const start = offset;
+    const end = Math.min(line.length, start + WINDOW);
+    for (const { segment, index } of segmenter.segment(line.slice(start, end))) {
+      offset = start + index + segment.length;
+      yield { start: start + index, end: offset };
+      if (end < line.length && offset > end - MARGIN) break;
+    }
+  }
+}
+
+/** Whether a code unit is a cluster by itself beside another such one: Latin letters, the usual Chinese and Japanese characters, Hangul. */
+function isAlone(line: string, offset: number): boolean {
+  const code = line.charCodeAt(offset);
+  return (
+    code < 0x300 ||
+    (code >= 0x3041 && code <= 0x3096) ||
+    (code >= 0x30a1 && code <= 0x30fa) ||
+    isIdeographOrHangul(code)
+  );
+}
+
+function isIdeographOrHangul(code: number): boolean {
+  return (code >= 0x3400 && code <= 0x4dbf) || (code >= 0x4e00 && code <= 0x9fff) || (code >= 0xac00 && code <= 0xd7a3);
 }
