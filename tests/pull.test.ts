@@ -211,7 +211,7 @@ describe("a name", () => {
 
   test("on a terminal is asked about: no does not pull it, yes does, and a chat begins", async () => {
     const asks = async () => {
-      const terminal = new TestTerminal([executable, NAME], { env, columns: 200 });
+      const terminal = new TestTerminal([executable, NAME], { env: { ...env, XDG_STATE_HOME: scratch }, columns: 200 });
       await terminal.until(() => terminal.rows.at(-1)?.endsWith("[Y/n]") ?? false);
       return terminal;
     };
