@@ -456,6 +456,19 @@ static void test_order(void) {
     sample.sampling.top_k = 2;
     CHECK(draw(&sample, 0, 0) == 0, "typical_p after top_k");
 
+    /* The logits 2 and 0 lie one deviation from their mean; the deviation is that of the logits, not of the draw's weights, and what can't be
+     * chosen is not a part of it. */
+    sample = (struct sample){.vocabulary = 3, .sampling = neutral, .logits = {2.0f, 0.0f, -INFINITY}};
+    sample.sampling.temperature = 50.0f;
+    sample.sampling.top_n_sigma = 1.9f;
+    refer(&sample);
+    check_draws(&sample, 200, "within 1.9 deviations");
+    CHECK(sample.probability[1] == 0.0, "the reference");
+    sample.sampling.top_n_sigma = 2.1f;
+    refer(&sample);
+    CHECK(sample.probability[1] > 0.4, "the reference");
+    check_draws(&sample, 1000, "within 2.1 deviations");
+
     /* What repeats is penalised after the other penalties: 2 / 2 - 0.5 = 0.5, otherwise (2 - 0.5) / 2 = 0.75. */
     sample = (struct sample){.vocabulary = 2, .sampling = neutral, .logits = {2.0f, 0.625f}};
     sample.sampling.temperature = 0.0f;
