@@ -17,6 +17,7 @@ const EMULATED = "kernels_emulated_test";
 const LONG_LIBRARY_TESTS = [EMULATED, "machine_test"];
 const LONG_TESTS = [
   "api.connections",
+  "api.schemas",
   "api.structured",
   "batching",
   "bench",
@@ -31,6 +32,7 @@ const LONG_TESTS = [
   "page",
   "page.connection",
   "page.states",
+  "schemas_fuzz",
   "tokenizing",
 ];
 

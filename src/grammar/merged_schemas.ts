@@ -2,7 +2,7 @@
 
 import { isObject, membersOf, objectOf } from "../json.ts";
 import { compareDecimals, decimalOf, equalityKey } from "./decimal.ts";
-import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
+import { unsupportedSchema } from "./schema_error.ts";
 import {
   isAnnotation,
   names,
@@ -19,6 +19,9 @@ const DEPTH_MAX = 64;
 
 /** Most members, keywords and properties of all allOf together: references can make much of little. */
 const MERGED_MAX = 100_000;
+
+/** By which nothing is valid. */
+const NOTHING: Schema = { not: {} };
 
 /** Puts schemas of one document together. */
 export class SchemaMerger {
@@ -72,6 +75,7 @@ export class SchemaMerger {
           sum[keyword] = both;
         }
       }
+      if ([sum.type, sum.enum].some((left) => Array.isArray(left) && left.length === 0)) return NOTHING;
     }
     if (properties.size > 0) {
       sum.properties = objectOf(
@@ -97,7 +101,7 @@ export class SchemaMerger {
       if (Object.keys(others).every(isAnnotation)) return this.#plain(target, path, depth + 1);
       return this.#merge({ allOf: [target, others] }, path, depth + 1);
     }
-    return schema.allOf === undefined ? schema : this.#merge(schema, path, depth + 1);
+    return schema.allOf === undefined ? withNull(schema, path) : this.#merge(schema, path, depth + 1);
   }
 
   /** @throws SchemaError when too much is put together. */
@@ -109,13 +113,20 @@ export class SchemaMerger {
   }
 }
 
+/** A schema with null among its types where it is `nullable`, which says nothing of a schema without types. */
+function withNull(schema: Schema, path: string): Schema {
+  const { nullable, ...others } = schema;
+  if (nullable === undefined) return schema;
+  if (nullable !== true || others.type === undefined) return others;
+  return { ...others, type: [...new Set([...typesOf(others, path), "null"])] };
+}
+
 /** The types that two schemas have in common. */
 function commonTypes(one: Schema, other: Schema, path: string): string[] {
   const has = (types: readonly string[], type: string) =>
     types.includes(type) || (type === "integer" && types.includes("number"));
   const [ones, others] = [typesOf(one, path), typesOf(other, path)];
   const common = TYPES.filter((type) => has(ones, type) && has(others, type));
-  if (common.length === 0) throw invalidSchema(path, "nothing has the types that 'allOf' asks for");
   return common.filter((type) => type !== "integer" || !common.includes("number"));
 }
 
@@ -131,7 +142,7 @@ export function narrowed(keyword: string, one: unknown, other: unknown): unknown
   if (keyword === "enum" && Array.isArray(one) && Array.isArray(other)) {
     const keys = new Set(other.map(equalityKey));
     const both = one.filter((value) => keys.has(equalityKey(value)));
-    return both.length === 0 ? undefined : both;
+    return both;
   }
   const [ones, others] = [decimalOf(one), decimalOf(other)];
   if (ones === undefined || others === undefined) return undefined;

@@ -1,7 +1,7 @@
 /**
  * Strings by their length, pattern and format, and the names of properties, which are strings by a schema of their own.
  *
- * A format is followed as far as the other keywords let it: where they leave none of its texts, it is the annotation that JSON Schema
+ * A format is followed as far as a pattern beside it lets it: where that leaves none of its texts, it is the annotation that JSON Schema
  * says it is.
  */
 
@@ -112,7 +112,7 @@ export class StringCompiler {
         const isWithin = whole !== undefined && isOfLength(whole, least, most);
         const all = [{ expression }, ...conditions, ...(isWithin ? [] : [length])];
         const automaton = this.#together(all);
-        if (automaton.isFinal.includes(true)) return automaton;
+        if (patterns.length === 0 || automaton.isFinal.includes(true)) return automaton;
       }
       return this.#together([length, ...conditions]);
     } catch (error) {
@@ -165,6 +165,7 @@ function apart(expression: Expression): TextCondition[] {
 
 /** Texts of so many characters. */
 function ofLength(least: number, most: number): Expression {
+  if (least > most) return { kind: "choice", options: [] };
   const characters: Expression = { kind: "repeat", part: { kind: "one", set: ALL }, least, most };
   return { kind: "sequence", parts: [{ kind: "start" }, characters, { kind: "end" }] };
 }
