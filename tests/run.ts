@@ -33,6 +33,7 @@ const LONG_TESTS = [
   "page.connection",
   "page.states",
   "schemas_fuzz",
+  "tokenizer_references",
   "tokenizing",
 ];
 

@@ -25,8 +25,10 @@ export class BytePairs {
   readonly texts: readonly (string | undefined)[];
   /** Whether pieces are given as text of which the bytes are merged. */
   readonly readsBytes: boolean;
+  /** Whether a character is another token inside a word, or at its end. */
+  readonly marksWords: boolean;
   readonly #merges: PairTable;
-  readonly #model: Vocabulary;
+  readonly #settings: Omit<Vocabulary, "vocab" | "merges">;
   readonly #unknown: number | undefined;
   /** The token of each byte; undefined when there is more to it. */
   readonly #byteIds: Int32Array | undefined;
@@ -41,7 +43,8 @@ export class BytePairs {
    * @throws Fault when a merge has parts that are no tokens.
    */
   constructor(model: Vocabulary, added: readonly AddedToken[], readsBytes: boolean) {
-    this.#model = model;
+    const { vocab: _, merges: __, ...settings } = model;
+    this.#settings = settings;
     this.readsBytes = readsBytes;
     this.ids = new Map(Object.entries(model.vocab));
     const texts: (string | undefined)[] = [];
@@ -51,8 +54,8 @@ export class BytePairs {
     const unknown = model.unk_token ?? "";
     this.#unknown = this.ids.get(unknown) ?? added.find(({ content }) => content === unknown)?.id;
     const idsOf = (names: readonly string[]) => Int32Array.from(names, (name) => this.ids.get(name) ?? -1);
-    const byteIds = readsBytes && !model.continuing_subword_prefix && !model.end_of_word_suffix;
-    const all = byteIds ? idsOf(byteCharacters) : undefined;
+    this.marksWords = Boolean(model.continuing_subword_prefix) || Boolean(model.end_of_word_suffix);
+    const all = readsBytes && !this.marksWords ? idsOf(byteCharacters) : undefined;
     this.#byteIds = all?.includes(-1) ? undefined : all;
     this.#fallbackIds = model.byte_fallback
       ? idsOf(Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`))
@@ -69,13 +72,18 @@ export class BytePairs {
     return remembered(this.#parts, part, () => this.#mergeAll(this.#charactersOf(part)));
   }
 
+  /** Calls back with the ids of each two tokens that a merge joins, in no order. */
+  forEachMerge(use: (left: number, right: number) => void): void {
+    this.#merges.forEach(use);
+  }
+
   /** Whether a piece is a token whatever merges would make of it. */
   isWhole(piece: string): boolean {
-    return this.#model.ignore_merges === true && this.ids.has(piece);
+    return this.#settings.ignore_merges === true && this.ids.has(piece);
   }
 
   #encodeAnew(piece: string): number[] {
-    if (this.#model.ignore_merges) {
+    if (this.#settings.ignore_merges) {
       const whole = this.ids.get(this.readsBytes ? spellBytes(piece) : piece);
       if (whole !== undefined) return [whole];
     }
@@ -86,7 +94,7 @@ export class BytePairs {
 
   /** The tokens of single characters, with the marks inside and at the end of words, bytes for what is unknown, or the unknown. */
   #charactersOf(piece: string): number[] {
-    const { continuing_subword_prefix: prefix, end_of_word_suffix: suffix, fuse_unk: fuses } = this.#model;
+    const { continuing_subword_prefix: prefix, end_of_word_suffix: suffix, fuse_unk: fuses } = this.#settings;
     const tokens: number[] = [];
     // An unknown token waits for others, even behind bytes.
     let waiting: number | undefined;
@@ -236,6 +244,13 @@ class PairTable {
   find(left: number, right: number): number {
     const place = this.#placeOf(left, right);
     return this.#entries[place] === -1 ? -1 : place;
+  }
+
+  forEach(use: (left: number, right: number) => void): void {
+    const entries = this.#entries;
+    for (let place = 0; place < entries.length; place += 4) {
+      if (entries[place] !== -1) use(entries[place] as number, entries[place + 1] as number);
+    }
   }
 
   rank(place: number): number {

@@ -12,7 +12,7 @@ import { BytePairs } from "./byte_pairs.ts";
 import { type Normalizer, readNormalizer } from "./normalizers.ts";
 import { type PreTokenizer, readPreTokenizers } from "./pre_tokenizers.ts";
 import { privateCharacter } from "./private_characters.ts";
-import { type AddedToken, mergeParts, type TokenizerDescription, type Vocabulary } from "./tokenizer_files.ts";
+import type { AddedToken, TokenizerDescription } from "./tokenizer_files.ts";
 
 /** What one slice merges, in bytes for vocabularies of bytes and in UTF-16 code units for others: some milliseconds. */
 export const SLICE_LENGTH = 16_384;
@@ -46,7 +46,6 @@ export class IndivisibleText extends Error {
 
 /** A tokenizer's way from text to ids. Immutable; any number of texts may be encoded at once. */
 export class Encoder {
-  readonly #model: Vocabulary;
   readonly #pairs: BytePairs;
   readonly #tokens: AddedTokens;
   /** Those that are looked for after the normalizer has changed the text. */
@@ -59,11 +58,10 @@ export class Encoder {
 
   /** @throws Fault for a stage that is not supported, or wrong. */
   constructor({ model, added_tokens: added, normalizer, pre_tokenizer }: TokenizerDescription) {
-    this.#model = model;
     const { stages, spellsBytes } = readPreTokenizers(pre_tokenizer);
     this.#stages = stages;
     this.#pairs = new BytePairs(model, added, spellsBytes);
-    if (!spellsBytes) this.#borders = new Borders(model, this.#pairs.ids);
+    if (!spellsBytes) this.#borders = new Borders(this.#pairs);
     this.#addedIds = new Map(added.map(({ content, id }) => [content, id]));
     this.#normalizer = readNormalizer(normalizer);
     const normalize = this.#normalizer ?? ((text: string) => text);
@@ -169,7 +167,7 @@ export class Encoder {
   }
 
   #divide(piece: string): Iterable<string> {
-    this.#borders ??= new Borders(this.#model, this.#pairs.ids);
+    this.#borders ??= new Borders(this.#pairs);
     return this.#borders.divide(piece);
   }
 
@@ -222,17 +220,20 @@ class Borders {
   readonly #known = new Set<number>();
   readonly #isPossible: boolean;
 
-  constructor(model: Vocabulary, ids: ReadonlyMap<string, number>) {
-    for (const merge of model.merges) {
-      const [left, right] = mergeParts(merge);
-      this.#joined.add(pairOf(codeBefore(left, left.length), right.codePointAt(0) ?? 0));
+  constructor(pairs: BytePairs) {
+    const { texts } = pairs;
+    const firsts = new Int32Array(texts.length);
+    const lasts = new Int32Array(texts.length);
+    for (const [id, text] of texts.entries()) {
+      if (text === undefined) continue;
+      const code = text.codePointAt(0) ?? 0;
+      firsts[id] = code;
+      lasts[id] = codeBefore(text, text.length);
+      if (text.length === (code > 0xffff ? 2 : 1)) this.#known.add(code);
     }
-    for (const token of ids.keys()) {
-      const code = token.codePointAt(0) ?? 0;
-      if (token.length === (code > 0xffff ? 2 : 1)) this.#known.add(code);
-    }
+    pairs.forEachMerge((left, right) => this.#joined.add(pairOf(lasts[left] as number, firsts[right] as number)));
     // Marks inside words and at their ends would be put into the parts.
-    this.#isPossible = !model.end_of_word_suffix && !model.continuing_subword_prefix;
+    this.#isPossible = !pairs.marksWords;
   }
 
   /** @throws IndivisibleText. */

@@ -30,7 +30,8 @@ export function privateCharacter(texts: Iterable<string>): string {
   }
   const free: number[] = [];
   for (let unit = FIRST; unit <= LAST; unit++) if (!used.has(unit)) free.push(unit);
-  const drawn = free[Math.floor(Math.random() * free.length)];
+  const [random] = crypto.getRandomValues(new Uint32Array(1)) as unknown as [number];
+  const drawn = free[random % free.length];
   if (drawn === undefined) throw new NoPrivateCharacter("every private character of Unicode is in use");
   return String.fromCharCode(drawn);
 }
