@@ -5,6 +5,7 @@
 
 import { Fault, printable } from "../model_file/config_fields.ts";
 import { byteCharacters, spellBytes } from "./byte_alphabet.ts";
+import { TokenIndex } from "./token_index.ts";
 import { type AddedToken, mergeParts, type Vocabulary } from "./tokenizer_files.ts";
 
 /** Pieces whose ids are kept until there are more, and the longest of them in UTF-16 code units: the words of most texts. */
@@ -20,9 +21,7 @@ const POSITIONS = 2 ** 21;
 /** A vocabulary's merges at work. Immutable but for what it remembers. */
 export class BytePairs {
   /** All tokens of the vocabulary. */
-  readonly ids: ReadonlyMap<string, number>;
-  /** Their texts, by id. */
-  readonly texts: readonly (string | undefined)[];
+  readonly tokens: TokenIndex;
   /** Whether pieces are given as text of which the bytes are merged. */
   readonly readsBytes: boolean;
   /** Whether a character is another token inside a word, or at its end. */
@@ -46,14 +45,11 @@ export class BytePairs {
     const { vocab: _, merges: __, ...settings } = model;
     this.#settings = settings;
     this.readsBytes = readsBytes;
-    this.ids = new Map(Object.entries(model.vocab));
-    const texts: (string | undefined)[] = [];
-    for (const [text, id] of this.ids) texts[id] = text;
-    this.texts = texts;
-    this.#merges = readMerges(model, this.ids, texts);
+    this.tokens = new TokenIndex(model.vocab);
+    this.#merges = readMerges(model, this.tokens);
     const unknown = model.unk_token ?? "";
-    this.#unknown = this.ids.get(unknown) ?? added.find(({ content }) => content === unknown)?.id;
-    const idsOf = (names: readonly string[]) => Int32Array.from(names, (name) => this.ids.get(name) ?? -1);
+    this.#unknown = this.tokens.find(unknown) ?? added.find(({ content }) => content === unknown)?.id;
+    const idsOf = (names: readonly string[]) => Int32Array.from(names, (name) => this.tokens.find(name) ?? -1);
     this.marksWords = Boolean(model.continuing_subword_prefix) || Boolean(model.end_of_word_suffix);
     const all = readsBytes && !this.marksWords ? idsOf(byteCharacters) : undefined;
     this.#byteIds = all?.includes(-1) ? undefined : all;
@@ -79,12 +75,12 @@ export class BytePairs {
 
   /** Whether a piece is a token whatever merges would make of it. */
   isWhole(piece: string): boolean {
-    return this.#settings.ignore_merges === true && this.ids.has(piece);
+    return this.#settings.ignore_merges === true && this.tokens.find(piece) !== undefined;
   }
 
   #encodeAnew(piece: string): number[] {
     if (this.#settings.ignore_merges) {
-      const whole = this.ids.get(this.readsBytes ? spellBytes(piece) : piece);
+      const whole = this.tokens.find(this.readsBytes ? spellBytes(piece) : piece);
       if (whole !== undefined) return [whole];
     }
     const byteIds = this.#byteIds;
@@ -104,7 +100,7 @@ export class BytePairs {
       if (at > 0 && prefix) text = prefix + text;
       at += character.length;
       if (at === piece.length && suffix) text += suffix;
-      const id = this.ids.get(text);
+      const id = this.tokens.find(text);
       if (id !== undefined) {
         if (waiting !== undefined) tokens.push(waiting);
         waiting = undefined;
@@ -315,25 +311,21 @@ class Queue {
   }
 }
 
-function readMerges(
-  { merges, continuing_subword_prefix: prefix }: Vocabulary,
-  ids: ReadonlyMap<string, number>,
-  texts: readonly (string | undefined)[],
-): PairTable {
+function readMerges({ merges, continuing_subword_prefix: prefix }: Vocabulary, tokens: TokenIndex): PairTable {
   const table = new PairTable(merges.length);
   // Vocabularies are numbered in the order of their merges, so what a merge makes is mostly the last one's token or the next.
   let last = 0;
   for (const [rank, merge] of merges.entries()) {
-    const [left, right] = mergeParts(merge);
-    const leftId = ids.get(left);
-    const rightId = ids.get(right);
+    const [leftId, rightId] = partIds(merge, tokens);
     if (leftId === undefined || rightId === undefined) {
-      const part = leftId === undefined ? left : right;
+      const part = mergeParts(merge)[leftId === undefined ? 0 : 1];
       throw new Fault(`model.merges holds '${printable(part)}', which is no token of the vocabulary`);
     }
+    const left = tokens.texts[leftId] as string;
+    const right = tokens.texts[rightId] as string;
     const rest = prefix ? right.slice(prefix.length) : right;
-    const guess = [last, last + 1].find((id) => isJoined(texts[id], left, rest));
-    const id = guess ?? ids.get(left + rest);
+    const guess = isJoined(tokens.texts[last], left, rest) ? last : last + 1;
+    const id = isJoined(tokens.texts[guess], left, rest) ? guess : tokens.find(left + rest);
     if (id === undefined) {
       throw new Fault(
         `model.merges joins '${printable(left)}' and '${printable(right)}' to what is no token of the vocabulary`,
@@ -343,6 +335,15 @@ function readMerges(
     last = id;
   }
   return table;
+}
+
+/** The ids of a merge's two texts. */
+function partIds(merge: unknown, tokens: TokenIndex): (number | undefined)[] {
+  const space = typeof merge === "string" ? merge.indexOf(" ") : -1;
+  if (typeof merge === "string" && space >= 0 && !merge.includes(" ", space + 1)) {
+    return [tokens.find(merge, 0, space), tokens.find(merge, space + 1)];
+  }
+  return mergeParts(merge).map((part) => tokens.find(part));
 }
 
 function isJoined(text: string | undefined, left: string, right: string): boolean {

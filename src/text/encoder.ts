@@ -74,12 +74,12 @@ export class Encoder {
 
   /** The id of a token of the vocabulary or an added one; undefined for a text that is neither. */
   idOf(token: string): number | undefined {
-    return this.#addedIds.get(token) ?? this.#pairs.ids.get(token);
+    return this.#addedIds.get(token) ?? this.#pairs.tokens.find(token);
   }
 
   /** The tokens of the vocabulary, by id. */
   get texts(): readonly (string | undefined)[] {
-    return this.#pairs.texts;
+    return this.#pairs.tokens.texts;
   }
 
   /**
@@ -221,7 +221,7 @@ class Borders {
   readonly #isPossible: boolean;
 
   constructor(pairs: BytePairs) {
-    const { texts } = pairs;
+    const { texts } = pairs.tokens;
     const firsts = new Int32Array(texts.length);
     const lasts = new Int32Array(texts.length);
     for (const [id, text] of texts.entries()) {
