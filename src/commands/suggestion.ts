@@ -9,7 +9,9 @@ import { distance } from "fastest-levenshtein";
  */
 export function suggestion(word: string, known: readonly string[]): string {
   const wanted = plain(word);
-  const whole = wanted.length < 3 ? undefined : known.find((candidate) => plain(candidate).startsWith(wanted));
+  const longer = known.filter((candidate) => wanted.length >= 3 && plain(candidate).startsWith(wanted));
+  // Of words that were cut short, the one that lacks least.
+  const [whole] = longer.sort((one, other) => one.length - other.length);
   // Of words with as many mistakes, the one with the same letters is nearer.
   const misplaced = (candidate: string) => distance(letters(wanted), letters(plain(candidate)));
   // Two neighbouring letters that changed places count as two mistakes.
