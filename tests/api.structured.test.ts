@@ -653,6 +653,37 @@ describe("schemas from strangers", () => {
     ["ways that double", { $ref: "#/$defs/s0", $defs: doubling }],
     ["a costly pattern", { type: "string", pattern: "^(((a+)+)+)+$" }],
     ["a costly pattern with counts", { type: "string", pattern: "^((a{1,100}){1,100}){1,100}b$" }],
+    ["looking ahead at much", { type: "string", pattern: "(?=[ab]*a[ab]{40})[ab]*c" }],
+    ["looking ahead in loops", { type: "string", pattern: "^(?:(?=a*b)(?!c*d)[abcd]){1,200}$" }],
+    [
+      "looking ahead within looking ahead",
+      { type: "string", pattern: `${"(?=a*".repeat(60)}b${")".repeat(60)}[ab]{4}$` },
+    ],
+    ["anchors in loops", { type: "string", pattern: "^(?:(?:^|$|\\b)*a?)*$", maxLength: 3 }],
+    [
+      "many properties of characters",
+      {
+        type: "string",
+        pattern: "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z"
+          .split(" ")
+          .map((name) => `(?=.*\\p{${name}})`)
+          .join(""),
+      },
+    ],
+    ["a pattern beside a large count", { type: "string", pattern: "^(?:ab|c)*$", maxLength: 900_000 }],
+    [
+      "many names beside patterns of names",
+      {
+        type: "object",
+        properties: Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`n${i}`, { const: i }])),
+        patternProperties: Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`^n.*${i}$`, true])),
+        propertyNames: { pattern: "^n" },
+      },
+    ],
+    [
+      "many patterns together",
+      { type: "string", allOf: Array.from({ length: 400 }, (_, i) => ({ pattern: `(?=.*a)b{${i}}` })) },
+    ],
     ["a long unanchored pattern", { type: "string", pattern: "[ab]*a[ab]{20}" }],
     [
       "endless recursion",

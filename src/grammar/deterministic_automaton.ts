@@ -19,6 +19,17 @@ export interface TextAutomaton {
 /** Where no text goes on. */
 export const NOWHERE = -1;
 
+/** Whether a text is of an automaton. */
+export function isTextOf({ classes, next, isFinal }: TextAutomaton, text: string): boolean {
+  let state = isFinal.length === 0 ? NOWHERE : 0;
+  for (const character of text) {
+    const codePoint = character.codePointAt(0) as number;
+    const index = classes.findIndex((set) => set.some(({ low, high }) => low <= codePoint && codePoint <= high));
+    state = index < 0 || state === NOWHERE ? NOWHERE : (next[state * classes.length + index] as number);
+  }
+  return isFinal[state] === true;
+}
+
 /** The texts of two automata, or of the first alone. @throws GrammarTooLarge */
 export function bothTexts(
   one: TextAutomaton,

@@ -6,7 +6,7 @@
  */
 
 import { ALL } from "./code_points.ts";
-import { automatonText, bothTexts, type TextAutomaton } from "./deterministic_automaton.ts";
+import { automatonText, bothTexts, isTextOf, type TextAutomaton } from "./deterministic_automaton.ts";
 import { type GrammarBuilder, GrammarTooLarge, type Part } from "./grammar_builder.ts";
 import type { JsonText } from "./json_text.ts";
 import { expressionText, lengthsOf, wholeText } from "./pattern.ts";
@@ -36,6 +36,8 @@ export class StringCompiler {
   readonly #builder: GrammarBuilder;
   readonly #json: JsonText;
   readonly #budget: WorkBudget;
+  /** Of schemas that names were held against, by their JSON. */
+  readonly #names = new Map<string, TextAutomaton>();
 
   constructor(builder: GrammarBuilder, json: JsonText, budget: WorkBudget) {
     this.#builder = builder;
@@ -81,8 +83,10 @@ export class StringCompiler {
 
   /** Whether a name is valid by a schema of strings. @throws SchemaError */
   isName(name: string, schema: Schema, path: string): boolean {
-    const automaton = this.#automaton(readStringSchema(schema, path), [{ expression: exactly(name) }], path);
-    return automaton.isFinal.includes(true);
+    const automaton = this.#names.getOrInsertComputed(JSON.stringify(schema), () =>
+      this.#automaton(readStringSchema(schema, path), [], path),
+    );
+    return isTextOf(automaton, name);
   }
 
   #quoted(text: Part): Part {

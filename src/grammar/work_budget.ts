@@ -2,8 +2,8 @@
 
 import { GrammarTooLarge } from "./grammar_builder.ts";
 
-/** Steps of all automata of a grammar together, of some 0.3 µs each. */
-const WORK_MAX = 500_000;
+/** Steps of all automata of a grammar together: most of a microsecond each, so some tenths of a second. */
+const WORK_MAX = 300_000;
 
 /** What may still be spent on one grammar. */
 export class WorkBudget {
