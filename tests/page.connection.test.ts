@@ -80,6 +80,16 @@ describeInBrowser("the chat page and its server", () => {
     await page.context().close();
   });
 
+  test("says how far it is with a long prompt", async () => {
+    const { page } = await openPage(browser, slow.url);
+    await send(page, "word ".repeat(1500));
+    await page.getByText(/Reading [\d,]+ of 1,5\d\d tokens/).waitFor();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.getByText("Stopped.").waitFor();
+    await untilIdle(slow);
+    await page.context().close();
+  });
+
   test("a page that is reloaded in mid-answer keeps what had come", async () => {
     const { page } = await openPage(browser, slow.url);
     await send(page, STORY);

@@ -1,6 +1,9 @@
 /** What strangers write is shown and never run, how the page and its assets are served, and how little comes before it is seen. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import type { Browser } from "playwright-core";
 import {
@@ -8,11 +11,12 @@ import {
   describeInBrowser,
   exported,
   importText,
-  lastAnswer,
   openPage,
+  send,
   startBrowser,
 } from "./support/browser.ts";
 import { QUESTION } from "./support/chat.ts";
+import { writeScriptedModel } from "./support/scripted_model.ts";
 import { openConnection, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
@@ -200,30 +204,30 @@ describeInBrowser("an answer that means harm", () => {
     await page.context().close();
   });
 
-  test("comes in pieces as well: text that grows is no less clean than a whole one", async () => {
-    const { page, faults } = await openPage(browser, server.url);
-    // The real server answers; on the way each of its tokens gets a piece of what means harm.
-    await page.route("**/v1/chat/completions", async (route) => {
-      const response = await route.fetch();
-      const events = (await response.text()).split("\n\n");
-      const pieces = HOSTILE.match(/[\s\S]{1,9}/g) as string[];
-      const first = events[0] as string;
-      const token = events.find((event) => /"content":"[^"]/.test(event)) as string;
-      const grown = pieces.map((piece) =>
-        token.replace(/"content":"(?:[^"\\]|\\.)*"/, () => `"content":${JSON.stringify(piece)}`),
-      );
-      await route.fulfill({
-        status: 200,
-        contentType: "text/event-stream",
-        body: [first, ...grown, ...events.slice(-3)].join("\n\n"),
-      });
+  test("comes in pieces as well: text and thoughts that grow are no less clean than whole ones", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-hostile-"));
+    const pieces = (length: number) => HOSTILE.match(new RegExp(`[^]{1,${length}}`, "g")) as string[];
+    // A token that comes twice would go on as it did the first time.
+    writeScriptedModel(
+      join(directory, "model"),
+      [["<|says|>", "<think>", ...pieces(43), "</think>", ...pieces(31)]],
+      "{% for m in messages %}{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|says|>{% endif %}",
+    );
+    const hostile = await startServer([join(directory, "model"), "--log", "off"], {
+      env: { PATH: process.env.PATH as string, WRINKLEFREE_STORE: join(directory, "store") },
     });
-    await page.locator("#message").fill(QUESTION);
-    await page.locator("#message").press("Enter");
-    expect(await lastAnswer(page)).toContain("vector<int>");
+    const { page, faults } = await openPage(browser, hostile.url);
+    await send(page, QUESTION);
+    await page.locator(".answer[aria-busy=false] .figures").waitFor();
+    await page.locator(".thinking > summary").click();
+    const answer = page.locator(".answer > .markdown");
+    expect(await answer.innerText()).toContain("vector<int>");
+    expect(await page.locator(".thinking .markdown").innerText()).toContain("vector<int>");
     expect(await page.title()).not.toBe("hacked");
     expect(faults).toEqual([]);
     await page.context().close();
+    await hostile.stop();
+    rmSync(directory, { recursive: true });
   });
 
   test("the page is seen after less than 120 kB", async () => {

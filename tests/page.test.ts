@@ -4,7 +4,9 @@
  */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Browser, Download, Page } from "playwright-core";
 import {
   conversation,
@@ -19,9 +21,19 @@ import {
   startBrowser,
 } from "./support/browser.ts";
 import { PARIS, QUESTION } from "./support/chat.ts";
+import { writeScriptedModel } from "./support/scripted_model.ts";
 import { eventually, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
+
+/** What the browser does when somebody lets go of a file over the page. */
+const DROP_A_FILE = `{
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(["A dropped note."], "dropped.txt"));
+  for (const type of ["dragover", "drop"]) {
+    document.querySelector(".page").dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+  }
+}`;
 
 describeInBrowser("the chat page", () => {
   let server: TestServer;
@@ -294,6 +306,61 @@ describeInBrowser("the chat page", () => {
       messages: [{}, { tool_calls: [{ function: { name: "get_weather" } }] }, { role: "tool", content: "sunny" }],
     });
     expect(await card.first().innerText()).toContain("sunny");
+    await page.context().close();
+  });
+
+  test("folds away what the model thinks, and gives it back with the history", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-thinker-"));
+    writeScriptedModel(
+      join(directory, "model"),
+      [["<|says|>", "<think>", "They", " greet", " me.", "</think>", "Hello", " you!"]],
+      "{% for m in messages %}{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|says|>{% endif %}",
+    );
+    const thinker = await startServer([join(directory, "model"), "--log", "off"], {
+      env: { PATH: process.env.PATH as string, WRINKLEFREE_STORE: join(directory, "store") },
+    });
+    const { page } = await openPage(browser, thinker.url);
+    const sent = bodies(page);
+    await send(page, "Hi");
+    const answer = page.locator(".answer.last[aria-busy=false]");
+    await answer.locator("> .markdown", { hasText: "Hello you!" }).waitFor();
+    const thought = answer.locator(".thinking .markdown");
+    expect(await thought.isVisible()).toBe(false);
+    await answer.getByText("Thought").click();
+    expect(await thought.innerText()).toBe("They greet me.");
+    await send(page, "Again");
+    await eventually(() => sent.length === 2);
+    expect(sent[1]).toMatchObject({
+      messages: [{}, { content: "Hello you!", reasoning_content: "They greet me." }, {}],
+    });
+    await page.context().close();
+    await thinker.stop();
+    rmSync(directory, { recursive: true });
+  });
+
+  test("copies, takes dropped files, deletes, and has its keys", async () => {
+    const { page, faults } = await open({ permissions: ["clipboard-read", "clipboard-write"] });
+    await page.getByRole("button", { name: "Copy command for microsoft" }).click();
+    const copied = () => page.evaluate<string>("navigator.clipboard.readText()");
+    const model = "microsoft/bitnet-b1.58-2B-4T";
+    expect(await copied()).toBe(`wrinklefree pull ${model} && wrinklefree serve ${model}`);
+    await say(page, "Can you write code?");
+    await page.getByRole("button", { name: "Copy code" }).click();
+    expect(await copied()).toBe('print("hello")');
+    await press(page, ".answer", "Copy answer");
+    await eventually(async () => (await copied()) === 'Only this much:\n```python\nprint("hello")\n```');
+    await page.evaluate(DROP_A_FILE);
+    await page.locator(".attachments li", { hasText: "dropped.txt" }).waitFor();
+    await page.getByRole("button", { name: "Remove dropped.txt" }).click();
+    await press(page, ".answer", "Delete answer and what follows");
+    await eventually(async () => (await page.locator(".message").count()) === 1);
+    await page.locator(".conversations").click();
+    await page.keyboard.press("/");
+    expect(await page.evaluate<string>("document.activeElement.id")).toBe("message");
+    await page.locator("#message").fill("first");
+    await page.locator("#message").press("Shift+Enter");
+    expect(await page.locator("#message").inputValue()).toBe("first\n");
+    expect(faults).toEqual([]);
     await page.context().close();
   });
 

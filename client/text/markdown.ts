@@ -75,7 +75,7 @@ function dressCode(code: Element, isComplete: boolean): void {
   label.textContent = language === "" ? "text" : language;
   bar.append(
     label,
-    copyButton(() => code.textContent ?? ""),
+    copyButton(() => (code.textContent ?? "").replace(/\n$/, "")),
   );
   pre.replaceWith(frame);
   pre.tabIndex = 0;
