@@ -159,6 +159,10 @@ $$<script>document.title='hacked'</script>$$ and $x_1$ and \\(<img src=x onerror
 <x-foo onclick=document.title='hacked'>custom</x-foo> vector<int> <b>bold</b> a<br>b
 `;
 
+/** How many elements that could do harm are in answers. */
+const FORBIDDEN =
+  "document.querySelectorAll('.answer :is(script, iframe, object, img, svg:not(.icon), style, link, form:not(.tool-result), video, [style]:not(.fresh), [id], [onerror])').length";
+
 describeInBrowser("an answer that means harm", () => {
   let browser: Browser;
   beforeAll(async () => {
@@ -191,9 +195,7 @@ describeInBrowser("an answer that means harm", () => {
       expect((await link.getAttribute("href")) ?? "none").toMatch(/^(?:https:\/\/(?:evil|good|auto)\.example\/|none$)/);
       expect(await link.getAttribute("rel")).toContain("noopener");
     }
-    const inside =
-      "document.querySelectorAll('.answer :is(script, iframe, object, img, svg:not(.icon), style, link, form:not(.tool-result), video, [style]:not(.fresh), [id], [onerror])').length";
-    expect(await page.evaluate(inside)).toBe(0);
+    expect(await page.evaluate(FORBIDDEN)).toBe(0);
     expect(await answer.locator(".dialog").count()).toBe(0);
     const text = await answer.locator(".markdown").last().innerText();
     for (const shown of ["vector<int>", "<x-foo", "custom", "over everything", "$x_1$"]) expect(text).toContain(shown);
@@ -223,6 +225,7 @@ describeInBrowser("an answer that means harm", () => {
     const answer = page.locator(".answer > .markdown");
     expect(await answer.innerText()).toContain("vector<int>");
     expect(await page.locator(".thinking .markdown").innerText()).toContain("vector<int>");
+    expect(await page.evaluate(FORBIDDEN)).toBe(0);
     expect(await page.title()).not.toBe("hacked");
     expect(faults).toEqual([]);
     await page.context().close();

@@ -6,7 +6,7 @@ import { ask, type ErrorBody, fault } from "./connection.ts";
 import { readEvents } from "./event_stream.ts";
 
 /** A piece of an answer. */
-export type Piece =
+type Piece =
   | { kind: "text"; text: string }
   | { kind: "reasoning"; text: string }
   /** A call begins, or its arguments go on. */

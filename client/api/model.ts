@@ -6,7 +6,7 @@ import { ask, KeyNeeded } from "./connection.ts";
 import { health } from "./status.ts";
 
 /** What is known of a model. */
-export interface ModelFacts {
+interface ModelFacts {
   name: string;
   description: string;
   isDemo: boolean;

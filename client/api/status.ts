@@ -3,7 +3,7 @@
 import { computed, signal } from "@preact/signals";
 
 /** The part of GET /health that the page shows. */
-export interface Health {
+interface Health {
   phase: "loading" | "ready" | "draining";
   version: string;
   model: string | null;
@@ -46,7 +46,7 @@ const SAMPLES_MAX = 90;
 /** The last look; undefined before the first. */
 export const health = signal<Health | undefined>(undefined);
 /** Whether the last question had no answer. */
-export const isGone = signal(false);
+const isGone = signal(false);
 export const samples = signal<readonly Sample[]>([]);
 /** Whether the live panel is open. */
 export const isWatched = signal(false);
@@ -68,7 +68,7 @@ export function watchServer(): void {
 }
 
 /** Asks at once; a page in the background asks no more until it is seen. */
-export async function lookNow(): Promise<void> {
+async function lookNow(): Promise<void> {
   if (isAsking) return;
   isAsking = true;
   clearTimeout(timer);

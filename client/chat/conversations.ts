@@ -54,7 +54,6 @@ export function conversationFor(text: string): Conversation {
   const conversation: Conversation = {
     id: newId(),
     title: titleOf(text) || "New conversation",
-    isNamed: false,
     isPinned: false,
     created: now,
     updated: now,

@@ -7,8 +7,6 @@
 export interface Conversation {
   id: string;
   title: string;
-  /** Whether its user named it. */
-  isNamed: boolean;
   isPinned: boolean;
   /** Milliseconds since 1970. */
   created: number;
@@ -126,7 +124,7 @@ export function fullText({ content, attachments = [] }: Message): string {
 }
 
 /** A file in a fence that is longer than any in it. */
-export function fenced(name: string, text: string): string {
+function fenced(name: string, text: string): string {
   const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map(({ length }) => length));
   const fence = "`".repeat(longest + 1);
   return `${name}:\n${fence}\n${text.replace(/\n$/, "")}\n${fence}`;

@@ -1,7 +1,7 @@
 /** Models on the Hugging Face hub that this program serves, for those who have none yet. */
 
 /** A model to pull. */
-export interface KnownModel {
+interface KnownModel {
   name: string;
   parameters: string;
   /** Of its packed file: memory that it takes too, beside the conversations. */

@@ -29,7 +29,7 @@ export const DEFAULT_SETTINGS: Readonly<Settings> = {
 };
 
 /** The settings that are numbers. */
-export type NumberSetting = "maxTokens" | "temperature" | "topP" | "minP" | "repetitionPenalty" | "seed";
+type NumberSetting = "maxTokens" | "temperature" | "topP" | "minP" | "repetitionPenalty" | "seed";
 
 /** How a number is asked for. */
 export interface NumberField {

@@ -73,7 +73,6 @@ function readRecord(record: unknown, where: string): SavedConversation {
     conversation: {
       id,
       title: text(conversation.title) || "Imported",
-      isNamed: conversation.isNamed === true,
       isPinned: conversation.isPinned === true,
       created: time(conversation.created, now),
       updated: time(conversation.updated, now),

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icons.tsx";
 
 /** One entry. */
-export interface Action {
+interface Action {
   label: string;
   icon: IconName;
   isDangerous?: boolean;

@@ -16,7 +16,7 @@ export function TitleField({ conversation: { id, title } }: { conversation: Conv
     if (renamed.value?.id !== id) return;
     renamed.value = null;
     const wanted = field.current?.value.trim() ?? "";
-    if (isKept && wanted !== "" && wanted !== title) changeConversation(id, { title: wanted, isNamed: true });
+    if (isKept && wanted !== "" && wanted !== title) changeConversation(id, { title: wanted });
   };
   return (
     <input
