@@ -17,7 +17,7 @@ import {
 } from "./support/browser.ts";
 import { QUESTION } from "./support/chat.ts";
 import { writeScriptedModel } from "./support/scripted_model.ts";
-import { openConnection, startServer, type TestServer } from "./support/server.ts";
+import { runProgram, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -87,10 +87,8 @@ describe("the page as it is served", () => {
     ["gzip;q=0", null],
     [undefined, null],
   ])("Accept-Encoding %p is answered in %p", async (accepted, expected) => {
-    const connection = openConnection(server.port);
     const script = (await assets()).find((path) => path.endsWith(".js")) as string;
     const plain = Buffer.from(await (await fetch(server.url + script)).arrayBuffer());
-    connection.close();
     const response = await get(script, { "accept-encoding": accepted ?? "identity" });
     expect(response.headers.get("content-encoding")).toBe(expected);
     const bytes = Buffer.from(await response.arrayBuffer());
@@ -111,6 +109,34 @@ describe("the page as it is served", () => {
     await get((await assets())[0] as string);
     expect(server.log()).toContain("GET /assets/{asset} 200");
     expect(server.log()).not.toContain("package.json");
+  });
+});
+
+describe("below a path", () => {
+  test("everything is there with it and without, keys are needed all the same, and the page's own address ends with a slash", async () => {
+    const below = await startServer(["--log", "text", "--base-path", "/llm/", "--api-key", "sk-1"]);
+    const get = (path: string, headers: Record<string, string> = {}) =>
+      fetch(below.url + path, { headers, redirect: "manual" });
+    const key = { authorization: "Bearer sk-1" };
+    for (const prefix of ["", "/llm"]) {
+      expect((await get(`${prefix}/health`)).status).toBe(200);
+      expect((await get(`${prefix}/`, HTML)).status).toBe(200);
+      expect((await get(`${prefix}/v1/models`)).status).toBe(401);
+      expect((await get(`${prefix}/v1/models`, key)).status).toBe(200);
+      expect((await get(`${prefix}/models`, key)).status).toBe(200);
+    }
+    const bare = await get("/llm", HTML);
+    expect([bare.status, bare.headers.get("location")]).toEqual([308, "llm/"]);
+    for (const path of ["/llmx/health", "/llm/llm/health", "/llm//health"]) {
+      expect([path, (await get(path, key)).status]).toEqual([path, 404]);
+    }
+    expect(below.log()).toContain("GET /v1/models 200");
+    await below.stop();
+  });
+
+  test.each(["llm", "/l m", "/llm?x", "/../llm", "//"])("%p is no such path", async (path) => {
+    const { code, stderr } = await runProgram(["serve", "--port", "0", "--base-path", path]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining("--base-path takes a path such as /llm")]);
   });
 });
 

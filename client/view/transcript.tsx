@@ -31,7 +31,9 @@ export function Transcript() {
   const id = openId.value;
   /** The first message that is made, of which conversation. */
   const made = useRef<{ id: string | null; first: number }>(undefined);
-  if (made.current?.id !== id) made.current = { id, first: Math.max(0, shown.length - MADE_AT_ONCE) };
+  const lastFew = Math.max(0, shown.length - MADE_AT_ONCE);
+  // Another version of a message may be followed by fewer.
+  if (made.current?.id !== id || made.current.first > lastFew) made.current = { id, first: lastFew };
   const [, redraw] = useState(0);
 
   // A message that was just sent is wanted in sight.
@@ -85,7 +87,7 @@ export function Transcript() {
     makeEarlier();
   };
 
-  const start = Math.min(made.current.first, Math.max(0, shown.length - 1));
+  const start = made.current.first;
   return (
     <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
       <div class="messages" ref={content}>
