@@ -202,6 +202,7 @@ describeInBrowser("the chat page", () => {
     await act("Apples", "Delete");
     await eventually(async () => (await items.count()) === 1);
     await page.reload();
+    await items.first().waitFor();
     expect(await items.allInnerTexts()).toEqual(["Plums"]);
     await page.context().close();
   });
