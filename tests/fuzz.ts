@@ -58,6 +58,7 @@ async function checkTokenizer(tokenizer: Tokenizer, vocabulary: number): Promise
     if (!(Number.isInteger(id) && id >= 0 && id < vocabulary)) throw new Error(`the tokenizer gives ${id}`);
     tokenizer.bytes(id);
   }
+  if ("ids" in encoding) tokenizer.decode(encoding.ids);
 }
 
 /** Takes files that are not read beyond their end, and in pieces that are no longer than they are. */
@@ -131,6 +132,36 @@ function tokenizers(): object[] {
         decoders: [{ type: "ByteFallback" }, { type: "Fuse" }, { type: "Strip", content: " ", start: 1, stop: 0 }],
       },
       model: { ...merged, unk_token: "<s>", byte_fallback: true, fuse_unk: true },
+    },
+    {
+      ...plain,
+      added_tokens: [
+        ...plain.added_tokens,
+        { id: 57, content: " the", special: false, normalized: true, single_word: true, lstrip: true, rstrip: true },
+      ],
+      normalizer: {
+        type: "Sequence",
+        normalizers: ["Lowercase", "StripAccents", "Nmt"]
+          .map((type): object => ({ type }))
+          .concat({ type: "Strip", strip_left: true, strip_right: true }),
+      },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: true },
+          { type: "Punctuation", behavior: "MergedWithPrevious" },
+          { type: "CharDelimiterSplit", delimiter: "e" },
+          { type: "Split", pattern: { String: "3" }, behavior: "MergedWithNext", invert: true },
+        ],
+      },
+      decoder: { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
+      model: {
+        ...merged,
+        vocab: { ...merged.vocab, "##b": 56, "c</w>": 55 },
+        merges: [["a", "##b"]],
+        continuing_subword_prefix: "##",
+        end_of_word_suffix: "</w>",
+      },
     },
   ];
 }

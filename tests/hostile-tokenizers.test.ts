@@ -125,6 +125,11 @@ const faults: [string, (files: Files) => void, string][] = [
     "post_processor puts '4000000000' around texts",
   ],
   [
+    "a post-processor whose token has an id that the model lacks",
+    ({ tokenizer }) => (tokenizer.post_processor = { ...template("<s>"), special_tokens: { "<s>": { ids: [61] } } }),
+    "post_processor has the ids [61] for '<s>', which the model lacks",
+  ],
+  [
     "pieces of no length, which would never come to an end",
     ({ tokenizer }) => (tokenizer.pre_tokenizer = { type: "FixedLength", length: 0 }),
     "FixedLength has the length 0; a whole number above 0 is needed",

@@ -11,15 +11,20 @@ import type { Stage } from "./tokenizer_files.ts";
  * The ids that are put before every text.
  *
  * @param idOf the id of a token of the model; undefined for what is none.
+ * @param isId whether a number is the id of a token of the model.
  * @throws Fault for what is unknown or wrong.
  */
-export function readBeginning(stage: Stage | null, idOf: (token: string) => number | undefined): number[] {
+export function readBeginning(
+  stage: Stage | null,
+  idOf: (token: string) => number | undefined,
+  isId: (id: unknown) => boolean,
+): number[] {
   if (stage === null) return [];
   const fields = new ConfigFields(stage, "post_processor");
   switch (stage.type) {
     case "Sequence":
       // Each puts its tokens around what those before it have made.
-      return (stage.processors ?? []).toReversed().flatMap((each) => readBeginning(each, idOf));
+      return (stage.processors ?? []).toReversed().flatMap((each) => readBeginning(each, idOf, isId));
     case "ByteLevel":
       return [];
     case "BertProcessing":
@@ -38,8 +43,9 @@ export function readBeginning(stage: Stage | null, idOf: (token: string) => numb
         const given = special?.raw(name as string);
         const ids: unknown = isObject(given) ? given.ids : [id];
         // One name may stand for several tokens, of which the model has each.
-        if (Array.isArray(ids) && ids.every((each) => typeof each === "number")) return ids as number[];
-        throw new Fault(`post_processor has the ids ${printable(JSON.stringify(ids) ?? "missing")}`);
+        if (Array.isArray(ids) && ids.every(isId)) return ids as number[];
+        const found = printable(JSON.stringify(ids) ?? "missing");
+        throw new Fault(`post_processor has the ids ${found} for '${printable(String(name))}', which the model lacks`);
       });
     }
     default:

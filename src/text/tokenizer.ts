@@ -73,7 +73,11 @@ export class Tokenizer {
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
-    this.beginning = readBeginning(description.post_processor, (token) => this.#encoder.idOf(token));
+    this.beginning = readBeginning(
+      description.post_processor,
+      (token) => this.#encoder.idOf(token),
+      (id) => typeof id === "number" && this.#bytes[id] !== undefined,
+    );
   }
 
   /**
