@@ -4,10 +4,14 @@
  */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import Ajv2020 from "ajv/dist/2020";
 import fc from "fast-check";
 import { answerGrammar } from "../src/grammar/answer_forms.ts";
 import { SchemaError } from "../src/grammar/schema_error.ts";
+import { FOLLOWED } from "../src/grammar/schema_keywords.ts";
+import { stringFormat } from "../src/grammar/string_formats.ts";
 import { GrammarMatcher } from "./support/grammar_matcher.ts";
 
 setDefaultTimeout(60_000);
@@ -31,6 +35,32 @@ function compileOrNothing(schema: Schema): GrammarMatcher | undefined {
 function validator(schema: Schema) {
   return new Ajv2020({ strict: false }).compile(schema);
 }
+
+describe("README", () => {
+  const readme = readFileSync(join(import.meta.dir, "../README.md"), "utf8");
+  const section =
+    /^These keywords of JSON Schema are followed:\n([\s\S]*?)^The answer may be narrower/m.exec(readme)?.[1] ?? "";
+  const followed = section.split("\n").filter((line) => line.startsWith("|") && !line.includes("ignored"));
+
+  test("its table names the keywords that are followed, all of them", () => {
+    const named = new Set(
+      followed.flatMap((line) => [...line.matchAll(/`([$\w]+)/g)].map(([, word]) => word as string)),
+    );
+    // Not followed itself, but where references lead.
+    named.delete("$defs");
+    expect([...named].sort()).toEqual([...FOLLOWED].sort());
+  });
+
+  test("the formats that it names are followed", () => {
+    const list = /These formats are followed: ([\s\S]*?), their/.exec(section)?.[1] ?? "";
+    const named = list
+      .replace(/\(.*?\)/s, "")
+      .split(/,\s+/)
+      .map((name) => name.trim());
+    expect(named.length).toBeGreaterThan(9);
+    expect(named.filter((name) => stringFormat(name) === undefined)).toEqual([]);
+  });
+});
 
 describe("numbers", () => {
   test("integers are those within the bounds, all of them", () => {

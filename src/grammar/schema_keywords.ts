@@ -50,7 +50,7 @@ const KEYWORDS_OF: Readonly<Record<string, readonly string[]>> = {
 export const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
 /** All that are followed. */
-const FOLLOWED: ReadonlySet<string> = new Set([
+export const FOLLOWED: ReadonlySet<string> = new Set([
   ...Object.values(KEYWORDS_OF).flat(),
   ..."type nullable $ref allOf anyOf oneOf not enum const".split(" "),
 ]);
