@@ -65,12 +65,23 @@ static uint32_t keep_typical(wf_candidate *candidates, uint32_t count, const wf_
     return kept;
 }
 
+/* Keeps those that weigh at least `floor`, but at least min_keep. */
+static uint32_t keep_weighing(wf_candidate *candidates, uint32_t count, double floor, uint32_t min_keep) {
+    uint32_t heavy = 0;
+    for (uint32_t i = 0; i < count; i++)
+        heavy += (double)candidates[i].weight >= floor;
+    const uint32_t kept = at_least(heavy, min_keep, count);
+    if (kept == heavy)
+        return wf_keep_from(candidates, count, floor, -INFINITY);
+    wf_select_top(candidates, count, kept);
+    return kept;
+}
+
 /* Keeps the fewest likeliest ones that have at least top_p of the weight. */
 static uint32_t keep_nucleus(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling) {
     const double top_p = (double)sampling->top_p, total = wf_weight_of(candidates, count, 0.0f);
     /* Those below (1 − top_p) / count of the weight have together less than 1 − top_p of it. */
-    if (sampling->min_keep <= 1)
-        count = wf_keep_from(candidates, count, (1.0 - top_p) * total / count, -INFINITY);
+    count = keep_weighing(candidates, count, (1.0 - top_p) * total / count, sampling->min_keep);
     wf_sort_candidates(candidates, count);
     const uint32_t kept = wf_nucleus(candidates, count, top_p * total);
     return at_least(kept == 0 ? count : kept, sampling->min_keep, count);
@@ -81,15 +92,7 @@ static uint32_t keep_likely(wf_candidate *candidates, uint32_t count, const wf_s
     float heaviest = 0.0f;
     for (uint32_t i = 0; i < count; i++)
         heaviest = candidates[i].weight > heaviest ? candidates[i].weight : heaviest;
-    const double floor = (double)sampling->min_p * (double)heaviest;
-    uint32_t likely = 0;
-    for (uint32_t i = 0; i < count; i++)
-        likely += (double)candidates[i].weight >= floor;
-    const uint32_t kept = at_least(likely, sampling->min_keep, count);
-    if (kept == likely)
-        return wf_keep_from(candidates, count, floor, -INFINITY);
-    wf_select_top(candidates, count, kept);
-    return kept;
+    return keep_weighing(candidates, count, (double)sampling->min_p * (double)heaviest, sampling->min_keep);
 }
 
 /* Excludes the top choices: of those that have at least the threshold's probability, all but the least likely one, if enough are left. */
