@@ -254,6 +254,34 @@ describe("the tables hold every field", () => {
   });
 });
 
+describe("structured_outputs", () => {
+  const ask = (form: object) =>
+    server.post("/v1/chat/completions", { messages: MESSAGES, max_tokens: 8, structured_outputs: form });
+
+  test("what asks for nothing, or for JSON, is followed", async () => {
+    const off = {
+      regex: null,
+      choice: [],
+      disable_any_whitespace: false,
+      disable_fallback: true,
+      _backend: "xgrammar",
+    };
+    expect((await ask(off)).status).toBe(200);
+    const answer = (await (await ask({ ...off, json_object: true })).json()) as {
+      choices: { message: { content: string } }[];
+    };
+    expect(answer.choices[0]?.message.content).toStartWith("{");
+  });
+
+  test.each(["regex", "choice", "grammar", "structural_tag", "whitespace_pattern", "disable_additional_properties"])(
+    "%s is refused by its name",
+    async (name) => {
+      const { error } = (await (await ask({ [name]: "x" })).json()) as { error: { param: string; code: string } };
+      expect([error.param, error.code]).toEqual([`structured_outputs.${name}`, "unsupported_parameter"]);
+    },
+  );
+});
+
 test("an option of a stream that can't be followed is refused by its name", async () => {
   const body = { messages: MESSAGES, stream: true, stream_options: { continuous_usage_stats: true } };
   const response = await server.post("/v1/chat/completions", body);

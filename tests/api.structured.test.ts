@@ -598,7 +598,10 @@ describe("what can't be followed is refused by name", () => {
     [{ response_format: { type: "json_object" }, guided_json: {} }, "guided_json", "invalid_value"],
     [{ guided_json: "{" }, "guided_json", "invalid_value"],
     [{ guided_regex: "a" }, "guided_regex", "unsupported_parameter"],
-    [{ structured_outputs: { regex: "a" } }, "structured_outputs", "unsupported_parameter"],
+    [{ structured_outputs: { regex: "a" } }, "structured_outputs.regex", "unsupported_parameter"],
+    [{ structured_outputs: { json_object: "x" } }, "structured_outputs.json_object", "invalid_type"],
+    [{ structured_outputs: { json: {}, json_object: true } }, "structured_outputs.json_object", "invalid_value"],
+    [{ structured_outputs: { json: 5 } }, "structured_outputs.json", "invalid_type"],
     [{ grammar: "root ::= x" }, "grammar", "unsupported_parameter"],
   ])("%j", async (more, param, code) => {
     expect(await errorOf("/v1/chat/completions", { messages: ANN, ...more })).toMatchObject({

@@ -5,9 +5,10 @@
 import { type AnswerForm, answerGrammar, type CallsForm, ToolSchemaError } from "../grammar/answer_forms.ts";
 import { SchemaError } from "../grammar/schema_error.ts";
 import { isObject, type JsonObject, parseExactly } from "../json.ts";
-import { invalid, type RequestError, unsupported } from "../serving/request_error.ts";
+import { invalid, type RequestError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
 import { DEPTH_MAX, measureJson, PARTS_MAX } from "./json_bounds.ts";
+import { checkParameters, structuredOutputsTable } from "./parameters.ts";
 import {
   invalidType,
   invalidValue,
@@ -113,9 +114,11 @@ function readStructuredOutputs(body: JsonObject): WantedJson | undefined {
   const param = "structured_outputs";
   const wanted = optionalObject(body, param);
   if (wanted === undefined) return undefined;
-  const other = Object.keys(wanted).find((name) => name !== "json" && (wanted[name] ?? undefined) !== undefined);
-  if (other !== undefined) throw unsupported(param, "only its field 'json' is known");
-  return readSchema(wanted, "json", param);
+  checkParameters(wanted, structuredOutputsTable, param);
+  const schema = readSchema(wanted, "json", `${param}.json`);
+  if (!optionalBoolean(wanted, "json_object", false, `${param}.json_object`)) return schema;
+  if (schema !== undefined) throw onlyOneOf(schema.param, `${param}.json_object`);
+  return { param, json: "object" };
 }
 
 function compiled(form: AnswerForm, param: string): Uint8Array {

@@ -125,6 +125,16 @@ export const formTable: ParameterTable = {
   ...all("harmless", "grammar_lazy", "preserved_tokens", "guided_decoding_backend"),
 };
 
+/** What vLLM's `structured_outputs` may hold. */
+export const structuredOutputsTable: ParameterTable = {
+  ...all("followed", "json", "json_object"),
+  ...all(refuse(FORMS), "regex", "choice", "grammar", "structural_tag"),
+  ...all(refuse("JSON is written with a space at most"), "whitespace_pattern", "disable_any_whitespace"),
+  disable_additional_properties: refuse("say so in the schema"),
+  // Which library it is done with.
+  ...all("harmless", "disable_fallback", "_backend", "_backend_was_auto"),
+};
+
 /** What else requests of every dialect that generates may hold. */
 export const requestTable: ParameterTable = {
   ...all("followed", "model", "stream", "cache_salt"),

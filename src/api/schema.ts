@@ -100,10 +100,10 @@ export function checkRange(value: number, path: string, kind: "decimal" | "integ
   return value;
 }
 
-/** A boolean; `otherwise` when absent or null. */
-export function optionalBoolean(body: JsonObject, name: string, otherwise = false): boolean {
+/** A boolean; `otherwise` when absent or null. `path` is the name in errors, for an object inside of the body. */
+export function optionalBoolean(body: JsonObject, name: string, otherwise = false, path = name): boolean {
   const value = body[name] ?? otherwise;
-  if (typeof value !== "boolean") throw invalidType(name, "a boolean", value);
+  if (typeof value !== "boolean") throw invalidType(path, "a boolean", value);
   return value;
 }
 

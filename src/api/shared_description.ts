@@ -129,7 +129,7 @@ export const formParameters = {
   }),
   json_schema: orNull(jsonSchema),
   guided_json: orNull(jsonSchema),
-  structured_outputs: orNull(object({ json: orNull(jsonSchema) })),
+  structured_outputs: orNull(object({ json: orNull(jsonSchema), json_object: orNull(boolean) })),
 };
 
 /** Schemas that every dialect refers to. */
