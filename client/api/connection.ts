@@ -73,7 +73,8 @@ export function fault(status: number, error: ErrorBody, retryAfter: string | nul
   }
   if (error.code === "context_length_exceeded") {
     const { n_prompt_tokens: tokens, n_ctx: context } = error;
-    const numbers = tokens === undefined || context === undefined ? "" : ` It has ${tokens} tokens of ${context}.`;
+    const numbers =
+      tokens === undefined || context === undefined ? "" : ` It has ${tokens} tokens; the model can hold ${context}.`;
     return new Refused(
       `This conversation is too long for the model.${numbers} Start a new one, delete earlier messages, or attach less.`,
     );

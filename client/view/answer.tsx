@@ -85,7 +85,7 @@ export function Answer(properties: {
             isDisabled={isAnswering.value}
             onClick={() => regenerate(message)}
           />
-          {isLast && calls.length === 0 && (
+          {isLast && content !== "" && calls.length === 0 && (
             <IconButton
               icon="forward"
               label="Continue the answer"

@@ -3,7 +3,7 @@
 const PATHS = {
   plus: "M12 5v14M5 12h14",
   send: "M12 19V5M6 11l6-6 6 6",
-  stop: "M8 8h8v8H8zM10 10h4v4h-4zM12 12h.01",
+  stop: "M8 8h8v8H8z",
   menu: "M4 7h16M4 12h16M4 17h10",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14zM20 20l-4-4",
   settings: "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4",
@@ -33,7 +33,7 @@ export type IconName = keyof typeof PATHS;
 /** An icon that says nothing to screen readers; what it stands in has a label. */
 export function Icon({ name }: { name: IconName }) {
   return (
-    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+    <svg class={`icon ${name}`} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
       <path d={PATHS[name]} />
     </svg>
   );

@@ -82,6 +82,7 @@ export async function lastAnswer(page: Page): Promise<string> {
 
 /** Sends a message and waits for its answer. */
 export async function say(page: Page, text: string): Promise<string> {
+  await page.locator("#message").waitFor();
   const before = await page.locator(".message").count();
   await send(page, text);
   await page
