@@ -90,6 +90,25 @@ describeInBrowser("the chat page and its server", () => {
     await page.context().close();
   });
 
+  test("a conversation that is deleted in mid-answer is gone for good, and the engine is free", async () => {
+    const { page } = await openPage(browser, slow.url);
+    await send(page, STORY);
+    await untilBegun(page);
+    await page.getByRole("button", { name: /^Actions for/ }).click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.locator(".welcome").waitFor();
+    await untilIdle(slow);
+    const left = await page.evaluate<number>(`new Promise((resolve) => {
+      const opened = indexedDB.open("wrinklefree");
+      opened.onsuccess = () => {
+        const counted = opened.result.transaction("messages").objectStore("messages").count();
+        counted.onsuccess = () => resolve(counted.result);
+      };
+    })`);
+    expect(left).toBe(0);
+    await page.context().close();
+  });
+
   test("a page that is reloaded in mid-answer keeps what had come", async () => {
     const { page } = await openPage(browser, slow.url);
     await send(page, STORY);

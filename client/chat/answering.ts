@@ -3,17 +3,17 @@
  * to come back and goes on from where it was.
  */
 
-import { batch } from "@preact/signals";
+import { batch, effect } from "@preact/signals";
 import { complete, requestMessages } from "../api/completion.ts";
 import { KeyNeeded, NotReady, Refused, Unreachable } from "../api/connection.ts";
 import { keyRequest } from "../api/model.ts";
-import { untilReady } from "../api/status.ts";
+import { health, untilReady } from "../api/status.ts";
 import { type Attachment, type Ending, type Figures, type Message, pathTo } from "../model/conversation.ts";
 import { newId } from "../model/id.ts";
 import { settings } from "../storage/preferences.ts";
 import { tellTabs } from "../storage/tabs.ts";
 import { changeConversation, conversationFor, putMessages } from "./conversations.ts";
-import { announce, conversations, type Live, live, messages, open, openId, path } from "./state.ts";
+import { announce, conversations, type Live, live, messages, notify, open, openId, path } from "./state.ts";
 
 /** What is kept of an answer that comes, this often: a page that is closed loses no more. */
 const KEEP_MS = 500;
@@ -23,6 +23,7 @@ const FRAME_MS = 16;
 
 /** An answer that comes. */
 interface Run {
+  conversation: string;
   stop: AbortController;
   /** Keeps what has come. */
   keep: () => void;
@@ -36,6 +37,12 @@ addEventListener("pagehide", () => {
     // Another tab must not wait for what nobody makes any more.
     tellTabs({ kind: "answering", message: id, isOver: true });
   }
+});
+
+// Nobody waits for the answers of a conversation that is deleted, here or in another tab.
+effect(() => {
+  const ids = new Set(conversations.value.map(({ id }) => id));
+  for (const { conversation, stop } of runs.values()) if (!ids.has(conversation)) stop.abort();
 });
 
 /** Sends a message. */
@@ -68,7 +75,13 @@ export function giveResult(answer: Message, callId: string, content: string): vo
 /** Answers the same message again; the old answer stays as a version. */
 export function regenerate(answer: Message): void {
   const parent = answer.parent === null ? undefined : messages.value.get(answer.parent);
-  if (parent !== undefined) answerTo(parent);
+  if (parent === undefined) return;
+  const { temperature, topP, minP } = settings.value;
+  const isDrawn = topP !== null || minP !== null;
+  if ((temperature ?? (isDrawn ? 1 : (health.value?.default_temperature ?? 0))) === 0) {
+    notify("At temperature 0 the same question has the same answer. The settings have the temperature.");
+  }
+  answerTo(parent);
 }
 
 /** Goes on with an answer that ended early. */
@@ -126,7 +139,7 @@ async function run(message: Message): Promise<void> {
     ...(error === undefined ? {} : { error }),
   });
   const keep = () => putMessages(written("cut"));
-  runs.set(id, { stop, keep });
+  runs.set(id, { conversation, stop, keep });
   const show = shownSoon(id, now);
   tellTabs({ kind: "answering", message: id, isOver: false });
 

@@ -85,7 +85,8 @@ export function changeConversation(id: string, change: Partial<Conversation>): v
 /** Adds messages to a conversation, or changes them. */
 export function putMessages(...added: Message[]): void {
   const [first] = added;
-  if (first === undefined) return;
+  // What still comes for a conversation that was deleted is not kept.
+  if (first === undefined || !conversations.value.some(({ id }) => id === first.conversation)) return;
   const { conversation } = first;
   if (conversation === openId.value) {
     messages.value = new Map([...messages.value, ...added.map((message) => [message.id, message] as const)]);

@@ -68,6 +68,7 @@ export function LivePanel() {
         )}
         {engine !== null && <Fact name="Tokens written" value={formatCount(engine.generated_tokens)} />}
         {memory?.weights != null && <Fact name="Weights" value={formatBytes(memory.weights)} />}
+        {memory?.kv_cache != null && <Fact name="KV cache, at most" value={formatBytes(memory.kv_cache)} />}
         <Fact name="Version" value={now.version} />
       </dl>
       {now.kernels_reason !== null && <p class="quiet">{now.kernels_reason}</p>}

@@ -60,6 +60,12 @@ export function Probabilities({ message }: { message: Message }) {
             aria-label={`${text.trim() === "" ? "White space" : text}, ${formatShare(probability)}`}
             onMouseEnter={() => show(chosen, index)}
             onFocus={() => show(chosen, index)}
+            onKeyDown={({ key, currentTarget }) => {
+              // From a token to its alternatives, which stand behind all tokens.
+              if (key !== "Enter") return;
+              const frame = currentTarget.closest(".probabilities");
+              frame?.querySelector<HTMLButtonElement>(".alternatives button:enabled")?.focus();
+            }}
           >
             {text.replaceAll("\n", "↵\n")}
           </span>
