@@ -21,12 +21,20 @@ export interface Family {
   activation: ModelConfig["activation"];
   subNorms: boolean;
   ropeTheta: number;
+  /** Elements of a head where config.json does not say it; absent for hidden_size / num_attention_heads. */
+  headDim?: number;
   /** Parts of tensor names that differ: ours, then theirs. */
   spelling: [string, string][];
+  /** Whether its models were trained for 1.58 bits, all of them. */
+  isTernary?: boolean;
+  /** What else its configurations say. */
+  parts?: (fields: ConfigFields, config: ModelConfig) => Partial<ModelConfig>;
 }
 
+const llama: Family = { activation: "silu", subNorms: false, ropeTheta: 10000, spelling: [] };
+
 export const families: Record<string, Family> = {
-  BitNetForCausalLM: { activation: "relu2", subNorms: true, ropeTheta: 500000, spelling: [] },
+  BitNetForCausalLM: { activation: "relu2", subNorms: true, ropeTheta: 500000, spelling: [], isTernary: true },
   BitnetForCausalLM: {
     activation: "silu",
     subNorms: true,
@@ -35,9 +43,22 @@ export const families: Record<string, Family> = {
       ["self_attn.attn_sub_norm", "self_attn.inner_attn_ln"],
       ["mlp.ffn_sub_norm", "mlp.ffn_layernorm"],
     ],
+    isTernary: true,
   },
-  LlamaForCausalLM: { activation: "silu", subNorms: false, ropeTheta: 10000, spelling: [] },
+  LlamaForCausalLM: llama,
+  Qwen3ForCausalLM: { ...llama, headDim: 128, parts: () => ({ qkNorms: true }) },
+  MiniCPMForCausalLM: { ...llama, parts: miniCpm },
 };
+
+/** MiniCPM's three factors. */
+function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
+  const factor = (key: string, fallback: number) => fields.positive(key, limits.ropeTheta, fallback);
+  return {
+    embeddingScale: factor("scale_emb", 1),
+    residualScale: factor("scale_depth", Math.sqrt(layers)) / Math.sqrt(layers),
+    logitDivisor: hiddenSize / factor("dim_model_base", hiddenSize),
+  };
+}
 
 export function readArchitecture(fields: ConfigFields): string {
   const list = fields.raw("architectures");
@@ -76,6 +97,8 @@ export function refuseUnsupported(fields: ConfigFields): void {
     if (fields.flag(key, false)) throw new Fault(`${key} is true, which is not supported`);
   }
   for (const key of ["sliding_window", "attention_chunk_size"]) {
+    // Qwen's configurations state a window that is not used.
+    if (key === "sliding_window" && !fields.flag("use_sliding_window", true)) continue;
     if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
   }
   if (fields.whole("weight_bits", 1, 64, 1) !== 1) throw new Fault("weight_bits is not 1, which is not supported");
@@ -105,7 +128,7 @@ export function readConfig(
   const vocabSize = fields.whole("vocab_size", 1, limits.vocabSize);
   const hiddenSize = fields.whole("hidden_size", 1, limits.hiddenSize);
   const heads = fields.whole("num_attention_heads", 1, limits.heads);
-  if (!fields.has("head_dim") && hiddenSize % heads !== 0) {
+  if (!fields.has("head_dim") && family.headDim === undefined && hiddenSize % heads !== 0) {
     throw new Fault(
       `hidden_size ${hiddenSize} is not a multiple of num_attention_heads ${heads}, and head_dim is not given`,
     );
@@ -115,9 +138,15 @@ export function readConfig(
   if (headAbsent && !tied && fields.has("tie_word_embeddings")) {
     notices.push("there is no lm_head.weight although tie_word_embeddings is false: the embedding serves as the head");
   }
-  const headDim = fields.whole("head_dim", 1, limits.headDim, hiddenSize / heads);
-  const { theta, divisors } = readRotaryPositions(fields, family.ropeTheta, headDim);
-  return {
+  const headDim = fields.whole("head_dim", 1, limits.headDim, family.headDim ?? hiddenSize / heads);
+  const rotary = readRotaryPositions(fields, family.ropeTheta, headDim);
+  const context = fields.whole("max_position_embeddings", 1, limits.context);
+  if (rotary.context !== undefined && rotary.context < context) {
+    notices.push(
+      `beyond ${rotary.context} tokens the model needs other rotary positions than before, so its context ends there`,
+    );
+  }
+  const config: ModelConfig = {
     architecture,
     vocabSize,
     hiddenSize,
@@ -126,9 +155,10 @@ export function readConfig(
     heads,
     kvHeads: fields.whole("num_key_value_heads", 1, heads, heads),
     headDim,
-    context: fields.whole("max_position_embeddings", 1, limits.context),
-    ropeTheta: theta,
-    ropeDivisors: divisors,
+    context: Math.min(context, rotary.context ?? context),
+    ropeTheta: rotary.theta,
+    ropeDivisors: rotary.divisors,
+    ropeMagnitude: rotary.magnitude,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
     activation: fields.oneOf("hidden_act", ["relu2", "silu"] as const, family.activation),
     subNorms: family.subNorms,
@@ -136,4 +166,5 @@ export function readConfig(
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,
     eosTokenIds: [],
   };
+  return { ...config, ...family.parts?.(fields, config) };
 }

@@ -5,14 +5,14 @@
 
 import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
-import { type LayoutEntry, packedLayout, packedRowBytes } from "../src/model_file/layout.ts";
-import { encodeModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
+import { type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
+import { encodeModelConfig, type ModelConfig, type WeightScales } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, tensorBytes } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { chunkBuffer, namingTensor, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
-import { packLinear } from "./linear.ts";
+import { type Matrix, matrixRowBytes, packLinear } from "./linear.ts";
 import { OutputFile } from "./output_file.ts";
 import type { CheckpointTensor } from "./source_tensor.ts";
 import { type KeptNeurons, keepColumns, keepRows, keepValues, neuronsToKeep } from "./unused_neurons.ts";
@@ -128,14 +128,15 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
     const neurons: number[] = [];
     for (const entry of largestLayout(checkpoint)) {
       const tensor = tensors.get(entry.name) as CheckpointTensor;
-      if (entry.name.endsWith(GATE)) {
+      const isFeedForward = FEED_FORWARD.test(entry.name) && mayLeaveOutNeurons(config);
+      if (isFeedForward && entry.name.endsWith(GATE)) {
         const kept = await convertFeedForward(conversion, entry.name.slice(0, -GATE.length), checkpoint, options);
         neurons.push(kept?.length ?? config.intermediateSize);
-      } else if (FEED_FORWARD.test(entry.name)) continue;
+      } else if (isFeedForward) continue;
       else if (entry.kind === "asset") append(conversion, assetOf(checkpoint, entry), tensorBytes(entry));
       else if (entry.kind === "norm") appendFloats(conversion, readNorm(conversion, tensor), 16);
       else if (entry.kind === "embedding") await convertEmbedding(conversion, tensor, tensorBytes(entry));
-      else if (entry.kind === "ternary") await convertLinear(conversion, tensor, sizeOf(entry));
+      else if (entry.kind === "ternary") await convertLinear(conversion, tensor, matrixOf(entry, config));
       await conversion.step();
     }
     const isSmaller = neurons.some((count) => count !== config.intermediateSize);
@@ -152,6 +153,11 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
 /** The end of the name of a layer's gate projection, with which its FFN begins, and the tensors that belong to one. */
 const GATE = "gate_proj.weight";
 const FEED_FORWARD = /\.mlp\./;
+
+/** Whether neurons that are always zero can be left out: where rows are nothing but codes, and columns belong to no norm. */
+function mayLeaveOutNeurons({ scales, inputNorms, gated, experts }: ModelConfig): boolean {
+  return scales === undefined && !inputNorms && gated !== false && experts === undefined;
+}
 
 /** A conversion under way. */
 interface Conversion {
@@ -180,16 +186,22 @@ function appendFloats(conversion: Conversion, values: Float32Array, multiple: nu
   append(conversion, bytes, 4 * multiple * Math.ceil(values.length / multiple));
 }
 
-function appendScale(conversion: Conversion, scale: number): void {
-  appendFloats(conversion, Float32Array.of(scale), 16);
-}
-
 function assetOf({ assets }: Checkpoint, { name }: LayoutEntry): Uint8Array {
   return assets.get(name.slice("assets/".length)) as Uint8Array;
 }
 
-function sizeOf(entry: LayoutEntry): { rows: number; columns: number } {
-  return entry.source as { rows: number; columns: number };
+/** A matrix at its place in the file. */
+interface PlacedMatrix extends Matrix {
+  name: string;
+  /** Of its rows, with those of zeros that pad it. */
+  bytes: number;
+}
+
+function matrixOf(entry: LayoutEntry, { scales }: ModelConfig): PlacedMatrix {
+  const { name, source, group } = entry;
+  const { rows, columns } = source as { rows: number; columns: number };
+  const own = group === undefined ? (scales ?? "matrix") : (String(group) as WeightScales);
+  return { name, bytes: tensorBytes(entry), rows, columns, scales: own };
 }
 
 function readNorm({ hash, buffer }: Conversion, source: CheckpointTensor): Float32Array {
@@ -213,22 +225,22 @@ async function convertEmbedding(conversion: Conversion, source: CheckpointTensor
   append(conversion, new Uint8Array(end - conversion.position));
 }
 
-/** Packs a matrix and its scale straight into the file. */
-async function convertLinear(
-  conversion: Conversion,
-  source: CheckpointTensor,
-  size: { rows: number; columns: number },
-): Promise<void> {
+/** Packs a matrix and its scales straight into the file. */
+async function convertLinear(conversion: Conversion, source: CheckpointTensor, matrix: PlacedMatrix): Promise<void> {
   const { file, hash, buffer, position: begin } = conversion;
-  const rowBytes = packedRowBytes(size.columns);
+  const rowBytes = matrixRowBytes(matrix);
   const take = async (row: number, packed: Uint8Array) => {
     file.write(begin + row * rowBytes, packed);
     conversion.position = Math.max(conversion.position, begin + row * rowBytes + packed.length);
     await conversion.step();
   };
-  const scale = await packLinear(source, size, { hash, buffer, take });
-  appendScale(conversion, scale);
+  const scales = await packLinear(source, matrix, { hash, buffer, take });
+  if (VOCABULARY.test(matrix.name)) append(conversion, new Uint8Array(begin + matrix.bytes - conversion.position));
+  else appendFloats(conversion, scales, 16);
 }
+
+/** An embedding or a head has no scale but those of its groups, and is padded with rows of zeros. */
+const VOCABULARY = /^(model\.embed_tokens|lm_head)\./;
 
 /**
  * Packs a layer's FFN. Its gate and up projections are held in memory, so that it is known which neurons are always zero before any is
@@ -245,23 +257,29 @@ async function convertFeedForward(
 ): Promise<KeptNeurons | null> {
   const { hiddenSize: hidden, intermediateSize: neurons } = config;
   const tensor = (name: string) => tensors.get(`${prefix}${name}.weight`) as CheckpointTensor;
-  const gate = await packInMemory(conversion, tensor("gate_proj"), { rows: neurons, columns: hidden });
-  const up = await packInMemory(conversion, tensor("up_proj"), { rows: neurons, columns: hidden });
+  const into: Matrix = { rows: neurons, columns: hidden, scales: "matrix" };
+  const gate = await packInMemory(conversion, tensor("gate_proj"), into);
+  const up = await packInMemory(conversion, tensor("up_proj"), into);
   const kept = options.keepUnusedNeurons ? null : neuronsToKeep(gate.packed, up.packed, neurons);
-  for (const { packed, scale } of [gate, up]) {
+  for (const { packed, scales } of [gate, up]) {
     append(conversion, kept === null ? packed : keepRows(packed, neurons, kept));
-    appendScale(conversion, scale);
+    appendFloats(conversion, scales, 16);
   }
   if (config.subNorms) {
     const norm = readNorm(conversion, tensor("ffn_sub_norm"));
     appendFloats(conversion, kept === null ? norm : keepValues(norm, kept), 16);
   }
-  const size = { rows: hidden, columns: neurons };
-  if (kept === null) await convertLinear(conversion, tensor("down_proj"), size);
+  const size: Matrix = { rows: hidden, columns: neurons, scales: "matrix" };
+  if (kept === null)
+    await convertLinear(conversion, tensor("down_proj"), {
+      ...size,
+      name: "down_proj",
+      bytes: hidden * matrixRowBytes(size),
+    });
   else {
     const down = await packInMemory(conversion, tensor("down_proj"), size);
     append(conversion, keepColumns(down.packed, hidden, kept));
-    appendScale(conversion, down.scale);
+    appendFloats(conversion, down.scales, 16);
   }
   return kept;
 }
@@ -269,14 +287,14 @@ async function convertFeedForward(
 async function packInMemory(
   conversion: Conversion,
   source: CheckpointTensor,
-  size: { rows: number; columns: number },
-): Promise<{ packed: Uint8Array; scale: number }> {
+  matrix: Matrix,
+): Promise<{ packed: Uint8Array; scales: Float32Array }> {
   const { hash, buffer } = conversion;
-  const rowBytes = packedRowBytes(size.columns);
-  const packed = new Uint8Array(size.rows * rowBytes);
+  const rowBytes = matrixRowBytes(matrix);
+  const packed = new Uint8Array(matrix.rows * rowBytes);
   const take = async (row: number, piece: Uint8Array) => {
     packed.set(piece, row * rowBytes);
     await conversion.step();
   };
-  return { packed, scale: await packLinear(source, size, { hash, buffer, take }) };
+  return { packed, scales: await packLinear(source, matrix, { hash, buffer, take }) };
 }

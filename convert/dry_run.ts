@@ -37,8 +37,13 @@ export function planConversion(source: string, options: SourceOptions): Conversi
       format,
       config,
       fileBytes: largestFile(checkpoint).total,
-      sketchBytes: config.vocabSize * config.hiddenSize,
-      copyBytes: config.activation === "relu2" ? config.layers * config.intermediateSize * columnBytes : 0,
+      sketchBytes: (config.tiedEmbeddings ? config.ternaryEmbedding : config.ternaryHead)
+        ? 0
+        : config.vocabSize * config.hiddenSize,
+      copyBytes:
+        config.activation === "relu2" && config.scales === undefined
+          ? config.layers * config.intermediateSize * columnBytes
+          : 0,
       kvTokenBytes: kvTokenBytes(config, "f32"),
       notices,
     };

@@ -1,7 +1,7 @@
 /** How many bytes weights take in each encoding, and what the library calls those that it packs. */
 
 import type { WeightSource } from "../src/engine/library.ts";
-import { type GgufType, ggufBlockWeights, ggufTensorBytes } from "../src/model_file/gguf_types.ts";
+import { type GgufType, ggufBlockWeights, ggufTensorBytes, TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import { type Dtype, dtypeBytes } from "../src/model_file/safetensors.ts";
 import type { CheckpointTensor, Encoding } from "./source_tensor.ts";
 
@@ -12,6 +12,9 @@ const weightSources: Partial<Record<Encoding, WeightSource>> = {
   I2_S: "i2_s",
   TQ1_0: "tq1_0",
   TQ2_0: "tq2_0",
+  Q2_0: "q2_0_64",
+  PQ2_0: "q2_0_128",
+  PTQ1_0: "ptq1_0",
 };
 
 /** What the library calls an encoding of weights that it packs. */
@@ -20,7 +23,7 @@ export function weightSource(encoding: Encoding): WeightSource | undefined {
 }
 
 /** The encodings of GGUF files that are blocks of several weights. */
-const blocked: readonly Encoding[] = ["Q4_0", "Q8_0", "Q6_K", "I2_S", "TQ1_0", "TQ2_0"] satisfies GgufType[];
+const blocked: readonly Encoding[] = ["Q4_0", "Q8_0", "Q6_K", "I2_S", ...TERNARY_BLOCKS] satisfies GgufType[];
 
 /** Bytes of so many weights, whole blocks of them; without a scale behind the last. */
 export function encodedBytes(encoding: Encoding, weights: number): number {

@@ -3,6 +3,7 @@
 import { ConfigFields, Fault, naming, printable } from "../src/model_file/config_fields.ts";
 import type { GgufValue } from "../src/model_file/gguf.ts";
 import { ggufName } from "../src/model_file/gguf_names.ts";
+import { TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
@@ -11,8 +12,9 @@ import { encodedBytes } from "./encodings.ts";
 import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
-import { linearDivisors } from "./rope_scaling.ts";
+import { linearDivisors, yarn } from "./rope_scaling.ts";
 import type { SourceTensor, TernaryForm } from "./source_tensor.ts";
+import { chooseScales } from "./weight_scales.ts";
 
 /** What sets one architecture apart from another. */
 interface Architecture {
@@ -21,16 +23,34 @@ interface Architecture {
   ropeTheta: number;
   /** Whether the rows of q and k stand as neighbours for the rotary positions. */
   interleaved: boolean;
+  /** Keys that this architecture has, of those that others must not have. */
+  keys?: readonly string[];
+  /** What else its metadata say. */
+  parts?: (fields: ConfigFields, config: ModelConfig) => Partial<ModelConfig>;
 }
 
 const relu2: Architecture = { activation: "relu2", subNorms: true, ropeTheta: 500000, interleaved: false };
+
+const llama: Architecture = { activation: "silu", subNorms: false, ropeTheta: 10000, interleaved: true };
 
 const architectures: Record<string, Architecture> = {
   "bitnet-b1.58": relu2,
   "bitnet-25": relu2,
   bitnet: { activation: "silu", subNorms: true, ropeTheta: 10000, interleaved: false },
-  llama: { activation: "silu", subNorms: false, ropeTheta: 10000, interleaved: true },
+  llama,
+  qwen3: { ...llama, interleaved: false, parts: () => ({ qkNorms: true }) },
+  minicpm: { ...llama, keys: ["embedding_scale", "residual_scale", "logit_scale"], parts: miniCpm },
 };
+
+/** MiniCPM's three factors; older files lack them, and mean those of the first models. */
+function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
+  const factor = (key: string, fallback: number) => fields.positive(key, limits.ropeTheta, fallback);
+  return {
+    embeddingScale: factor("embedding_scale", 12),
+    residualScale: factor("residual_scale", 1.4 / Math.sqrt(layers)),
+    logitDivisor: factor("logit_scale", hiddenSize / 256),
+  };
+}
 
 /** Parts of tensors' names: ours, then theirs. */
 const parts: readonly [string, string][] = [
@@ -43,6 +63,8 @@ const parts: readonly [string, string][] = [
   ["self_attn.k_proj", "attn_k"],
   ["self_attn.v_proj", "attn_v"],
   ["self_attn.attn_sub_norm", "attn_sub_norm"],
+  ["self_attn.q_norm", "attn_q_norm"],
+  ["self_attn.k_norm", "attn_k_norm"],
   ["self_attn.o_proj", "attn_output"],
   ["post_attention_layernorm", "ffn_norm"],
   ["mlp.gate_proj", "ffn_gate"],
@@ -75,6 +97,10 @@ const activationKeys = ["hidden_activation", "hidden_act", "activation"];
 /** The tensor with Llama 3's divisors of the rotary frequencies. */
 const ROPE_DIVISORS = "rope_freqs.weight";
 
+/** Those with LongRoPE's, for contexts up to the original one, and for longer ones. */
+const SHORT_DIVISORS = "rope_factors_short.weight";
+const LONG_DIVISORS = "rope_factors_long.weight";
+
 /**
  * Opens a GGUF file, with its parts if it is one of several, and checks all of it but the weights' values.
  *
@@ -91,12 +117,14 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
     naming(path, () => checkModelConfig(config));
     checkModelText({ assets, config }, path, (notice) => notices.push(notice));
+    const tensors = matchTensors(files, config, spelling(path, config, architecture));
+    chooseScales(config, tensors);
     return {
       path,
       name: ggufName(path),
       format: `GGUF file, weights: ${typesOf(files).join(", ")}`,
       config,
-      tensors: matchTensors(files, config, spelling(path, config, architecture)),
+      tensors,
       assets,
       notices,
       close: files.close,
@@ -133,11 +161,11 @@ function numbersOf(metadata: Map<string, GgufValue>, name: string): Record<strin
 function readConfig(
   files: GgufFiles,
   architecture: string,
-  { activation, subNorms, ropeTheta, interleaved }: Architecture,
+  { activation, subNorms, ropeTheta, interleaved, keys, parts: ownParts }: Architecture,
   fields: ConfigFields,
   { bosTokenId, eosTokenIds }: GgufTokenizer,
 ): ModelConfig {
-  refuseUnsupported(fields, architecture, activation);
+  refuseUnsupported(fields, architecture, activation, keys ?? []);
   const embedding = files.tensors.get("token_embd.weight");
   if (embedding === undefined) throw tensorFailure(files.listing, "token_embd.weight", "missing");
   const hiddenSize = fields.whole("embedding_length", 1, limits.hiddenSize);
@@ -178,12 +206,16 @@ function readConfig(
     bosTokenId,
     eosTokenIds,
   };
-  config.ropeDivisors = readRopeDivisors(files, fields, config);
-  return config;
+  return { ...config, ...readStretch(files, fields, config), ...ownParts?.(fields, config) };
 }
 
-function refuseUnsupported(fields: ConfigFields, architecture: string, activation: string): void {
-  for (const key of unsupported) {
+function refuseUnsupported(
+  fields: ConfigFields,
+  architecture: string,
+  activation: string,
+  supported: readonly string[],
+): void {
+  for (const key of unsupported.filter((name) => !supported.includes(name))) {
     const value = fields.raw(key);
     // Writers state what is off, too.
     if (value === undefined || value === 0 || value === false) continue;
@@ -196,29 +228,66 @@ function refuseUnsupported(fields: ConfigFields, architecture: string, activatio
   }
 }
 
-/** The scaling that keys state, or a tensor with the divisors themselves. */
-function readRopeDivisors(files: GgufFiles, fields: ConfigFields, { headDim }: ModelConfig): number[] | undefined {
-  const rotation = { theta: 1, dimensions: headDim };
-  const old = fields.raw("rope.scale_linear") ?? 1;
-  const factor = fields.raw("rope.scaling.factor") ?? old;
+/** What rotary positions are stretched by: as keys state it, or by tensors with the divisors themselves. */
+function readStretch(files: GgufFiles, fields: ConfigFields, config: ModelConfig): Partial<ModelConfig> {
+  const { headDim, ropeTheta: theta } = config;
+  const rotation = { theta, dimensions: headDim };
+  const factor = fields.raw("rope.scaling.factor") ?? fields.raw("rope.scale_linear") ?? 1;
   const kind = fields.raw("rope.scaling.type") ?? "linear";
-  const isScaling = factor !== 0 && factor !== 1;
-  if (kind !== "none" && kind !== "linear" && isScaling) {
-    throw new Fault(`rope.scaling.type is '${printable(String(kind))}', which is not supported; none and linear are`);
+  const isScaling = kind !== "none" && factor !== 0 && factor !== 1;
+  if (isScaling && kind !== "linear" && kind !== "yarn" && kind !== "longrope") {
+    throw new Fault(
+      `rope.scaling.type is '${printable(String(kind))}', which is not supported; none, linear, yarn and longrope are`,
+    );
   }
-  const scaled =
-    kind === "linear" && isScaling ? linearDivisors(positive(factor, "rope.scaling.factor"), rotation) : undefined;
-  const tensor = files.tensors.get(ROPE_DIVISORS);
-  if (tensor === undefined) return scaled;
-  if (scaled !== undefined)
-    throw new Fault(`it has both ${ROPE_DIVISORS} and rope.scaling.factor, which is not supported`);
+  const original = fields.whole("rope.scaling.original_context_length", 1, limits.context, config.context);
+  const [short, long, plain] = [SHORT_DIVISORS, LONG_DIVISORS, ROPE_DIVISORS].map((name) =>
+    readDivisors(files, name, headDim),
+  );
+  const stated = plain ?? short;
+  if (stated !== undefined) {
+    if (isScaling && kind !== "longrope") {
+      throw new Fault(`it has both rotary divisors and rope.scaling.factor, which is not supported`);
+    }
+    const magnitude = fields.positive("rope.scaling.attn_factor", limits.ropeDivisor, 1);
+    const isOne = long === undefined || JSON.stringify(long) === JSON.stringify(stated);
+    return {
+      ropeDivisors: stated,
+      ropeMagnitude: magnitude === 1 ? undefined : magnitude,
+      context: isOne ? config.context : Math.min(original, config.context),
+    };
+  }
+  if (!isScaling) return {};
+  const stretch = positive(factor, "rope.scaling.factor");
+  if (kind === "linear") return { ropeDivisors: linearDivisors(stretch, rotation) };
+  if (kind === "longrope") throw new Fault(`rope.scaling.type is longrope, but there is no tensor ${SHORT_DIVISORS}`);
+  const number = (key: string, fallback: number) =>
+    fields.positive(`rope.scaling.${key}`, limits.ropeDivisor, fallback);
+  // `attn_factor` is for what differs from YaRN's own magnitude.
+  const { divisors, magnitude } = yarn(
+    {
+      factor: stretch,
+      original,
+      fast: number("yarn_beta_fast", 32),
+      slow: number("yarn_beta_slow", 1),
+      isTruncated: true,
+      magnitude: (1 + 0.1 * Math.log(stretch)) * number("yarn_attn_factor", number("attn_factor", 1)),
+    },
+    rotation,
+  );
+  return { ropeDivisors: divisors, ropeMagnitude: magnitude };
+}
+
+function readDivisors(files: GgufFiles, name: string, headDim: number): number[] | undefined {
+  const tensor = files.tensors.get(name);
+  if (tensor === undefined) return undefined;
   if (tensor.dtype !== "F32" || tensor.shape.join() !== String(headDim / 2)) {
     const found = `${tensor.dtype} [${tensor.shape.join(", ")}]`;
     throw tensorFailure(tensor.file, tensor.name, `it is ${found}, not F32 [${headDim / 2}]`);
   }
   const values = new Float32Array(headDim / 2);
   tensor.read(0, new Uint8Array(values.buffer));
-  return [...values].map((value) => positive(value, ROPE_DIVISORS));
+  return [...values].map((value) => positive(value, name));
 }
 
 function positive(value: unknown, name: string): number {
@@ -231,12 +300,22 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
     expect({ name: ours, kind }) {
       const name = parts.reduce((text, [our, their]) => text.replace(our, their), ours);
       if (kind !== "ternary") {
-        const dtypes = kind === "norm" ? FLOATS : ([...FLOATS, "Q8_0", "Q6_K", "Q4_0"] as const);
-        return { name, dtypes, reason: `a ${kind} tensor is not read from it` };
+        const reason = `a ${kind} tensor is not read from it`;
+        if (kind === "norm") return { name, dtypes: FLOATS, reason };
+        return {
+          name,
+          dtypes: [...FLOATS, "Q8_0", "Q6_K", "Q4_0", ...TERNARY_BLOCKS],
+          reason,
+          // An embedding may be ternary too.
+          ternary(tensor) {
+            const block = ternaryBlock(tensor);
+            return block === undefined ? null : { kind: block, factor: 1 };
+          },
+        };
       }
       return {
         name,
-        dtypes: [...FLOATS, "I2_S", "TQ1_0", "TQ2_0"],
+        dtypes: [...FLOATS, "I2_S", ...TERNARY_BLOCKS],
         reason: "it does not keep ternary weights as they are",
         interleavedRows: interleaved && /\.(q|k)_proj\./.test(ours) ? config.headDim : 1,
         // Files of llama.cpp's own `bitnet` may have weights of −1, 0 and 1, and beside them what they are to be multiplied by.
@@ -245,12 +324,18 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
           ternaryForm(tensor, scale === undefined ? 1 : requireScale(scale, readNumber(scale))),
       };
     },
-    isNeedless: (name) => name === ROPE_DIVISORS,
+    isNeedless: (name) => [ROPE_DIVISORS, SHORT_DIVISORS, LONG_DIVISORS].includes(name),
   };
 }
 
+/** A tensor's encoding, if it is one of ternary blocks. */
+function ternaryBlock({ dtype }: SourceTensor) {
+  return TERNARY_BLOCKS.find((block) => block === dtype);
+}
+
 function ternaryForm(tensor: SourceTensor, factor: number): TernaryForm {
-  if (tensor.dtype === "TQ1_0" || tensor.dtype === "TQ2_0") return { kind: tensor.dtype, factor };
+  const block = ternaryBlock(tensor);
+  if (block !== undefined) return { kind: block, factor };
   if (tensor.dtype !== "I2_S") return { kind: "values", factor };
   const { shape } = tensor;
   const stored = new Float32Array(1);

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { ternaryMagnitude } from "../src/engine/library.ts";
+import { ternaryGroup, ternaryMagnitude } from "../src/engine/library.ts";
 import { Failure } from "../src/errors.ts";
 import { readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
@@ -26,6 +26,7 @@ import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from ".
 import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
 import type { SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
 import { endOfTextTokens } from "./special_tokens.ts";
+import { chooseScales } from "./weight_scales.ts";
 
 /**
  * Opens a directory and checks all of it but the weights' values.
@@ -45,26 +46,23 @@ export function openHuggingFace(directory: string): Checkpoint {
   naming(configPath, () => readArchitecture(new ConfigFields(parsed, "it")));
   const files = openSafetensors(directory);
   try {
-    const { fields, architecture, family, weights, config, notices } = describeModel(
-      directory,
-      configPath,
-      parsed,
-      assets,
-      files,
-    );
-    const form = weights === "master" ? lookAtWeights(files, config) : weights;
-    const isStated = architecture !== "LlamaForCausalLM" || fields.has("quantization_config");
+    const { fields, family, weights, config, notices } = describeModel(directory, configPath, parsed, assets, files);
+    const nameOf = (name: string) => spelt(family, name);
+    const form = weights === "master" ? lookAtWeights(files, config, nameOf) : weights;
+    const isStated = family.isTernary || fields.has("quantization_config");
     if (form === "master" && !isStated) {
       notices.push(
         "config.json does not say that this model was trained for 1.58 bits; an ordinary model's answers will be noise",
       );
     }
+    const tensors = matchTensors(files, config, spelling(directory, family, form));
+    chooseScales(config, tensors);
     return {
       path: directory,
       name: basename(resolve(directory)),
       format: `Hugging Face checkpoint, weights: ${form}`,
       config,
-      tensors: matchTensors(files, config, spelling(directory, family, form)),
+      tensors,
       assets,
       notices,
       close: files.close,
@@ -128,14 +126,19 @@ export function describeModel(
   return { fields, architecture, family, weights, config, notices };
 }
 
+/** What a family calls a tensor of the packed file. */
+function spelt(family: Family, ours: string): string {
+  const differing = family.spelling.find(([part]) => ours.includes(part));
+  return differing === undefined ? ours : ours.replace(differing[0], differing[1]);
+}
+
 /** How the linear layers' tensors are stored, and what they are called. */
 function spelling(directory: string, family: Family, form: StoredForm): Spelling {
   const packed = form === "packed, multiply" || form === "packed, divide";
   return {
     configName: join(directory, "config.json"),
     expect({ name: ours, kind, source: { rows, columns } }) {
-      const spelt = family.spelling.find(([part]) => ours.includes(part));
-      const name = spelt === undefined ? ours : ours.replace(spelt[0], spelt[1]);
+      const name = spelt(family, ours);
       if (kind !== "ternary") return { name, dtypes: FLOATS, reason: `a ${kind} tensor is not read from it` };
       if (!packed) {
         const ternary = (): TernaryForm => (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
@@ -168,17 +171,13 @@ type StoredForm = WeightForm | "ternary values";
 /** Bytes of a matrix that are looked at. */
 const SAMPLE_BYTES = 1 << 18;
 
-/** Fewest inputs that share a scale in any checkpoint whose weights are ternary in groups. */
-const GROUP_MIN = 16;
-
 /**
- * Tells weights that are −s, 0 and s already from those that have to be quantised, by the first matrix that is not zero.
- *
- * @throws Failure for weights whose groups of inputs have scales of their own
+ * Tells weights that are −s, 0 and s already, if only in each group of inputs, from those that have to be quantised, by the first matrix
+ * that is not zero.
  */
-function lookAtWeights(files: SourceTensors, config: ModelConfig): "master" | "ternary values" {
+function lookAtWeights(files: SourceTensors, config: ModelConfig, nameOf: (name: string) => string): StoredForm {
   for (const { name, kind } of packedLayout(config, new Map())) {
-    const tensor = files.tensors.get(name);
+    const tensor = files.tensors.get(nameOf(name));
     if (kind !== "ternary" || tensor === undefined) continue;
     const source = weightSource(tensor.dtype);
     if (source === undefined) continue;
@@ -188,15 +187,9 @@ function lookAtWeights(files: SourceTensors, config: ModelConfig): "master" | "t
     const magnitude = ternaryMagnitude(bytes, source, bytes.length / width);
     if (magnitude > 0) return "ternary values";
     if (magnitude === 0) continue;
-    const groupBytes = GROUP_MIN * width;
-    const groups = Math.floor(bytes.length / groupBytes);
-    for (let group = 0; group < groups; group++) {
-      const values = bytes.subarray(group * groupBytes, (group + 1) * groupBytes);
-      if (Number.isNaN(ternaryMagnitude(values, source, GROUP_MIN))) return "master";
-    }
-    const fault =
-      "its weights are ternary with a scale for each group of inputs; one scale for the matrix is supported";
-    throw tensorFailure(tensor.file, tensor.name, fault);
+    const columns = tensor.shape.at(-1) ?? 1;
+    const rows = Math.floor(bytes.length / width / columns);
+    return rows > 0 && ternaryGroup(bytes, source, rows, columns) > 0 ? "ternary values" : "master";
   }
   return "master";
 }

@@ -3,9 +3,10 @@
  * do.
  */
 
-import { packRows, sumOfMagnitudes, ternaryMagnitude, type WeightSource } from "../src/engine/library.ts";
+import { packGroups, packRows, sumOfMagnitudes, ternaryMagnitude, type WeightSource } from "../src/engine/library.ts";
 import type { Failure } from "../src/errors.ts";
-import { packedRowBytes } from "../src/model_file/layout.ts";
+import { groupedRowBytes, packedRowBytes } from "../src/model_file/layout.ts";
+import type { WeightScales } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Chunk, namingTensor, readChunks } from "./chunks.ts";
 import { storedColumns, weightSource } from "./encodings.ts";
@@ -25,28 +26,99 @@ export interface Packing {
   take: (row: number, packed: Uint8Array) => Promise<void>;
 }
 
-/** The size of a matrix. */
-export interface MatrixSize {
+/** A packed matrix. */
+export interface Matrix {
   rows: number;
   columns: number;
+  scales: WeightScales;
+}
+
+/** Bytes of a row of it. */
+export function matrixRowBytes({ columns, scales }: Matrix): number {
+  return scales === "matrix" || scales === "row" ? packedRowBytes(columns) : groupedRowBytes(columns, Number(scales));
 }
 
 /**
  * Packs a matrix.
  *
- * @returns the scale to multiply by
+ * @returns what stands beside its rows: the scale to multiply by, or one for each row
  * @throws Failure naming the file, the tensor and the weight at fault
  */
-export async function packLinear(source: CheckpointTensor, size: MatrixSize, packing: Packing): Promise<number> {
+export async function packLinear(source: CheckpointTensor, matrix: Matrix, packing: Packing): Promise<Float32Array> {
+  const scales = await packByForm(source, matrix, packing);
+  packing.hash.update(scales);
+  return scales;
+}
+
+async function packByForm(source: CheckpointTensor, matrix: Matrix, packing: Packing): Promise<Float32Array> {
   const form = source.ternary as TernaryForm;
+  const isWhole = form.kind === "master" || form.kind === "quarters" || form.kind === "I2_S";
+  if (isWhole && matrix.scales !== "matrix" && matrix.scales !== "row") {
+    throw tensorFailure(
+      source.file,
+      source.name,
+      "it has one scale where other matrices have scales by groups of inputs, which is not supported",
+    );
+  }
+  if (!isWhole && matrix.scales === "row") return await packRowByRow(source, matrix, packing, form.factor);
+  if (!isWhole && matrix.scales !== "matrix") return await packByGroups(source, matrix, packing, form.factor);
   const scale =
     form.kind === "master"
-      ? await quantise(source, size, packing)
+      ? await quantise(source, matrix, packing)
       : form.kind === "quarters"
-        ? await split(source, size, packing, form.scale)
+        ? await split(source, matrix, packing, form.scale)
         : await repack(source, packing, form);
-  packing.hash.update(Float32Array.of(scale));
-  return scale;
+  return new Float32Array(matrix.scales === "row" ? matrix.rows : 1).fill(scale);
+}
+
+/** Weights that are ternary by groups of inputs, with codes and scales as they are. */
+async function packByGroups(
+  source: CheckpointTensor,
+  matrix: Matrix,
+  { hash, buffer, take }: Packing,
+  factor: number,
+): Promise<Float32Array> {
+  const kind = weightSource(source.dtype) as WeightSource;
+  const rowBytes = matrixRowBytes(matrix);
+  for (const chunk of readChunks(source, buffer)) {
+    hash.update(chunk.bytes);
+    const packed = new Uint8Array(chunk.rows * rowBytes);
+    namingTensor(source, chunk, () =>
+      packGroups(chunk.bytes, kind, chunk.rows, matrix.columns, Number(matrix.scales), packed),
+    );
+    await take(chunk.row, inOrder(packed, chunk.rows, source.interleavedRows));
+  }
+  return Float32Array.of(factor);
+}
+
+/** Weights that are ternary row by row. */
+async function packRowByRow(
+  source: CheckpointTensor,
+  { rows, columns }: Matrix,
+  { hash, buffer, take }: Packing,
+  factor: number,
+): Promise<Float32Array> {
+  const kind = weightSource(source.dtype) as WeightSource;
+  const scales = new Float32Array(rows);
+  const rowBytes = packedRowBytes(columns);
+  for (const chunk of readChunks(source, buffer)) {
+    hash.update(chunk.bytes);
+    const packed = new Uint8Array(chunk.rows * rowBytes);
+    const sourceBytes = chunk.bytes.length / chunk.rows;
+    for (let row = 0; row < chunk.rows; row++) {
+      const bytes = chunk.bytes.subarray(row * sourceBytes, (row + 1) * sourceBytes);
+      const magnitude = ternaryMagnitude(bytes, kind, columns);
+      const piece = { row: chunk.row + row, rows: 1, bytes };
+      const one = pack(source, piece, Number.isNaN(magnitude) ? 1 : magnitude || 1);
+      if (Number.isNaN(magnitude)) throw notTernary(source);
+      packed.set(one, row * rowBytes);
+      // Of a row of zeros any scale is right.
+      const scale = magnitude === 0 ? Math.fround(SCALE_MIN) : requireScale(source, magnitude, magnitude * factor);
+      scales[placeOfRow(chunk.row + row, source.interleavedRows)] = scale;
+    }
+    await take(chunk.row, inOrder(packed, chunk.rows, source.interleavedRows));
+  }
+  return scales;
 }
 
 /** Packs a piece of a matrix, row by row as it is stored. */
@@ -61,7 +133,7 @@ function pack(source: CheckpointTensor, chunk: Chunk, scale: number): Uint8Array
 /** Master weights: one pass for the mean magnitude, which is the scale, and one to quantise. */
 async function quantise(
   source: CheckpointTensor,
-  { rows, columns }: MatrixSize,
+  { rows, columns }: Matrix,
   { hash, buffer, take }: Packing,
 ): Promise<number> {
   const kind = weightSource(source.dtype) as WeightSource;
@@ -96,8 +168,7 @@ async function repack(
       const found = ternaryMagnitude(chunk.bytes, kind, chunk.rows * storedColumns(source));
       // Packing finds and names a weight that is no number.
       if (Number.isNaN(found)) pack(source, chunk, 1);
-      if (Number.isNaN(found) || (found !== 0 && magnitude !== 0 && found !== magnitude))
-        throw notTernary(source, form);
+      if (Number.isNaN(found) || (found !== 0 && magnitude !== 0 && found !== magnitude)) throw notTernary(source);
       magnitude ||= found;
     }
     await take(chunk.row, inOrder(pack(source, chunk, magnitude || 1), chunk.rows, source.interleavedRows));
@@ -107,11 +178,11 @@ async function repack(
   return magnitude === 0 ? Math.fround(SCALE_MIN) : requireScale(source, magnitude, magnitude * form.factor);
 }
 
-function notTernary(source: CheckpointTensor, { kind }: TernaryForm): Failure {
+function notTernary(source: CheckpointTensor): Failure {
   const fault =
-    kind === "values"
-      ? "its weights are not ternary: besides 0 they have more than one magnitude"
-      : "its blocks have several scales; one for the matrix is supported";
+    source.ternary?.kind === "values"
+      ? "its weights are not ternary as those at its beginning are: besides 0 they have more magnitudes"
+      : "its blocks have several scales, which those at its beginning do not";
   return tensorFailure(source.file, source.name, fault);
 }
 
@@ -136,7 +207,7 @@ function inOrder(packed: Uint8Array, rows: number, headRows: number): Uint8Array
 /** Four weights of a column in a byte: row r of the source holds rows r, r + out/4, r + out/2 and r + 3·out/4. */
 async function split(
   source: CheckpointTensor,
-  { rows, columns }: MatrixSize,
+  { rows, columns }: Matrix,
   { hash, buffer, take }: Packing,
   scale: number,
 ): Promise<number> {

@@ -18,7 +18,7 @@ export interface Expectation {
   reason: string;
   interleavedRows?: number;
   /** The form of a ternary matrix that has one of the encodings and the shape. `scale` is a tensor of one element. */
-  ternary?: (tensor: SourceTensor, scale: SourceTensor | undefined) => TernaryForm;
+  ternary?: (tensor: SourceTensor, scale: SourceTensor | undefined) => TernaryForm | null;
   /** The tensor with a ternary matrix's scale. */
   scale?: { name: string; isRequired: boolean };
 }

@@ -43,9 +43,57 @@ const decoders: Partial<Record<Encoding, Decoder>> = {
       }
     }
   },
+  Q2_0: (bytes, codes) => pairsOfBits(bytes, codes, 64),
+  PQ2_0: (bytes, codes) => pairsOfBits(bytes, codes, 128),
+  PTQ1_0(bytes, codes) {
+    for (let weight = 0; weight < codes.length; weight++) {
+      const index = weight & 127;
+      const [at, digit] =
+        index < 80
+          ? [index & 15, index >> 4]
+          : index < 120
+            ? [16 + ((index - 80) & 7), (index - 80) >> 3]
+            : [24 + (index & 1), (index - 120) >> 1];
+      const shifted = ((bytes[(weight >> 7) * 28 + at] as number) * (POWERS[digit] as number)) & 255;
+      codes[weight] = (3 * shifted) >> 8;
+    }
+  },
 };
 
+/** Four codes a byte, the first in its lowest bits, behind a scale of two bytes. */
+function pairsOfBits(bytes: Uint8Array, codes: Uint8Array, blockWeights: number): void {
+  const blockBytes = 2 + blockWeights / 4;
+  for (let weight = 0; weight < codes.length; weight++) {
+    const place = weight % blockWeights;
+    const byte = bytes[Math.floor(weight / blockWeights) * blockBytes + 2 + (place >> 2)] as number;
+    codes[weight] = (byte >> (2 * (place & 3))) & 3;
+  }
+}
+
 const POWERS = [1, 3, 9, 27, 81];
+
+/** Weights of a block of ternary weights, its bytes, and where its scale stands in it. */
+const ternaryBlocks: Partial<Record<Encoding, { weights: number; bytes: number; scaleAt: number }>> = {
+  TQ1_0: { weights: 256, bytes: 54, scaleAt: 52 },
+  TQ2_0: { weights: 256, bytes: 66, scaleAt: 64 },
+  Q2_0: { weights: 64, bytes: 18, scaleAt: 0 },
+  PQ2_0: { weights: 128, bytes: 34, scaleAt: 0 },
+  PTQ1_0: { weights: 128, bytes: 28, scaleAt: 26 },
+};
+
+/** The values of `count` weights in ternary blocks: each code by the scale of its block. */
+export function valuesOfBlocks(bytes: Uint8Array, encoding: Encoding, count: number): Float32Array {
+  const {
+    weights,
+    bytes: blockBytes,
+    scaleAt,
+  } = ternaryBlocks[encoding] as { weights: number; bytes: number; scaleAt: number };
+  const codes = codesOfBlocks(bytes, encoding, count);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Float32Array.from(codes, (code, index) => {
+    return (code - 1) * view.getFloat16(Math.floor(index / weights) * blockBytes + scaleAt, true);
+  });
+}
 
 /** Whether a half is 0 or −0. */
 function isZeroHalf(bytes: Uint8Array, position: number): boolean {
@@ -77,9 +125,8 @@ export function codesOfQuarter(bytes: Uint8Array, quarter: number): Uint8Array {
   return codes;
 }
 
-/** The codes of rows of a packed file: [rows][columns]. */
-export function codesOfPacked(packed: Uint8Array, rows: number, columns: number): Uint8Array {
-  const rowBytes = packed.length / rows;
+/** The codes of rows of a packed file: [rows][columns]. `rowBytes` may be more than they take. */
+export function codesOfPacked(packed: Uint8Array, rows: number, columns: number, rowBytes = packed.length / rows) {
   const codes = new Uint8Array(rows * columns);
   for (let row = 0, weight = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, weight++) {

@@ -1,6 +1,7 @@
 /**
  * Rotary positions as a config.json describes them: their base, and what they are stretched by, so that a model is right beyond the
- * context that it was first trained for. However a checkpoint says it, the packed file has one base and one divisor for each frequency.
+ * context that it was first trained for. However a checkpoint says it, the packed file has one base, one divisor for each frequency and
+ * one magnitude.
  *
  * There are three places. `rope_theta` and `rope_scaling` are the older ones; `rope_parameters`, of transformers 5, holds both, for all
  * layers or for each type of layer. Where they say different things, none is believed.
@@ -13,17 +14,25 @@ import { limits } from "../src/model_file/model_config.ts";
 const FACTOR_LIMIT = limits.ropeDivisor;
 
 /** What the divisors depend on. */
-interface Rotation {
+export interface Rotation {
   theta: number;
   /** Dimensions that are rotated. */
   dimensions: number;
 }
 
+/** What rotary positions are stretched by. */
+export interface Stretch {
+  /** [dimensions / 2] what each frequency is divided by; undefined for none. */
+  divisors?: number[] | undefined;
+  /** What rotated keys and queries are multiplied by; undefined for 1. */
+  magnitude?: number | undefined;
+  /** Positions that this holds for, where others would need other divisors. */
+  context?: number | undefined;
+}
+
 /** What a config.json says of rotary positions. */
-export interface RotaryPositions {
+export interface RotaryPositions extends Stretch {
   theta: number;
-  /** [dimensions / 2]; undefined for none. */
-  divisors: number[] | undefined;
 }
 
 /** An object that describes rotary positions, and where it stands. */
@@ -55,22 +64,23 @@ export function readRotaryPositions(fields: ConfigFields, theta: number, dimensi
     }));
   const base = agreed(bases, (value) => String(value)) ?? theta;
   // A head of an odd size is refused elsewhere.
-  if (dimensions % 2 !== 0) return { theta: base, divisors: undefined };
+  if (dimensions % 2 !== 0) return { theta: base };
   const found = sources
     // One that only has a base leaves the scaling to another.
     .filter(({ fields: source }) => ["rope_type", "type", "factor"].some((key) => source.has(key)))
     .map(({ name, fields: source }) => ({
       name,
-      value: named(name, () => readDivisors(source, fields, { theta: base, dimensions })),
+      value: named(name, () => readStretch(source, fields, { theta: base, dimensions })),
     }));
-  return { theta: base, divisors: agreed(found) };
+  return { theta: base, ...agreed(found) };
 }
 
 /** The objects under a key: one for all layers, or one for each type of layer that the model has. */
 function readSources(fields: ConfigFields, key: string): Source[] {
   if (!fields.has(key)) return [];
   const whole = new ConfigFields(fields.raw(key), key);
-  const types = whole.keys().filter((name) => typeof whole.raw(name) === "object" && whole.raw(name) !== null);
+  const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+  const types = whole.keys().filter((name) => isObject(whole.raw(name)));
   if (types.length === 0) return [{ name: key, fields: whole }];
   const used: unknown = fields.raw("layer_types");
   const isUsed = (type: string) => !Array.isArray(used) || used.includes(type);
@@ -98,31 +108,124 @@ function named<Result>(name: string, check: () => Result): Result {
   return name === "" ? check() : inside(name, check);
 }
 
-function readDivisors(scaling: ConfigFields, fields: ConfigFields, rotation: Rotation): number[] | undefined {
+function readStretch(scaling: ConfigFields, fields: ConfigFields, rotation: Rotation): Stretch {
   const kinds = ["rope_type", "type"].filter((key) => scaling.has(key)).map((key) => scaling.text(key));
   const kind = kinds[0] ?? "default";
   if (kinds.some((other) => other !== kind)) throw new Fault(`rope_type '${kind}' and type '${kinds[1]}' contradict`);
   if (kind === "default") {
-    if (!scaling.has("factor") || scaling.raw("factor") === 1) return undefined;
+    if (!scaling.has("factor") || scaling.raw("factor") === 1) return {};
     throw new Fault(`it has a factor, ${printable(JSON.stringify(scaling.raw("factor")))}, but the type is default`);
   }
-  if (kind === "linear") return linearDivisors(scaling.positive("factor", FACTOR_LIMIT), rotation);
-  if (kind !== "llama3") {
-    throw new Fault(`the type ${JSON.stringify(printable(kind))} is not supported; default, linear and llama3 are`);
+  if (kind === "linear") return { divisors: linearDivisors(scaling.positive("factor", FACTOR_LIMIT), rotation) };
+  if (kind !== "llama3" && kind !== "yarn" && kind !== "longrope") {
+    throw new Fault(
+      `the type ${JSON.stringify(printable(kind))} is not supported; default, linear, llama3, yarn and longrope are`,
+    );
   }
-  const original = "original_max_position_embeddings";
-  if (scaling.has(original) && fields.has(original) && scaling.raw(original) !== fields.raw(original)) {
-    throw new Fault(`${original} is not the one that stands outside`);
+  const key = "original_max_position_embeddings";
+  if (scaling.has(key) && fields.has(key) && scaling.raw(key) !== fields.raw(key)) {
+    throw new Fault(`${key} is not the one that stands outside`);
   }
-  return llama3Divisors(
+  const stated = [scaling, fields].find((place) => place.has(key));
+  if (kind === "llama3") {
+    const original = (stated ?? fields).positive(key, limits.context);
+    return {
+      divisors: llama3Divisors(
+        {
+          factor: scaling.positive("factor", FACTOR_LIMIT),
+          low: scaling.positive("low_freq_factor", FACTOR_LIMIT),
+          high: scaling.positive("high_freq_factor", FACTOR_LIMIT),
+          original,
+        },
+        rotation,
+      ),
+    };
+  }
+  const context = fields.whole("max_position_embeddings", 1, limits.context);
+  const original = stated?.whole(key, 1, limits.context) ?? context;
+  return kind === "yarn"
+    ? readYarn(scaling, original, rotation)
+    : readLongRope(scaling, { original, context }, rotation);
+}
+
+function readYarn(scaling: ConfigFields, original: number, rotation: Rotation): Stretch {
+  const factor = scaling.positive("factor", FACTOR_LIMIT);
+  const magnitudeBy = (weight: number) => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
+  const weights = ["mscale", "mscale_all_dim"].filter((key) => scaling.has(key));
+  const derived =
+    weights.length === 2
+      ? magnitudeBy(scaling.positive("mscale", FACTOR_LIMIT)) /
+        magnitudeBy(scaling.positive("mscale_all_dim", FACTOR_LIMIT))
+      : magnitudeBy(1);
+  return yarn(
     {
-      factor: scaling.positive("factor", FACTOR_LIMIT),
-      low: scaling.positive("low_freq_factor", FACTOR_LIMIT),
-      high: scaling.positive("high_freq_factor", FACTOR_LIMIT),
-      original: (scaling.has(original) ? scaling : fields).positive(original, limits.context),
+      factor,
+      original,
+      fast: scaling.positive("beta_fast", FACTOR_LIMIT, 32),
+      slow: scaling.positive("beta_slow", FACTOR_LIMIT, 1),
+      isTruncated: scaling.flag("truncate", true),
+      magnitude: scaling.positive("attention_factor", FACTOR_LIMIT, derived),
     },
     rotation,
   );
+}
+
+/** What YaRN's divisors depend on. */
+export interface Yarn {
+  factor: number;
+  /** The context before it was stretched. */
+  original: number;
+  /** How often the original context holds the shortest wavelength that is stretched, and the longest that is not stretched in full. */
+  fast: number;
+  slow: number;
+  /** Whether the dimensions between which the ramp lies are whole numbers. */
+  isTruncated: boolean;
+  magnitude: number;
+}
+
+/**
+ * YaRN (arXiv:2309.00071), at every position: wavelengths that the original context holds often stay, those that it holds less than once
+ * are divided by the factor, with a ramp over the dimensions between.
+ */
+export function yarn(
+  { factor, original, fast, slow, isTruncated, magnitude }: Yarn,
+  { theta, dimensions }: Rotation,
+): Stretch {
+  const dimensionOf = (rotations: number) =>
+    (dimensions * Math.log(original / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [first, last] = [dimensionOf(fast), dimensionOf(slow)];
+  const low = Math.max(0, isTruncated ? Math.floor(first) : first);
+  const high = Math.min(dimensions - 1, isTruncated ? Math.ceil(last) : last);
+  const divisors = Array.from({ length: dimensions / 2 }, (_, index) => {
+    const share = Math.min(1, Math.max(0, (index - low) / Math.max(0.001, high - low)));
+    return 1 / (1 - share + share / factor);
+  });
+  return { divisors, magnitude: magnitude === 1 ? undefined : magnitude };
+}
+
+/**
+ * LongRoPE (arXiv:2402.13753) has divisors for contexts up to the original one and others for longer ones. Keys that are computed cannot
+ * change theirs, so the first ones are taken, and where the others differ the context ends with them.
+ */
+function readLongRope(
+  scaling: ConfigFields,
+  { original, context }: { original: number; context: number },
+  { dimensions }: Rotation,
+): Stretch {
+  const [short, long] = ["short_factor", "long_factor"].map((key) => {
+    const list = scaling.positives(key, FACTOR_LIMIT);
+    if (list.length === dimensions / 2) return list;
+    throw new Fault(`${key} has ${list.length} numbers; ${dimensions / 2} are needed`);
+  }) as [number[], number[]];
+  const stretched = scaling.positive("factor", FACTOR_LIMIT, context / original);
+  const derived = stretched <= 1 ? 1 : Math.sqrt(1 + Math.log(stretched) / Math.log(original));
+  const magnitude = scaling.positive("attention_factor", FACTOR_LIMIT, derived);
+  const isOne = JSON.stringify(short) === JSON.stringify(long);
+  return {
+    divisors: short,
+    magnitude: magnitude === 1 ? undefined : magnitude,
+    context: isOne || context <= original ? undefined : original,
+  };
 }
 
 /** Every frequency divided by the factor; undefined for one that changes nothing. */

@@ -1,6 +1,6 @@
 /** The tensors of a checkpoint, as any reader of files can give them. */
 
-import type { GgufType } from "../src/model_file/gguf_types.ts";
+import type { GgufType, TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import type { Dtype } from "../src/model_file/safetensors.ts";
 
 /** How a tensor's values are stored. */
@@ -38,14 +38,14 @@ export interface SourceTensors {
 export type TernaryForm =
   /** Weights in floating point that are quantised: the scale is their mean magnitude. */
   | { kind: "master" }
-  /** Weights in floating point that are −s, 0 and s: s times `factor` is the scale. */
+  /** Weights in floating point that are −s, 0 and s, with one s or several: it times `factor` is the scale. */
   | { kind: "values"; factor: number }
   /** Byte c of row r holds weight c of rows r, r + out/4, r + out/2 and r + 3·out/4. */
   | { kind: "quarters"; scale: number }
   /** Blocks of 128 weights over all rows. */
   | { kind: "I2_S"; scale: number }
-  /** Blocks of 256 weights of a row, each with an s that is the same for all: it times `factor` is the scale. */
-  | { kind: "TQ1_0" | "TQ2_0"; factor: number };
+  /** Blocks of weights of a row, each with an s, which may be the same for all: it times `factor` is the scale. */
+  | { kind: (typeof TERNARY_BLOCKS)[number]; factor: number };
 
 /** A tensor that a model needs, with all that its conversion depends on. */
 export interface CheckpointTensor extends SourceTensor {

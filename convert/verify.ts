@@ -5,7 +5,7 @@
 
 import { Failure } from "../src/errors.ts";
 import { type ByteSource, openByteSource } from "../src/model_file/byte_source.ts";
-import type { LayoutEntry } from "../src/model_file/layout.ts";
+import { type LayoutEntry, packedRowBytes } from "../src/model_file/layout.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
@@ -15,8 +15,8 @@ import { storedColumns } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
 import { placeOfRow, SCALE_MIN } from "./linear.ts";
-import { codesOfBlocks, codesOfPacked, codesOfQuarter, codesOfValues } from "./plain_codes.ts";
-import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
+import { codesOfBlocks, codesOfPacked, codesOfQuarter, codesOfValues, valuesOfBlocks } from "./plain_codes.ts";
+import type { CheckpointTensor, Encoding, TernaryForm } from "./source_tensor.ts";
 import { type KeptNeurons, placeNeurons } from "./unused_neurons.ts";
 
 /** What a caller may ask of a comparison. */
@@ -166,7 +166,63 @@ class Comparison {
     throw this.fault(gate, `it has ${ffnNeurons?.[layer]} rows, not ${kept?.length ?? intermediateSize}`);
   }
 
+  /** Values of a matrix that is ternary by groups or by rows: each is its code times the scale that stands for it. */
+  private compareValues(entry: LayoutEntry): void {
+    const { rows, columns } = entry.source as { rows: number; columns: number };
+    const rowBytes = entry.shape[1] as number;
+    const stored = this.read(entry.name);
+    const codes = codesOfPacked(stored, rows, columns, rowBytes);
+    const halves = new Float16Array(stored.buffer, stored.byteOffset, stored.length / 2);
+    const scalesAt = packedRowBytes(columns);
+    const rowScales =
+      entry.group === undefined
+        ? new Float32Array(this.read(entry.name.replace(/weight$/, "row_scales")).buffer)
+        : undefined;
+    const factor = this.factorOf(entry);
+    const source = this.source(entry);
+    const scaleOf = (row: number, column: number): number => {
+      if (rowScales !== undefined) return rowScales[row] as number;
+      const place = (row * rowBytes + scalesAt) / 2 + Math.floor(column / (entry.group as number));
+      return halves[place] as number;
+    };
+    for (const chunk of readChunks(source, this.buffer)) {
+      const form = source.ternary as TernaryForm;
+      const values =
+        form.kind === "values"
+          ? toFloat32(chunk.bytes, source.dtype)
+          : valuesOfBlocks(chunk.bytes, form.kind as Encoding, chunk.rows * columns);
+      for (let index = 0; index < values.length; index++) {
+        const column = index % columns;
+        const row = placeOfRow(chunk.row + Math.floor(index / columns), source.interleavedRows);
+        const code = codes[row * columns + column] as number;
+        const expected =
+          rowScales === undefined ? (values[index] as number) : Math.fround((values[index] as number) * factor);
+        const found = code === 1 ? 0 : (code - 1) * scaleOf(row, column);
+        if (found !== expected && !(found === 0 && expected === 0)) {
+          throw this.fault(entry, `row ${row}, column ${column} is ${found}, not ${expected}`);
+        }
+      }
+    }
+    this.done.codes += codes.length;
+    this.done.scales += rowScales === undefined ? rows * Math.ceil(columns / (entry.group as number)) : rows;
+  }
+
+  /** What all scales of a matrix are multiplied by. */
+  private factorOf(entry: LayoutEntry): number {
+    const form = this.source(entry).ternary as TernaryForm;
+    const factor = "factor" in form ? form.factor : 1;
+    const name = entry.name.replace(/weight$/, "weight_scale");
+    if (!this.entries.has(name)) return factor;
+    const stored = new Float32Array(this.read(name).buffer)[0];
+    if (stored !== Math.fround(factor)) throw this.fault(entry, `its scale is ${stored}, not ${factor}`);
+    return factor;
+  }
+
   private compareMatrix(entry: LayoutEntry, kept: KeptNeurons | null): void {
+    if (entry.group !== undefined || (this.packed.config.scales === "row" && this.isByRow(entry))) {
+      this.compareValues(entry);
+      return;
+    }
     const { rows, columns } = entry.source as { rows: number; columns: number };
     const isDown = entry.name.endsWith(".down_proj.weight");
     const isInto = /\.(gate|up)_proj\.weight$/.test(entry.name);
@@ -191,13 +247,21 @@ class Comparison {
         throw this.fault(entry, `row ${index} is not zero`);
       }
     }
-    const stored = new Float32Array(this.read(`${entry.name}_scale`).buffer)[0] as number;
+    const scaleName =
+      this.packed.config.scales === "row" ? entry.name.replace(/weight$/, "row_scales") : `${entry.name}_scale`;
+    const stored = new Float32Array(this.read(scaleName).buffer)[0] as number;
     const isMean = this.source(entry).ternary?.kind === "master";
     if (isMean ? Math.abs(stored / scale - 1) > MEAN_TOLERANCE : stored !== Math.fround(scale)) {
       throw this.fault(entry, `its scale is ${stored}, not ${scale}`);
     }
     this.done.codes += height * width;
     this.done.scales++;
+  }
+
+  /** Whether a matrix's rows may have scales of their own: not where its format has one for all of them. */
+  private isByRow(entry: LayoutEntry): boolean {
+    const kind = this.source(entry).ternary?.kind;
+    return kind !== "master" && kind !== "quarters" && kind !== "I2_S";
   }
 
   /**

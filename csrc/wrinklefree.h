@@ -49,6 +49,8 @@ extern "C" {
 #define WF_CONTEXT_MAX (1U << 24)
 #define WF_ROPE_DIVISOR_MAX 1000000
 #define WF_EOS_TOKENS_MAX 64U
+#define WF_EXPERTS_MAX 4096U
+#define WF_EXPERTS_USED_MAX 64U
 #define WF_ARCHITECTURE_MAX 127U /* bytes of the architecture's name */
 
 /* ---- An engine. ---- */
@@ -62,13 +64,16 @@ extern "C" {
 #define WF_KV_BLOCK 32
 
 /* How the source of wf_pack_rows stores its weights. */
-#define WF_SOURCE_F32 0   /* master weights, 4 bytes each */
-#define WF_SOURCE_F16 1   /* master weights, IEEE half */
-#define WF_SOURCE_BF16 2  /* master weights, bfloat16 */
-#define WF_SOURCE_CODES 3 /* one byte a weight: 0, 1, 2 for -1, 0, +1 */
-#define WF_SOURCE_I2_S 4  /* codes, four a byte: blocks of 128 weights over all rows, without the scale behind them */
-#define WF_SOURCE_TQ1_0 5 /* codes, five a byte, in blocks of 256 weights of one row, each with a scale in half precision */
-#define WF_SOURCE_TQ2_0 6 /* codes, four a byte, in such blocks */
+#define WF_SOURCE_F32 0      /* master weights, 4 bytes each */
+#define WF_SOURCE_F16 1      /* master weights, IEEE half */
+#define WF_SOURCE_BF16 2     /* master weights, bfloat16 */
+#define WF_SOURCE_CODES 3    /* one byte a weight: 0, 1, 2 for -1, 0, +1 */
+#define WF_SOURCE_I2_S 4     /* codes, four a byte: blocks of 128 weights over all rows, without the scale behind them */
+#define WF_SOURCE_TQ1_0 5    /* codes, five a byte, in blocks of 256 weights of one row, each with a scale in half precision */
+#define WF_SOURCE_TQ2_0 6    /* codes, four a byte, in such blocks */
+#define WF_SOURCE_Q2_0_64 7  /* codes, four a byte, in blocks of 64 weights of one row, each behind a scale in half precision */
+#define WF_SOURCE_Q2_0_128 8 /* the same in blocks of 128 */
+#define WF_SOURCE_PTQ1_0 9   /* codes, five a byte, in blocks of 128, each with such a scale behind it */
 
 /* wf_engine_options.kv_kind */
 #define WF_KV_KIND_F32 0 /* exact */
@@ -334,6 +339,21 @@ WF_API float wf_ternary_magnitude(const void *weights, uint32_t source, uint64_t
  * whole blocks of WF_SOURCE_TQ1_0 or _TQ2_0). */
 WF_API int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
                             char *error, uint32_t error_size);
+
+/* The widest group of inputs, 128, 64, 32 or 16, by which rows of weights are ternary: in each group only −s, 0 and s. 0 when they are not.
+ * Formats of blocks have groups of their own (WF_SOURCE_TQ1_0, _TQ2_0, _Q2_0_…, _PTQ1_0), whatever the weights. */
+WF_API uint32_t wf_ternary_group(const void *weights, uint32_t source, uint64_t rows, uint64_t columns);
+
+/* The bytes of one packed row of `columns` weights that are scaled by groups: wf_packed_row_bytes, and a half for each group, padded with
+ * zeros to a multiple of 16. */
+WF_API uint64_t wf_grouped_row_bytes(uint64_t columns, uint32_t group);
+
+/* Packs `rows` rows of `columns` weights that are ternary by groups of `group` inputs (16, 32, 64 or 128) or by wider ones, codes and scales
+ * as they are, into out[rows][wf_grouped_row_bytes(columns, group)]: codes as wf_pack_rows has them, then the scales. Returns 0, or -1
+ * with `error`: weights that are not ternary by such groups, a scale that half precision can't hold, a code over 2, columns that are no whole
+ * blocks of the source. */
+WF_API int32_t wf_pack_groups(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, uint32_t group, uint8_t *out,
+                              char *error, uint32_t error_size);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
+import { verifyConversion } from "../convert/verify.ts";
 import { Model } from "../src/engine/model.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { unpackFixtures } from "./support/archive.ts";
@@ -133,12 +134,21 @@ describe("weights that are ternary already, in floating point", () => {
     expect(convert(path)).rejects.toThrow(`tensor '${odd}': its weights are not ternary`);
   });
 
-  test("a scale for each group of inputs is refused by name, not averaged", async () => {
-    const path = checkpoint((_, values) => {
-      for (const index of values.keys()) values[index] = (values[index] as number) * (1 + Math.floor(index / 16));
+  test("a scale for each group of inputs is kept, the widest groups that all matrices have", async () => {
+    const path = checkpoint((name, values) => {
+      const columns = name.includes("down_proj") ? 52 : name.includes("o_proj") ? 40 : 36;
+      const group = name.includes("v_proj") ? 32 : 128;
+      for (const index of values.keys()) {
+        values[index] = (values[index] as number) * (1 + (Math.floor((index % columns) / group) % 2));
+      }
     });
-    expect(convert(path)).rejects.toThrow(
-      "tensor 'model.layers.0.self_attn.q_proj.weight': its weights are ternary with a scale for each group of inputs",
-    );
+    const packed = await convert(path);
+    expect(packed.config.scales).toBe("32");
+    const matrix = tensorOf(packed, "model.layers.0.self_attn.v_proj.weight");
+    // A row is 32 bytes of codes and 16 scales, of which two are used: 36 inputs are a group and a part of one.
+    const scales = new Float16Array(matrix.buffer.slice(matrix.byteOffset + 32, matrix.byteOffset + 64));
+    expect([...scales.subarray(0, 3)]).toEqual([0.375, 0.75, 0]);
+    const { codes } = await verifyConversion(path, packed.path);
+    expect(codes).toBeGreaterThan(10_000);
   });
 });

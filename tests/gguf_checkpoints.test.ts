@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { openCheckpoint } from "../convert/formats.ts";
+import { verifyConversion } from "../convert/verify.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import {
   drawing,
@@ -80,6 +81,30 @@ function reordered(codes: Uint8Array, columns: number, headDim: number): Uint8Ar
   return Buffer.concat(rows);
 }
 
+/** The same of rows by groups, with the scales of the first row. */
+function expectGroups(packed: PackedModel, { matrices }: MemoryGgufModel, group: number): void {
+  for (const [theirs, ours] of Object.entries(names)) {
+    const { codes, columns, rows, scale } = matrices.get(`blk.0.${theirs}.weight`) as NonNullable<
+      ReturnType<MemoryGgufModel["matrices"]["get"]>
+    >;
+    const expected = /_[qk]$/.test(theirs) ? reordered(codes, columns, 64) : codes;
+    const bytes = bytesOf(packed, `model.layers.0.${ours}.weight`);
+    const rowBytes = bytes.length / rows;
+    for (let row = 0; row < rows; row++) {
+      const one = bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
+      for (let column = 0; column < columns; column++) {
+        const byte = one[32 * Math.floor(column / 128) + (column % 32)] as number;
+        const code = (byte >> (2 * Math.floor((column % 128) / 32))) & 3;
+        if (code !== expected[row * columns + column])
+          throw new Error(`${theirs} differs in row ${row}, column ${column}`);
+      }
+      const scales = new Float16Array(one.slice(columns / 4).buffer);
+      const used = columns / group;
+      expect([...scales]).toEqual(Array.from(scales, (_, index) => (index < used ? scale : 0)));
+    }
+  }
+}
+
 function expectMatrices(packed: PackedModel, { matrices }: MemoryGgufModel, isLlama: boolean): void {
   for (const [theirs, ours] of Object.entries(names)) {
     const matrix = matrices.get(`blk.0.${theirs}.weight`);
@@ -101,6 +126,30 @@ describe("codes and scales are those of the file", () => {
       expectMatrices(await convert(write(model)), model, architecture === "llama");
     },
   );
+
+  test.each([
+    ["Q2_0", 64],
+    ["PQ2_0", 128],
+    ["PTQ1_0", 128],
+  ] as const)("llama, %s, whose scales are those of groups of %i", async (type, group) => {
+    const model = ggufModel("llama", type);
+    const path = write(model);
+    const packed = await convert(path);
+    expect(packed.config.scales).toBe(String(group) as "64");
+    expectGroups(packed, model, group);
+    expect((await verifyConversion(path, packed.path)).codes).toBeGreaterThan(5e5);
+  });
+
+  test("blocks of several scales become groups", async () => {
+    const model = ggufModel("llama", "TQ2_0");
+    model.tensors.get("blk.0.ffn_up.weight")?.bytes.set(Uint8Array.of(0, 0x3c), 64);
+    const path = write(model);
+    const packed = await convert(path);
+    expect(packed.config.scales).toBe("128");
+    const scales = new Float16Array(bytesOf(packed, "model.layers.0.mlp.up_proj.weight").slice(64, 96).buffer);
+    expect([...scales.subarray(0, 3)]).toEqual([1, 1, 0]);
+    expect((await verifyConversion(path, packed.path)).codes).toBeGreaterThan(5e5);
+  });
 
   test("in pieces of one head", async () => {
     const model = ggufModel("llama", "TQ1_0");
@@ -252,10 +301,10 @@ describe("refuses by name", () => {
     [
       "stretched positions of another kind",
       (model) => {
-        key("llama.rope.scaling.type", text("yarn"))(model);
+        key("llama.rope.scaling.type", text("spiral"))(model);
         key("llama.rope.scaling.factor", f32(4))(model);
       },
-      ["rope.scaling.type is 'yarn'"],
+      ["rope.scaling.type is 'spiral'"],
     ],
     ["a negative factor", key("llama.rope.scaling.factor", f32(-4)), ["rope.scaling.factor is -4"]],
     [
@@ -324,17 +373,18 @@ describe("refuses by name", () => {
       (bytes) => bytes.set(Uint8Array.of(0, 0x7e)),
       "the weight at row 0, column 0 is NaN",
     ],
+    ["a code that stands for 2", "Q2_0", (bytes) => bytes.set([3], 2), "a code in row 0, from column 0 on, is 3"],
     [
-      "blocks of several scales",
-      "TQ2_0",
-      (bytes) => bytes.set(Uint8Array.of(0, 0x3c), 64),
-      "its blocks have several scales",
+      "a scale that is none",
+      "PQ2_0",
+      (bytes) => bytes.set(Uint8Array.of(0, 0x7c), 34),
+      "the scale of the group at row 0, column 128 is inf",
     ],
     [
       "a block with a negative scale",
       "TQ1_0",
       (bytes) => bytes.set(Uint8Array.of(0, 0xbc), 52),
-      "its blocks have several scales",
+      "the scale of the group at row 0, column 0 is negative",
     ],
     ["a code that is none", "TQ2_0", (bytes) => bytes.set([3], 0), "the code at row 0, column 0 is 3"],
     [

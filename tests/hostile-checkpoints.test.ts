@@ -291,7 +291,17 @@ describe("config.json", () => {
     ["an epsilon over 1", { rms_norm_eps: 1.5 }, ["rms_norm_eps is 1.5"]],
     ["a base that is no number", { rope_theta: [1] }, ["rope_theta is [1]"]],
     ["an unknown activation", { hidden_act: "gelu" }, ['hidden_act is "gelu"', "relu2, silu"]],
-    ["rotary positions scaled as Phi's", { rope_scaling: { type: "longrope" } }, ["rope_scaling", '"longrope"']],
+    ["rotary positions scaled as nobody does", { rope_scaling: { type: "spiral" } }, ["rope_scaling", '"spiral"']],
+    [
+      "rotary positions scaled as Phi's, without the factors",
+      { rope_scaling: { type: "longrope" } },
+      ["rope_scaling", "lacks short_factor"],
+    ],
+    [
+      "as many factors as another model needs",
+      { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
+      ["rope_scaling: short_factor has 1 numbers; 5 are needed"],
+    ],
     ["rotary positions scaled by nothing", { rope_scaling: { type: "linear" } }, ["rope_scaling", "lacks factor"]],
     [
       "rotary positions scaled by less than nothing",
@@ -375,7 +385,11 @@ describe("config.json", () => {
       { layer_types: ["full_attention", "sliding_attention"] },
       ['layer_types holds "sliding_attention"'],
     ],
-    ["new-style scaled rotary positions", { rope_parameters: { rope_type: "yarn" } }, ["rope_parameters", '"yarn"']],
+    [
+      "new-style scaled rotary positions",
+      { rope_parameters: { rope_type: "yarn" } },
+      ["rope_parameters", "lacks factor"],
+    ],
     ["attention biases", { attention_bias: true }, ["attention_bias is true"]],
     ["a sliding window", { sliding_window: 128 }, ["sliding_window"]],
     ["an end-of-text id beyond the vocabulary", { eos_token_id: 61 }, ["eos_token_id holds 61"]],

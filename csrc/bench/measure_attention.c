@@ -2,6 +2,7 @@
  * measure_attention.c: attention by itself, with the heads of the 2B and a context of CONTEXT positions. One token is bound by memory,
  * so its layers are many enough to come from there; the last tokens of a prompt are bound by multiply-adds.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,8 @@ double wf_measure_attention(const wf_measurement *measurement, enum wf_kv_kind k
         for (uint32_t token = 0; token < tokens; token++)
             rows[token] = (wf_row){0, CONTEXT - tokens + token, table};
         const uint32_t span_count = wf_find_spans(&cache, HEADS, rows, tokens, spans);
-        const wf_attention_batch batch = {measurement->kernels, &cache, &chunks, HEADS, rows, spans, span_count, queries, out};
+        const wf_attention_batch batch = {measurement->kernels, &cache,  &chunks, HEADS, 1.0f / sqrtf(HEAD_DIM), rows, spans,
+                                          span_count,           queries, out};
         struct attention_pass pass = {pool, &batch, config.layers};
         const double seconds = wf_median_seconds(attend_layers, &pass);
         const double positions = (double)tokens * CONTEXT - (double)tokens * (tokens - 1) / 2;

@@ -47,7 +47,7 @@ typedef struct wf_attention {
     uint32_t group;     /* query heads, 1 to WF_HEADS_TOGETHER */
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
-    float scale;           /* 1 / sqrt(head_dim) */
+    float scale;           /* of scores */
 } wf_attention;
 
 /* The softmax of one token and query head over some positions: the largest score, −∞ where no position is seen, and the sum of all

@@ -18,4 +18,8 @@
 #define WF_EXP_P4 1.6666665459e-1f
 #define WF_EXP_P5 5.0000001201e-1f
 
+/* GELU's approximation: x / (1 + exp(−2 √(2/π) (x + 0.044715 x³))). */
+#define WF_GELU_CUBIC 0.044715f
+#define WF_GELU_SLOPE (-1.5957691216057308f)
+
 #endif

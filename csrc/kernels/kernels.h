@@ -5,6 +5,7 @@
  * function here fixes the order of its floating-point operations in terms that suit any vector width:
  *   - sums over a row run in WF_LANES independent lanes: element e goes to lane e % WF_LANES with a fused multiply-add, and the
  *     lanes are then added in halves (lane j to lane j + 16, then + 8, + 4, + 2, + 1);
+ *   - sums over groups of inputs run in WF_GROUP_LANES lanes, group g in lane g % WF_GROUP_LANES, added in halves likewise;
  *   - sums over positions run one position after the other;
  *   - exponentials are one polynomial with a fixed sequence of fused operations (exponential.h).
  * So a result does not depend on the processor, the number of threads, the batch or how a prompt was cut into chunks.
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "kernels/attention_input.h"
+#include "kernels/grouped_input.h"
 #include "kernels/sketch_input.h"
 #include "kernels/ternary_input.h"
 
@@ -45,6 +47,15 @@ typedef struct wf_kernels {
      * a column is column_bytes bytes of packed codes (whole blocks, as a row is), one for each of the column_bytes * 4 outputs. */
     void (*ternary_columns)(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums);
+
+    /* As `arrange` for ternary_matmul, for ternary_groups_matmul. */
+    void (*arrange_groups)(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged);
+
+    /* out[token][row] = Σ over groups (Σ code · value − sum of the group's values) * (weight scale * activation scale), for
+     * `row_count` rows: a group's integer is exact, becomes a float, is multiplied by the product of the scales and added to lane
+     * group % WF_GROUP_LANES, fused; the lanes are then added in halves. */
+    void (*ternary_groups_matmul)(const wf_grouped_rows *rows, uint32_t row_count, const wf_grouped_activations *x, float *out,
+                                  size_t out_stride);
 
     /* Multiplies and adds 8-bit numbers as ternary_matmul does, but with all of them in registers or the first-level cache:
      * `rounds` times a fixed number of multiply-adds. Returns how many that were. It bounds ternary_matmul from above and
@@ -92,6 +103,10 @@ typedef struct wf_kernels {
 
     /* gate = gate / (1 + exp(−gate)) * up, elementwise [count]. */
     void (*gate_silu)(float *gate, const float *up, uint32_t count);
+
+    /* gate = gate / (1 + exp(gate * (gate² * WF_GELU_CUBIC + 1) * WF_GELU_SLOPE)) * up, elementwise [count]: GELU's approximation with
+     * tanh. The addition is fused. */
+    void (*gate_gelu)(float *gate, const float *up, uint32_t count);
 } wf_kernels;
 
 /* The specification. */

@@ -83,6 +83,38 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     }
 }
 
+/* Σ code · value of one group of a row. */
+static int32_t sum_of_group(const wf_grouped_rows *rows, const uint8_t *row, uint32_t index, const int8_t *values) {
+    int32_t sum = 0;
+    for (uint32_t input = index * rows->group; input < (index + 1) * rows->group; input++) {
+        const uint32_t place = input % WF_BLOCK_WEIGHTS;
+        const uint8_t codes = row[input / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES];
+        sum += (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) * values[input];
+    }
+    return sum;
+}
+
+static void ternary_groups_matmul(const wf_grouped_rows *rows, uint32_t row_count, const wf_grouped_activations *x, float *out,
+                                  size_t out_stride) {
+    const uint32_t groups = (uint32_t)(rows->code_bytes * 4 / rows->group);
+    for (uint32_t token = 0; token < x->tokens; token++)
+        for (uint32_t i = 0; i < row_count; i++) {
+            const uint8_t *row = rows->rows + i * rows->row_bytes;
+            const uint16_t *scales = (const uint16_t *)(const void *)(row + rows->code_bytes);
+            float lanes[WF_GROUP_LANES] = {0};
+            for (uint32_t group = 0; group < groups; group++) {
+                const size_t at = (size_t)token * rows->groups + group;
+                const int32_t sum = sum_of_group(rows, row, group, x->values + token * x->stride) - x->sums[at];
+                float *lane = &lanes[group % WF_GROUP_LANES];
+                *lane = fmaf((float)sum, wf_float_of_half(scales[group]) * x->scales[at], *lane);
+            }
+            for (uint32_t half = WF_GROUP_LANES / 2; half > 0; half /= 2)
+                for (uint32_t j = 0; j < half; j++)
+                    lanes[j] += lanes[j + half];
+            out[token * out_stride + i] = lanes[0];
+        }
+}
+
 static void ternary_columns(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums) {
     for (uint32_t i = 0; i < count; i++)
@@ -149,6 +181,13 @@ static void gate_relu_squared(float *gate, const float *up, uint32_t count) {
 static void gate_silu(float *gate, const float *up, uint32_t count) {
     for (uint32_t e = 0; e < count; e++)
         gate[e] = gate[e] / (1.0f + exponential(-gate[e])) * up[e];
+}
+
+static void gate_gelu(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e++) {
+        const float x = gate[e], slope = fmaf(x * x, WF_GELU_CUBIC, 1.0f) * WF_GELU_SLOPE;
+        gate[e] = x / (1.0f + exponential(x * slope)) * up[e];
+    }
 }
 
 /* A key or value as it is stored. */
@@ -248,12 +287,14 @@ const wf_kernels wf_kernels_scalar = {
     .rms_norm = rms_norm,
     .quantize = quantize,
     .ternary_matmul = ternary_matmul,
+    .ternary_groups_matmul = ternary_groups_matmul,
     .ternary_columns = ternary_columns,
     .bf16_matmul = bf16_matmul,
     .sketch_matmul = sketch_matmul,
     .exponentials = exponentials,
     .gate_relu_squared = gate_relu_squared,
     .gate_silu = gate_silu,
+    .gate_gelu = gate_gelu,
     .attend = attend,
     .multiply_add_peak = multiply_add_peak,
     .float_multiply_add_peak = float_multiply_add_peak,

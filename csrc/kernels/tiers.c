@@ -15,7 +15,7 @@ static const wf_tier avx2 = {
     .below = &scalar,
     .feature = WF_CPU_AVX2,
     .instructions = "AVX2 with FMA and F16C",
-    .families = {wf_ternary_avx2, wf_dense_avx2, wf_sketch_avx2, wf_attention_avx2, wf_elementwise_avx2},
+    .families = {wf_ternary_avx2, wf_dense_avx2, wf_sketch_avx2, wf_attention_avx2, wf_elementwise_avx2, wf_groups_avx2},
 };
 
 static const wf_tier avx2_vnni = {
@@ -24,7 +24,7 @@ static const wf_tier avx2_vnni = {
     .feature = WF_CPU_AVX_VNNI,
     .instructions = "AVX-VNNI",
 #if defined(WF_HAS_AVX_VNNI)
-    .families = {wf_ternary_avx2_vnni, wf_sketch_avx2_vnni},
+    .families = {wf_ternary_avx2_vnni, wf_sketch_avx2_vnni, wf_groups_avx2_vnni},
 #endif
 };
 
@@ -33,7 +33,8 @@ static const wf_tier avx512 = {
     .below = &avx2,
     .feature = WF_CPU_AVX512,
     .instructions = "AVX-512 with VNNI",
-    .families = {wf_ternary_avx512, wf_dense_avx512, wf_sketch_avx512, wf_attention_avx512, wf_elementwise_avx512},
+    .families = {wf_ternary_avx512, wf_dense_avx512, wf_sketch_avx512, wf_attention_avx512, wf_elementwise_avx512,
+                 wf_groups_avx512},
 };
 
 static const wf_tier amx = {

@@ -22,6 +22,7 @@ typedef void wf_family(wf_kernels *kernels);
 
 wf_family wf_ternary_avx2, wf_dense_avx2, wf_sketch_avx2, wf_attention_avx2, wf_elementwise_avx2;
 wf_family wf_ternary_avx2_vnni, wf_sketch_avx2_vnni;
+wf_family wf_groups_avx2, wf_groups_avx2_vnni, wf_groups_avx512;
 wf_family wf_ternary_avx512, wf_dense_avx512, wf_sketch_avx512, wf_attention_avx512, wf_elementwise_avx512;
 wf_family wf_ternary_amx, wf_sketch_amx;
 wf_family wf_ternary_neon, wf_dense_neon, wf_sketch_neon, wf_attention_neon, wf_elementwise_neon;
@@ -41,7 +42,7 @@ typedef struct wf_tier {
     const struct wf_tier *below; /* NULL for the scalar tier, which needs nothing */
     enum wf_cpu_feature feature; /* that it needs beside those of the tiers below */
     const char *instructions;    /* what people call that */
-    wf_family *families[5];      /* the first is NULL where this build's compiler does not know the instructions */
+    wf_family *families[6];      /* the first is NULL where this build's compiler does not know the instructions */
 } wf_tier;
 
 /* The tiers of this architecture, best first: wf_tiers[wf_tier_count]. The last is the scalar one. */

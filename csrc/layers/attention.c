@@ -109,7 +109,7 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
         .group = heads_together(group - head),
         .head_dim = cache->head_dim,
         .value_stride = cache->value_stride,
-        .scale = 1.0f / sqrtf((float)cache->head_dim),
+        .scale = job->batch->scale,
     };
 }
 

@@ -40,6 +40,7 @@ typedef struct wf_attention_batch {
     const wf_kv_cache *cache;
     const wf_chunks *chunks;
     uint32_t heads;
+    float scale; /* of scores */
     const wf_row *rows;
     const wf_span *spans; /* [span_count] of the rows */
     uint32_t span_count;

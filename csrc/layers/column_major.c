@@ -100,7 +100,7 @@ int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint
                            uint32_t error_size) {
     const wf_config *config = &model->config;
     *columns = (wf_column_major){
-        .column_bytes = (size_t)wf_linear_row_bytes(WF_LAYOUT_TERNARY, config->hidden),
+        .column_bytes = (size_t)wf_linear_row_bytes(WF_LAYOUT_TERNARY, config->hidden, 0),
         .outputs = config->hidden,
         .parts = threads * PARTS_PER_THREAD,
     };

@@ -7,6 +7,7 @@
  */
 #include "layers/ffn.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,8 @@ static struct activation activation_of(const wf_kernels *kernels, enum wf_activa
         return (struct activation){kernels->gate_relu_squared, true};
     case WF_SILU:
         return (struct activation){kernels->gate_silu, false};
+    case WF_GELU_TANH:
+        return (struct activation){kernels->gate_gelu, false};
     }
     return (struct activation){0};
 }
@@ -95,7 +98,10 @@ void wf_ffn_destroy(wf_ffn *ffn) {
 
 int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size) {
     const wf_config *config = &ffn->model->config;
-    if (!ffn->activation.leaves_zeros)
+    /* Other scales, and what else may lie between the product and its addition, would need products of their own. */
+    const bool is_plain = config->is_gated && config->scales == WF_SCALE_MATRIX && config->residual_scale == 1.0f &&
+                          !config->post_norms && !config->input_norms;
+    if (!ffn->activation.leaves_zeros || !is_plain)
         return 0;
     ffn->needed = calloc(config->intermediate, sizeof *ffn->needed);
     ffn->positive_before = calloc(config->layers, sizeof *ffn->positive_before);
@@ -129,7 +135,46 @@ void wf_ffn_begin(wf_ffn *ffn) {
     ffn->skips_zeros = ffn->inputs->count <= WF_SKIPPING_TOKENS && atomic_load_explicit(&ffn->has_columns, memory_order_acquire);
 }
 
+/* ---- The inputs ---- */
+
+/* Inputs of the gate and up projections, or of one of them that has a norm of its own. */
+struct input_job {
+    wf_ffn *ffn;
+    const wf_layer *layer;
+    const wf_linear *linear;
+    const float *hidden; /* [rows][hidden] */
+};
+
+static void prepare_row(void *context, uint32_t row) {
+    const struct input_job *job = context;
+    const uint32_t count = job->linear->inputs;
+    const wf_normed source = {
+        .x = job->hidden + (size_t)row * count,
+        .norm = job->layer->post_attention_norm,
+        .own_norm = job->linear->input_norm,
+        .count = count,
+        .mean_of = count,
+    };
+    wf_norm_and_quantise(job->ffn->inputs, row, &source);
+}
+
+static void prepare(wf_ffn *ffn, const wf_layer *layer, const wf_linear *linear, const float *hidden) {
+    struct input_job job = {ffn, layer, linear, hidden};
+    wf_pool_run(ffn->pool, prepare_row, &job, ffn->inputs->count);
+}
+
 /* ---- The gate and up projections ---- */
+
+/* gate[count] = activation(gate) * up, both within the model's limit. */
+static void activate(const wf_ffn *ffn, float *gate, float *up, uint32_t count) {
+    const float limit = ffn->model->config.activation_limit;
+    for (uint32_t i = 0; limit < INFINITY && i < count; i++) {
+        gate[i] = gate[i] < limit ? gate[i] : limit;
+        up[i] = up[i] < limit ? up[i] : limit;
+        up[i] = up[i] > -limit ? up[i] : -limit;
+    }
+    ffn->activation.apply(gate, up, count);
+}
 
 struct gated_job {
     wf_ffn *ffn;
@@ -156,13 +201,13 @@ static bool multiply_needed(wf_ffn *ffn, const wf_product *gate, const wf_produc
     for (uint32_t row = 0; row < inputs->count; row++)
         memset(up->out + (size_t)row * width + first, 0, rows * sizeof *up->out);
     const size_t row_bytes = linear->row_bytes;
-    const wf_activations activations = wf_quantised_activations(inputs, up->factors);
-    const wf_inputs x = {.int8 = &activations, .tokens = inputs->count};
+    wf_quantised_view view;
+    const wf_inputs x = wf_quantised_inputs(inputs, 0, inputs->count, linear->inputs, up->factors, &view);
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *next = linear->rows + needed[i + PREFETCHED_ROWS < count ? i + PREFETCHED_ROWS : i] * row_bytes;
         for (size_t byte = 0; byte < row_bytes; byte += WF_CACHE_LINE)
             __builtin_prefetch(next + byte);
-        linear->multiply(linear, inputs->kernels, needed[i], 1, &x, up->out);
+        linear->multiply(linear, inputs->kernels, needed[i], 1, &x, up->out + needed[i], width);
     }
     atomic_fetch_add_explicit(&ffn->skipped_up_bytes, (rows - count) * row_bytes, memory_order_relaxed);
     return true;
@@ -186,7 +231,7 @@ static void multiply_gated_slice(void *context, uint32_t unit) {
                 positive += gates[i] > 0.0f;
             atomic_fetch_add_explicit(&ffn->positive, positive, memory_order_relaxed);
         }
-        ffn->activation.apply(gates, up->out + (size_t)row * width + first, rows);
+        activate(ffn, gates, up->out + (size_t)row * width + first, rows);
     }
 }
 
@@ -208,6 +253,40 @@ static void multiply_gated(wf_ffn *ffn, const wf_layer *layer, uint32_t index) {
         ffn->positive_before[index] = atomic_load_explicit(&ffn->positive, memory_order_relaxed);
 }
 
+/* One projection by itself. */
+static void multiply_alone(wf_ffn *ffn, const wf_linear *linear, float *out) {
+    wf_products products = {.inputs = ffn->inputs, .products = {{.linear = linear, .out = out}}, .count = 1};
+    wf_products_run(ffn->pool, &products);
+}
+
+struct activation_job {
+    wf_ffn *ffn;
+    uint32_t neurons;
+    bool is_gated;
+};
+
+static void activate_row(void *context, uint32_t row) {
+    const struct activation_job *job = context;
+    float *gate = job->ffn->gate + (size_t)row * job->neurons, *up = job->ffn->up + (size_t)row * job->neurons;
+    for (uint32_t i = 0; !job->is_gated && i < job->neurons; i++) {
+        gate[i] = up[i];
+        up[i] = 1.0f;
+    }
+    activate(job->ffn, gate, up, job->neurons);
+}
+
+/* gate = activation(gate(x)) ⊙ up(x), or activation(up(x)), where each projection goes through a phase of its own. */
+static void multiply_apart(wf_ffn *ffn, const wf_layer *layer, const float *hidden) {
+    struct activation_job job = {ffn, layer->up.outputs, ffn->model->config.is_gated};
+    if (job.is_gated) {
+        prepare(ffn, layer, &layer->gate, hidden);
+        multiply_alone(ffn, &layer->gate, ffn->gate);
+    }
+    prepare(ffn, layer, &layer->up, hidden);
+    multiply_alone(ffn, &layer->up, ffn->up);
+    wf_pool_run(ffn->pool, activate_row, &job, ffn->inputs->count);
+}
+
 /* ---- The down projection ---- */
 
 struct down_job {
@@ -219,8 +298,14 @@ static void prepare_down(void *context, uint32_t row) {
     const struct down_job *job = context;
     wf_ffn *ffn = job->ffn;
     const uint32_t count = job->layer->down.inputs;
-    wf_norm_and_quantise(ffn->inputs, row, ffn->gate + (size_t)row * count, job->layer->ffn_sub_norm, count,
-                         ffn->model->config.intermediate);
+    const wf_normed source = {
+        .x = ffn->gate + (size_t)row * count,
+        .norm = job->layer->ffn_sub_norm,
+        .own_norm = job->layer->down.input_norm,
+        .count = count,
+        .mean_of = ffn->model->config.intermediate,
+    };
+    wf_norm_and_quantise(ffn->inputs, row, &source);
     if (ffn->skips_zeros)
         wf_list_nonzeros(ffn->inputs->values + (size_t)row * ffn->inputs->stride, count, &ffn->nonzeros[row]);
 }
@@ -245,14 +330,23 @@ static bool multiply_columns(wf_ffn *ffn, const wf_layer *layer, uint32_t index,
     return true;
 }
 
-void wf_ffn_run(wf_ffn *ffn, uint32_t index, float *product, float *residual) {
+void wf_ffn_run(wf_ffn *ffn, uint32_t index, float *hidden, float *product) {
     const wf_layer *layer = &ffn->model->layers[index];
     struct down_job job = {ffn, layer};
-    multiply_gated(ffn, layer, index);
+    if (ffn->model->config.is_gated && layer->up.input_norm == NULL) {
+        prepare(ffn, layer, &layer->up, hidden);
+        multiply_gated(ffn, layer, index);
+    } else {
+        multiply_apart(ffn, layer, hidden);
+    }
     wf_pool_run(ffn->pool, prepare_down, &job, ffn->inputs->count);
-    if (ffn->skips_zeros && multiply_columns(ffn, layer, index, residual))
+    if (ffn->skips_zeros && multiply_columns(ffn, layer, index, hidden))
         return;
     wf_products down = {
-        .inputs = ffn->inputs, .products = {{.linear = &layer->down, .out = product, .residual = residual}}, .count = 1};
+        .inputs = ffn->inputs,
+        .products = {{.linear = &layer->down, .out = product, .residual = layer->ffn_post_norm == NULL ? hidden : NULL}},
+        .count = 1,
+        .residual_scale = ffn->model->config.residual_scale,
+    };
     wf_products_run(ffn->pool, &down);
 }

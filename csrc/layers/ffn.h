@@ -32,9 +32,9 @@ void wf_ffn_fill(wf_ffn *ffn, wf_pool *pool, const atomic_bool *stopping);
 /* Begins a batch. */
 void wf_ffn_begin(wf_ffn *ffn);
 
-/* residual[rows][hidden] += the FFN of layer number `index` of the inputs, which it then uses for its own. product[rows][hidden] is
- * scratch. */
-void wf_ffn_run(wf_ffn *ffn, uint32_t index, float *product, float *residual);
+/* hidden[rows][hidden] += the FFN of layer number `index` of it after the layer's norm, for the inputs' rows; product[rows][hidden] is
+ * scratch. In a layer with a norm after its FFN nothing is added, and product is what the FFN gives. */
+void wf_ffn_run(wf_ffn *ffn, uint32_t index, float *hidden, float *product);
 
 /* What skipping has brought since the beginning. */
 typedef struct wf_zeros {

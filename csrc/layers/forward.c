@@ -8,6 +8,7 @@
 #include "layers/forward.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/aligned_memory.h"
 #include "base/error.h"
@@ -27,7 +28,7 @@ struct wf_forward {
     wf_quantised inputs; /* norm(x) in 8 bits */
     float *query;        /* [rows][heads * head_dim] */
     float *key, *value;  /* [rows][kv_heads * head_dim] */
-    wf_rope rope;
+    wf_rope rope, sliding_rope;
     wf_chunks chunks; /* scratch of attention */
     wf_span *spans;   /* [rows] of the batch that runs */
     float *attended;  /* [rows][heads * head_dim] */
@@ -43,45 +44,123 @@ struct wf_forward {
 
 static const wf_layer *layer_of(const wf_forward *forward) { return &forward->model->layers[forward->index]; }
 
+static bool is_sliding(const wf_forward *forward) { return forward->model->config.sliding_layers[forward->index] != 0; }
+
 /* Begins one row: what its token is, and what its position turns keys and queries by. */
 static void embed(void *context, uint32_t row) {
     wf_forward *forward = context;
     const wf_linear *embedding = &forward->model->embedding;
+    const float scale = forward->model->config.embedding_scale;
+    float *hidden = forward->hidden + (size_t)row * embedding->inputs;
     wf_rope_place(&forward->rope, row, forward->rows[row].position);
-    embedding->read_row(embedding, forward->rows[row].token, forward->hidden + (size_t)row * embedding->inputs);
+    if (forward->sliding_rope.frequencies != NULL)
+        wf_rope_place(&forward->sliding_rope, row, forward->rows[row].position);
+    embedding->read_row(embedding, forward->rows[row].token, hidden);
+    for (uint32_t i = 0; scale != 1.0f && i < embedding->inputs; i++)
+        hidden[i] *= scale;
 }
 
+/* Inputs of one of the projections that attention begins with, or of all three. */
+struct heads_job {
+    wf_forward *forward;
+    const wf_linear *linear;
+};
+
 static void prepare_attention(void *context, uint32_t row) {
-    wf_forward *forward = context;
+    const struct heads_job *job = context;
+    wf_forward *forward = job->forward;
     const uint32_t hidden = forward->model->config.hidden;
-    wf_norm_and_quantise(&forward->inputs, row, forward->hidden + (size_t)row * hidden, layer_of(forward)->input_norm, hidden,
-                         hidden);
+    const wf_normed source = {
+        .x = forward->hidden + (size_t)row * hidden,
+        .norm = layer_of(forward)->input_norm,
+        .own_norm = job->linear->input_norm,
+        .count = hidden,
+        .mean_of = hidden,
+    };
+    wf_norm_and_quantise(&forward->inputs, row, &source);
+}
+
+/* Queries, keys and values of all rows: one phase for the inputs and one for the products, or as many for each projection that has a norm
+ * of its own. */
+static void multiply_heads(wf_forward *forward, uint32_t count) {
+    const wf_layer *layer = layer_of(forward);
+    const wf_product products[] = {{.linear = &layer->query, .out = forward->query},
+                                   {.linear = &layer->key, .out = forward->key},
+                                   {.linear = &layer->value, .out = forward->value}};
+    const uint32_t together = layer->query.input_norm == NULL ? 3 : 1;
+    for (uint32_t first = 0; first < 3; first += together) {
+        struct heads_job job = {forward, products[first].linear};
+        wf_pool_run(forward->pool, prepare_attention, &job, count);
+        wf_products heads = {.inputs = &forward->inputs, .count = together};
+        memcpy(heads.products, products + first, together * sizeof *products);
+        wf_products_run(forward->pool, &heads);
+    }
+}
+
+/* Each of so many heads by itself, in place. */
+static void norm_heads(const wf_forward *forward, float *heads, uint32_t count, const float *norm) {
+    const wf_config *config = &forward->model->config;
+    for (uint32_t head = 0; norm != NULL && head < count; head++) {
+        float *at = heads + (size_t)head * config->head_dim;
+        forward->kernels->rms_norm(at, norm, config->head_dim, config->head_dim, config->rms_norm_eps, at);
+    }
 }
 
 /* One KV head of one row, and the query heads that share it. */
 static void rotate_and_store(void *context, uint32_t unit) {
     wf_forward *forward = context;
     const wf_config *config = &forward->model->config;
+    const wf_layer *layer = layer_of(forward);
     const uint32_t row = unit / config->kv_heads, kv_head = unit % config->kv_heads, group = config->heads / config->kv_heads;
     const size_t kv = (size_t)unit * config->head_dim; /* [rows][kv_heads][head_dim] */
-    wf_rope_rotate(&forward->rope, row, forward->query + kv * group, group);
-    wf_rope_rotate(&forward->rope, row, forward->key + kv, 1);
+    float *queries = forward->query + kv * group, *key = forward->key + kv;
+    norm_heads(forward, queries, group, layer->query_norm);
+    norm_heads(forward, key, 1, layer->key_norm);
+    if (is_sliding(forward) || config->full_rope) {
+        const wf_rope *rope =
+            is_sliding(forward) && forward->sliding_rope.frequencies != NULL ? &forward->sliding_rope : &forward->rope;
+        wf_rope_rotate(rope, row, queries, group);
+        wf_rope_rotate(rope, row, key, 1);
+    }
     const wf_kv_place place = {forward->index, kv_head, forward->rows[row].table, forward->rows[row].position};
-    wf_kv_store(forward->cache, forward->kernels, place, forward->key + kv, forward->value + kv);
+    wf_kv_store(forward->cache, forward->kernels, place, key, forward->value + kv);
 }
 
 static void prepare_output(void *context, uint32_t row) {
     wf_forward *forward = context;
     const wf_layer *layer = layer_of(forward);
     const uint32_t count = layer->output.inputs;
-    wf_norm_and_quantise(&forward->inputs, row, forward->attended + (size_t)row * count, layer->attention_sub_norm, count, count);
+    const wf_normed source = {
+        .x = forward->attended + (size_t)row * count,
+        .norm = layer->attention_sub_norm,
+        .own_norm = layer->output.input_norm,
+        .count = count,
+        .mean_of = count,
+    };
+    wf_norm_and_quantise(&forward->inputs, row, &source);
 }
 
-static void prepare_ffn(void *context, uint32_t row) {
-    wf_forward *forward = context;
-    const uint32_t hidden = forward->model->config.hidden;
-    wf_norm_and_quantise(&forward->inputs, row, forward->hidden + (size_t)row * hidden, layer_of(forward)->post_attention_norm,
-                         hidden, hidden);
+/* What is added to the hidden states of all rows after a norm. */
+struct addition_job {
+    wf_forward *forward;
+    const float *norm;
+};
+
+static void add_normed(void *context, uint32_t row) {
+    const struct addition_job *job = context;
+    const wf_forward *forward = job->forward;
+    const wf_config *config = &forward->model->config;
+    const uint32_t count = config->hidden;
+    float *addend = forward->product + (size_t)row * count, *hidden = forward->hidden + (size_t)row * count;
+    forward->kernels->rms_norm(addend, job->norm, count, count, config->rms_norm_eps, addend);
+    for (uint32_t i = 0; i < count; i++)
+        hidden[i] += addend[i] * config->residual_scale;
+}
+
+/* Adds forward->product, through a post-norm, to the hidden states. */
+static void add_product(wf_forward *forward, const float *norm, uint32_t count) {
+    struct addition_job job = {forward, norm};
+    wf_pool_run(forward->pool, add_normed, &job, count);
 }
 
 /* ---- The transformer ---- */
@@ -97,6 +176,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         .cache = forward->cache,
         .chunks = &forward->chunks,
         .heads = config->heads,
+        .scale = config->attention_scale,
         .rows = rows,
         .spans = forward->spans,
         .span_count = wf_find_spans(forward->cache, config->heads, rows, count, forward->spans),
@@ -108,27 +188,25 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
     for (forward->index = 0; forward->index < config->layers; forward->index++) {
         const wf_layer *layer = layer_of(forward);
 
-        wf_pool_run(pool, prepare_attention, forward, count);
-        wf_products heads = {
-            .inputs = &forward->inputs,
-            .products = {{.linear = &layer->query, .out = forward->query},
-                         {.linear = &layer->key, .out = forward->key},
-                         {.linear = &layer->value, .out = forward->value}},
-            .count = 3,
-        };
-        wf_products_run(pool, &heads);
+        multiply_heads(forward, count);
         wf_pool_run(pool, rotate_and_store, forward, count * config->kv_heads);
         wf_attention_run(pool, &attention, forward->index);
         wf_pool_run(pool, prepare_output, forward, count);
         wf_products output = {
             .inputs = &forward->inputs,
-            .products = {{.linear = &layer->output, .out = forward->product, .residual = forward->hidden}},
+            .products = {{.linear = &layer->output,
+                          .out = forward->product,
+                          .residual = layer->attention_post_norm == NULL ? forward->hidden : NULL}},
             .count = 1,
+            .residual_scale = config->residual_scale,
         };
         wf_products_run(pool, &output);
+        if (layer->attention_post_norm != NULL)
+            add_product(forward, layer->attention_post_norm, count);
 
-        wf_pool_run(pool, prepare_ffn, forward, count);
-        wf_ffn_run(forward->ffn, forward->index, forward->product, forward->hidden);
+        wf_ffn_run(forward->ffn, forward->index, forward->hidden, forward->product);
+        if (layer->ffn_post_norm != NULL)
+            add_product(forward, layer->ffn_post_norm, count);
     }
     forward->rows = NULL;
 }
@@ -145,8 +223,11 @@ static bool allocate(wf_forward *forward, uint32_t max_rows) {
     const size_t rows = max_rows, kv = (size_t)config->kv_heads * config->head_dim;
     uint32_t widest = config->hidden > config->intermediate ? config->hidden : config->intermediate;
     widest = widest > attention ? widest : attention;
-    if (wf_quantised_create(&forward->inputs, forward->kernels, config->rms_norm_eps, max_rows, widest) != 0 ||
-        wf_rope_create(&forward->rope, config, max_rows) != 0)
+    if (wf_quantised_create(&forward->inputs, forward->kernels, config->rms_norm_eps,
+                            config->scales == WF_SCALE_GROUP ? config->scale_group : 0, max_rows, widest) != 0 ||
+        wf_rope_create(&forward->rope, config, false, max_rows) != 0)
+        return false;
+    if (config->sliding_rope_theta > 0 && wf_rope_create(&forward->sliding_rope, config, true, max_rows) != 0)
         return false;
     forward->ffn = wf_ffn_create(forward->model, forward->pool, &forward->inputs, max_rows);
     forward->hidden = wf_allocate(rows * config->hidden, sizeof *forward->hidden);
@@ -196,6 +277,7 @@ void wf_forward_destroy(wf_forward *forward) {
     wf_ffn_destroy(forward->ffn);
     wf_chunks_destroy(&forward->chunks);
     wf_rope_destroy(&forward->rope);
+    wf_rope_destroy(&forward->sliding_rope);
     wf_quantised_destroy(&forward->inputs);
     free(forward->hidden);
     free(forward->query);

@@ -12,7 +12,8 @@ uint32_t wf_products_plan(wf_products *products, uint32_t threads) {
     for (uint32_t i = 0; i < products->count; i++) {
         wf_product *product = &products->products[i];
         float *factors = inputs->factors + (size_t)i * inputs->count;
-        wf_linear_factors(product->linear, inputs->inverse_scales, inputs->count, factors);
+        if (product->linear->input_kind == WF_INPUT_INT8)
+            wf_linear_factors(product->linear, inputs->inverse_scales, inputs->count, factors);
         product->factors = factors;
         uint32_t slice = product->linear->outputs / (threads * SLICES_PER_THREAD);
         const uint32_t limit = WF_SLICE_BYTES_MAX / product->linear->row_bytes;
@@ -34,15 +35,15 @@ void wf_products_multiply(const wf_products *products, uint32_t unit) {
     const wf_linear *linear = product->linear;
     const uint32_t first = unit * product->slice;
     const uint32_t rows = linear->outputs - first < product->slice ? linear->outputs - first : product->slice;
-    const wf_activations activations = wf_quantised_activations(inputs, product->factors);
-    const wf_inputs x = {.int8 = &activations, .tokens = inputs->count};
-    linear->multiply(linear, inputs->kernels, first, rows, &x, product->out);
+    wf_quantised_view view;
+    const wf_inputs x = wf_quantised_inputs(inputs, 0, inputs->count, linear->inputs, product->factors, &view);
+    linear->multiply(linear, inputs->kernels, first, rows, &x, product->out + first, linear->outputs);
     if (product->residual == NULL)
         return;
     for (uint32_t row = 0; row < inputs->count; row++) {
         const size_t offset = (size_t)row * linear->outputs + first;
         for (uint32_t i = 0; i < rows; i++)
-            product->residual[offset + i] += product->out[offset + i];
+            product->residual[offset + i] += product->out[offset + i] * products->residual_scale;
     }
 }
 

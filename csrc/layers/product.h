@@ -30,6 +30,7 @@ typedef struct wf_products {
     const wf_quantised *inputs;
     wf_product products[WF_PRODUCTS_MAX];
     uint32_t count;
+    float residual_scale; /* of what is added to a residual */
 } wf_products;
 
 /* Divides products into slices for `threads`. Returns the slices of all of them. */

@@ -10,12 +10,15 @@
 
 typedef struct wf_rope {
     uint32_t head_dim;
-    double *frequencies;    /* [head_dim / 2] */
-    float *cosines, *sines; /* [rows][head_dim / 2] of each row's position */
+    uint32_t dimensions; /* of a head that are rotated, the first ones */
+    float magnitude;
+    double *frequencies;    /* [dimensions / 2] */
+    float *cosines, *sines; /* [rows][dimensions / 2] of each row's position, times the magnitude */
 } wf_rope;
 
-/* With the frequencies of a configuration, and memory for batches of up to `rows` rows. Returns 0, or -1 without memory; wf_rope_destroy is due in any case. */
-int wf_rope_create(wf_rope *rope, const wf_config *config, uint32_t rows);
+/* With the frequencies of a configuration, those of its sliding layers or of the others, and memory for batches of up to `rows` rows. Returns 0, or -1 without
+ * memory; wf_rope_destroy is due in any case. */
+int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint32_t rows);
 
 /* What was never made, and is all zero, is allowed. */
 void wf_rope_destroy(wf_rope *rope);
@@ -23,7 +26,7 @@ void wf_rope_destroy(wf_rope *rope);
 /* Says which position a row of the batch has. */
 void wf_rope_place(wf_rope *rope, uint32_t row, uint32_t position);
 
-/* Rotates heads[count][head_dim] of a row: element d with element d + head_dim / 2 ("rotate half", as NeoX does). */
+/* Rotates heads[count][head_dim] of a row: element d with element d + dimensions / 2 ("rotate half", as NeoX does). */
 void wf_rope_rotate(const wf_rope *rope, uint32_t row, float *heads, uint32_t count);
 
 #endif

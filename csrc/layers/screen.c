@@ -118,7 +118,7 @@ static inline bool is_wanted(const wf_logits_request *request, uint32_t token) {
 static void compute_logit(const struct screen_job *job, uint32_t token, uint32_t i) {
     const wf_linear *head = &job->screen->model->head;
     const wf_inputs x = {.f32 = job->work->normed + (size_t)i * head->inputs, .f32_stride = head->inputs, .tokens = 1};
-    head->multiply(head, job->screen->kernels, token, 1, &x, logits_of(job, i));
+    head->multiply(head, job->screen->kernels, token, 1, &x, logits_of(job, i) + token, 1);
 }
 
 static void count_rows(struct screen_job *job, uint32_t rows) {

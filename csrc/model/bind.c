@@ -27,26 +27,32 @@ struct binding {
 
 static uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-/* Finds a matrix of bf16 with a row per token. Whole rows of zeros pad it to a multiple of 64 bytes. */
-static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, wf_linear *linear) {
-    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_BF16, config->hidden);
+/* Finds a matrix with a row per token, of bf16 or of ternary weights. Whole rows of zeros pad it to a multiple of 64 bytes. */
+static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, bool is_ternary,
+                           wf_linear *linear) {
+    *linear = (wf_linear){
+        .layout = is_ternary ? WF_LAYOUT_GROUPED : WF_LAYOUT_BF16,
+        .scale_kind = is_ternary ? WF_SCALE_GROUP : WF_SCALE_NONE,
+        .input_kind = is_ternary ? WF_INPUT_GROUPS : WF_INPUT_F32,
+        .scale = 1.0f,
+        .group = config->scale_group,
+        .inputs = config->hidden,
+        .outputs = config->vocabulary,
+    };
+    const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, config->hidden, config->scale_group);
+    linear->row_bytes = (uint32_t)row_bytes;
     uint64_t rows = config->vocabulary;
     while (rows * row_bytes % WF_ALIGNMENT != 0)
         rows++;
-    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_BF16, rows, config->hidden);
+    uint8_t *bytes = wf_container_take(binding->container, name, is_ternary ? WF_TYPE_U8 : WF_TYPE_BF16, rows,
+                                       is_ternary ? row_bytes : config->hidden);
     if (bytes == NULL)
         return -1;
-    if (binding->random != NULL)
+    linear->rows = bytes;
+    if (binding->random != NULL && is_ternary)
+        wf_random_groups(binding->random, bytes, rows, config->hidden, config->scale_group);
+    else if (binding->random != NULL)
         wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * config->hidden);
-    *linear = (wf_linear){
-        .rows = bytes,
-        .layout = WF_LAYOUT_BF16,
-        .scale_kind = WF_SCALE_NONE,
-        .input_kind = WF_INPUT_F32,
-        .inputs = config->hidden,
-        .outputs = config->vocabulary,
-        .row_bytes = (uint32_t)row_bytes,
-    };
     return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
 }
 
@@ -71,38 +77,58 @@ static int bind_norm(const struct binding *binding, const char *name, uint32_t c
     return 0;
 }
 
-/* Finds a linear layer's rows, <name>.weight, and scale. */
-static int bind_linear(const struct binding *binding, const char name[PART_BYTES], uint32_t inputs, uint32_t outputs,
-                       wf_linear *linear) {
-    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_TERNARY, inputs);
+/* Finds the scale of a whole matrix in the tensor `name`, or makes it. */
+static int bind_scale(const struct binding *binding, const char *name, float random_scale, float *scale) {
+    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_F32, NORM_MULTIPLE, 0);
+    if (bytes == NULL)
+        return -1;
+    if (binding->random != NULL)
+        memcpy(bytes, &random_scale, sizeof random_scale);
+    memcpy(scale, bytes, sizeof *scale);
+    if (!isfinite(*scale) || *scale <= 0.0f)
+        return wf_container_fail(binding->container, "tensor %s: its scale is %g; it must be finite and above 0", name,
+                                 (double)*scale);
+    return 0;
+}
+
+/* Finds a linear layer: its rows, <name>.weight, its scales, and the norm of its inputs if it has one of its own. */
+static int bind_linear(const struct binding *binding, const char name[PART_BYTES], const wf_config *config, uint32_t inputs,
+                       uint32_t outputs, wf_linear *linear) {
+    const bool has_groups = config->scales == WF_SCALE_GROUP;
+    *linear = (wf_linear){
+        .layout = has_groups ? WF_LAYOUT_GROUPED : WF_LAYOUT_TERNARY,
+        .scale_kind = config->scales,
+        .input_kind = has_groups ? WF_INPUT_GROUPS : WF_INPUT_INT8,
+        .scale = 1.0f,
+        .group = has_groups ? config->scale_group : 0,
+        .inputs = inputs,
+        .outputs = outputs,
+    };
+    const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, inputs, linear->group);
+    linear->row_bytes = (uint32_t)row_bytes;
     char full_name[NAME_BYTES];
     snprintf(full_name, sizeof full_name, "%s.weight", name);
     uint8_t *rows = wf_container_take(binding->container, full_name, WF_TYPE_U8, outputs, row_bytes);
     if (rows == NULL)
         return -1;
-    snprintf(full_name, sizeof full_name, "%s.weight_scale", name);
-    uint8_t *scale_bytes = wf_container_take(binding->container, full_name, WF_TYPE_F32, NORM_MULTIPLE, 0);
-    if (scale_bytes == NULL)
+    linear->rows = rows;
+    float random_scale = 1.0f;
+    if (binding->random != NULL && has_groups)
+        wf_random_groups(binding->random, rows, outputs, inputs, linear->group);
+    else if (binding->random != NULL)
+        random_scale = wf_random_ternary(binding->random, rows, outputs, inputs);
+    snprintf(full_name, sizeof full_name, "%s.%s", name, config->scales == WF_SCALE_ROW ? "row_scales" : "weight_scale");
+    if (config->scales == WF_SCALE_ROW) {
+        if (bind_norm(binding, full_name, outputs, &linear->row_scales) != 0)
+            return -1;
+        if (binding->random != NULL)
+            linear->scale = random_scale;
+    } else if (bind_scale(binding, full_name, random_scale, &linear->scale) != 0) {
         return -1;
-    float scale;
-    if (binding->random != NULL) {
-        scale = wf_random_ternary(binding->random, rows, outputs, inputs);
-        memcpy(scale_bytes, &scale, sizeof scale);
     }
-    memcpy(&scale, scale_bytes, sizeof scale);
-    if (!isfinite(scale) || scale <= 0.0f)
-        return wf_container_fail(binding->container, "tensor %s: its scale is %g; it must be finite and above 0", full_name,
-                                 (double)scale);
-    *linear = (wf_linear){
-        .rows = rows,
-        .layout = WF_LAYOUT_TERNARY,
-        .scale_kind = WF_SCALE_MATRIX,
-        .input_kind = WF_INPUT_INT8,
-        .scale = scale,
-        .inputs = inputs,
-        .outputs = outputs,
-        .row_bytes = (uint32_t)row_bytes,
-    };
+    snprintf(full_name, sizeof full_name, "%s.norm.weight", name);
+    if (config->input_norms && bind_norm(binding, full_name, inputs, &linear->input_norm) != 0)
+        return -1;
     return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
 }
 
@@ -125,12 +151,16 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
         {"self_attn.q_proj", true, NULL, &layer->query, hidden, heads},
         {"self_attn.k_proj", true, NULL, &layer->key, hidden, kv_heads},
         {"self_attn.v_proj", true, NULL, &layer->value, hidden, kv_heads},
+        {"self_attn.q_norm.weight", config->qk_norms, &layer->query_norm, NULL, config->head_dim, 0},
+        {"self_attn.k_norm.weight", config->qk_norms, &layer->key_norm, NULL, config->head_dim, 0},
         {"self_attn.o_proj", true, NULL, &layer->output, heads, hidden},
+        {"attention_post_norm.weight", config->post_norms, &layer->attention_post_norm, NULL, hidden, 0},
         {"post_attention_layernorm.weight", true, &layer->post_attention_norm, NULL, hidden, 0},
-        {"mlp.gate_proj", true, NULL, &layer->gate, hidden, neurons},
+        {"mlp.gate_proj", config->is_gated, NULL, &layer->gate, hidden, neurons},
         {"mlp.up_proj", true, NULL, &layer->up, hidden, neurons},
         {"mlp.down_proj", true, NULL, &layer->down, neurons, hidden},
         {"self_attn.attn_sub_norm.weight", config->sub_norms, &layer->attention_sub_norm, NULL, heads, 0},
+        {"ffn_post_norm.weight", config->post_norms, &layer->ffn_post_norm, NULL, hidden, 0},
         {"mlp.ffn_sub_norm.weight", config->sub_norms, &layer->ffn_sub_norm, NULL, neurons, 0},
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -140,11 +170,11 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
             continue;
         snprintf(name, sizeof name, "model.layers.%" PRIu32 ".%s", number, part->name);
         const int result = part->norm != NULL ? bind_norm(binding, name, part->inputs, part->norm)
-                                              : bind_linear(binding, name, part->inputs, part->outputs, part->linear);
+                                              : bind_linear(binding, name, config, part->inputs, part->outputs, part->linear);
         if (result != 0)
             return -1;
     }
-    if (binding->random != NULL)
+    if (binding->random != NULL && layer->gate.layout == WF_LAYOUT_TERNARY && config->is_gated)
         wf_random_silence(binding->random, (uint8_t *)(uintptr_t)layer->gate.rows, layer->gate.outputs, layer->gate.row_bytes);
     return 0;
 }
@@ -152,10 +182,10 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
 int wf_bind(wf_container *container, wf_random_weights *random, wf_model *model) {
     const struct binding binding = {container, random};
     const wf_config *config = &model->config;
-    if (bind_vocabulary(&binding, "model.embed_tokens.weight", config, &model->embedding) != 0)
+    if (bind_vocabulary(&binding, "model.embed_tokens.weight", config, config->ternary_embedding, &model->embedding) != 0)
         return -1;
     model->head = model->embedding;
-    if (!config->tied_embeddings && bind_vocabulary(&binding, "lm_head.weight", config, &model->head) != 0)
+    if (!config->tied_embeddings && bind_vocabulary(&binding, "lm_head.weight", config, config->ternary_head, &model->head) != 0)
         return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
     if (model->layers == NULL)

@@ -5,12 +5,51 @@
 
 #include <string.h>
 
+#include "base/half.h"
 #include "wrinklefree.h"
 
 static void multiply_ternary(const wf_linear *linear, const wf_kernels *kernels, uint32_t first, uint32_t rows, const wf_inputs *x,
-                             float *out) {
-    kernels->ternary_matmul(linear->rows + (size_t)first * linear->row_bytes, linear->row_bytes, rows, x->int8, out + first,
-                            linear->outputs);
+                             float *out, size_t out_stride) {
+    kernels->ternary_matmul(linear->rows + (size_t)first * linear->row_bytes, linear->row_bytes, rows, x->int8, out, out_stride);
+}
+
+static void multiply_ternary_rows(const wf_linear *linear, const wf_kernels *kernels, uint32_t first, uint32_t rows,
+                                  const wf_inputs *x, float *out, size_t out_stride) {
+    multiply_ternary(linear, kernels, first, rows, x, out, out_stride);
+    const float *scales = linear->row_scales + first;
+    for (uint32_t token = 0; token < x->tokens; token++)
+        for (uint32_t row = 0; row < rows; row++)
+            out[token * out_stride + row] *= scales[row];
+}
+
+wf_grouped_rows wf_linear_grouped_rows(const wf_linear *linear, uint32_t first) {
+    return (wf_grouped_rows){
+        .rows = linear->rows + (size_t)first * linear->row_bytes,
+        .row_bytes = linear->row_bytes,
+        .code_bytes = (size_t)wf_packed_row_bytes(linear->inputs),
+        .group = linear->group,
+        .groups = wf_padded_groups(linear->inputs, linear->group),
+    };
+}
+
+static void multiply_groups(const wf_linear *linear, const wf_kernels *kernels, uint32_t first, uint32_t rows, const wf_inputs *x,
+                            float *out, size_t out_stride) {
+    const wf_grouped_rows weights = wf_linear_grouped_rows(linear, first);
+    kernels->ternary_groups_matmul(&weights, rows, x->groups, out, out_stride);
+    for (uint32_t token = 0; linear->scale != 1.0f && token < x->tokens; token++)
+        for (uint32_t row = 0; row < rows; row++)
+            out[token * out_stride + row] *= linear->scale;
+}
+
+static void read_grouped_row(const wf_linear *linear, uint32_t row, float *out) {
+    const wf_grouped_rows weights = wf_linear_grouped_rows(linear, row);
+    const uint16_t *scales = (const uint16_t *)(const void *)(weights.rows + weights.code_bytes);
+    for (uint32_t i = 0; i < linear->inputs; i++) {
+        const uint32_t place = i % WF_BLOCK_WEIGHTS;
+        const uint8_t codes = weights.rows[i / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES];
+        const int32_t weight = (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) - 1;
+        out[i] = (float)weight * wf_float_of_half(scales[i / linear->group]) * linear->scale;
+    }
 }
 
 static const uint16_t *bf16_row(const wf_linear *linear, uint32_t row) {
@@ -18,9 +57,8 @@ static const uint16_t *bf16_row(const wf_linear *linear, uint32_t row) {
 }
 
 static void multiply_bf16(const wf_linear *linear, const wf_kernels *kernels, uint32_t first, uint32_t rows, const wf_inputs *x,
-                          float *out) {
-    kernels->bf16_matmul(bf16_row(linear, first), rows, linear->inputs, x->f32, x->f32_stride, x->tokens, out + first,
-                         linear->outputs);
+                          float *out, size_t out_stride) {
+    kernels->bf16_matmul(bf16_row(linear, first), rows, linear->inputs, x->f32, x->f32_stride, x->tokens, out, out_stride);
 }
 
 static void read_bf16_row(const wf_linear *linear, uint32_t row, float *out) {
@@ -39,6 +77,8 @@ static const struct {
     wf_linear_read_row *read_row;
 } kinds[] = {
     {WF_LAYOUT_TERNARY, WF_SCALE_MATRIX, WF_INPUT_INT8, multiply_ternary, NULL},
+    {WF_LAYOUT_TERNARY, WF_SCALE_ROW, WF_INPUT_INT8, multiply_ternary_rows, NULL},
+    {WF_LAYOUT_GROUPED, WF_SCALE_GROUP, WF_INPUT_GROUPS, multiply_groups, read_grouped_row},
     {WF_LAYOUT_BF16, WF_SCALE_NONE, WF_INPUT_F32, multiply_bf16, read_bf16_row},
 };
 
@@ -53,10 +93,12 @@ int wf_linear_bind(wf_linear *linear) {
     return -1;
 }
 
-uint64_t wf_linear_row_bytes(enum wf_layout layout, uint64_t inputs) {
+uint64_t wf_linear_row_bytes(enum wf_layout layout, uint64_t inputs, uint32_t group) {
     switch (layout) {
     case WF_LAYOUT_TERNARY:
         return wf_packed_row_bytes(inputs);
+    case WF_LAYOUT_GROUPED:
+        return wf_packed_row_bytes(inputs) + wf_padded_groups(inputs, group) * sizeof(uint16_t);
     case WF_LAYOUT_BF16:
         return inputs * sizeof(uint16_t);
     }

@@ -21,13 +21,17 @@ typedef struct wf_layer {
     wf_linear query;                  /* hidden → heads * head_dim */
     wf_linear key;                    /* hidden → kv_heads * head_dim */
     wf_linear value;                  /* hidden → kv_heads * head_dim */
+    const float *query_norm;          /* [head_dim ↑16] of each head, NULL without QK-norms */
+    const float *key_norm;            /* [head_dim ↑16] of each head, NULL without QK-norms */
     const float *attention_sub_norm;  /* [heads * head_dim ↑16], NULL without sub-norms */
     wf_linear output;                 /* heads * head_dim → hidden */
-    const float *post_attention_norm; /* [hidden ↑16] */
-    wf_linear gate;                   /* hidden → neurons, as many as config.ffn_neurons says */
-    wf_linear up;                     /* hidden → neurons, as many as config.ffn_neurons says */
-    const float *ffn_sub_norm;        /* [neurons ↑16], NULL without sub-norms */
-    wf_linear down;                   /* neurons → hidden */
+    const float *attention_post_norm; /* [hidden ↑16] of what attention gives, NULL without post-norms */
+    const float *post_attention_norm; /* [hidden ↑16], before the FFN */
+    wf_linear gate;             /* hidden → neurons, as many as config.ffn_neurons says; without rows where the FFN has no gate */
+    wf_linear up;               /* hidden → neurons, as many as config.ffn_neurons says */
+    const float *ffn_sub_norm;  /* [neurons ↑16], NULL without sub-norms */
+    wf_linear down;             /* neurons → hidden */
+    const float *ffn_post_norm; /* [hidden ↑16] of what the FFN gives, NULL without post-norms */
 } wf_layer;
 
 struct wf_model {

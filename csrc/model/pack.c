@@ -25,42 +25,6 @@
  * a tensor is the same on every machine. */
 #define SUM_LANES 8U
 
-/* Bytes of one weight of a master source; 1 for codes; 0 when there is no such source. */
-static uint64_t source_width(uint32_t source) {
-    switch (source) {
-    case WF_SOURCE_F32:
-        return 4;
-    case WF_SOURCE_F16:
-    case WF_SOURCE_BF16:
-        return 2;
-    case WF_SOURCE_CODES:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-/* Copies `count` (at most 128) master weights from `weights` into block[128] as float; the rest of the block becomes 0.
- * */
-static void load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
-    if (source == WF_SOURCE_F32) {
-        if (count < WF_BLOCK_WEIGHTS)
-            memset(block, 0, WF_BLOCK_WEIGHTS * sizeof block[0]);
-        memcpy(block, weights, count * sizeof block[0]);
-        return;
-    }
-    uint16_t halves[WF_BLOCK_WEIGHTS];
-    if (count < WF_BLOCK_WEIGHTS)
-        memset(halves, 0, sizeof halves);
-    memcpy(halves, weights, count * sizeof halves[0]);
-    if (source == WF_SOURCE_F16)
-        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
-            block[i] = wf_float_of_half(halves[i]);
-    else
-        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
-            block[i] = wf_float_of_bits((uint32_t)halves[i] << 16);
-}
-
 /* Whether each weight of block[128] is finite. */
 static bool block_is_finite(const float block[WF_BLOCK_WEIGHTS]) {
     uint32_t faults = 0;
@@ -82,22 +46,6 @@ static void pack_master_block(const float block[WF_BLOCK_WEIGHTS], float scale, 
         out[p] = (uint8_t)(code_of_weight(block[p], scale) | code_of_weight(block[32 + p], scale) << 2 |
                            code_of_weight(block[64 + p], scale) << 4 | code_of_weight(block[96 + p], scale) << 6);
     }
-}
-
-/* Packs `count` (at most 128) codes into out[32]. Returns false when one of them is over 2. */
-static bool pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]) {
-    uint8_t block[WF_BLOCK_WEIGHTS];
-    if (count < WF_BLOCK_WEIGHTS)
-        memset(block, 1, sizeof block);
-    memcpy(block, codes, count);
-    uint8_t faults = 0;
-    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
-        faults |= block[i] > 2 ? 1 : 0;
-    if (faults != 0)
-        return false;
-    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
-        out[p] = (uint8_t)(block[p] | block[32 + p] << 2 | block[64 + p] << 4 | block[96 + p] << 6);
-    return true;
 }
 
 /* Describes the first code over 2 among codes[count], the first of which stands at [row, column]. */
@@ -126,7 +74,7 @@ uint64_t wf_packed_row_bytes(uint64_t columns) {
 }
 
 double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count) {
-    const uint64_t width = source_width(source);
+    const uint64_t width = wf_source_width(source);
     if (width == 0 || source == WF_SOURCE_CODES)
         return (double)NAN;
     const uint8_t *at = weights;
@@ -134,7 +82,7 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
     float block[WF_BLOCK_WEIGHTS];
     while (count > 0) {
         const uint64_t taken = count < WF_BLOCK_WEIGHTS ? count : WF_BLOCK_WEIGHTS;
-        load_block(at, source, (size_t)taken, block);
+        wf_load_block(at, source, (size_t)taken, block);
         for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i += SUM_LANES)
             for (size_t lane = 0; lane < SUM_LANES; lane++)
                 sums[lane] += (double)fabsf(block[i + lane]);
@@ -159,12 +107,12 @@ static bool is_same_magnitude(float magnitude, float *found) {
 
 /* The magnitude of master weights. Every block is compared with what was found before, without branches. */
 static float master_magnitude(const uint8_t *at, uint32_t source, uint64_t count) {
-    const uint64_t width = source_width(source);
+    const uint64_t width = wf_source_width(source);
     float block[WF_BLOCK_WEIGHTS];
     float found = 0.0f;
     while (count > 0) {
         const uint64_t taken = count < WF_BLOCK_WEIGHTS ? count : WF_BLOCK_WEIGHTS;
-        load_block(at, source, (size_t)taken, block);
+        wf_load_block(at, source, (size_t)taken, block);
         for (size_t i = 0; found == 0.0f && i < WF_BLOCK_WEIGHTS; i++)
             if (!is_same_magnitude(fabsf(block[i]), &found))
                 return (float)NAN;
@@ -195,13 +143,13 @@ float wf_ternary_magnitude(const void *weights, uint32_t source, uint64_t count)
 /* Packs master weights. `at` and `out` are those of wf_pack_rows. */
 static int32_t pack_master_rows(const uint8_t *at, uint32_t source, uint64_t rows, uint64_t columns, float scale, uint8_t *out,
                                 char *error, uint32_t error_size) {
-    const uint64_t width = source_width(source);
+    const uint64_t width = wf_source_width(source);
     float block[WF_BLOCK_WEIGHTS];
     for (uint64_t row = 0; row < rows; row++) {
         for (uint64_t column = 0; column < columns; column += WF_BLOCK_WEIGHTS) {
             const uint64_t left = columns - column;
             const size_t count = left < WF_BLOCK_WEIGHTS ? (size_t)left : WF_BLOCK_WEIGHTS;
-            load_block(at, source, count, block);
+            wf_load_block(at, source, count, block);
             if (!block_is_finite(block))
                 return fail_not_finite(block, row, column, error, error_size);
             pack_master_block(block, scale, out);
@@ -225,7 +173,7 @@ static int32_t pack_code_rows(const uint8_t *weights, uint32_t source, uint64_t 
                 wf_codes_of_i2_s(weights, first, count, block);
                 codes = block;
             }
-            if (!pack_code_block(codes, count, out))
+            if (!wf_pack_code_block(codes, count, out))
                 return fail_code(codes, count, row, column, error, error_size);
             out += WF_BLOCK_BYTES;
         }
@@ -252,7 +200,7 @@ static int32_t pack_block_rows(const uint8_t *at, uint32_t source, uint64_t rows
         for (uint64_t block = 0; !packed && block < block_weights / WF_BLOCK_WEIGHTS; block++) {
             uint8_t codes[WF_BLOCK_WEIGHTS], again[WF_BLOCK_BYTES];
             wf_codes_of_block(out + block * WF_BLOCK_BYTES, codes);
-            if (!pack_code_block(codes, WF_BLOCK_WEIGHTS, again))
+            if (!wf_pack_code_block(codes, WF_BLOCK_WEIGHTS, again))
                 return fail_code(codes, WF_BLOCK_WEIGHTS, first / columns, first % columns + block * WF_BLOCK_WEIGHTS, error,
                                  error_size);
         }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
+#include "kernels/grouped_input.h"
 #include "wrinklefree.h"
 
 #define BLOCK_BYTES (512U << 10)
@@ -84,6 +86,20 @@ float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outpu
     fill(random, random->codes, rows, outputs * wf_packed_row_bytes(inputs));
     /* Two in three weights are not zero: a product is a sum of inputs · 2/3 activations with random signs. */
     return sqrtf(1.5f / (float)inputs);
+}
+
+void wf_random_groups(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs, uint32_t group) {
+    const uint64_t code_bytes = wf_packed_row_bytes(inputs), groups = wf_padded_groups(inputs, group);
+    const uint64_t row_bytes = code_bytes + groups * sizeof(uint16_t);
+    /* All groups have the scale that a matrix of these weights would have. */
+    const uint16_t scale = wf_half_of_float(sqrtf(1.5f / (float)inputs));
+    for (uint64_t row = 0; row < outputs; row++) {
+        uint8_t *at = rows + row * row_bytes;
+        fill(random, random->codes, at, code_bytes);
+        memset(at + code_bytes, 0, groups * sizeof scale);
+        for (uint64_t i = 0; i * group < inputs; i++)
+            memcpy(at + code_bytes + i * sizeof scale, &scale, sizeof scale);
+    }
 }
 
 void wf_random_silence(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint64_t row_bytes) {

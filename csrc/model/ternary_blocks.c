@@ -72,3 +72,51 @@ void wf_codes_of_block(const uint8_t block[WF_BLOCK_BYTES], uint8_t codes[WF_BLO
     for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
         codes[i] = block[i % 32] >> (i / 32 * 2) & 3;
 }
+
+uint64_t wf_source_width(uint32_t source) {
+    switch (source) {
+    case WF_SOURCE_F32:
+        return 4;
+    case WF_SOURCE_F16:
+    case WF_SOURCE_BF16:
+        return 2;
+    case WF_SOURCE_CODES:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+void wf_load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]) {
+    if (source == WF_SOURCE_F32) {
+        if (count < WF_BLOCK_WEIGHTS)
+            memset(block, 0, WF_BLOCK_WEIGHTS * sizeof block[0]);
+        memcpy(block, weights, count * sizeof block[0]);
+        return;
+    }
+    uint16_t halves[WF_BLOCK_WEIGHTS];
+    if (count < WF_BLOCK_WEIGHTS)
+        memset(halves, 0, sizeof halves);
+    memcpy(halves, weights, count * sizeof halves[0]);
+    if (source == WF_SOURCE_F16)
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
+            block[i] = wf_float_of_half(halves[i]);
+    else
+        for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
+            block[i] = wf_float_of_bits((uint32_t)halves[i] << 16);
+}
+
+bool wf_pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]) {
+    uint8_t block[WF_BLOCK_WEIGHTS];
+    if (count < WF_BLOCK_WEIGHTS)
+        memset(block, 1, sizeof block);
+    memcpy(block, codes, count);
+    uint8_t faults = 0;
+    for (size_t i = 0; i < WF_BLOCK_WEIGHTS; i++)
+        faults |= block[i] > 2 ? 1 : 0;
+    if (faults != 0)
+        return false;
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
+        out[p] = (uint8_t)(block[p] | block[32 + p] << 2 | block[64 + p] << 4 | block[96 + p] << 6);
+    return true;
+}

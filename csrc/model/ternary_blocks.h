@@ -31,4 +31,13 @@ void wf_codes_of_i2_s(const uint8_t *weights, uint64_t first, size_t count, uint
 /* The codes of a block of ours, one a byte, in the order of the weights. */
 void wf_codes_of_block(const uint8_t block[WF_BLOCK_BYTES], uint8_t codes[WF_BLOCK_WEIGHTS]);
 
+/* Bytes of one weight of a master source; 1 for codes; 0 when there is no such source. */
+uint64_t wf_source_width(uint32_t source);
+
+/* Copies `count` (at most 128) master weights from `weights` into block[128] as float; the rest of the block becomes 0. */
+void wf_load_block(const uint8_t *weights, uint32_t source, size_t count, float block[WF_BLOCK_WEIGHTS]);
+
+/* Packs `count` (at most 128) codes into out[32]. Returns false when one of them is over 2. */
+bool wf_pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK_BYTES]);
+
 #endif

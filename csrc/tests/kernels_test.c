@@ -161,6 +161,60 @@ static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_
     free(expected);
 }
 
+/* The same by groups, in rows whose groups end before those that pad them. */
+static void test_ternary_groups(const wf_kernels *tier, uint32_t blocks, uint32_t group, uint32_t rows, uint32_t tokens,
+                                int extreme) {
+    wf_asks_far_ahead = check_below(&source, 2) == 1;
+    const uint32_t padded = blocks * WF_BLOCK_WEIGHTS, groups = wf_padded_groups(padded, group), tiles = (tokens + 3) / 4;
+    const size_t code_bytes = (size_t)blocks * WF_BLOCK_BYTES, row_bytes = code_bytes + 2 * groups, out_stride = rows + 3;
+    uint8_t *packed = guard(rows * row_bytes, 32);
+    int8_t *values = guard(tokens * padded, 64);
+    int32_t *sums = guard(tokens * groups * sizeof *sums, 4), *tile_sums = guard((size_t)tiles * groups * 4 * sizeof *sums, 4);
+    float *scales = guard(tokens * groups * sizeof *scales, 4),
+          *tile_scales = guard((size_t)tiles * groups * 4 * sizeof *scales, 4);
+    for (uint32_t row = 0; row < rows; row++) {
+        for (size_t i = 0; i < code_bytes; i++) {
+            packed[row * row_bytes + i] = 0;
+            for (uint32_t quarter = 0; quarter < 4; quarter++)
+                packed[row * row_bytes + i] |= (uint8_t)((extreme ? 2 : check_below(&source, 3)) << 2 * quarter);
+        }
+        for (uint32_t i = 0; i < groups; i++) {
+            const uint16_t scale = i * group < padded ? (uint16_t)(0x2000 + check_below(&source, 0x1800)) : 0;
+            memcpy(packed + row * row_bytes + code_bytes + 2 * i, &scale, sizeof scale);
+        }
+    }
+    memset(sums, 0, tokens * groups * sizeof *sums);
+    for (uint32_t token = 0; token < tokens; token++) {
+        for (uint32_t i = 0; i < padded; i++) {
+            values[token * padded + i] = (int8_t)(extreme == 1 ? -128 : extreme == 2 ? 127 : (int)check_below(&source, 256) - 128);
+            sums[token * groups + i / group] += values[token * padded + i];
+        }
+        for (uint32_t i = 0; i < groups; i++) {
+            scales[token * groups + i] = i * group < padded ? random_unit() : 0.0f;
+            const size_t place = ((size_t)(token / 4) * groups + i) * 4 + token % 4;
+            tile_sums[place] = sums[token * groups + i];
+            tile_scales[place] = scales[token * groups + i];
+        }
+    }
+    const size_t tile_bytes = WF_ARRANGED_TOKENS * wf_arranged_bytes(padded);
+    int8_t *arranged = guard((tokens + WF_ARRANGED_TOKENS - 1) / WF_ARRANGED_TOKENS * tile_bytes, 4096);
+    for (uint32_t token = 0; token < tokens && tier->arrange_groups != NULL; token += WF_ARRANGED_TOKENS)
+        tier->arrange_groups(values + token * padded, padded, tokens,
+                             tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, padded,
+                             arranged + token / WF_ARRANGED_TOKENS * tile_bytes);
+    const wf_grouped_rows weights = {packed, row_bytes, code_bytes, group, groups};
+    const wf_grouped_activations x = {values, padded, arranged, sums, scales, tile_sums, tile_scales, tokens};
+    const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
+    float *expected = calloc(1, bytes), *out = (float *)output(bytes);
+    memset(expected, 0xc5, bytes);
+    wf_kernels_scalar.ternary_groups_matmul(&weights, rows, &x, expected, out_stride);
+    tier->ternary_groups_matmul(&weights, rows, &x, out, out_stride);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes),
+          "%s ternary_groups_matmul %u blocks, groups of %u, %u rows %u tokens extreme %d", tier->name, blocks, group, rows, tokens,
+          extreme);
+    free(expected);
+}
+
 /* Columns and values at random, all listed columns alike at the extremes, more than an accumulator of 16 bits could take. */
 static void test_ternary_columns(const wf_kernels *tier, uint32_t blocks, uint32_t count, int extreme) {
     enum { COLUMNS = 7 };
@@ -273,6 +327,12 @@ static void test_elementwise(const wf_kernels *tier, uint32_t count, int kind) {
     wf_kernels_scalar.gate_silu(expected, up, count);
     tier->gate_silu(out, up, count);
     CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_silu %u kind %d", tier->name, count, kind);
+
+    memcpy(expected, x, bytes);
+    memcpy(out, x, bytes);
+    wf_kernels_scalar.gate_gelu(expected, up, count);
+    tier->gate_gelu(out, up, count);
+    CHECK(same(out, expected, bytes) && canaries_live((uint8_t *)out, bytes), "%s gate_gelu %u kind %d", tier->name, count, kind);
 }
 
 /* Exponentials over all of their range and beyond. */
@@ -425,6 +485,13 @@ static void test_tier(const wf_kernels *tier) {
             test_ternary_matmul(tier, blocks, counts[(i + blocks) % 8], counts[i], (int)(i % 3));
             free_guarded();
         }
+    for (uint32_t blocks = 1; blocks <= 19; blocks++)
+        for (uint32_t group = 16; group <= 128; group *= 2)
+            for (int extreme = 0; extreme < 3; extreme++) {
+                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
+                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 11), 1 + blocks % 11, extreme);
+                free_guarded();
+            }
     for (uint32_t blocks = 1; blocks <= 9; blocks++)
         for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
             for (int extreme = 0; extreme < 3; extreme++) {
@@ -470,7 +537,7 @@ static void test_inheritance(void) {
         wf_fill_table(tier, &table);
         CHECK(strcmp(table.name, tier->name) == 0, "the table of %s is called %s", tier->name, table.name);
         CHECK(table.ternary_matmul != below.ternary_matmul, "%s multiplies as %s does", tier->name, below.name);
-        const bool is_part = tier->families[2] == NULL;
+        const bool is_part = tier->families[3] == NULL;
         CHECK((table.attend == below.attend && table.rms_norm == below.rms_norm) == is_part, "%s and %s share the wrong kernels",
               tier->name, below.name);
     }

@@ -604,6 +604,8 @@ static void test_files(void) {
 static void test_kinds(void) {
     static const wf_linear known[] = {
         {.layout = WF_LAYOUT_TERNARY, .scale_kind = WF_SCALE_MATRIX, .input_kind = WF_INPUT_INT8},
+        {.layout = WF_LAYOUT_TERNARY, .scale_kind = WF_SCALE_ROW, .input_kind = WF_INPUT_INT8},
+        {.layout = WF_LAYOUT_GROUPED, .scale_kind = WF_SCALE_GROUP, .input_kind = WF_INPUT_GROUPS},
         {.layout = WF_LAYOUT_BF16, .scale_kind = WF_SCALE_NONE, .input_kind = WF_INPUT_F32},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

@@ -2,16 +2,16 @@
 
 import { type KvKind, kvTokenBytes } from "../engine/engine.ts";
 import { screenedRowBytes } from "../engine/library.ts";
-import { BLOCK_BYTES, BLOCK_WEIGHTS } from "../engine/symbols.ts";
-import { packedLayout } from "../model_file/layout.ts";
-import type { ModelConfig } from "../model_file/model_config.ts";
+import { BLOCK_WEIGHTS } from "../engine/symbols.ts";
+import { groupedRowBytes, packedLayout } from "../model_file/layout.ts";
+import { type ModelConfig, vocabularyGroup } from "../model_file/model_config.ts";
 import { tensorBytes } from "../model_file/safetensors.ts";
 
 /** The costs of a model, whatever the batch. */
 export interface Costs {
-  /** Bytes of all ternary rows: every step reads them once. */
+  /** Bytes of all ternary rows, with the scales of their groups: every step reads them once. */
   ternaryBytes: number;
-  /** Bytes of the head's sketch: a step that gives greedy tokens reads them once, and a few of the head's own rows. */
+  /** Bytes of the head's sketch, or of a ternary head: a step that gives greedy tokens reads them once, and of a head with a sketch a few rows. */
   headBytes: number;
   /** Bytes of keys and values for one position that a token sees. */
   positionBytes: number;
@@ -21,13 +21,20 @@ export interface Costs {
 
 /** Counts them. */
 export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
-  const ternaryBytes = packedLayout(config, new Map())
-    .filter(({ kind }) => kind === "ternary")
-    .reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+  const layout = packedLayout(config, new Map());
+  const matrices = layout.filter(({ kind, name }) => kind === "ternary" && name.startsWith("model.layers."));
+  const weights = matrices.map(({ source }) => {
+    const { rows, columns } = source as { rows: number; columns: number };
+    return rows * Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_WEIGHTS;
+  });
+  const isTernaryHead = config.tiedEmbeddings ? config.ternaryEmbedding : config.ternaryHead;
+  const headRowBytes = isTernaryHead
+    ? groupedRowBytes(config.hiddenSize, vocabularyGroup(config))
+    : screenedRowBytes(config.hiddenSize);
   return {
-    ternaryBytes,
-    headBytes: config.vocabSize * screenedRowBytes(config.hiddenSize),
+    ternaryBytes: matrices.reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
+    headBytes: config.vocabSize * headRowBytes,
     positionBytes: kvTokenBytes(config, kvKind),
-    multiplyAdds: (ternaryBytes / BLOCK_BYTES) * BLOCK_WEIGHTS,
+    multiplyAdds: weights.reduce((sum, count) => sum + count, 0),
   };
 }

@@ -24,6 +24,9 @@ import {
   SOURCE_F16,
   SOURCE_F32,
   SOURCE_I2_S,
+  SOURCE_PTQ1_0,
+  SOURCE_Q2_0_64,
+  SOURCE_Q2_0_128,
   SOURCE_TQ1_0,
   SOURCE_TQ2_0,
   symbols,
@@ -32,7 +35,17 @@ import {
 export type { Pointer } from "bun:ffi";
 
 /** How the weights given to packRows are stored; see WF_SOURCE_… in wrinklefree.h. */
-export type WeightSource = "f32" | "f16" | "bf16" | "codes" | "i2_s" | "tq1_0" | "tq2_0";
+export type WeightSource =
+  | "f32"
+  | "f16"
+  | "bf16"
+  | "codes"
+  | "i2_s"
+  | "tq1_0"
+  | "tq2_0"
+  | "q2_0_64"
+  | "q2_0_128"
+  | "ptq1_0";
 
 const sources: Record<WeightSource, number> = {
   f32: SOURCE_F32,
@@ -42,6 +55,9 @@ const sources: Record<WeightSource, number> = {
   i2_s: SOURCE_I2_S,
   tq1_0: SOURCE_TQ1_0,
   tq2_0: SOURCE_TQ2_0,
+  q2_0_64: SOURCE_Q2_0_64,
+  q2_0_128: SOURCE_Q2_0_128,
+  ptq1_0: SOURCE_PTQ1_0,
 };
 
 type Functions = ReturnType<typeof dlopen<typeof symbols>>["symbols"];
@@ -258,6 +274,32 @@ export function packRows(
 ): void {
   checked(
     (error, size) => library().wf_pack_rows(weights, sources[source], rows, columns, scale, out, error, size),
+    (result) => result !== 0,
+  );
+}
+
+/** The widest group of inputs by which rows of weights are ternary; 0 when they are not: see wf_ternary_group. */
+export function ternaryGroup(weights: Uint8Array, source: WeightSource, rows: number, columns: number): number {
+  return library().wf_ternary_group(weights, sources[source], rows, columns);
+}
+
+/**
+ * Packs rows of weights that are ternary by groups of inputs: see wf_pack_groups in wrinklefree.h.
+ *
+ * @param weights [rows][columns] in the source's encoding.
+ * @param out the packed rows with their scales, filled here.
+ * @throws Failure for weights that are not ternary by such groups, scales that are no halves, or codes over 2.
+ */
+export function packGroups(
+  weights: Uint8Array,
+  source: WeightSource,
+  rows: number,
+  columns: number,
+  group: number,
+  out: Uint8Array,
+): void {
+  checked(
+    (error, size) => library().wf_pack_groups(weights, sources[source], rows, columns, group, out, error, size),
     (result) => result !== 0,
   );
 }

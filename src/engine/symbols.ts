@@ -14,6 +14,8 @@ export const VOCABULARY_MAX = 16777216;
 export const CONTEXT_MAX = 16777216;
 export const ROPE_DIVISOR_MAX = 1000000;
 export const EOS_TOKENS_MAX = 64;
+export const EXPERTS_MAX = 4096;
+export const EXPERTS_USED_MAX = 64;
 export const ARCHITECTURE_MAX = 127;
 export const THREADS_MAX = 256;
 export const SEQUENCES_MAX = 256;
@@ -26,6 +28,9 @@ export const SOURCE_CODES = 3;
 export const SOURCE_I2_S = 4;
 export const SOURCE_TQ1_0 = 5;
 export const SOURCE_TQ2_0 = 6;
+export const SOURCE_Q2_0_64 = 7;
+export const SOURCE_Q2_0_128 = 8;
+export const SOURCE_PTQ1_0 = 9;
 export const KV_KIND_F32 = 0;
 export const KV_KIND_F16 = 2;
 export const KV_KIND_Q8 = 1;
@@ -110,6 +115,9 @@ export const symbols = {
   wf_sum_of_magnitudes: { args: ["buffer", "u32", "u64"], returns: "f64" },
   wf_ternary_magnitude: { args: ["buffer", "u32", "u64"], returns: "f32" },
   wf_pack_rows: { args: ["buffer", "u32", "u64", "u64", "f32", "buffer", "buffer", "u32"], returns: "i32" },
+  wf_ternary_group: { args: ["buffer", "u32", "u64", "u64"], returns: "u32" },
+  wf_grouped_row_bytes: { args: ["u64", "u32"], returns: "u64" },
+  wf_pack_groups: { args: ["buffer", "u32", "u64", "u64", "u32", "buffer", "buffer", "u32"], returns: "i32" },
 } as const;
 
 /** Every struct: its size in bytes, and where each field lies. */

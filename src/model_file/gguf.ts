@@ -130,7 +130,8 @@ export function readGgufHeader(source: ByteSource): GgufHeader {
   const alignment = readAlignment(cursor, metadata.get("general.alignment"));
   const entries = Array.from({ length: tensorCount }, (_, index) => readTensor(cursor, index));
   const dataBegin = Math.ceil(cursor.position / alignment) * alignment;
-  const tensors = entries.map((entry) => place(source, entry, dataBegin, alignment));
+  const older = hasOlderBlocks(source, entries, dataBegin, alignment);
+  const tensors = entries.map((entry) => place(source, entry, { dataBegin, alignment, older }));
   checkNames(source, tensors);
   checkOverlap(source, tensors);
   return { version, metadata, tensors };
@@ -279,7 +280,33 @@ function readTensor(cursor: Cursor, index: number): Entry {
   return { name, shape, typeId: cursor.u32(what), offset: cursor.u64(what) };
 }
 
-function place(source: ByteSource, entry: Entry, dataBegin: number, alignment: number): GgufTensor {
+/**
+ * Whether Q2_0 in this file means the older blocks of 128 weights. Nothing in the metadata says so; but tensors follow each other with no
+ * more between them than the alignment needs, so their offsets do.
+ */
+function hasOlderBlocks(source: ByteSource, entries: Entry[], dataBegin: number, alignment: number): boolean {
+  const ordered = [...entries].sort((one, other) => one.offset - other.offset);
+  const fits = (type: GgufType) =>
+    ordered.every(({ shape, typeId, offset }, index) => {
+      if (ggufTypeOfId(typeId) !== "Q2_0") return true;
+      if ((shape.at(-1) ?? 1) % ggufBlockWeights(type) !== 0) return false;
+      const weights = shape.reduce((product, size) => product * size, 1);
+      const end = offset + ggufTensorBytes(type, weights);
+      const next = ordered[index + 1]?.offset ?? source.size - dataBegin;
+      return end === next || Math.ceil(end / alignment) * alignment === next;
+    });
+  return !fits("Q2_0") && fits("PQ2_0");
+}
+
+/** Where a file's data begin, and how they are laid out. */
+interface DataLayout {
+  dataBegin: number;
+  alignment: number;
+  /** Whether Q2_0 means blocks of 128 weights. */
+  older: boolean;
+}
+
+function place(source: ByteSource, entry: Entry, { dataBegin, alignment, older }: DataLayout): GgufTensor {
   const { name, shape, typeId, offset } = entry;
   const fail = (fault: string): never => {
     throw tensorFailure(source, name, fault);
@@ -288,7 +315,8 @@ function place(source: ByteSource, entry: Entry, dataBegin: number, alignment: n
   if (weights === 0 || !Number.isSafeInteger(weights * 4)) fail(`its shape [${shape.join(", ")}] is impossible`);
   if (offset % alignment !== 0) fail(`its data's offset ${offset} is no multiple of ${alignment}`);
   const begin = dataBegin + offset;
-  const type = ggufTypeOfId(typeId);
+  const stated = ggufTypeOfId(typeId);
+  const type = stated === "Q2_0" && older ? "PQ2_0" : stated;
   let bytes = 0;
   if (type !== undefined) {
     const block = ggufBlockWeights(type);

@@ -13,12 +13,18 @@ const readable = {
   BF16: { id: 30, block: 1, blockBytes: 2, tailBytes: 0 },
   TQ1_0: { id: 34, block: 256, blockBytes: 54, tailBytes: 0 },
   TQ2_0: { id: 35, block: 256, blockBytes: 66, tailBytes: 0 },
+  Q2_0: { id: 42, block: 64, blockBytes: 18, tailBytes: 0 },
+  PQ2_0: { id: 142, block: 128, blockBytes: 34, tailBytes: 0 },
+  PTQ1_0: { id: 143, block: 128, blockBytes: 28, tailBytes: 0 },
   /** Blocks run over the whole matrix, and one scale stands behind them. */
   I2_S: { id: 36, block: 128, blockBytes: 32, tailBytes: 32 },
 } as const;
 
 /** A tensor type that is read. */
 export type GgufType = keyof typeof readable;
+
+/** The types of ternary weights in blocks of one row, each with a scale. */
+export const TERNARY_BLOCKS = ["TQ1_0", "TQ2_0", "Q2_0", "PQ2_0", "PTQ1_0"] as const satisfies GgufType[];
 
 /** Those that are not, by id. */
 const unreadable: Record<number, string> = {
@@ -49,14 +55,14 @@ const unreadable: Record<number, string> = {
   39: "MXFP4",
   40: "NVFP4",
   41: "Q1_0",
-  42: "Q2_0",
-  142: "PQ2_0",
-  143: "PTQ1_0",
 };
 
 const nameOfId = new Map(Object.entries(readable).map(([name, { id }]) => [id as number, name as GgufType]));
 
-/** The type of an id; undefined for one that is not read. */
+/**
+ * The type of an id; undefined for one that is not read. Id 42 has two meanings: blocks of 64 weights, and in older files of 128, which are
+ * those of PQ2_0.
+ */
 export function ggufTypeOfId(id: number): GgufType | undefined {
   return nameOfId.get(id);
 }

@@ -7,7 +7,7 @@
  */
 
 import { ALIGNMENT, BLOCK_BYTES, BLOCK_WEIGHTS } from "../engine/symbols.ts";
-import type { ModelConfig } from "./model_config.ts";
+import { type ModelConfig, scaleGroup, vocabularyGroup } from "./model_config.ts";
 import type { Dtype } from "./safetensors.ts";
 
 /** The files of a checkpoint that travel inside the packed file as `assets/<name>`, in this order. */
@@ -33,11 +33,18 @@ export interface LayoutEntry {
   /** What the source has under the same name: rows × columns, or one row for a norm; null for assets. */
   source: { rows: number; columns: number } | null;
   kind: "embedding" | "norm" | "ternary" | "scale" | "asset";
+  /** Inputs that share a scale, where scales stand behind a ternary row's codes. */
+  group?: number;
 }
 
 /** Bytes of one packed row. */
 export function packedRowBytes(columns: number): number {
   return Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_BYTES;
+}
+
+/** Bytes of one packed row with the scales of its groups: halves, padded to a multiple of 16. */
+export function groupedRowBytes(columns: number, group: number): number {
+  return packedRowBytes(columns) + 2 * roundUp(Math.ceil(columns / group), 16);
 }
 
 /**
@@ -48,7 +55,22 @@ export function packedRowBytes(columns: number): number {
 export function packedLayout(config: ModelConfig, assets: Map<string, number>): LayoutEntry[] {
   const { vocabSize, hiddenSize, intermediateSize, heads, kvHeads, headDim } = config;
   const entries: LayoutEntry[] = [];
-  const embedding = (name: string) => {
+  const group = scaleGroup(config);
+  const embedding = (name: string, isTernary = false) => {
+    if (isTernary) {
+      const [rows, columns] = [vocabSize, hiddenSize];
+      const rowBytes = groupedRowBytes(columns, vocabularyGroup(config));
+      const shape = [paddedRows(rows, rowBytes), rowBytes];
+      entries.push({
+        name,
+        dtype: "U8",
+        shape,
+        source: { rows, columns },
+        kind: "ternary",
+        group: vocabularyGroup(config),
+      });
+      return;
+    }
     const shape = [paddedRows(vocabSize, hiddenSize * 2), hiddenSize];
     entries.push({ name, dtype: "BF16", shape, source: { rows: vocabSize, columns: hiddenSize }, kind: "embedding" });
   };
@@ -56,33 +78,42 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
     entries.push({ name, dtype: "F32", shape: [roundUp(size, 16)], source: { rows: 1, columns: size }, kind: "norm" });
   };
   const linear = (name: string, rows: number, columns: number) => {
-    const shape = [rows, packedRowBytes(columns)];
-    entries.push({ name: `${name}.weight`, dtype: "U8", shape, source: { rows, columns }, kind: "ternary" });
+    const shape = [rows, group === undefined ? packedRowBytes(columns) : groupedRowBytes(columns, group)];
+    const source = { rows, columns };
     entries.push({
-      name: `${name}.weight_scale`,
+      ...{ name: `${name}.weight`, dtype: "U8", shape, source, kind: "ternary" },
+      ...(group === undefined ? {} : { group }),
+    });
+    const [scales, count] = config.scales === "row" ? ["row_scales", rows] : ["weight_scale", 1];
+    entries.push({
+      name: `${name}.${scales}`,
       dtype: "F32",
-      shape: [16],
-      source: { rows: 1, columns: 1 },
+      shape: [roundUp(count, 16)],
+      source: { rows: 1, columns: count },
       kind: "scale",
     });
+    if (config.inputNorms) norm(`${name}.norm.weight`, columns);
   };
 
-  embedding("model.embed_tokens.weight");
-  if (!config.tiedEmbeddings) embedding("lm_head.weight");
+  embedding("model.embed_tokens.weight", config.ternaryEmbedding);
+  if (!config.tiedEmbeddings) embedding("lm_head.weight", config.ternaryHead);
   for (let layer = 0; layer < config.layers; layer++) {
     const prefix = `model.layers.${layer}`;
     norm(`${prefix}.input_layernorm.weight`, hiddenSize);
     linear(`${prefix}.self_attn.q_proj`, heads * headDim, hiddenSize);
     linear(`${prefix}.self_attn.k_proj`, kvHeads * headDim, hiddenSize);
     linear(`${prefix}.self_attn.v_proj`, kvHeads * headDim, hiddenSize);
+    if (config.qkNorms) for (const name of ["q_norm", "k_norm"]) norm(`${prefix}.self_attn.${name}.weight`, headDim);
     if (config.subNorms) norm(`${prefix}.self_attn.attn_sub_norm.weight`, heads * headDim);
     linear(`${prefix}.self_attn.o_proj`, hiddenSize, heads * headDim);
+    if (config.postNorms) norm(`${prefix}.attention_post_norm.weight`, hiddenSize);
     const neurons = config.ffnNeurons?.[layer] ?? intermediateSize;
     norm(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
-    linear(`${prefix}.mlp.gate_proj`, neurons, hiddenSize);
+    if (config.gated !== false) linear(`${prefix}.mlp.gate_proj`, neurons, hiddenSize);
     linear(`${prefix}.mlp.up_proj`, neurons, hiddenSize);
     if (config.subNorms) norm(`${prefix}.mlp.ffn_sub_norm.weight`, neurons);
     linear(`${prefix}.mlp.down_proj`, hiddenSize, neurons);
+    if (config.postNorms) norm(`${prefix}.ffn_post_norm.weight`, hiddenSize);
   }
   norm("model.norm.weight", hiddenSize);
   for (const name of assetNames) {

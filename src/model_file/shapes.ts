@@ -33,6 +33,36 @@ const falcon3 = {
   tiedEmbeddings: false,
 } as const;
 
+/** Ternary-Bonsai: Qwen3 with ternary embeddings, scaled by groups, and YaRN at every position. */
+const bonsai = {
+  architecture: "Qwen3ForCausalLM",
+  vocabSize: 151669,
+  headDim: 128,
+  kvHeads: 8,
+  ropeTheta: 1000000,
+  ropeMagnitude: 1.138629436111989,
+  rmsNormEps: 1e-6,
+  activation: "silu",
+  subNorms: false,
+  qkNorms: true,
+  scales: "128",
+  ternaryEmbedding: true,
+} as const;
+
+/** BitCPM: MiniCPM with its three factors. */
+const bitcpm = {
+  architecture: "MiniCPMForCausalLM",
+  vocabSize: 73448,
+  context: 32768,
+  ropeTheta: 10000,
+  rmsNormEps: 1e-5,
+  activation: "silu",
+  subNorms: false,
+  scales: "128",
+  embeddingScale: 12,
+  tiedEmbeddings: true,
+} as const;
+
 /** By the name that a command line uses. */
 export const shapes: Record<string, Shape> = {
   /** The demonstration model inside the executable. */
@@ -94,5 +124,67 @@ export const shapes: Record<string, Shape> = {
   "falcon3-1b": { ...falcon3, hiddenSize: 2048, intermediateSize: 8192, layers: 18, heads: 8, context: 8192 },
   "falcon3-3b": { ...falcon3, hiddenSize: 3072, intermediateSize: 9216, layers: 22, heads: 12 },
   "falcon3-7b": { ...falcon3, hiddenSize: 3072, intermediateSize: 23040, layers: 28, heads: 12 },
+  "bitcpm-0.5b": {
+    ...bitcpm,
+    hiddenSize: 1024,
+    intermediateSize: 4096,
+    layers: 24,
+    heads: 16,
+    kvHeads: 2,
+    headDim: 64,
+    residualScale: 1.4 / Math.sqrt(24),
+    logitDivisor: 1024 / 256,
+  },
+  "bitcpm-1b": {
+    ...bitcpm,
+    hiddenSize: 1536,
+    intermediateSize: 3840,
+    layers: 52,
+    heads: 24,
+    kvHeads: 8,
+    headDim: 64,
+    residualScale: 1.4 / Math.sqrt(52),
+    logitDivisor: 1536 / 256,
+  },
+  "bitcpm-8b": {
+    ...bitcpm,
+    hiddenSize: 4096,
+    intermediateSize: 16384,
+    layers: 32,
+    heads: 32,
+    kvHeads: 2,
+    headDim: 128,
+    residualScale: 1.4 / Math.sqrt(32),
+    logitDivisor: 4096 / 256,
+  },
+  "bonsai-1.7b": {
+    ...bonsai,
+    hiddenSize: 2048,
+    intermediateSize: 6144,
+    layers: 28,
+    heads: 16,
+    context: 32768,
+    tiedEmbeddings: true,
+  },
+  "bonsai-4b": {
+    ...bonsai,
+    hiddenSize: 2560,
+    intermediateSize: 9728,
+    layers: 36,
+    heads: 32,
+    context: 32768,
+    ropeTheta: 5000000,
+    tiedEmbeddings: true,
+  },
+  "bonsai-8b": {
+    ...bonsai,
+    hiddenSize: 4096,
+    intermediateSize: 12288,
+    layers: 36,
+    heads: 32,
+    context: 65536,
+    tiedEmbeddings: false,
+    ternaryHead: true,
+  },
   "falcon3-10b": { ...falcon3, hiddenSize: 3072, intermediateSize: 23040, layers: 40, heads: 12 },
 };

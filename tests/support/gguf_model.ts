@@ -13,6 +13,10 @@ export const typeIds = {
   TQ1_0: 34,
   TQ2_0: 35,
   I2_S: 36,
+  /** Blocks of 64 weights. */
+  Q2_0: 42,
+  PQ2_0: 142,
+  PTQ1_0: 143,
 } as const;
 
 export type TypeName = keyof typeof typeIds;
@@ -30,6 +34,29 @@ export function drawing(seed: number): () => number {
 }
 
 const halfBytes = (value: number) => new Uint8Array(Float16Array.of(value).buffer);
+
+/** Five digits in base 3, as a fraction of 243 that is rounded up to one of 256; four digits count as five, the last of them 0. */
+function fraction(at: (index: number) => number, first: number, stride: number, digits: number): number {
+  let number = 0;
+  for (let digit = 0; digit < 5; digit++) number = 3 * number + (digit < digits ? at(first + stride * digit) : 0);
+  return Math.ceil((256 * number) / 243);
+}
+
+/** A block of Bonsai's types: the scale before two bits for each weight, or behind the fractions. */
+function encodePrism(codes: Uint8Array, scale: number, type: TypeName): Uint8Array {
+  const at = (index: number) => codes[index] as number;
+  if (type === "PTQ1_0") {
+    return Uint8Array.of(
+      ...Array.from({ length: 16 }, (_, m) => fraction(at, m, 16, 5)),
+      ...Array.from({ length: 8 }, (_, m) => fraction(at, 80 + m, 8, 5)),
+      ...Array.from({ length: 2 }, (_, m) => fraction(at, 120 + m, 2, 4)),
+      ...halfBytes(scale),
+    );
+  }
+  const byte = (_: unknown, p: number) =>
+    at(4 * p) | (at(4 * p + 1) << 2) | (at(4 * p + 2) << 4) | (at(4 * p + 3) << 6);
+  return Uint8Array.of(...halfBytes(scale), ...Array.from({ length: codes.length / 4 }, byte));
+}
 
 /** Encodes codes (0, 1, 2 for −s, 0, s), row after row. */
 export function encodeTernary(codes: Uint8Array, scale: number, type: TypeName): Uint8Array {
@@ -50,6 +77,12 @@ export function encodeTernary(codes: Uint8Array, scale: number, type: TypeName):
     tail.set(new Uint8Array(Float32Array.of(scale).buffer));
     return Buffer.concat([...pieces, tail]);
   }
+  if (type === "Q2_0" || type === "PQ2_0" || type === "PTQ1_0") {
+    const size = type === "Q2_0" ? 64 : 128;
+    for (let block = 0; block < codes.length; block += size)
+      pieces.push(encodePrism(codes.subarray(block, block + size), scale, type));
+    return Buffer.concat(pieces);
+  }
   for (let block = 0; block < codes.length; block += 256) {
     const at = (index: number) => codes[block + index] as number;
     if (type === "TQ2_0") {
@@ -59,12 +92,7 @@ export function encodeTernary(codes: Uint8Array, scale: number, type: TypeName):
       };
       pieces.push(Uint8Array.from({ length: 64 }, byte));
     } else {
-      // Five digits in base 3, as a fraction of 243 that is rounded up to one of 256; four digits count as five, the last of them 0.
-      const byte = (first: number, stride: number, digits: number) => {
-        let number = 0;
-        for (let digit = 0; digit < 5; digit++) number = 3 * number + (digit < digits ? at(first + stride * digit) : 0);
-        return Math.ceil((256 * number) / 243);
-      };
+      const byte = (first: number, stride: number, digits: number) => fraction(at, first, stride, digits);
       pieces.push(Uint8Array.from({ length: 32 }, (_, m) => byte(m, 32, 5)));
       pieces.push(Uint8Array.from({ length: 16 }, (_, m) => byte(160 + m, 16, 5)));
       pieces.push(Uint8Array.from({ length: 4 }, (_, m) => byte(240 + m, 4, 4)));

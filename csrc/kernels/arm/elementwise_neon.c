@@ -68,10 +68,22 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
     }
 }
 
+static void gate_gelu(float *gate, const float *up, uint32_t count) {
+    for (uint32_t e = 0; e < count; e += 4) {
+        const float32x4_t value = load_some(gate + e, count - e);
+        const float32x4_t square = vmulq_f32(value, value);
+        const float32x4_t slope =
+            vmulq_f32(vfmaq_f32(vdupq_n_f32(1.0f), square, vdupq_n_f32(WF_GELU_CUBIC)), vdupq_n_f32(WF_GELU_SLOPE));
+        const float32x4_t divisor = vaddq_f32(vdupq_n_f32(1.0f), exponential(vmulq_f32(value, slope)));
+        store_some(gate + e, vmulq_f32(vdivq_f32(value, divisor), load_some(up + e, count - e)), count - e);
+    }
+}
+
 void wf_elementwise_neon(wf_kernels *kernels) {
     kernels->rms_norm = rms_norm;
     kernels->quantize = quantize;
     kernels->exponentials = exponentials;
     kernels->gate_relu_squared = gate_relu_squared;
     kernels->gate_silu = gate_silu;
+    kernels->gate_gelu = gate_gelu;
 }

@@ -93,10 +93,22 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
     }
 }
 
+static void gate_gelu(float *gate, const float *up, uint32_t count) {
+    const __m256 one = _mm256_set1_ps(1.0f), cubic = _mm256_set1_ps(WF_GELU_CUBIC), steepness = _mm256_set1_ps(WF_GELU_SLOPE);
+    for (uint32_t e = 0; e < count; e += 8) {
+        const __m256i mask = lanes_below(count - e < 8 ? count - e : 8);
+        const __m256 value = _mm256_maskload_ps(gate + e, mask);
+        const __m256 slope = _mm256_mul_ps(_mm256_fmadd_ps(_mm256_mul_ps(value, value), cubic, one), steepness);
+        const __m256 divisor = _mm256_add_ps(one, exponential(_mm256_mul_ps(value, slope)));
+        _mm256_maskstore_ps(gate + e, mask, _mm256_mul_ps(_mm256_div_ps(value, divisor), _mm256_maskload_ps(up + e, mask)));
+    }
+}
+
 void wf_elementwise_avx2(wf_kernels *kernels) {
     kernels->rms_norm = rms_norm;
     kernels->quantize = quantize;
     kernels->exponentials = exponentials;
     kernels->gate_relu_squared = gate_relu_squared;
     kernels->gate_silu = gate_silu;
+    kernels->gate_gelu = gate_gelu;
 }

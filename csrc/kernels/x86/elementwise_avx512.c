@@ -77,10 +77,23 @@ static void gate_silu(float *gate, const float *up, uint32_t count) {
     }
 }
 
+static void gate_gelu(float *gate, const float *up, uint32_t count) {
+    const __m512 one = _mm512_set1_ps(1.0f), cubic = _mm512_set1_ps(WF_GELU_CUBIC), steepness = _mm512_set1_ps(WF_GELU_SLOPE);
+    for (uint32_t e = 0; e < count; e += 16) {
+        const __mmask16 mask = lanes_below(count - e);
+        const __m512 value = _mm512_maskz_loadu_ps(mask, gate + e);
+        const __m512 slope = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_mul_ps(value, value), cubic, one), steepness);
+        const __m512 divisor = _mm512_add_ps(one, exponential(_mm512_mul_ps(value, slope)));
+        const __m512 gated = _mm512_mul_ps(_mm512_div_ps(value, divisor), _mm512_maskz_loadu_ps(mask, up + e));
+        _mm512_mask_storeu_ps(gate + e, mask, gated);
+    }
+}
+
 void wf_elementwise_avx512(wf_kernels *kernels) {
     kernels->rms_norm = rms_norm;
     kernels->quantize = quantize;
     kernels->exponentials = exponentials;
     kernels->gate_relu_squared = gate_relu_squared;
     kernels->gate_silu = gate_silu;
+    kernels->gate_gelu = gate_gelu;
 }

@@ -9,34 +9,12 @@
  *   - Columns are bound by memory too: each is a stream of its own, so those of the next step are asked for.
  * A row with an odd number of blocks ends with a half load; the upper half's weights and activations are zero then.
  */
-#include "kernels/x86/avx512.h"
+#include "kernels/x86/lines_avx512.h"
 
 /* Rows of a tile of a batch's product, and the most tokens. Eight tokens by two rows would unpack less, but read twice as many
  * activations, and was slower beyond sixteen tokens. */
 #define TILE_ROWS 4
 #define TILE_TOKENS 4
-
-/* Each line's activations as they are used, 64 for each quarter of its codes: 32 of the first block and 32 of the second. Of a
- * last single block the upper halves are zero. */
-static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
-    (void)batch;
-    for (uint32_t token = 0; token < count; token++, values += stride, arranged += wf_arranged_bytes(padded))
-        for (uint32_t input = 0; input < padded; input += LINE_WEIGHTS)
-            for (uint32_t quarter = 0; quarter < 4; quarter++) {
-                const int8_t *at = values + input + quarter * WF_BLOCK_BYTES;
-                const __m256i first = _mm256_loadu_si256((const __m256i *)at);
-                const __m256i second = padded - input >= LINE_WEIGHTS ? _mm256_loadu_si256((const __m256i *)(at + WF_BLOCK_WEIGHTS))
-                                                                      : _mm256_setzero_si256();
-                _mm512_store_si512(arranged + input + 64 * quarter, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
-            }
-}
-
-/* The last line of a row with an odd number of blocks: its upper half is code 0. */
-ALWAYS_INLINE __m512i last_line(const uint8_t *row) { return _mm512_zextsi256_si512(_mm256_loadu_si256((const __m256i *)row)); }
-
-ALWAYS_INLINE __m512i quarter_of(__m512i codes, uint32_t quarter) {
-    return _mm512_and_si512(_mm512_srli_epi16(codes, 2 * quarter), _mm512_set1_epi8(3));
-}
 
 /* Adds a line's products to four sums, one for each quarter. Codes stay where they are in their bytes, so the sums count them
  * once, four, sixteen and 64 times: no shifts. */
@@ -62,13 +40,6 @@ ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahea
         add_line(last_line(row + byte), values + 4 * byte, sums);
     const __m512i low = _mm512_add_epi32(sums[0], _mm512_srai_epi32(sums[1], 2));
     return _mm512_add_epi32(low, _mm512_add_epi32(_mm512_srai_epi32(sums[2], 4), _mm512_srai_epi32(sums[3], 6)));
-}
-
-/* Four vectors' sums of lanes: lane r of the result is that of sums[r], once the four lanes of 128 bits are added. */
-ALWAYS_INLINE __m512i fours_of(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3) {
-    const __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(sum0, sum1), _mm512_unpackhi_epi32(sum0, sum1));
-    const __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(sum2, sum3), _mm512_unpackhi_epi32(sum2, sum3));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
 }
 
 ALWAYS_INLINE __m128i sum_of_quarters(__m512i fours) {
@@ -323,7 +294,7 @@ static uint64_t multiply_add_peak(uint64_t rounds) {
 }
 
 void wf_ternary_avx512(wf_kernels *kernels) {
-    kernels->arrange = arrange;
+    kernels->arrange = arrange_lines;
     kernels->ternary_matmul = ternary_matmul;
     kernels->ternary_columns = ternary_columns;
     kernels->multiply_add_peak = multiply_add_peak;
