@@ -40,9 +40,9 @@ export function blocksOf(text: string): TokensList {
   return marked.lexer(text);
 }
 
-/** The nodes of one block. @param isComplete whether it will not grow any more. */
-export function renderBlock(token: Token, isComplete: boolean): DocumentFragment {
-  const fragment = sanitize(marked.parser([token]));
+/** The nodes of blocks. @param isComplete whether they will not grow any more. */
+export function renderBlocks(tokens: Token[], isComplete: boolean): DocumentFragment {
+  const fragment = sanitize(marked.parser(tokens));
   for (const code of fragment.querySelectorAll("pre > code")) dressCode(code, isComplete);
   // Each paragraph is read in the direction of its own letters.
   for (const node of fragment.querySelectorAll("p, li, h1, h2, h3, h4, h5, h6, td, th, blockquote, summary")) {

@@ -4,7 +4,7 @@
  */
 
 import type { TokensList } from "marked";
-import { blocksOf, renderBlock } from "./markdown.ts";
+import { blocksOf, renderBlocks } from "./markdown.ts";
 
 /** Blocks at the end that more text may still change: a paragraph may become a heading, a list may go on after a blank line. */
 const UNSETTLED = 2;
@@ -42,6 +42,12 @@ export class StreamedMarkdown {
     this.#text = text;
     const tokens = blocksOf(text.slice(this.#settledLength));
     const shown = tokens.filter(({ type }) => type !== "space" && type !== "def");
+    // A text that is whole from the beginning is made at once, which is sooner than block by block.
+    if (isComplete && this.#blocks.length === 0) {
+      this.#root.replaceChildren(renderBlocks(tokens, true));
+      return;
+    }
+    if (this.#blocks.length === 0) this.#root.replaceChildren();
     for (const [index, token] of shown.entries()) {
       this.#place(this.#settled + index, token, isComplete || index < shown.length - 1, goesOn);
     }
@@ -61,7 +67,7 @@ export class StreamedMarkdown {
     }
     block.raw = token.raw;
     block.isComplete = isComplete;
-    block.element.replaceChildren(renderBlock(token, isComplete));
+    block.element.replaceChildren(renderBlocks([token], isComplete));
     const length = block.element.textContent?.length ?? 0;
     const now = performance.now();
     if (fades) {
