@@ -7,28 +7,14 @@
 
 import { existsSync } from "node:fs";
 import type { Command } from "./commands/command.ts";
-import { suggestion } from "./commands/suggestion.ts";
+import { allCommands, commands } from "./commands/registry.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
+import { helpText } from "./options/help.ts";
+import { suggestion } from "./options/suggestion.ts";
 import { harmless } from "./terminal/harmless.ts";
 import { notes, results, tolerateStderr } from "./terminal/output.ts";
 import { canAsk } from "./terminal/question.ts";
 import { version } from "./version.ts";
-
-/** The commands, each loaded when it is wanted: a conversion need not wait for the HTTP server's code. */
-const commands: Record<string, () => Promise<{ command: Command }>> = {
-  serve: () => import("./commands/serve.ts"),
-  chat: () => import("./commands/chat.ts"),
-  run: async () => ({ command: (await import("./commands/chat.ts")).runCommand }),
-  convert: () => import("./commands/convert.ts"),
-  pull: () => import("./commands/pull.ts"),
-  list: () => import("./commands/list.ts"),
-  rm: () => import("./commands/rm.ts"),
-  prune: () => import("./commands/prune.ts"),
-  inspect: () => import("./commands/inspect.ts"),
-  eval: () => import("./commands/eval.ts"),
-  check: () => import("./commands/check.ts"),
-  bench: () => import("./commands/bench.ts"),
-};
 
 /** Words and options that ask for something other than a command. */
 const VERSION = ["version", "--version", "-v", "-V"];
@@ -38,9 +24,8 @@ const HELP = ["help", "--help", "-h"];
 const READER_LEFT = 128 + 13;
 
 async function help(): Promise<string> {
-  const loaded = await Promise.all(Object.values(commands).map(async (load) => (await load()).command));
   const lines = [
-    ...loaded.map(({ name, summary }) => [name, summary] as const),
+    ...(await allCommands()).map(({ name, summary }) => [name, summary] as const),
     ["help", "describe a command: 'wrinklefree help serve', or 'wrinklefree serve --help'"] as const,
     ["version", "print the version; also --version"] as const,
   ];
@@ -91,15 +76,15 @@ async function run([name, ...args]: string[]): Promise<number> {
     return 0;
   }
   if (HELP.includes(name)) {
-    results.write(args[0] === undefined ? await help() : (await findCommand(args[0])).usage);
+    results.write(args[0] === undefined ? await help() : helpText(await findCommand(args[0])));
     return 0;
   }
   const command = await findCommand(name);
   if (asksForHelp(args)) {
-    results.write(command.usage);
+    results.write(helpText(command));
     return 0;
   }
-  return await command.run(args);
+  return await command.run(args, allCommands);
 }
 
 /** Says what went wrong and gives the exit code. A bug is thrown again. */
@@ -127,11 +112,11 @@ function report(error: unknown, name: string | undefined): number {
  */
 async function withCommand(args: string[]): Promise<string[] | undefined> {
   const [name] = args;
-  if (name === undefined && canAsk()) return (await import("./commands/menu.ts")).chooseFromMenu();
+  if (name === undefined && canAsk()) return (await import("./commands/menu.ts")).chooseFromMenu(allCommands);
   if (name === undefined || name.startsWith("-") || VERSION.includes(name) || HELP.includes(name)) return args;
   if (Object.hasOwn(commands, name)) return args;
   const { isModel, storedModels } = await import("./commands/implied_run.ts");
-  const stored = storedModels();
+  const stored = await storedModels(allCommands);
   if (isModel(name, stored)) return ["run", ...args];
   throw unknownCommand(
     name,

@@ -13,7 +13,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
   // TypeScript.
   [
     ["src/errors.ts", "src/json.ts", "src/version.ts", "src/engine/symbols.ts"],
-    ["src/terminal"],
+    ["src/terminal", "src/machine", "src/options"],
     ["src/model_file"],
     ["src/engine", "src/grammar"],
     ["src/text/jinja"],
@@ -55,6 +55,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
 const OWNERS: Readonly<Record<string, string>> = {
   "bun:ffi": "src/engine/library.ts",
   elysia: "src/server",
+  "smol-toml": "src/options",
   "@huggingface/tokenizers": "src/text",
 };
 

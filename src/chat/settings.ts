@@ -2,6 +2,7 @@
 
 import { defaultSampling, type Sampling } from "../engine/sampling.ts";
 import { UsageError } from "../errors.ts";
+import type { ValueOption } from "../options/option.ts";
 
 /** Values that were set; what is absent is left to the model, or to the server. */
 export type Settings = { [Name in SettingName]?: number | bigint };
@@ -46,10 +47,23 @@ export type SettingName = keyof typeof rules;
 
 export const settingNames = Object.keys(rules) as SettingName[];
 
-/** For parseOptions. */
-export const settingOptions = Object.fromEntries(settingNames.map((name) => [name, { type: "string" }])) as {
-  [Name in SettingName]: { type: "string" };
-};
+/** Their options. */
+export const settingOptions = Object.fromEntries(
+  settingNames.map((name) => [name, settingOption(name)]),
+) as unknown as { [Name in SettingName]: ValueOption<number | bigint> };
+
+function settingOption(name: SettingName): ValueOption<number | bigint> {
+  const { low, high, isWhole, otherwise } = rules[name];
+  const range = high >= INTEGER_MAX ? `from ${low}` : `from ${low} to ${high}`;
+  return {
+    group: "Answers",
+    help: name === "seed" ? "the same seed gives the same answers" : `a ${isWhole ? "whole " : ""}number ${range}`,
+    place: "anywhere",
+    placeholder: isWhole ? "N" : "X",
+    kind: { read: (text, label) => readSetting(name, text, label), isNumber: true },
+    otherwise,
+  };
+}
 
 /** The setting of a name, also as the API spells it. */
 export function findSetting(name: string): SettingName | undefined {
@@ -81,12 +95,12 @@ export function readSetting(name: SettingName, text: string, label: string): num
   return value;
 }
 
-/** Reads the options of a command line. @throws UsageError. */
-export function readSettings(values: { [Name in SettingName]?: string }): Settings {
+/** Those that were given among the values of options. */
+export function settingsOf(values: { [Name in SettingName]: number | bigint | undefined }): Settings {
   const settings: Settings = {};
   for (const name of settingNames) {
-    const text = values[name];
-    if (text !== undefined) settings[name] = readSetting(name, text, `--${name}`);
+    const value = values[name];
+    if (value !== undefined) settings[name] = value;
   }
   return settings;
 }

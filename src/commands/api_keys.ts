@@ -4,41 +4,69 @@
  */
 
 import { Failure, UsageError } from "../errors.ts";
+import { splitList } from "../options/environment.ts";
+import { file, type Kind } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 import { isSendable, readKeyFile } from "../server/auth.ts";
 import { notes } from "../terminal/output.ts";
 
 /** Holds a key, or several with white space between them. */
 const VARIABLE = "WRINKLEFREE_API_KEY";
 
+const key: Kind<string> = {
+  read(text, label) {
+    if (!isSendable(text)) throw new UsageError(`${label} takes visible ASCII characters, and no space in a key`);
+    return text;
+  },
+};
+
+/** A key, wherever it stands. */
+export const keyOption = {
+  "api-key": {
+    group: "Access",
+    help:
+      "a key. On the command line, other users of this machine may see it for a moment; " +
+      `the environment's ${VARIABLE} holds one out of sight, or several with spaces between them`,
+    place: "anywhere",
+    placeholder: "KEY",
+    kind: key,
+    isList: true,
+    isSecret: true,
+    addsUp: true,
+  },
+} as const satisfies Options;
+
+/** The keys of a server. */
+export const keyOptions = {
+  "api-key-file": {
+    group: "Access",
+    help: "clients have to send one of the keys in this file, one a line; a pipe will do",
+    place: "anywhere",
+    placeholder: "FILE",
+    kind: file,
+    isList: true,
+  },
+  ...keyOption,
+} as const satisfies Options;
+
 /**
- * Reads the keys of all sources. If some were given as arguments, the process starts anew in its place, with them in its environment,
+ * The keys of all places. If some were given as arguments, the process starts anew in its place, with them in its environment,
  * and this does not return; where that fails there is a warning.
  *
- * @param given the values of --api-key.
  * @param files the values of --api-key-file.
- * @throws UsageError, Failure for what is no key, or no readable file of keys.
+ * @throws Failure for what is no readable file of keys, and for a variable that holds none.
  */
-export function readApiKeys(given: readonly string[], files: readonly string[]): string[] {
-  const keys = [...environmentKeys(), ...given.map(readKey)];
-  // Before files are read: a pipe can be read only once.
-  if (given.length > 0) restartWithout(keys);
-  return [...keys, ...files.flatMap(readKeyFile)];
-}
-
-function environmentKeys(): string[] {
+export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files: readonly string[]): string[] {
   const text = process.env[VARIABLE];
-  if (text === undefined) return [];
-  const keys = text.split(/\s+/).filter((key) => key !== "");
   // Whoever sets it wants a key to be asked for.
-  if (keys.length === 0) throw new Failure(`${VARIABLE} holds no key; set one, or unset it to serve without`);
-  if (!keys.every(isSendable))
-    throw new Failure(`${VARIABLE} takes visible ASCII characters, white space between keys`);
-  return keys;
-}
-
-function readKey(key: string): string {
-  if (!isSendable(key)) throw new UsageError("--api-key takes visible ASCII characters without spaces");
-  return key;
+  if (text !== undefined && splitList(text).length === 0) {
+    throw new Failure(`${VARIABLE} holds no key; set one, or unset it to serve without`);
+  }
+  const keys = [...new Set(values["api-key"])];
+  // Before files are read: a pipe can be read only once.
+  if (isOnLine("api-key")) restartWithout(keys);
+  return [...keys, ...files.flatMap(readKeyFile)];
 }
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */

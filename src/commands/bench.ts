@@ -15,11 +15,13 @@ import { UsageError } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import { shapes } from "../model_file/shapes.ts";
 import { type ResolveOptions, resolveModel } from "../models/resolve.ts";
+import { decimalNumber, listOf, oneOf, text, wholeNumber } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
+import { suggestion } from "../options/suggestion.ts";
 import { interruptible } from "../terminal/interrupt.ts";
-import type { Command } from "./command.ts";
-import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
-import { suggestion } from "./suggestion.ts";
+import { declareCommand } from "./command.ts";
+import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
 
@@ -30,111 +32,178 @@ const SHORT_PROMPT = 32;
 /** Half of the gates of random weights are negative, whatever is asked for. */
 const ZEROS_MIN = 0.5;
 
-export const command: Command = {
+const benchOptions = {
+  shape: {
+    group: "Runs",
+    help: "a model of this shape with random weights",
+    place: "line",
+    placeholder: "NAME",
+    kind: { ...text, completion: Object.keys(shapes) },
+    otherwise: DEFAULT_SHAPE,
+  },
+  prompt: {
+    group: "Runs",
+    help: "tokens of the prompt of a prefill run, 0 for none",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(0, 1 << 24),
+    default: "128",
+  },
+  decode: {
+    group: "Runs",
+    help: "tokens that each sequence writes in a decode run, 0 for none",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(0, 1 << 24),
+    default: "64",
+  },
+  latency: {
+    group: "Runs",
+    help: "tokens of the long prompt of a latency run, 0 for none",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(0, 1 << 24),
+    otherwise: `${LATENCY_PROMPT}, or what fits`,
+  },
+  parallel: {
+    group: "Runs",
+    help: "sequences that decode together; their tokens are counted together",
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(wholeNumber(1, SEQUENCES_MAX)),
+    default: "1,4",
+  },
+  threads: {
+    group: "Runs",
+    help: "threads that compute",
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(wholeNumber(1, THREADS_MAX)),
+    otherwise: "1 and all cores",
+  },
+  "ctx-at": {
+    group: "Runs",
+    help: "tokens in front of those that a decode run writes",
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(wholeNumber(0, 1 << 24)),
+    default: "0",
+  },
+  zeros: {
+    group: "Runs",
+    help:
+      "shares of the gates in the FFN of random weights that are not positive, from 0.5: what relu² makes zeros of, whose weights a " +
+      'decode run need not read; "zeros" is what was found',
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(decimalNumber(ZEROS_MIN, 1)),
+    otherwise: String(ZEROS_MIN),
+  },
+  temperature: {
+    group: "Runs",
+    help: "what a decode run draws its tokens with; 0: the likeliest are taken",
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(decimalNumber(0, 2)),
+    default: "0",
+  },
+  kv: {
+    group: "Runs",
+    help: "how keys and values are kept",
+    place: "line",
+    placeholder: "KIND",
+    kind: oneOf(KV_KINDS),
+    default: "f32",
+  },
+  tokens: {
+    group: "Runs",
+    help: "tokens that kernels are measured with",
+    place: "line",
+    placeholder: "LIST",
+    kind: listOf(wholeNumber(1, 1024)),
+    otherwise: KERNEL_TOKENS.join(","),
+  },
+  tiers: {
+    group: "Runs",
+    help: "measure kernels with all tiers that this processor has, side by side; * marks the best",
+    place: "line",
+    isSwitch: true,
+  },
+  repetitions: {
+    group: "Runs",
+    help: "how often each is measured; given are the median, the least and the most",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(1, 1000),
+    default: "3",
+  },
+  json: {
+    group: "Output",
+    help: 'print JSON instead of tables, as it is measured; a bench that is interrupted ends its JSON with "complete": false',
+    place: "line",
+    isSwitch: true,
+  },
+  csv: { group: "Output", help: "print CSV instead of tables", place: "line", isSwitch: true },
+  ...storeOptions,
+} as const satisfies Options;
+
+export const command = declareCommand({
   name: "bench",
   summary: "measure a model's speed and what the machine allows",
-  usage: `usage: wrinklefree bench [MODEL | --shape NAME] [options]
-       wrinklefree bench kernels [--threads LIST] [--tokens LIST] [--tiers] [--json | --csv]
-
-Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token
-that arrives while a long prompt is read (latency). A shape needs no file: it is a model of that size with random weights in memory, to see what this machine would do.
-The machine is measured too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels'
-instructions can do. "kernels" measures the products and attention by themselves. "of reads" and "of multiply-adds" are the shares of these that a run reached.
-
-${modelUsage}
-
-  --shape NAME       ${Object.keys(shapes).join(", ")}
-                     (default: ${DEFAULT_SHAPE})
-  --prompt N         tokens of the prompt of a prefill run, 0 for none (default: 128)
-  --decode N         tokens that each sequence writes in a decode run, 0 for none (default: 64)
-  --latency N        tokens of the long prompt of a latency run, 0 for none (default: ${LATENCY_PROMPT}, or what fits)
-  --parallel LIST    sequences that decode together; their tokens are counted together (default: 1,4)
-  --threads LIST     threads that compute (default: 1 and all cores)
-  --ctx-at LIST      tokens in front of those that a decode run writes (default: 0)
-  --zeros LIST       shares of the gates in the FFN of random weights that are not positive, from 0.5: what relu² makes
-                     zeros of, whose weights a decode run need not read (default: 0.5); "zeros" is what was found
-  --temperature LIST what a decode run draws its tokens with; 0: the likeliest are taken (default: 0)
-  --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
-  --tokens LIST      tokens that kernels are measured with (default: ${KERNEL_TOKENS.join(",")})
-  --tiers            measure kernels with all tiers that this processor has, side by side; * marks the best
-  --repetitions N    how often each is measured; given are the median, the least and the most (default: 3)
-  --json, --csv      print JSON or CSV instead of tables; results are printed as they are measured, and a bench that is
-                     interrupted ends its JSON with "complete": false
-${storeOptionsUsage}
-  --help             show this text
-
-  wrinklefree bench --shape 2b-4t --parallel 1,4,16
-`,
+  synopsis: [
+    "bench [MODEL | --shape NAME] [options]",
+    "bench kernels [--threads LIST] [--tokens LIST] [--tiers] [--json | --csv]",
+  ],
+  description: [
+    "Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token " +
+      "that arrives while a long prompt is read (latency). A shape needs no file: it is a model of that size with random weights in " +
+      "memory, to see what this machine would do. The machine is measured too, in the same process: how fast memory can be read, and " +
+      'how many 8-bit multiply-adds the kernels\' instructions can do. "kernels" measures the products and attention by themselves. ' +
+      '"of reads" and "of multiply-adds" are the shares of these that a run reached.',
+    modelHelp,
+  ],
+  options: benchOptions,
+  wordsMax: 1,
+  words: ["model"],
+  examples: [
+    ["wrinklefree bench --shape 2b-4t --parallel 1,4,16", "what this machine would do with a model of that size"],
+  ],
   run: bench,
-};
+});
 
-async function bench(args: string[]): Promise<number> {
-  const { values, positionals } = parseOptions(
-    args,
-    {
-      shape: { type: "string" },
-      prompt: { type: "string", default: "128" },
-      decode: { type: "string", default: "64" },
-      latency: { type: "string" },
-      parallel: { type: "string", default: "1,4" },
-      threads: { type: "string" },
-      "ctx-at": { type: "string", default: "0" },
-      zeros: { type: "string" },
-      temperature: { type: "string", default: "0" },
-      kv: { type: "string", default: "f32" },
-      tokens: { type: "string" },
-      tiers: { type: "boolean", default: false },
-      repetitions: { type: "string", default: "3" },
-      json: { type: "boolean", default: false },
-      csv: { type: "boolean", default: false },
-      ...storeOptions,
-    },
-    1,
-  );
+async function bench(given: Given<typeof benchOptions>): Promise<number> {
+  const { values } = given;
+  const [word] = given.words;
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
-  const threadCounts =
-    values.threads === undefined
-      ? [...new Set([1, cpuCores()])]
-      : wholeNumbers(values.threads, "threads", 1, THREADS_MAX);
+  const threadCounts = values.threads ?? [...new Set([1, cpuCores()])];
   const form = values.json ? "json" : values.csv ? "csv" : "text";
-  if (positionals[0] === "kernels" && values.shape === undefined) {
-    const tokenCounts = values.tokens === undefined ? KERNEL_TOKENS : wholeNumbers(values.tokens, "tokens", 1, 1024);
-    await measureKernels(threadCounts, tokenCounts, values.tiers, form);
+  if (word === "kernels" && values.shape === undefined) {
+    await measureKernels(threadCounts, values.tokens ?? KERNEL_TOKENS, values.tiers, form);
     return 0;
   }
   if (values.tokens !== undefined || values.tiers) {
     throw new UsageError("--tokens and --tiers are for 'bench kernels'");
   }
   const wishes = {
-    prompt: wholeNumber(values.prompt, "prompt", 0, 1 << 24),
-    decode: wholeNumber(values.decode, "decode", 0, 1 << 24),
-    latency: values.latency === undefined ? undefined : wholeNumber(values.latency, "latency", 0, 1 << 24),
-    parallel: wholeNumbers(values.parallel, "parallel", 1, SEQUENCES_MAX),
+    prompt: values.prompt,
+    decode: values.decode,
+    latency: values.latency,
+    parallel: values.parallel,
     threads: threadCounts,
-    contexts: wholeNumbers(values["ctx-at"], "ctx-at", 0, 1 << 24),
-    zeros: decimalNumbers(values.zeros ?? String(ZEROS_MIN), "zeros", ZEROS_MIN, 1),
-    temperatures: decimalNumbers(values.temperature, "temperature", 0, 2),
-    kvKind: oneOf(values.kv, "kv", KV_KINDS),
-    repetitions: wholeNumber(values.repetitions, "repetitions", 1, 1000),
+    contexts: values["ctx-at"],
+    zeros: values.zeros ?? [ZEROS_MIN],
+    temperatures: values.temperature,
+    kvKind: values.kv,
+    repetitions: values.repetitions,
   };
-  if (positionals.length > 0 && values.zeros !== undefined) {
+  if (word !== undefined && values.zeros !== undefined) {
     throw new UsageError("--zeros is for random weights; a MODEL has the zeros that it has");
   }
-  const subject = await findSubject(positionals[0], values.shape, readStoreOptions(values));
+  const subject = await findSubject(word, values.shape, resolveOptions(given));
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
   await measureModel(subject, threadCounts, plans, wishes.kvKind, form);
   return 0;
-}
-
-/** Reads an option's value as a list of different whole numbers. @throws UsageError. */
-function wholeNumbers(text: string, option: string, low: number, high: number): number[] {
-  return [...new Set(text.split(",").map((part) => wholeNumber(part.trim(), option, low, high)))];
-}
-
-/** Reads an option's value as a list of different decimals. @throws UsageError. */
-function decimalNumbers(text: string, option: string, low: number, high: number): number[] {
-  return [...new Set(text.split(",").map((part) => decimalNumber(part.trim(), option, low, high)))];
 }
 
 interface Wishes {

@@ -9,88 +9,129 @@ import { Conversation } from "../chat/conversation.ts";
 import { HistoryFile, historyPath } from "../chat/history_file.ts";
 import { LocalModel } from "../chat/local_model.ts";
 import { RemoteModel } from "../chat/remote_model.ts";
-import { readSettings, settingOptions } from "../chat/settings.ts";
+import { settingOptions, settingsOf } from "../chat/settings.ts";
 import { answerOnce, talk, talkInLines } from "../chat/talk.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
+import { file, type Kind, text } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 import { Service } from "../serving/service.ts";
 import { notes } from "../terminal/output.ts";
-import { readApiKeys } from "./api_keys.ts";
-import type { Command } from "./command.ts";
-import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
-import { parseOptions } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { keyOption, readApiKeys } from "./api_keys.ts";
+import { declareCommand } from "./command.ts";
+import { chosenModel, modelChoice, modelOptions, serviceOptions } from "./model_options.ts";
+import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
-/** Lines of --help that chat and run share. */
-const optionsUsage = `  -p, --prompt TEXT  answer this and exit; - reads it from stdin
-  -f, --file FILE    put a text file before the first message; may be given several times
-  --lines            read messages from stdin, one a line (default: all that comes through a pipe is one message)
-  --json             write each answer as a JSON object on a line
-  --system TEXT      instructions that come before the conversation
-  --temperature T    0 to 2 (default: 0, the likeliest token; 1 with --top-p, --top-k or --min-p)
-  --top-p P, --top-k N, --min-p P, --repetition-penalty X
-  --seed N           the same seed gives the same answers
-  --max-tokens N     longest answer (default: to the end of the context)
-  --no-history       keep nothing of what is entered ($XDG_STATE_HOME/wrinklefree/chat_history, else in ~/.local/state)
-  --url URL          talk to a running server instead; MODEL is a name that it has
-  --api-key KEY      its key, which WRINKLEFREE_API_KEY can hold as well
-${modelOptionsUsage}
-${storeOptionsUsage}
-`;
+const address: Kind<URL> = {
+  read(value, label) {
+    const url = URL.parse(value);
+    if (url === null || !/^https?:$/.test(url.protocol)) {
+      throw new UsageError(`${label} takes an address such as http://localhost:30000, not '${value}'`);
+    }
+    return url;
+  },
+};
 
-export const command: Command = {
+/** The options that chat and run share. */
+const chatOptions = {
+  prompt: {
+    group: "Messages",
+    short: "p",
+    help: "answer this and exit; - reads it from stdin",
+    place: "line",
+    placeholder: "TEXT",
+    kind: text,
+  },
+  file: {
+    group: "Messages",
+    short: "f",
+    help: "put a text file before the first message",
+    place: "line",
+    placeholder: "FILE",
+    kind: file,
+    isList: true,
+  },
+  lines: {
+    group: "Messages",
+    help: "read messages from stdin, one a line; without it, all that comes through a pipe is one message",
+    place: "line",
+    isSwitch: true,
+  },
+  json: {
+    group: "Messages",
+    help: "write each answer as a JSON object on a line",
+    place: "line",
+    isSwitch: true,
+  },
+  system: {
+    group: "Messages",
+    help: "instructions that come before the conversation",
+    place: "anywhere",
+    placeholder: "TEXT",
+    kind: text,
+  },
+  "no-history": {
+    group: "Messages",
+    help: "keep nothing of what is entered, in $XDG_STATE_HOME/wrinklefree/chat_history, else in ~/.local/state",
+    place: "anywhere",
+    isSwitch: true,
+  },
+  ...settingOptions,
+  url: {
+    group: "A running server",
+    help: "talk to a running server instead; MODEL is a name that it has",
+    place: "anywhere",
+    placeholder: "URL",
+    kind: address,
+  },
+  "api-key": { ...keyOption["api-key"], group: "A running server" },
+  ...modelChoice,
+  ...modelOptions,
+  ...storeOptions,
+} as const satisfies Options;
+
+export const command = declareCommand({
   name: "chat",
   summary: "talk to a model in the terminal",
-  usage: `usage: wrinklefree chat [MODEL] [options]
+  synopsis: ["chat [MODEL] [options]"],
+  description: [
+    `${modelHelp} Without it, the demo model answers.`,
+    "Ctrl-C stops an answer, Ctrl-D leaves, /help lists what else there is.",
+  ],
+  options: chatOptions,
+  wordsMax: 1,
+  words: ["model"],
+  run: (given) => chat(given, chosenModel(given), []),
+});
 
-${modelUsage} Without it, the demo model answers.
-Ctrl-C stops an answer, Ctrl-D leaves, /help lists what else there is.
-
-${optionsUsage}`,
-  run: (args) => chat(args, 1),
-};
-
-export const runCommand: Command = {
+export const runCommand = declareCommand({
   name: "run",
   summary: "talk to a model, or answer the question behind it: 'wrinklefree run MODEL What is 7 + 5?'",
-  usage: `usage: wrinklefree run [MODEL [PROMPT…]] [options]
-       wrinklefree MODEL [PROMPT…] [options]
+  synopsis: ["run [MODEL [PROMPT…]] [options]", "MODEL [PROMPT…] [options]"],
+  description: [
+    "Talks to a model, or answers PROMPT and exits. What comes through a pipe is put behind PROMPT. With --model, all words are PROMPT.",
+    modelHelp,
+  ],
+  options: chatOptions,
+  wordsMax: Number.POSITIVE_INFINITY,
+  words: ["model", "file"],
+  run(given) {
+    const { values, words, isOnLine } = given;
+    return isOnLine("model") ? chat(given, values.model, words) : chat(given, chosenModel(given), words.slice(1));
+  },
+});
 
-Talks to a model, or answers PROMPT and exits. What comes through a pipe is put behind PROMPT.
-${modelUsage}
-
-${optionsUsage}`,
-  run: (args) => chat(args, Infinity),
-};
-
-/** @param words how many words there may be: the model, and a prompt behind it. */
-async function chat(args: string[], words: number): Promise<number> {
-  const { values, positionals } = parseOptions(
-    args,
-    {
-      ...modelOptions,
-      ...storeOptions,
-      ...settingOptions,
-      prompt: { type: "string", short: "p" },
-      file: { type: "string", short: "f", multiple: true, default: [] },
-      lines: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      system: { type: "string" },
-      "no-history": { type: "boolean", default: false },
-      url: { type: "string" },
-      "api-key": { type: "string", multiple: true, default: [] },
-    },
-    words,
-  );
-  const [model, ...prompt] = positionals;
+async function chat(given: Given<typeof chatOptions>, model: string | undefined, prompt: string[]): Promise<number> {
+  const { values } = given;
   if (prompt.length > 0 && values.prompt !== undefined)
     throw new UsageError("--prompt and a PROMPT can't be had together");
   const isPiped = process.stdin.isTTY !== true;
   const isOnce = prompt.length > 0 || values.prompt !== undefined;
   if (values.lines && isOnce)
     throw new UsageError("--lines reads the messages from stdin; a prompt can't be had with it");
-  const settings = readSettings(values);
-  const connect = await connection(model, values);
+  const settings = settingsOf(values);
+  const connect = connection(model, given);
   // Before the model is loaded: what can't be read ends the command at once.
   const message = await firstMessage(values.prompt, prompt.join(" "), isPiped && !values.lines);
   const opened = await connect();
@@ -123,33 +164,19 @@ async function firstMessage(
   return [words, await readStdin()].filter((part) => part !== "").join("\n\n");
 }
 
-interface ConnectionValues {
-  url?: string;
-  "api-key": string[];
-  store?: string;
-  pull?: boolean;
-  offline?: boolean;
-}
-
 /** Checks the options of where the model is, and gives the function that opens it. @throws UsageError. */
-async function connection(
-  model: string | undefined,
-  values: ConnectionValues & Parameters<typeof readModelOptions>[0],
-): Promise<() => Promise<ChatModel>> {
-  const { url, "api-key": keys } = values;
+function connection(model: string | undefined, given: Given<typeof chatOptions>): () => Promise<ChatModel> {
+  const { values, isOnLine } = given;
+  const { url } = values;
   if (url === undefined) {
-    if (keys.length > 0) throw new UsageError("--api-key is for a server; give its --url");
-    const [store, options] = [readStoreOptions(values), readModelOptions(values, 1)];
+    if (isOnLine("api-key")) throw new UsageError("--api-key is for a server; give its --url");
+    const [store, options] = [resolveOptions(given), serviceOptions(values, 1)];
     return async () => new LocalModel(await Service.start(await resolveModel(model, store), options));
   }
-  const local = [...Object.keys(modelOptions), ...Object.keys(storeOptions)].find(
-    (name) => values[name as keyof typeof values],
+  const local = [...Object.keys(modelOptions), ...Object.keys(storeOptions)].find((name) =>
+    isOnLine(name as keyof typeof chatOptions),
   );
   if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
-  const address = URL.parse(url);
-  if (address === null || !/^https?:$/.test(address.protocol)) {
-    throw new UsageError(`--url takes an address such as http://localhost:30000, not '${url}'`);
-  }
-  const [key] = readApiKeys(keys, []);
-  return () => RemoteModel.connect(address, key, model);
+  const [key] = readApiKeys(given, []);
+  return () => RemoteModel.connect(url, key, model);
 }

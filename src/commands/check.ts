@@ -8,14 +8,16 @@ import { checks } from "../check/checks.ts";
 import { Difference, Subject } from "../check/subject.ts";
 import { cpuCores, cpuTier } from "../engine/library.ts";
 import { Model } from "../engine/model.ts";
-import { THREADS_MAX } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import { wholeNumber } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 import { results } from "../terminal/output.ts";
-import type { Command } from "./command.ts";
-import { parseOptions, wholeNumber } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { chosenModel, modelChoice, threadOptions } from "./model_options.ts";
+import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
 /** Context of the check unless --ctx says otherwise: large enough for several blocks, small enough for large models. */
 const DEFAULT_CONTEXT = 512;
@@ -23,41 +25,47 @@ const DEFAULT_CONTEXT = 512;
 /** The smallest context in which every check has its blocks. */
 const CONTEXT_MIN = 256;
 
-export const command: Command = {
+const checkOptions = {
+  concurrent: {
+    group: "What is checked",
+    help: "requests that are answered together",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(2, 64),
+    default: "4",
+  },
+  ctx: {
+    group: "What is checked",
+    help: `tokens of the context to check, from ${CONTEXT_MIN}`,
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(CONTEXT_MIN, 1 << 24),
+    otherwise: `${DEFAULT_CONTEXT}, or the model's if that is less`,
+  },
+  ...modelChoice,
+  threads: threadOptions.threads,
+  ...storeOptions,
+} as const satisfies Options;
+
+export const command = declareCommand({
   name: "check",
   summary: "see whether a model's answers are the same however they are computed",
-  usage: `usage: wrinklefree check [MODEL] [options]
-
-Computes the same answers in different ways and compares them token by token: with and without the prefix cache, alone and
-together, with one thread and all, with all weights and those that matter, with little memory, at the end of the context, after
-cancelled requests. Prints a line for each, and the speed-up seen. The exit code is 0 when all is well, 1 when anything differs.
-
-${modelUsage} Without it, the demo model is checked.
-
-  --concurrent N     requests that are answered together (default: 4)
-  --threads N        threads that compute (default: one for each core)
-  --ctx N            tokens of the context to check, from ${CONTEXT_MIN} (default: ${DEFAULT_CONTEXT}, or the model's if that is less)
-${storeOptionsUsage}
-  --help             show this text
-`,
+  synopsis: ["check [MODEL] [options]"],
+  description: [
+    "Computes the same answers in different ways and compares them token by token: with and without the prefix cache, alone and " +
+      "together, with one thread and all, with all weights and those that matter, with little memory, at the end of the context, after " +
+      "cancelled requests. Prints a line for each, and the speed-up seen. The exit code is 0 when all is well, 1 when anything differs.",
+    `${modelHelp} Without it, the demo model is checked.`,
+  ],
+  options: checkOptions,
+  wordsMax: 1,
+  words: ["model"],
   run: check,
-};
+});
 
-async function check(args: string[]): Promise<number> {
-  const { values, positionals } = parseOptions(
-    args,
-    {
-      concurrent: { type: "string", default: "4" },
-      threads: { type: "string" },
-      ctx: { type: "string" },
-      ...storeOptions,
-    },
-    1,
-  );
-  const concurrent = wholeNumber(values.concurrent, "concurrent", 2, 64);
-  const threads = values.threads === undefined ? cpuCores() : wholeNumber(values.threads, "threads", 1, THREADS_MAX);
-  const wantedContext = values.ctx === undefined ? undefined : wholeNumber(values.ctx, "ctx", CONTEXT_MIN, 1 << 24);
-  const resolved = await resolveModel(positionals[0], readStoreOptions(values));
+async function check(given: Given<typeof checkOptions>): Promise<number> {
+  const { concurrent, threads = cpuCores(), ctx: wantedContext } = given.values;
+  const resolved = await resolveModel(chosenModel(given), resolveOptions(given));
   const { config } = resolved.packed;
   const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, config.context);
   if (context > config.context || context < CONTEXT_MIN) {

@@ -1,11 +1,50 @@
-/** What main.ts knows of a subcommand. */
-export interface Command {
+/** What a subcommand is: its place in the list of commands, its options, and what it does. */
+
+import type { Described } from "../options/help.ts";
+import type { Completion } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import { completeOptions, type Given, readOptions } from "../options/settings.ts";
+import { notes } from "../terminal/output.ts";
+
+/** All commands, loaded when they are needed. */
+export type CommandTable = () => Promise<readonly Command[]>;
+
+/** A command as main.ts, the completions and the manual pages know it. */
+export interface Command extends Described {
   /** The word on the command line. */
   name: string;
   /** One line for the list of commands. */
   summary: string;
-  /** The text of `wrinklefree <name> --help`. */
-  usage: string;
+  /** How many words may stand on its command line beside options. */
+  wordsMax: number;
+  /** What completes each of these words in a shell; the last stands for all further ones. */
+  words: readonly Completion[];
   /** Runs with the arguments after the command's name and resolves to the exit code. */
-  run(args: string[]): Promise<number>;
+  run(args: string[], table: CommandTable): Promise<number>;
+}
+
+/** A command before its arguments are read. */
+interface Declared<All extends Options> extends Omit<Command, "options" | "run" | "name"> {
+  name: string;
+  options: All;
+  run(given: Given<All>, table: CommandTable): Promise<number>;
+}
+
+/** Makes a command that is run with what was given for its options, on the command line and elsewhere. */
+export function declareCommand<const All extends Options>(declared: Declared<All>): Command {
+  const { name, options, wordsMax } = declared;
+  return {
+    ...declared,
+    options: completeOptions(options),
+    async run(args, table) {
+      const given = await readOptions(name, args, options, wordsMax, () => optionTable(table));
+      for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
+      return await declared.run(given, table);
+    },
+  };
+}
+
+/** The options of all commands. */
+export async function optionTable(table: CommandTable): Promise<ReadonlyMap<string, Options>> {
+  return new Map((await table()).map(({ name, options }) => [name, options]));
 }

@@ -8,44 +8,50 @@ import { preTokenizerNames } from "../../convert/pre_tokenizers.ts";
 import { verifyConversion } from "../../convert/verify.ts";
 import { UsageError } from "../errors.ts";
 import { printable } from "../model_file/config_fields.ts";
+import { oneOf } from "../options/kinds.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice, results } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
-import type { Command } from "./command.ts";
-import { oneOf, parseOptions } from "./options.ts";
+import { declareCommand } from "./command.ts";
 
-export const command: Command = {
+export const command = declareCommand({
   name: "convert",
   summary: "make a packed file (.wf) from a GGUF file or a Hugging Face checkpoint",
-  usage: `usage: wrinklefree convert SOURCE OUTPUT.wf [--pre NAME] [--verify] [--force]
-       wrinklefree convert SOURCE --dry-run
-
-Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json,
-safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files
-beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), which are quantised, or packed already
-(uint8), or ternary values in floating point. The packed file is a whole model; serve, chat and inspect take it as it is.
-
-  --pre NAME how texts are cut for a byte-level vocabulary, for a GGUF file that has it wrong in tokenizer.ggml.pre:
-             ${preTokenizerNames.join(", ")}
-  --verify   read the packed file back afterwards and compare every code and scale with the source
-  --dry-run  say what SOURCE is, how large its packed file will be and what memory serving it takes; nothing is written
-  --force    replace OUTPUT.wf if it exists
-  --help     show this text
-`,
-  async run(args) {
-    const { values, positionals } = parseOptions(
-      args,
-      {
-        pre: { type: "string" },
-        verify: { type: "boolean", default: false },
-        "dry-run": { type: "boolean", default: false },
-        force: { type: "boolean", default: false },
-      },
-      2,
-    );
-    const [source, output] = positionals;
-    const sourceOptions = values.pre === undefined ? {} : { pre: oneOf(values.pre, "pre", preTokenizerNames) };
+  synopsis: ["convert SOURCE OUTPUT.wf [--pre NAME] [--verify] [--force]", "convert SOURCE --dry-run"],
+  description: [
+    "Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json, " +
+      "safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files " +
+      "beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), which are quantised, or packed already " +
+      "(uint8), or ternary values in floating point. The packed file is a whole model; serve, chat and inspect take it as it is.",
+  ],
+  options: {
+    pre: {
+      group: "Conversion",
+      help: "how texts are cut for a byte-level vocabulary, for a GGUF file that has it wrong in tokenizer.ggml.pre",
+      place: "line",
+      placeholder: "NAME",
+      kind: oneOf(preTokenizerNames),
+    },
+    verify: {
+      group: "Conversion",
+      help: "read the packed file back afterwards and compare every code and scale with the source",
+      place: "line",
+      isSwitch: true,
+    },
+    "dry-run": {
+      group: "Conversion",
+      help: "say what SOURCE is, how large its packed file will be and what memory serving it takes; nothing is written",
+      place: "line",
+      isSwitch: true,
+    },
+    force: { group: "Conversion", help: "replace OUTPUT.wf if it exists", place: "line", isSwitch: true },
+  },
+  wordsMax: 2,
+  words: ["file"],
+  async run({ values, words }) {
+    const [source, output] = words;
+    const sourceOptions = values.pre === undefined ? {} : { pre: values.pre };
     if (values["dry-run"]) {
       if (source === undefined || output !== undefined) throw new UsageError("convert --dry-run takes a SOURCE");
       results.write(describePlan(planConversion(source, sourceOptions), source));
@@ -73,7 +79,7 @@ beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), w
     if (values.verify) await verify(source, output, sourceOptions);
     return 0;
   },
-};
+});
 
 async function verify(source: string, output: string, options: SourceOptions): Promise<void> {
   const progress = showProgress("comparing", notes);

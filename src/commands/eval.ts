@@ -6,14 +6,16 @@ import { textOf } from "../eval/text_file.ts";
 import { textIds } from "../eval/text_ids.ts";
 import { openByteSource } from "../model_file/byte_source.ts";
 import { resolveModel } from "../models/resolve.ts";
-import { Service } from "../serving/service.ts";
+import { file, wholeNumber } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
+import { Service, type ServiceOptions } from "../serving/service.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, results } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
-import type { Command } from "./command.ts";
-import { readModelOptions } from "./model_options.ts";
-import { parseOptions, wholeNumber } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { chosenModel, kvOption, modelChoice, threadOptions } from "./model_options.ts";
+import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
 /** Tokens of a window unless --ctx says otherwise. */
 const DEFAULT_CONTEXT = 2048;
@@ -21,62 +23,84 @@ const DEFAULT_CONTEXT = 2048;
 /** The shortest window: a few tokens before a few others. */
 const CONTEXT_MIN = 16;
 
-export const command: Command = {
+const evalOptions = {
+  file: {
+    group: "What is measured",
+    help: "a file of UTF-8, of any length; control tokens that it spells are control tokens",
+    place: "line",
+    placeholder: "TEXT",
+    kind: file,
+  },
+  ctx: {
+    group: "What is measured",
+    help: `tokens of a window, from ${CONTEXT_MIN}`,
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(CONTEXT_MIN, 1 << 24),
+    otherwise: `${DEFAULT_CONTEXT}, or the model's context if that is less`,
+  },
+  stride: {
+    group: "What is measured",
+    help: "tokens from one window to the next, less than --ctx",
+    place: "line",
+    placeholder: "N",
+    kind: wholeNumber(1, 1 << 24),
+    otherwise: "half of it",
+  },
+  json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
+  ...modelChoice,
+  ...threadOptions,
+  ...kvOption,
+  ...storeOptions,
+} as const satisfies Options;
+
+export const command = declareCommand({
   name: "eval",
   summary: "measure how well a model foretells a text",
-  usage: `usage: wrinklefree eval perplexity [MODEL] --file TEXT [options]
-
-Scores every token of a text with what comes before it, and prints the perplexity: e to the mean of the negative
-log-probabilities, over tokens. A window slides over the text; each token is scored once, and after the first window with
-at least the window less the stride before it. The tokens that the model's tokenizer puts before every text stand at the
-beginning of each window. The log-probabilities are those that /v1/completions gives with echo.
-
-${modelUsage} Without it, the demo model is measured.
-
-  --file TEXT        a file of UTF-8, of any length; control tokens that it spells are control tokens
-  --ctx N            tokens of a window, from ${CONTEXT_MIN} (default: ${DEFAULT_CONTEXT}, or the model's context if that is less)
-  --stride N         tokens from one window to the next, less than --ctx (default: half of it)
-  --threads N        threads that compute (default: one for each core)
-  --cpus LIST        pin the threads to these cores, as in 0-3,6
-  --kv KIND          how keys and values are kept: f32, f16 or q8 (default: f32)
-  --json             print JSON
-${storeOptionsUsage}
-  --help             show this text
-`,
+  synopsis: ["eval perplexity [MODEL] --file TEXT [options]"],
+  description: [
+    "Scores every token of a text with what comes before it, and prints the perplexity: e to the mean of the negative " +
+      "log-probabilities, over tokens. A window slides over the text; each token is scored once, and after the first window with " +
+      "at least the window less the stride before it. The tokens that the model's tokenizer puts before every text stand at the " +
+      "beginning of each window. The log-probabilities are those that /v1/completions gives with echo.",
+    `${modelHelp} Without it, the demo model is measured.`,
+  ],
+  options: evalOptions,
+  wordsMax: 2,
+  words: [["perplexity"], "model"],
   run: evaluate,
-};
+});
 
-async function evaluate([what, ...args]: string[]): Promise<number> {
+async function evaluate(given: Given<typeof evalOptions>): Promise<number> {
+  const { values, words } = given;
+  const [what] = words;
   if (what !== "perplexity") {
     const found = what === undefined ? "" : `, not '${what}'`;
     throw new UsageError(`eval takes what to measure: perplexity${found}`);
   }
-  const { values, positionals } = parseOptions(
-    args,
-    {
-      file: { type: "string" },
-      ctx: { type: "string" },
-      stride: { type: "string" },
-      threads: { type: "string" },
-      cpus: { type: "string" },
-      kv: { type: "string" },
-      json: { type: "boolean", default: false },
-      ...storeOptions,
-    },
-    1,
-  );
-  if (values.file === undefined) throw new UsageError("eval perplexity needs --file TEXT");
-  const wantedContext = values.ctx === undefined ? undefined : wholeNumber(values.ctx, "ctx", CONTEXT_MIN, 1 << 24);
-  const stride = values.stride === undefined ? undefined : wholeNumber(values.stride, "stride", 1, 1 << 24);
-  const { threads, cpus, kv, file } = values;
-  // Scores need the whole head, and prompts all weights.
-  const options = readModelOptions({ threads, cpus, kv, head: "exact", zeros: "multiply" }, 1);
-  const source = openByteSource(file);
+  const { file: path, ctx: wantedContext, stride } = values;
+  if (path === undefined) throw new UsageError("eval perplexity needs --file TEXT");
+  const model = chosenModel({ ...given, words: words.slice(1) });
+  const store = resolveOptions(given);
+  const options: ServiceOptions = {
+    threads: values.threads ?? 0,
+    cpus: values.cpus ?? [],
+    context: 0,
+    parallel: 1,
+    batchTokens: 0,
+    memory: 0,
+    kvKind: values.kv,
+    // Scores need the whole head, and prompts all weights.
+    head: "exact",
+    zeros: "multiply",
+    parseSpecialInMessages: false,
+  };
+  const source = openByteSource(path);
   try {
     const parts = textOf(source);
     // What is no text is refused before a model is loaded for it.
     const first = parts.next();
-    const resolved = await resolveModel(positionals[0], readStoreOptions(values));
+    const resolved = await resolveModel(model, store);
     const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, resolved.packed.config.context);
     const service = await Service.start(resolved, { ...options, context });
     try {
@@ -90,9 +114,9 @@ async function evaluate([what, ...args]: string[]): Promise<number> {
         yield* parts;
       })();
       const window = { context, stride: stride ?? Math.floor(context / 2), beginning };
-      const found = await interruptible((signal) => measure(service, text, file, source.size, window, signal));
+      const found = await interruptible((signal) => measure(service, text, path, source.size, window, signal));
       if (found === undefined) return 1;
-      const named = { model: service.name, file, context, stride: window.stride, ...found };
+      const named = { model: service.name, file: path, context, stride: window.stride, ...found };
       results.write(values.json ? `${JSON.stringify(toJson(named), null, 2)}\n` : toText(named));
       return 0;
     } finally {

@@ -6,11 +6,15 @@ import { parseHubName } from "../hub/hub_name.ts";
 import { entriesNamed, type Inventory, takeInventory } from "../models/inventory.ts";
 import { isName } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
+import { readOptions } from "../options/settings.ts";
+import { type CommandTable, optionTable } from "./command.ts";
+import { storeOption } from "./store_options.ts";
 
-/** What the store holds; nothing if there is none that can be read. */
-export function storedModels(): Inventory {
+/** What the store holds that `run` would look into; nothing if there is none that can be read. @throws Failure for settings that are none. */
+export async function storedModels(table: CommandTable): Promise<Inventory> {
+  const { values } = await readOptions("run", [], storeOption, 0, () => optionTable(table));
   try {
-    return takeInventory(Store.open());
+    return takeInventory(Store.open(values.store));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return { entries: [], leftovers: [] };

@@ -13,9 +13,8 @@ import { formatBytes } from "../terminal/format_bytes.ts";
 import { notice, results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
 import { checkModelText } from "../text/model_text.ts";
-import type { Command } from "./command.ts";
-import { parseOptions } from "./options.ts";
-import { modelNamesUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { modelNamesHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
 /** A tensor, wherever it lies. */
 interface InspectedTensor {
@@ -45,34 +44,27 @@ interface Inspection {
   assets: Map<string, Uint8Array>;
 }
 
-export const command: Command = {
+export const command = declareCommand({
   name: "inspect",
   summary: "show what a model is: configuration, tensors, files inside",
-  usage: `usage: wrinklefree inspect MODEL [options]
-
-Shows what a model holds, after the same checks as before serving it. Of a file or directory only headers and small files are read, so
-it takes no time whatever the size.
-
-${modelNamesUsage}
-
-  --json             print JSON
-${storeOptionsUsage}
-  --help             show this text
-`,
-  async run(args) {
-    const { values, positionals } = parseOptions(
-      args,
-      { ...storeOptions, json: { type: "boolean", default: false } },
-      1,
-    );
-    const [path] = positionals;
+  synopsis: ["inspect MODEL [options]"],
+  description: [
+    "Shows what a model holds, after the same checks as before serving it. Of a file or directory only headers and small files are " +
+      "read, so it takes no time whatever the size.",
+    modelNamesHelp,
+  ],
+  options: { json: { group: "Output", help: "print JSON", place: "line", isSwitch: true }, ...storeOptions },
+  wordsMax: 1,
+  words: ["model"],
+  async run(given) {
+    const [path] = given.words;
     if (path === undefined) throw new UsageError("inspect takes a MODEL: a file, a directory or a name");
-    const options = readStoreOptions(values);
+    const options = resolveOptions(given);
     const inspection = isName(path) ? await inspectName(path, options) : await inspect(path);
-    results.write(values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
+    results.write(given.values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
     return 0;
   },
-};
+});
 
 /** A model by its name: its packed file, and where that comes from. */
 async function inspectName(name: string, options: ResolveOptions): Promise<Inspection> {

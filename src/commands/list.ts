@@ -1,34 +1,46 @@
 /** `wrinklefree list`: what is in the store. */
 
+import { UsageError } from "../errors.ts";
 import { type Inventory, takeInventory } from "../models/inventory.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
-import type { Command } from "./command.ts";
-import { parseOptions } from "./options.ts";
-import { readStoreOptions } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { storeOption } from "./store_options.ts";
 
-export const command: Command = {
+export const command = declareCommand({
   name: "list",
   summary: "show what is in the store",
-  usage: `usage: wrinklefree list [--json] [--store DIR]
-
-Shows the models in the store: their names, sizes, where they come from, their packed files, and what nobody needs any more,
-which 'wrinklefree prune' removes.
-
-  --json         print JSON
-  --store DIR    the store (default: $WRINKLEFREE_STORE, else wrinklefree in $XDG_CACHE_HOME or ~/.cache)
-  --help         show this text
-`,
-  async run(args) {
-    const { values } = parseOptions(args, { json: { type: "boolean", default: false }, store: { type: "string" } }, 0);
-    const store = Store.open(readStoreOptions(values).store);
+  synopsis: ["list [--json | --names] [--store DIR]"],
+  description: [
+    "Shows the models in the store: their names, sizes, where they come from, their packed files, and what nobody needs any more, " +
+      "which 'wrinklefree prune' removes.",
+  ],
+  options: {
+    json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
+    names: {
+      group: "Output",
+      help: "print the names that other commands take, one a line, and nothing else",
+      place: "line",
+      isSwitch: true,
+    },
+    ...storeOption,
+  },
+  wordsMax: 0,
+  words: [],
+  async run({ values }) {
+    if (values.json && values.names) throw new UsageError("--json and --names can't be had together");
+    const store = Store.open(values.store);
     const inventory = takeInventory(store);
+    if (values.names) {
+      results.write(inventory.entries.flatMap(({ name, model }) => (model === null ? [] : [`${name}\n`])).join(""));
+      return 0;
+    }
     results.write(values.json ? `${JSON.stringify(toJson(store, inventory), null, 2)}\n` : toText(store, inventory));
     return 0;
   },
-};
+});
 
 function toJson(store: Store, { entries, leftovers }: Inventory): object {
   return {

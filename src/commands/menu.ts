@@ -3,6 +3,7 @@
 import { notes } from "../terminal/output.ts";
 import { askLine } from "../terminal/question.ts";
 import { version } from "../version.ts";
+import type { CommandTable } from "./command.ts";
 import { storedModels } from "./implied_run.ts";
 
 /** Models of the store that are listed. */
@@ -15,8 +16,8 @@ interface Choice {
 }
 
 /** Lets the person choose. @returns a command line; undefined when nothing is wanted. */
-export async function chooseFromMenu(): Promise<string[] | undefined> {
-  const stored = storedModels().entries.filter(({ model }) => model !== null);
+export async function chooseFromMenu(table: CommandTable): Promise<string[] | undefined> {
+  const stored = (await storedModels(table)).entries.filter(({ model }) => model !== null);
   const listed = stored.slice(0, MODELS_MAX);
   const more = stored.length - listed.length;
   const served = stored[0]?.name;

@@ -5,29 +5,25 @@ import { removeEntry, removeLeftover, takeInventory } from "../models/inventory.
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes, results } from "../terminal/output.ts";
-import type { Command } from "./command.ts";
-import { parseOptions } from "./options.ts";
-import { readStoreOptions } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { storeOption } from "./store_options.ts";
 
-export const command: Command = {
+export const command = declareCommand({
   name: "prune",
   summary: "remove what nobody needs from the store",
-  usage: `usage: wrinklefree prune [--dry-run] [--store DIR]
-
-Removes what nobody needs: models whose source is gone, has changed or is unknown, what was pulled and is packed by now, what killed
-processes left, and what earlier versions kept. Models that a process uses are left as they are.
-
-  --dry-run      show what would be removed
-  --store DIR    the store (default: $WRINKLEFREE_STORE, else wrinklefree in $XDG_CACHE_HOME or ~/.cache)
-  --help         show this text
-`,
-  async run(args) {
-    const { values } = parseOptions(
-      args,
-      { "dry-run": { type: "boolean", default: false }, store: { type: "string" } },
-      0,
-    );
-    const store = Store.open(readStoreOptions(values).store);
+  synopsis: ["prune [--dry-run] [--store DIR]"],
+  description: [
+    "Removes what nobody needs: models whose source is gone, has changed or is unknown, what was pulled and is packed by now, what " +
+      "killed processes left, and what earlier versions kept. Models that a process uses are left as they are.",
+  ],
+  options: {
+    "dry-run": { group: "Removal", help: "show what would be removed", place: "line", isSwitch: true },
+    ...storeOption,
+  },
+  wordsMax: 0,
+  words: [],
+  async run({ values }) {
+    const store = Store.open(values.store);
     const { entries, leftovers } = takeInventory(store);
     const unused = entries.filter((entry) => entry.unused !== null && !entry.isInUse);
     const work = [
@@ -60,4 +56,4 @@ processes left, and what earlier versions kept. Models that a process uses are l
     );
     return exitCode;
   },
-};
+});

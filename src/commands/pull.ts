@@ -7,39 +7,48 @@ import { openStored, packedModelOf } from "../models/conversion.ts";
 import { describePlan, planPull, pull, pulledRecords } from "../models/pull.ts";
 import { rememberSource } from "../models/source_record.ts";
 import { Store } from "../models/store.ts";
+import { text } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes, results } from "../terminal/output.ts";
-import type { Command } from "./command.ts";
-import { parseOptions } from "./options.ts";
-import { readStoreOptions } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { storeOption } from "./store_options.ts";
 
-export const command: Command = {
+const pullOptions = {
+  file: {
+    group: "What is pulled",
+    help: "the file of the repository to take",
+    place: "line",
+    placeholder: "NAME",
+    kind: text,
+  },
+  ...storeOption,
+} as const satisfies Options;
+
+export const command = declareCommand({
   name: "pull",
   summary: "bring a model from the hub into the store",
-  usage: `usage: wrinklefree pull REPOSITORY[@REVISION] [--file NAME] [--store DIR]
-
-Brings a model from the Hugging Face hub, checks it against the hub's checksums, and packs it: serve, chat and the others
-then take REPOSITORY as their MODEL. Of several forms of a model it takes the best ternary one, and says which. A pull that was
-stopped goes on where it was. What the hub's own tools have in their cache is not loaded again. Pulling again brings the
-newest revision.
-
-  --file NAME        the file of the repository to take
-  --store DIR        where to keep it (default: $WRINKLEFREE_STORE, else wrinklefree in $XDG_CACHE_HOME or ~/.cache)
-  --help             show this text
-
-HF_TOKEN is the token for models that need one; it is sent to the hub alone. HF_ENDPOINT is another hub's address.
-`,
+  synopsis: ["pull REPOSITORY[@REVISION] [--file NAME] [--store DIR]"],
+  description: [
+    "Brings a model from the Hugging Face hub, checks it against the hub's checksums, and packs it: serve, chat and the others " +
+      "then take REPOSITORY as their MODEL. Of several forms of a model it takes the best ternary one, and says which. A pull that was " +
+      "stopped goes on where it was. What the hub's own tools have in their cache is not loaded again. Pulling again brings the " +
+      "newest revision.",
+    "HF_TOKEN is the token for models that need one; it is sent to the hub alone. HF_ENDPOINT is another hub's address.",
+  ],
+  options: pullOptions,
+  wordsMax: 1,
+  words: ["model"],
   run,
-};
+});
 
-async function run(args: string[]): Promise<number> {
-  const { values, positionals } = parseOptions(args, { file: { type: "string" }, store: { type: "string" } }, 1);
-  const { store: directory } = readStoreOptions(values);
-  const [text] = positionals;
-  if (text === undefined) throw new UsageError("pull takes a REPOSITORY such as microsoft/bitnet-b1.58-2B-4T");
-  const name = parseHubName(text);
-  if (name === null) throw new UsageError(`'${text}' is no name on the hub: OWNER/NAME or OWNER/NAME@REVISION`);
-  const store = Store.open(directory);
+async function run({ values, words }: Given<typeof pullOptions>): Promise<number> {
+  const [repository] = words;
+  if (repository === undefined) throw new UsageError("pull takes a REPOSITORY such as microsoft/bitnet-b1.58-2B-4T");
+  const name = parseHubName(repository);
+  if (name === null) throw new UsageError(`'${repository}' is no name on the hub: OWNER/NAME or OWNER/NAME@REVISION`);
+  const store = Store.open(values.store);
   const hub = Hub.fromEnvironment();
   const plan = await planPull(store, hub, name, values.file);
   notes.write(`${describePlan(plan)}\n`);

@@ -4,116 +4,49 @@
 
 import { totalmem } from "node:os";
 import { cpuTier, describeCpuTier } from "../engine/library.ts";
-import { KV_BLOCK, SEQUENCES_MAX } from "../engine/symbols.ts";
-import { Failure, UsageError } from "../errors.ts";
+import { KV_BLOCK } from "../engine/symbols.ts";
+import { Failure } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
+import type { Given } from "../options/settings.ts";
 import { type Listening, listen } from "../server/app.ts";
-import { isHostName, isLoopback } from "../server/host.ts";
-import { LOG_FORMATS } from "../server/log.ts";
-import { isBasePath } from "../server/path.ts";
+import { isLoopback } from "../server/host.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { Service } from "../serving/service.ts";
-import { REASONING_FORMATS, ServerState } from "../serving/state.ts";
+import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes } from "../terminal/output.ts";
 import { observeProgress } from "../terminal/progress.ts";
 import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
-import type { Command } from "./command.ts";
-import { modelOptions, modelOptionsUsage, readModelOptions } from "./model_options.ts";
-import { decimalNumber, oneOf, parseOptions, wholeNumber } from "./options.ts";
-import { modelUsage, readStoreOptions, storeOptions, storeOptionsUsage } from "./store_options.ts";
+import { declareCommand } from "./command.ts";
+import { chosenModel, serviceOptions } from "./model_options.ts";
+import { ANSWERS_MAX, serveOptions } from "./serve_options.ts";
+import { modelHelp, resolveOptions } from "./store_options.ts";
 
-/** Answers under way at once, those in the batch and those that wait, unless --queue says otherwise. */
-const ANSWERS_MAX = 1024;
-
-/** Prompt tokens that wait at once, unless --queue-tokens says otherwise. */
-const QUEUE_TOKENS = 262_144;
-
-export const command: Command = {
+export const command = declareCommand({
   name: "serve",
   summary: "answer OpenAI-compatible requests over HTTP",
-  usage: `usage: wrinklefree serve [MODEL] [options]
-
-${modelUsage} Without it, the demo model is served.
-
-  --host ADDRESS     where to listen (default: 127.0.0.1, this machine only)
-  --port N           (default: 30000; 0: any that is free)
-${modelOptionsUsage}
-${storeOptionsUsage}
-  --parallel N       requests that are answered together (default: 4)
-  --queue N          requests that may wait for that; more are told to come back later. Each of the n answers of a
-                     request counts (default: ${ANSWERS_MAX} less --parallel)
-  --queue-tokens N   tokens of the prompts that may wait (default: ${QUEUE_TOKENS})
-  --reasoning-format F  what becomes of what a model thinks: auto makes it reasoning_content, none leaves it in the text
-                     (default: auto)
-  --temperature T    for requests that don't set one (default: 0, the likeliest token)
-  --served-name NAME what answers call the model (default: its own name)
-  --alias NAME       another name by which requests may call it (may be given several times)
-  --any-model        answer whatever model a request names
-  --api-key-file F   clients have to send one of the keys in this file, one a line (may be given several times; a
-                     pipe will do). The environment variable WRINKLEFREE_API_KEY holds a key as well, or several
-                     with spaces between them
-  --api-key KEY      a key on the command line, where other users of this machine may see it for a moment (may be given
-                     several times)
-  --insecure         without a key, listen on an address that others can reach; anyone there can use the server
-  --allowed-host N   without a key, answer under this host name too, that of a reverse proxy for one, beside the
-                     machine's own names (may be given several times)
-  --base-path PATH   what a reverse proxy leaves before every path, /llm for one; one that takes it off needs no such
-                     option
-  --cors-origin URL  let web pages of this origin use the server, * for all (may be given several times)
-  --keep-alive N     seconds after which an idle connection is closed (default: 60; 255 at most)
-  --log FORMAT       a line on stderr for each request: text, json or off (default: text)
-`,
+  synopsis: ["serve [MODEL] [options]"],
+  description: [`${modelHelp} Without it, the demo model is served.`],
+  options: serveOptions,
+  wordsMax: 1,
+  words: ["model"],
   run: serve,
-};
+});
 
-async function serve(args: string[]): Promise<number> {
-  const { values, positionals } = parseOptions(
-    args,
-    {
-      ...modelOptions,
-      ...storeOptions,
-      host: { type: "string", default: "127.0.0.1" },
-      port: { type: "string", default: "30000" },
-      parallel: { type: "string", default: "4" },
-      queue: { type: "string" },
-      "queue-tokens": { type: "string", default: String(QUEUE_TOKENS) },
-      temperature: { type: "string", default: "0" },
-      "reasoning-format": { type: "string", default: "auto" },
-      "served-name": { type: "string" },
-      alias: { type: "string", multiple: true, default: [] },
-      "any-model": { type: "boolean", default: false },
-      "api-key": { type: "string", multiple: true, default: [] },
-      "api-key-file": { type: "string", multiple: true, default: [] },
-      insecure: { type: "boolean", default: false },
-      "allowed-host": { type: "string", multiple: true, default: [] },
-      "base-path": { type: "string", default: "" },
-      "cors-origin": { type: "string", multiple: true, default: [] },
-      "keep-alive": { type: "string", default: "60" },
-      log: { type: "string", default: "text" },
-    },
-    1,
-  );
-  const port = wholeNumber(values.port, "port", 0, 65535);
-  const temperature = decimalNumber(values.temperature, "temperature", 0, 2);
-  const parallel = wholeNumber(values.parallel, "parallel", 1, SEQUENCES_MAX);
-  const options = readModelOptions(values, parallel);
-  const storeChoice = readStoreOptions(values);
+async function serve(given: Given<typeof serveOptions>): Promise<number> {
+  const { values } = given;
+  const { host, port, parallel, temperature, log } = values;
+  const options = serviceOptions(values, parallel);
+  const [model, storeChoice] = [chosenModel(given), resolveOptions(given)];
   const limits = {
-    answers: values.queue === undefined ? ANSWERS_MAX : parallel + wholeNumber(values.queue, "queue", 0, 65_536),
-    promptTokens: wholeNumber(values["queue-tokens"], "queue-tokens", 1, 2 ** 31),
+    answers: values.queue === undefined ? ANSWERS_MAX : parallel + values.queue,
+    promptTokens: values["queue-tokens"],
   };
-  const keepAliveSeconds = wholeNumber(values["keep-alive"], "keep-alive", 1, 255);
-  const log = oneOf(values.log, "log", LOG_FORMATS);
-  const reasoningFormat = oneOf(values["reasoning-format"], "reasoning-format", REASONING_FORMATS);
-  const corsOrigins = values["cors-origin"].map(readOrigin);
-  const allowedHosts = values["allowed-host"].map(readHost);
-  const basePath = readBasePath(values["base-path"]);
-  const apiKeys = readApiKeys(values["api-key"], values["api-key-file"]);
-  if (!isLoopback(values.host) && apiKeys.length === 0 && !values.insecure) {
+  const apiKeys = readApiKeys(given, values["api-key-file"]);
+  if (!isLoopback(host) && apiKeys.length === 0 && !values.insecure) {
     throw new Failure(
-      `refusing to listen on ${values.host}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
+      `refusing to listen on ${host}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
     );
   }
 
@@ -121,24 +54,24 @@ async function serve(args: string[]): Promise<number> {
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
   const names = { served: values["served-name"], aliases: values.alias, any: values["any-model"] };
-  const state = new ServerState(temperature, names, limits, reasoningFormat);
+  const state = new ServerState(temperature, names, limits, values["reasoning-format"]);
   observeProgress((what, progress) => {
     state.loading = { what, ...progress };
   });
   const signals = new StopSignals();
   const listening = await listen(state, {
-    hostname: values.host,
+    hostname: host,
     port,
     apiKeys,
-    allowedHosts,
-    corsOrigins,
-    keepAliveSeconds,
-    basePath,
+    allowedHosts: values["allowed-host"],
+    corsOrigins: values["cors-origin"],
+    keepAliveSeconds: values["keep-alive"],
+    basePath: values["base-path"],
     log,
   });
   let service: Service | undefined;
   try {
-    const resolved = await resolveModel(positionals[0], storeChoice);
+    const resolved = await resolveModel(model, storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.
     service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {
@@ -156,24 +89,6 @@ async function serve(args: string[]): Promise<number> {
   await untilStopped(state, listening, signals);
   await service.close();
   return 0;
-}
-
-function readHost(text: string): string {
-  if (!isHostName(text)) throw new UsageError(`--allowed-host takes a name such as llm.example, not '${text}'`);
-  return text;
-}
-
-function readBasePath(text: string): string {
-  const path = text.replace(/\/$/, "");
-  if (path !== "" && !isBasePath(path)) throw new UsageError(`--base-path takes a path such as /llm, not '${text}'`);
-  return path;
-}
-
-function readOrigin(text: string): string {
-  if (text !== "*" && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+\/?$/i.test(text)) {
-    throw new UsageError(`--cors-origin takes an origin such as https://app.example, or *, not '${text}'`);
-  }
-  return text;
 }
 
 /** What the user needs to know at the start. */

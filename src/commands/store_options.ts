@@ -2,32 +2,47 @@
 
 import { UsageError } from "../errors.ts";
 import type { ResolveOptions } from "../models/resolve.ts";
+import { directory } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 
-/** For parseOptions. */
+/** Where the store is. */
+export const storeOption = {
+  store: {
+    group: "Store",
+    help: "where what was pulled and converted is kept",
+    place: "anywhere",
+    variables: ["WRINKLEFREE_STORE", "WRINKLEFREE_CACHE"],
+    placeholder: "DIR",
+    kind: directory,
+    otherwise: "wrinklefree in $XDG_CACHE_HOME or ~/.cache",
+  },
+} as const satisfies Options;
+
+/** All of them. */
 export const storeOptions = {
-  store: { type: "string" },
-  pull: { type: "boolean", default: false },
-  offline: { type: "boolean", default: false },
-} as const;
+  ...storeOption,
+  pull: {
+    group: "Store",
+    help: "pull a model that is not in the store without asking",
+    place: "anywhere",
+    isSwitch: true,
+  },
+  offline: { group: "Store", help: "never use the network", place: "anywhere", isSwitch: true },
+} as const satisfies Options;
 
-/** Their lines of a --help text. */
-export const storeOptionsUsage = `  --store DIR        where what was pulled and converted is kept (default: $WRINKLEFREE_STORE, else wrinklefree in
-                     $XDG_CACHE_HOME or ~/.cache)
-  --pull             pull a model that is not in the store without asking
-  --offline          never use the network`;
-
-/** What MODEL can be, for a --help text of a command that converts nothing. */
-export const modelNamesUsage = `MODEL is a packed file (.wf), a GGUF file, a Hugging Face directory, a name in the store, or one on the hub, OWNER/NAME
-or OWNER/NAME@REVISION. What was not pulled is pulled, if you say so.`;
+/** What MODEL can be, for the help of a command that converts nothing. */
+export const modelNamesHelp =
+  "MODEL is a packed file (.wf), a GGUF file, a Hugging Face directory, a name in the store, or one on the hub, OWNER/NAME or " +
+  "OWNER/NAME@REVISION. What was not pulled is pulled, if you say so.";
 
 /** The same for a command that runs the model. */
-export const modelUsage = `${modelNamesUsage} What is in another format is converted
-once and kept in the store.`;
+export const modelHelp = `${modelNamesHelp} What is in another format is converted once and kept in the store.`;
 
-/** Reads them. @throws UsageError. */
-export function readStoreOptions(values: { store?: string; pull?: boolean; offline?: boolean }): ResolveOptions {
+/** What the user allows. @throws UsageError. */
+export function resolveOptions({ values, isOnLine }: Given<typeof storeOptions>): ResolveOptions {
   const { store, pull, offline } = values;
-  if (store === "") throw new UsageError("--store takes a directory");
-  if (pull && offline) throw new UsageError("--pull and --offline can't be had together");
-  return { store, pull, offline };
+  if (isOnLine("pull") && isOnLine("offline")) throw new UsageError("--pull and --offline can't be had together");
+  // Elsewhere the stricter one holds.
+  return { store, pull: pull && !offline, offline };
 }

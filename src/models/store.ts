@@ -31,10 +31,9 @@ export interface StoredModel {
   bytes: number;
 }
 
-/** Where the store is, unless --store says otherwise: what the environment gives, or null when it gives nothing. */
+/** Where the store is unless the user says otherwise; null when the environment has no place for caches. */
 function chooseDirectory(): string | null {
-  const { WRINKLEFREE_STORE: own, WRINKLEFREE_CACHE: alias, XDG_CACHE_HOME: xdg, HOME: home } = process.env;
-  if (own || alias) return (own || alias) as string;
+  const { XDG_CACHE_HOME: xdg, HOME: home } = process.env;
   if (xdg) return join(xdg, "wrinklefree");
   if (home) return join(home, ".cache", "wrinklefree");
   return null;

@@ -1,0 +1,115 @@
+/** `wrinklefree config print`: the settings that hold for a command, and where each of them comes from. */
+
+import { UsageError } from "../errors.ts";
+import { isSetting, type Options } from "../options/option.ts";
+import { configOption, type Given, readOptions, type Setting, type Source } from "../options/settings.ts";
+import { suggestion } from "../options/suggestion.ts";
+import { notes, results } from "../terminal/output.ts";
+import { formatTable } from "../terminal/table.ts";
+import { type Command, type CommandTable, optionTable } from "./command.ts";
+
+const DEFAULT_COMMAND = "serve";
+
+const printOptions = {
+  json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
+} as const satisfies Options;
+
+export const command: Command = {
+  name: "config",
+  summary: "show which settings hold, and where they come from",
+  synopsis: ["config print [COMMAND] [--json] [--config FILE] [settings of COMMAND]"],
+  description: [
+    `Shows the settings of COMMAND (default: ${DEFAULT_COMMAND}) and where each comes from. Options come before the environment, and ` +
+      "that before configuration files. What COMMAND would be given on its command line can be given here too. Keys are not shown.",
+    "In the environment a setting is WRINKLEFREE_ and the name of its option, as in WRINKLEFREE_QUEUE_TOKENS. A list stands there with " +
+      "spaces between its parts, a switch as true or false.",
+    "A file is TOML. Settings at its top hold for every command that has them, those below [serve] for serve alone. Paths are seen from " +
+      "the file's directory. The user's file, wrinklefree/config.toml in $XDG_CONFIG_HOME or ~/.config, comes before the machine's, " +
+      "/etc/wrinklefree/config.toml. A name that is no setting is an error.",
+  ],
+  options: { ...printOptions, ...configOption },
+  wordsMax: 2,
+  words: [["print"], "command"],
+  run,
+};
+
+async function run(args: string[], table: CommandTable): Promise<number> {
+  const [what, ...rest] = args;
+  if (what !== "print") {
+    throw new UsageError(`config takes what to do: print${what === undefined ? "" : `, not '${what}'`}`);
+  }
+  const commands = await table();
+  const named = rest[0] !== undefined && !rest[0].startsWith("-");
+  const name = named ? (rest[0] as string) : DEFAULT_COMMAND;
+  const found = commands.find((one) => one.name === name && Object.values(one.options).some(isSetting));
+  if (found === undefined) {
+    const names = commands.map((one) => one.name);
+    throw new UsageError(`there is no command '${name}' that has settings${suggestion(name, names)}`);
+  }
+  const settings = Object.fromEntries(Object.entries(found.options).filter(([, option]) => isSetting(option)));
+  const options: Options = { ...settings, ...printOptions };
+  const given = await readOptions(name, named ? rest.slice(1) : rest, options, found.wordsMax, () =>
+    optionTable(table),
+  );
+  for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
+  const shown = withModel(given).filter(({ option }) => isSetting(option));
+  const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);
+  results.write(text);
+  return 0;
+}
+
+/** The settings, with the MODEL that stands among the words of a command line. */
+function withModel({ settings, words: [model] }: Given<Options>): Setting[] {
+  if (model === undefined) return settings;
+  return settings.map((one) =>
+    one.name === "model" ? { ...one, value: [model], sources: [{ kind: "option" }] } : one,
+  );
+}
+
+function toText(settings: readonly Setting[]): string {
+  const rows = settings.map((setting) => [setting.name, textOf(setting), setting.sources.map(describe).join(", ")]);
+  return `${formatTable([["SETTING", "VALUE", "FROM"], ...rows])}\n`;
+}
+
+function textOf({ option, value }: Setting): string {
+  if (typeof value === "boolean") return String(value);
+  if (option.isSwitch) return "-";
+  if (value === undefined || value.length === 0 || value.join("") === "") return option.otherwise ?? "-";
+  return option.isSecret ? hidden(value) : value.join(" ");
+}
+
+function hidden(value: readonly string[]): string {
+  return `${value.length} hidden`;
+}
+
+function describe(source: Source): string {
+  if (source.kind === "option") return "the command line";
+  if (source.kind === "environment") return source.variable;
+  return source.kind === "file" ? `${source.path}:${source.line}` : "default";
+}
+
+function toJson(name: string, files: readonly string[], settings: readonly Setting[]): object {
+  return {
+    command: name,
+    files,
+    settings: Object.fromEntries(
+      settings.map((setting) => [setting.name, { value: jsonValue(setting), from: setting.sources.map(jsonSource) }]),
+    ),
+  };
+}
+
+/** Undefined, which JSON has none for, is null: what holds then is no value, such as "one for each core". */
+function jsonValue({ option, value }: Setting): unknown {
+  if (option.isSwitch || typeof value === "boolean") return value;
+  if (value === undefined) return null;
+  const values = option.isSecret ? value.map(() => "hidden") : value;
+  if (option.isList) return values;
+  const [text] = values;
+  return option.kind.isNumber && /^-?\d+(\.\d+)?$/.test(text ?? "") ? Number(text) : text;
+}
+
+function jsonSource(source: Source): object {
+  return source.kind === "file"
+    ? { place: "file", file: source.path, line: source.line }
+    : { place: source.kind, ...(source.kind === "environment" ? { variable: source.variable } : {}) };
+}

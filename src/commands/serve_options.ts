@@ -1,0 +1,199 @@
+/** The options of `wrinklefree serve` and what they mean together. */
+
+import { SEQUENCES_MAX } from "../engine/symbols.ts";
+import { UsageError } from "../errors.ts";
+import { decimalNumber, type Kind, oneOf, text, wholeNumber } from "../options/kinds.ts";
+import type { Options } from "../options/option.ts";
+import { isHostName } from "../server/host.ts";
+import { LOG_FORMATS } from "../server/log.ts";
+import { isBasePath } from "../server/path.ts";
+import { REASONING_FORMATS } from "../serving/state.ts";
+import { keyOptions } from "./api_keys.ts";
+import { modelChoice, modelOptions } from "./model_options.ts";
+import { storeOptions } from "./store_options.ts";
+
+/** Answers under way at once, those in the batch and those that wait, unless --queue says otherwise. */
+export const ANSWERS_MAX = 1024;
+
+const hostName: Kind<string> = {
+  read(value, label) {
+    if (!isHostName(value)) throw new UsageError(`${label} takes a name such as llm.example, not '${value}'`);
+    return value;
+  },
+};
+
+const basePath: Kind<string> = {
+  read(value, label) {
+    const path = value.replace(/\/$/, "");
+    if (path !== "" && !isBasePath(path)) throw new UsageError(`${label} takes a path such as /llm, not '${value}'`);
+    return path;
+  },
+};
+
+const origin: Kind<string> = {
+  read(value, label) {
+    if (value !== "*" && !/^[a-z][a-z0-9+.-]*:\/\/[^/\s]+\/?$/i.test(value)) {
+      throw new UsageError(`${label} takes an origin such as https://app.example, or *, not '${value}'`);
+    }
+    return value;
+  },
+};
+
+/** Where the server listens. */
+const listening = {
+  host: {
+    group: "Listening",
+    help: "where to listen",
+    place: "anywhere",
+    placeholder: "ADDRESS",
+    kind: text,
+    default: "127.0.0.1",
+    otherwise: "127.0.0.1, this machine only",
+  },
+  port: {
+    group: "Listening",
+    help: "0: any that is free",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(0, 65535),
+    default: "30000",
+  },
+  "base-path": {
+    group: "Listening",
+    help: "what a reverse proxy leaves before every path, /llm for one; one that takes it off needs no such option",
+    place: "anywhere",
+    placeholder: "PATH",
+    kind: basePath,
+    default: "",
+    otherwise: "nothing",
+  },
+  "keep-alive": {
+    group: "Listening",
+    help: "seconds after which an idle connection is closed, 255 at most",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, 255),
+    default: "60",
+  },
+} as const satisfies Options;
+
+/** Who may use it. */
+const access = {
+  ...keyOptions,
+  insecure: {
+    group: "Access",
+    help: "without a key, listen on an address that others can reach; anyone there can use the server",
+    place: "anywhere",
+    isSwitch: true,
+  },
+  "allowed-host": {
+    group: "Access",
+    help: "without a key, answer under this host name too, that of a reverse proxy for one, beside the machine's own names",
+    place: "anywhere",
+    placeholder: "NAME",
+    kind: hostName,
+    isList: true,
+  },
+  "cors-origin": {
+    group: "Access",
+    help: "let web pages of this origin use the server, * for all",
+    place: "anywhere",
+    placeholder: "URL",
+    kind: origin,
+    isList: true,
+  },
+} as const satisfies Options;
+
+/** How many requests it takes. */
+const requests = {
+  parallel: {
+    group: "Requests",
+    help: "requests that are answered together",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, SEQUENCES_MAX),
+    default: "4",
+  },
+  queue: {
+    group: "Requests",
+    help: "requests that may wait for that; more are told to come back later. Each of the n answers of a request counts",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(0, 65_536),
+    otherwise: `${ANSWERS_MAX} less --parallel`,
+  },
+  "queue-tokens": {
+    group: "Requests",
+    help: "tokens of the prompts that may wait",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, 2 ** 31),
+    default: "262144",
+  },
+} as const satisfies Options;
+
+/** What answers are like. */
+const answers = {
+  temperature: {
+    group: "Answers",
+    help: "for requests that don't set one",
+    place: "anywhere",
+    placeholder: "T",
+    kind: decimalNumber(0, 2),
+    default: "0",
+    otherwise: "0, the likeliest token",
+  },
+  "reasoning-format": {
+    group: "Answers",
+    help: "what becomes of what a model thinks: auto makes it reasoning_content, none leaves it in the text",
+    place: "anywhere",
+    placeholder: "FORMAT",
+    kind: oneOf(REASONING_FORMATS),
+    default: "auto",
+  },
+  "served-name": {
+    group: "Answers",
+    help: "what answers call the model",
+    place: "anywhere",
+    placeholder: "NAME",
+    kind: text,
+    otherwise: "its own name",
+  },
+  alias: {
+    group: "Answers",
+    help: "another name by which requests may call it",
+    place: "anywhere",
+    placeholder: "NAME",
+    kind: text,
+    isList: true,
+  },
+  "any-model": {
+    group: "Answers",
+    help: "answer whatever model a request names",
+    place: "anywhere",
+    isSwitch: true,
+  },
+} as const satisfies Options;
+
+/** What it tells. */
+const logging = {
+  log: {
+    group: "Log",
+    help: "a line on stderr for each request: text, json or off",
+    place: "anywhere",
+    placeholder: "FORMAT",
+    kind: oneOf(LOG_FORMATS),
+    default: "text",
+  },
+} as const satisfies Options;
+
+export const serveOptions = {
+  ...modelChoice,
+  ...listening,
+  ...access,
+  ...modelOptions,
+  ...requests,
+  ...answers,
+  ...logging,
+  ...storeOptions,
+} as const satisfies Options;
