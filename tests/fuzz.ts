@@ -21,6 +21,8 @@ import { naming } from "../src/model_file/config_fields.ts";
 import { readGgufHeader } from "../src/model_file/gguf.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
 import { readSafetensorsHeader } from "../src/model_file/safetensors.ts";
+import { TemplateError } from "../src/text/jinja/errors.ts";
+import { Template } from "../src/text/jinja/template.ts";
 import { checkModelText } from "../src/text/model_text.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { ggufModel } from "./support/gguf_model.ts";
@@ -46,6 +48,8 @@ interface Target {
 }
 
 const NAME = "damaged";
+
+const TEMPLATES = join(import.meta.dir, "fixtures/jinja/templates");
 
 /** Ids of the small models are below this. */
 const VOCABULARY = 61;
@@ -242,6 +246,31 @@ const targets: Record<string, Target> = {
     originals: async () => tokenizers().map((tokenizer) => Buffer.from(JSON.stringify(tokenizer))),
     async read(bytes) {
       await checkTokenizer(Tokenizer.fromAssets(new Map([["tokenizer.json", bytes]]), NAME, VOCABULARY), VOCABULARY);
+    },
+  },
+  "chat-template": {
+    originals: async () =>
+      ["deepseek", "hermes_tools", "llama3_tools", "minicpm4", "qwen3", "typescript_tools"].map((name) =>
+        readFileSync(join(TEMPLATES, `${name}.jinja`)),
+      ),
+    read(bytes) {
+      try {
+        const template = new Template(new TextDecoder().decode(bytes));
+        const tools = [
+          { type: "function", function: { name: "f", parameters: { properties: { x: { type: "string" } } } } },
+        ];
+        const calls = [{ id: "abcdefghi", type: "function", function: { name: "f", arguments: '{"x": 1}' } }];
+        const messages = [
+          { role: "system", content: TEXT },
+          { role: "user", content: "<think>\n" },
+          { role: "assistant", content: "", tool_calls: calls },
+          { role: "tool", content: "1.0", tool_call_id: "abcdefghi" },
+        ];
+        const variables = { messages, tools, bos_token: "<s>", eos_token: "</s>", add_generation_prompt: true };
+        template.render(variables, 100_000, new Date(0));
+      } catch (error) {
+        throw error instanceof TemplateError ? new Failure(`${NAME}: ${error.message}`) : error;
+      }
     },
   },
   packed: {

@@ -457,8 +457,16 @@ describe("chat template", () => {
       `${letters(19)}{% for i in range(2000) %}{% set y = x.s | title %}{% endfor %}`,
       "steps",
     ],
+    // One of these, or a few, are work enough to be stopped.
+    ["title case of letters", `${letters(19)}{{ x.s.title() | length }}`, "steps"],
+    ["lines of words", `${letters(19)}{{ x.s | wordwrap(20) | length }}`, "steps"],
+    ["counting", `${letters(19)}{% for i in range(8) %}{% set y = x.s.count('aa') %}{% endfor %}`, "steps"],
+    ["quoting", `${letters(19)}{% for i in range(9) %}{% set y = [x.s] | string %}{% endfor %}`, "steps"],
+    ["dates", "{% for i in range(200) %}{% set y = strftime_now('%c' * 150) %}{% endfor %}", "steps"],
+    ["large numbers", "{% for i in range(1000) %}{% set y = (2 ** 14000) | string %}{% endfor %}", "steps"],
+    ["many digits", "{% for i in range(2000) %}{% set y = '%.1000f' % 1e-300 %}{% endfor %}", "steps"],
     ["a wide format", "{{ '%1000000000d' % 1 }}", "characters"],
-    ["a precise format", "{{ '{:.100000000f}'.format(1.5) }}", "digits"],
+    ["a precise format", "{{ '{:.2000f}'.format(1.5) }}", "digits"],
     ["a wide field", "{{ 'x'.center(1000000000) }}", "characters"],
     ["wide tabs", "{{ ('\t' * 1000).expandtabs(1000000000) }}", "characters"],
     ["many slices", "{{ [1] | slice(1000000000) | list }}", "steps"],
@@ -473,6 +481,32 @@ describe("chat template", () => {
     const sly = new ChatTemplate(`{% if messages | length > 1 %}${source}{% endif %}`, tokenizer, "m");
     expect(() => sly.render([...user, ...user])).toThrow(TemplateError);
     expect(() => sly.render([...user, ...user])).toThrow(word);
+  });
+
+  test("large templates of odd shapes are read", () => {
+    const numbers = Array.from({ length: 20_000 }, (_, i) => i);
+    for (const source of [
+      " ".repeat(999_999),
+      "\n".repeat(999_999),
+      `{{${" ".repeat(999_000)}1}}`,
+      "{##}".repeat(240_000),
+      "{% raw %}{% endraw %}".repeat(45_000),
+      `{% if messages | length > 1 %}${"{{x}}".repeat(190_000)}{% endif %}`,
+      numbers.map((i) => `{% if 0 %}{% set a${i} = 1 %}{% endif %}`).join(""),
+      `{% if 0 %}${numbers.map((i) => `{% elif a${i} %}`).join("")}{% endif %}`,
+      `{% if 0 %}{{ f(${numbers.map((i) => `a${i}=1`).join(",")}) }}{% endif %}`,
+      `{% macro f(${numbers.map((i) => `a${i}`).join(",")}) %}{% endmacro %}`,
+    ]) {
+      expect(source.length).toBeLessThan(1_000_001);
+      new ChatTemplate(source, tokenizer, "m");
+    }
+    for (const source of [
+      "{% if 1 %}".repeat(90_000),
+      `{{${"(".repeat(900_000)}`,
+      `{{ ${"not ".repeat(200_000)}1 }}`,
+    ]) {
+      expect(() => new ChatTemplate(source, tokenizer, "m")).toThrow("levels within each other");
+    }
   });
 
   test("long conversations, long messages and many tools are within the bounds", () => {

@@ -6,6 +6,7 @@
  * before it is done, by the sizes of its operands.
  */
 
+import { isWide } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
 
 /** Steps that one rendering may take: enough for thousands of messages, at most some 100 ms. */
@@ -17,10 +18,13 @@ export const LIST_LENGTH_MAX = 100_000;
 /** Most levels of macros, loops and values within each other. */
 const DEPTH_MAX = 200;
 
-/** What may be done with so many UTF-16 code units in a step: searching or joining texts, making others, going through one by one. */
-const READ_PER_STEP = 4096;
+/** With so many UTF-16 code units in a step, texts can be searched or joined, made, or gone through in a loop. */
+const READ_PER_STEP = 2048;
 const MADE_PER_STEP = 256;
 const WALKED_PER_STEP = 16;
+
+/** Steps that arithmetic with a large number takes, or writing one, at most. */
+const LARGE_NUMBER_STEPS = 300;
 
 /** Counts what one rendering does. */
 export class Budget {
@@ -39,14 +43,30 @@ export class Budget {
     if (this.#steps > STEPS_MAX) throw new TemplateError(`the chat template takes more than ${STEPS_MAX} steps`);
   }
 
+  /** Counts work with numbers, of which it is the large ones that take long. */
+  compute(...numbers: readonly unknown[]): void {
+    for (const number of numbers) if (typeof number === "bigint") this.spend(LARGE_NUMBER_STEPS);
+  }
+
   /** Counts a search through a text. */
   read(length: number): void {
     this.spend(length / READ_PER_STEP);
   }
 
+  /** Counts a search for places in a text that are counted in code points. */
+  readPoints(text: string): void {
+    if (isWide(text)) this.walk(text.length);
+    else this.read(text.length);
+  }
+
   /** Counts work on each character of a text. */
   walk(length: number): void {
     this.spend(length / WALKED_PER_STEP);
+  }
+
+  /** Counts work that looks each character of a text up. */
+  walkSlowly(length: number): void {
+    this.spend(length);
   }
 
   /** Counts two texts becoming one, which shares their memory. */

@@ -5,6 +5,11 @@
 
 const SURROGATE = /[\ud800-\udfff]/;
 
+/** Whether a text may have code points of two UTF-16 units. Of texts in ASCII, their length in bytes says so at once. */
+export function isWide(text: string): boolean {
+  return Buffer.byteLength(text) !== text.length && SURROGATE.test(text);
+}
+
 /** What str.isspace is true of, for classes of characters in regular expressions. */
 export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const SPACES = new RegExp(`[${SPACE}]+`, "g");
@@ -19,7 +24,7 @@ const LINE_END = new RegExp(`\r\n|[\n-\r${CONTROL_LINE_ENDS}\x85\u2028\u2029]`, 
 
 /** The number of code points. */
 export function pointCount(text: string): number {
-  if (!SURROGATE.test(text)) return text.length;
+  if (!isWide(text)) return text.length;
   let count = text.length;
   for (let i = 1; i < text.length; i++) {
     if (isLow(text.charCodeAt(i)) && isHigh(text.charCodeAt(i - 1))) {
@@ -37,7 +42,7 @@ export function points(text: string): string[] {
 
 /** A part of a text between two code points, of which the numbers are within it. */
 export function pointSlice(text: string, start: number, stop: number): string {
-  if (!SURROGATE.test(text)) return text.slice(start, stop);
+  if (!isWide(text)) return text.slice(start, stop);
   const from = unitOffset(text, start, 0);
   return text.slice(from, stop <= start ? from : unitOffset(text, stop - start, from));
 }
@@ -49,7 +54,7 @@ export function pointOffset(text: string, units: number): number {
 
 /** The place in UTF-16 units that lies some code points after another one. */
 export function unitOffset(text: string, count: number, from = 0): number {
-  if (!SURROGATE.test(text)) return Math.min(text.length, from + count);
+  if (!isWide(text)) return Math.min(text.length, from + count);
   let at = from;
   for (let i = 0; i < count && at < text.length; i++) {
     at += isHigh(text.charCodeAt(at)) && isLow(text.charCodeAt(at + 1)) ? 2 : 1;
@@ -68,7 +73,7 @@ function isLow(unit: number): boolean {
 /** Orders texts by code points: negative, zero or positive. */
 export function comparePoints(a: string, b: string): number {
   if (a === b) return 0;
-  if (!SURROGATE.test(a) && !SURROGATE.test(b)) return a < b ? -1 : 1;
+  if (!isWide(a) && !isWide(b)) return a < b ? -1 : 1;
   const length = Math.min(a.length, b.length);
   let at = 0;
   while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at++;

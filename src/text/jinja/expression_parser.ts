@@ -282,6 +282,7 @@ export class ExpressionParser {
   #parseArguments(): Arguments {
     const { stream } = this;
     const given: Arguments = { positional: [], named: [], list: undefined, dict: undefined };
+    const names = new Set<string>();
     const { line } = stream.current;
     const ensure = (holds: boolean) => {
       if (!holds) throw stream.error("invalid syntax for function call expression", line);
@@ -306,8 +307,8 @@ export class ExpressionParser {
         ensure(given.dict === undefined);
         const name = stream.next().text;
         stream.next();
-        if (given.named.some((argument) => argument.name === name))
-          throw stream.error(`keyword argument repeated: ${name}`);
+        if (names.has(name)) throw stream.error(`keyword argument repeated: ${name}`);
+        names.add(name);
         given.named.push({ name, value: this.parseExpression() });
       } else {
         ensure(given.list === undefined && given.dict === undefined && given.named.length === 0);

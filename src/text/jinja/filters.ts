@@ -43,7 +43,7 @@ const toInteger = filter(
       return Number.isNaN(number.value) ? otherwise : intOf(number.value);
     }
     const text = strip(written, undefined, true, true, budget);
-    budget.walk(text.length);
+    budget.walkSlowly(text.length);
     const radix = isInt(base) || typeof base === "boolean" ? Number(base) : undefined;
     const int = radix !== undefined && (radix === 0 || (radix >= 2 && radix <= 36)) ? readInt(text, radix) : undefined;
     if (int !== undefined) return int;
@@ -66,7 +66,7 @@ const roundFilter = filter(
     ["precision", 0],
     ["method", "common"],
   ],
-  (value, [precision = 0, method = "common"]) => {
+  (value, [precision = 0, method = "common"], { budget }) => {
     const name = textOf(method);
     if (name !== "common" && name !== "ceil" && name !== "floor") {
       throw new TemplateError("method must be common, ceil or floor");
@@ -76,6 +76,7 @@ const roundFilter = filter(
       if (value instanceof Undefined && name !== "common") value.fail();
       throw new TemplateError(`type ${typeName(value)} doesn't define __round__ method`);
     }
+    budget.spend(isInt(precision) ? Math.min(300, Math.abs(Number(precision))) / 4 : 0);
     if (name === "common") return round(number, wholeArgument(precision));
     const factor = compute("**", 10, numberOf(precision) ?? wholeArgument(precision));
     const scaled = compute("*", number, factor);

@@ -170,6 +170,8 @@ export function formatValue(value: Value, spec: string, budget: Budget): string 
     letter,
   };
   budget.make(specification.width);
+  budget.compute(number);
+  budget.spend((specification.precision ?? 0) / 4);
   if (text !== undefined) return formatText(text, specification, typeName(value));
   return typeof number === "object"
     ? formatFloat(number.value, specification)

@@ -64,7 +64,9 @@ export function globals(budget: Budget, now: Date): Map<string, Value> {
       },
       strftime_now(positional, keywords) {
         const [form = null] = bind("strftime_now", [["format"]], positional, keywords);
-        return strftime(textArgument(form), now);
+        const text = textArgument(form);
+        budget.walkSlowly(8 * text.length);
+        return strftime(text, now);
       },
     };
   return new Map(Object.entries(functions).map(([name, run]) => [name, new HostFunction(name, run)]));

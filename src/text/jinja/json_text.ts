@@ -71,6 +71,7 @@ class Writer {
   /** @param line the end of a line and the indentation of what this value stands in. */
   write(value: Value, line: string): void {
     this.#budget.spend(1);
+    this.#budget.compute(value);
     const text = textOf(value);
     if (text !== undefined) this.#builder.add(this.#quote(text));
     else if (value === null || typeof value === "boolean" || isInt(value) || value instanceof Float) {
@@ -116,7 +117,11 @@ class Writer {
     this.#budget.make(text.length);
     const quoted = text.replace(/["\\]|[^\u0020-\uffff]/g, escapeCharacter);
     if (!this.#form.ensureAscii) return `"${quoted}"`;
-    return `"${quoted.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)}"`;
+    const plain = quoted.replace(/[\u0080-\uffff]/g, (unit) => {
+      this.#budget.spend(0.5);
+      return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+    });
+    return `"${plain}"`;
   }
 }
 

@@ -6,8 +6,8 @@ import { Float, type Int, isInt, toInt, type Value } from "./values.ts";
 /** Most digits of an int that is read or written, as in Python. */
 export const DIGITS_MAX = 4300;
 
-/** Most bits of an int. */
-const BITS_MAX = 2 ** 16;
+/** Most bits of an int: more than those digits can write. */
+const BITS_MAX = 2 ** 14;
 
 /** The number that a value is in arithmetic; undefined for what is none. */
 export function numberOf(value: Value): Int | Float | undefined {
@@ -288,17 +288,17 @@ export function readInt(text: string, base: number): Int | undefined {
     radix = 10;
   }
   const digits = rest.replaceAll("_", "").toLowerCase();
-  if (digits.length > DIGITS_MAX && radix !== 2 && radix !== 8 && radix !== 16) return undefined;
   let value = 0n;
   if (radix === 10) {
-    if (!/^\d+$/.test(digits)) return undefined;
+    if (digits.length > DIGITS_MAX || !/^\d+$/.test(digits)) return undefined;
     value = BigInt(digits);
   } else {
-    if (digits.length > BITS_MAX / 4) return undefined;
-    for (const digit of digits) {
-      const worth = Number.parseInt(digit, 36);
-      if (worth >= radix) return undefined;
-      value = value * BigInt(radix) + BigInt(worth);
+    if (digits.length > DIGITS_MAX || [...digits].some((digit) => Number.parseInt(digit, 36) >= radix))
+      return undefined;
+    // Several digits at a time are as many as a number holds.
+    for (let at = 0; at < digits.length; at += 10) {
+      const some = digits.slice(at, at + 10);
+      value = value * BigInt(radix) ** BigInt(some.length) + BigInt(Number.parseInt(some, radix));
     }
   }
   return toInt(sign === "-" ? -value : value);

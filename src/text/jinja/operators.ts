@@ -51,7 +51,7 @@ function sizeOf(value: Value): number | undefined {
 export function lengthOf(value: Value, budget: Budget): number {
   const text = textOf(value);
   if (text !== undefined) {
-    budget.read(text.length);
+    budget.readPoints(text);
     return pointCount(text);
   }
   const size = sizeOf(value);
@@ -170,7 +170,7 @@ export function order(a: Value, b: Value, budget: Budget, sign = "<"): number {
   const text = textOf(a);
   const other = textOf(b);
   if (text !== undefined && other !== undefined) {
-    budget.read(Math.min(text.length, other.length));
+    budget.readPoints(text.length < other.length ? text : other);
     return comparePoints(text, other);
   }
   if (a instanceof Undefined) a.fail();
@@ -216,7 +216,11 @@ export function compare(operator: ComparisonOperator, a: Value, b: Value, budget
 export function calculate(operator: ArithmeticOperator, a: Value, b: Value, budget: Budget): Value {
   const x = numberOf(a);
   const y = numberOf(b);
-  if (x !== undefined && y !== undefined) return compute(operator, x, y);
+  if (x !== undefined && y !== undefined) {
+    const result = compute(operator, x, y);
+    budget.compute(x, y, result);
+    return result;
+  }
   if (operator === "%") {
     const text = textOf(a);
     if (text !== undefined) {
@@ -341,7 +345,7 @@ export function slice(value: Value, start: Value, stop: Value, step: Value, budg
 }
 
 function sliceText(text: string, start: Value, stop: Value, step: Value, budget: Budget): string {
-  budget.read(text.length);
+  budget.readPoints(text);
   const { first, count, step: stride } = sliceIndices(pointCount(text), start, stop, step);
   if (count === 0) return "";
   if (stride === 1) return pointSlice(text, first, first + count);
@@ -361,7 +365,7 @@ export function itemOf(value: Value, index: Value, budget: Budget): Value | unde
   };
   const text = textOf(value);
   if (text !== undefined) {
-    budget.read(text.length);
+    budget.readPoints(text);
     const place = within(pointCount(text));
     if (place === undefined) return undefined;
     const character = pointSlice(text, place, place + 1);

@@ -243,19 +243,19 @@ class Parser extends ExpressionParser {
 
   #parseParameters(): { names: string[]; defaults: Expression[] } {
     const { stream } = this;
-    const names: string[] = [];
+    const names = new Set<string>();
     const defaults: Expression[] = [];
     stream.expectOperator("(");
     while (!stream.isOperator(")")) {
-      if (names.length > 0) stream.expectOperator(",");
+      if (names.size > 0) stream.expectOperator(",");
       const name = this.parseTargetName();
-      if (names.includes(name)) throw stream.error(`duplicate argument '${name}' in function definition`);
-      names.push(name);
+      if (names.has(name)) throw stream.error(`duplicate argument '${name}' in function definition`);
+      names.add(name);
       if (stream.skipOperator("=")) defaults.push(this.#inConditional(false, () => this.parseExpression()));
       else if (defaults.length > 0) throw stream.error("non-default argument follows default argument");
     }
     stream.next();
-    return { names, defaults };
+    return { names: [...names], defaults };
   }
 
   #parseFilterBlock(): Statement {

@@ -82,6 +82,8 @@ function wholeNumber(value: Value): number {
 
 function convert(value: Value, conversion: Conversion, budget: Budget, escapes: boolean): string {
   const { letter, precision } = conversion;
+  budget.compute(value);
+  budget.spend((precision ?? 0) / 4);
   if (letter === "s" || letter === "r" || letter === "a") {
     const written = letter === "s" ? str(value, budget) : letter === "r" ? repr(value, budget) : ascii(value, budget);
     const text = escapes && !(letter === "s" && value instanceof Markup) ? escapeText(written, budget) : written;

@@ -6,6 +6,7 @@ import {
   Dict,
   DictView,
   Float,
+  type Int,
   isInt,
   isList,
   Markup,
@@ -48,7 +49,7 @@ class Writer {
     this.#budget.spend(1);
     if (value === null) this.#builder.add("None");
     else if (typeof value === "boolean") this.#builder.add(value ? "True" : "False");
-    else if (isInt(value)) this.#builder.add(intText(value));
+    else if (isInt(value)) this.#writeInt(value);
     else if (typeof value === "string") this.#builder.add(quote(value, this.#budget));
     else if (value instanceof Float) this.#builder.add(floatText(value.value));
     else if (value instanceof Markup) this.#builder.add(`Markup(${quote(value.text, this.#budget)})`);
@@ -57,6 +58,11 @@ class Writer {
     else if (value instanceof Stream) this.#builder.add("<generator object>");
     else if (value instanceof Thing) this.#builder.add(value.description);
     else this.#writeContainer(value);
+  }
+
+  #writeInt(value: Int): void {
+    this.#budget.compute(value);
+    this.#builder.add(intText(value));
   }
 
   #writeContainer(value: readonly Value[] | Tuple | Dict | DictView | Namespace): void {
@@ -109,18 +115,19 @@ function rangeText({ start, stop, step }: Range): string {
   return step === 1 ? `range(${start}, ${stop})` : `range(${start}, ${stop}, ${step})`;
 }
 
-/** Characters that repr() writes as escapes: quotes and backslashes, and what can't be printed. */
-const ESCAPED = /[\\'"]|[^\x20-\x7e]/gu;
+/** Characters that repr() may write as escapes: quotes and backslashes, and what can't be printed. */
+const ESCAPED = /[\\'"]|(?! )[\p{C}\p{Z}]/gu;
 const UNPRINTABLE = /[\p{C}\p{Z}]/u;
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /** A text as repr() writes it. */
 function quote(text: string, budget: Budget): string {
-  budget.make(text.length);
+  budget.walk(text.length);
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
   const quoted = text.replace(ESCAPED, (character) => {
+    budget.spend(0.5);
     if (character === "'" || character === '"') return character === mark ? `\\${character}` : character;
-    return SHORT_ESCAPES[character] ?? (isPrintable(character) ? character : escapeOf(character));
+    return SHORT_ESCAPES[character] ?? escapeOf(character);
   });
   return `${mark}${quoted}${mark}`;
 }

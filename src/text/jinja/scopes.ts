@@ -15,11 +15,18 @@ export function hideNames(template: Body): void {
 /** Where the first value of a variable comes from. */
 type Origin = "parameter" | "outside" | "context" | "nowhere";
 
+/** What is known of variables. */
+interface Knowledge {
+  origins: Map<string, Origin>;
+  /** Those that are assigned. */
+  stores: Set<string>;
+}
+
 /** The variables of one scope. */
 class Frame {
   readonly #parent: Frame | undefined;
-  #origins = new Map<string, Origin>();
-  #stores = new Set<string>();
+  /** What is known for certain, and above it what only holds in the branches that are being read, from the outermost one on. */
+  readonly #layers: Knowledge[] = [{ origins: new Map(), stores: new Set() }];
   readonly #inner: (() => void)[] = [];
 
   constructor(parent: Frame | undefined) {
@@ -29,12 +36,20 @@ class Frame {
   /** Reads a body in this scope, marks its hidden names, and goes on to the scopes within. */
   finish(body: Body): void {
     this.#readAll(body.statements);
-    for (const [name, origin] of this.#origins) if (origin === "nowhere") body.hidden.push(name);
+    for (const [name, origin] of this.#top.origins) if (origin === "nowhere") body.hidden.push(name);
     for (const finishInner of this.#inner) finishInner();
   }
 
   #knows(name: string): boolean {
-    return this.#origins.has(name) || this.#isOutside(name);
+    return this.#isOwn(name) || this.#isOutside(name);
+  }
+
+  get #top(): Knowledge {
+    return this.#layers.at(-1) as Knowledge;
+  }
+
+  #isOwn(name: string): boolean {
+    return this.#layers.some(({ origins }) => origins.has(name));
   }
 
   #isOutside(name: string): boolean {
@@ -42,17 +57,17 @@ class Frame {
   }
 
   #declare(name: string): void {
-    this.#stores.add(name);
-    this.#origins.set(name, "parameter");
+    this.#top.stores.add(name);
+    this.#top.origins.set(name, "parameter");
   }
 
   #load(name: string): void {
-    if (!this.#knows(name)) this.#origins.set(name, "context");
+    if (!this.#knows(name)) this.#top.origins.set(name, "context");
   }
 
   #store(name: string): void {
-    this.#stores.add(name);
-    if (!this.#origins.has(name)) this.#origins.set(name, this.#isOutside(name) ? "outside" : "nowhere");
+    this.#top.stores.add(name);
+    if (!this.#isOwn(name)) this.#top.origins.set(name, this.#isOutside(name) ? "outside" : "nowhere");
   }
 
   #assign(target: Target, assignName = (name: string) => this.#store(name)): void {
@@ -146,29 +161,25 @@ class Frame {
       }),
       this.#trial(() => this.#readAll(otherwise)),
     ];
+    const isStored = (name: string) => this.#layers.some(({ stores }) => stores.has(name));
     const counts = new Map<string, number>();
     for (const { stores } of branches) {
-      for (const name of stores) if (!this.#stores.has(name)) counts.set(name, (counts.get(name) ?? 0) + 1);
+      for (const name of stores) if (!isStored(name)) counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     for (const { origins, stores } of branches) {
-      for (const [name, origin] of origins) this.#origins.set(name, origin);
-      for (const name of stores) this.#stores.add(name);
+      for (const [name, origin] of origins) this.#top.origins.set(name, origin);
+      for (const name of stores) this.#top.stores.add(name);
     }
     for (const [name, count] of counts) {
-      if (count < branches.length) this.#origins.set(name, this.#isOutside(name) ? "outside" : "context");
+      if (count < branches.length) this.#top.origins.set(name, this.#isOutside(name) ? "outside" : "context");
     }
   }
 
-  /** Reads something and takes back what it did to this scope. */
-  #trial(read: () => void): { origins: Map<string, Origin>; stores: Set<string> } {
-    const before = { origins: this.#origins, stores: this.#stores };
-    this.#origins = new Map(before.origins);
-    this.#stores = new Set(before.stores);
+  /** Reads something that may not happen, and says what is known then. */
+  #trial(read: () => void): Knowledge {
+    this.#layers.push({ origins: new Map(), stores: new Set() });
     read();
-    const after = { origins: this.#origins, stores: this.#stores };
-    this.#origins = before.origins;
-    this.#stores = before.stores;
-    return after;
+    return this.#layers.pop() as Knowledge;
   }
 
   #evaluate(expression: Expression | undefined): void {

@@ -52,7 +52,7 @@ function searcher(isLast: boolean, fails: boolean): StringMethod {
     parameters: SEARCH,
     run(text, [sub = NONE, start = NONE, end = NONE], budget) {
       const wanted = textArgument(sub);
-      budget.read(text.length);
+      budget.readPoints(text);
       const { from, to, isEmpty } = bounds(text, start, end);
       const part = text.slice(from, to);
       const found = isEmpty ? -1 : isLast ? part.lastIndexOf(wanted) : part.indexOf(wanted);
@@ -62,10 +62,11 @@ function searcher(isLast: boolean, fails: boolean): StringMethod {
   };
 }
 
-function countOf(text: string, part: string): number {
+function countOf(text: string, part: string, budget: Budget): number {
   if (part === "") return pointCount(text) + 1;
   let count = 0;
   for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count++;
+  budget.spend(count / 4);
   return count;
 }
 
@@ -74,7 +75,7 @@ function affixTest(name: string, test: (part: string, affix: string) => boolean)
   return {
     parameters: [["prefix"], ["start", NONE], ["end", NONE]],
     run(text, [prefix = NONE, start = NONE, end = NONE], budget) {
-      budget.read(start === null && end === null ? 0 : text.length);
+      if (start !== null || end !== null) budget.readPoints(text);
       const { from, to, isEmpty } = bounds(text, start, end);
       const affixes = prefix instanceof Tuple ? prefix.items : [prefix];
       return affixes.some((affix) => {
@@ -94,14 +95,13 @@ export function replace(text: string, old: string, fresh: string, count: number,
   budget.read(text.length);
   if (count === 0) return text;
   if (old === "") return insertBetween(text, fresh, count, budget);
-  const times = countOf(text, old);
+  const times = countOf(text, old, budget);
   const replaced = count < 0 ? times : Math.min(count, times);
   if (replaced === 0) return text;
   budget.make(text.length + replaced * (fresh.length - old.length));
-  budget.spend(replaced / 4);
   if (replaced === times) return text.replaceAll(old, () => fresh);
-  const parts = text.split(old);
-  return parts.slice(0, replaced + 1).join(fresh) + old + parts.slice(replaced + 1).join(old);
+  const parts = splitAt(text, old, replaced, false);
+  return parts.join(fresh);
 }
 
 /** What replacing nothing does: puts a text before every character and at the end. */
@@ -162,6 +162,7 @@ function splitter(isFromRight: boolean): StringMethod {
       const limit = wholeArgument(maxsplit);
       const mark = optionalText(sep);
       if (mark === "") throw new TemplateError("empty separator");
+      if (mark !== undefined && limit < 0) budget.list(countOf(text, mark, budget) + 1);
       const parts = mark === undefined ? splitWords(text, limit, isFromRight) : splitAt(text, mark, limit, isFromRight);
       budget.list(parts.length);
       return parts;
@@ -170,13 +171,17 @@ function splitter(isFromRight: boolean): StringMethod {
 }
 
 function splitAt(text: string, mark: string, limit: number, isFromRight: boolean): string[] {
-  const parts = text.split(mark);
-  if (limit < 0 || parts.length <= limit + 1) return parts;
-  if (isFromRight) {
-    const first = parts.length - limit;
-    return [parts.slice(0, first).join(mark), ...parts.slice(first)];
+  if (limit < 0) return text.split(mark);
+  const parts: string[] = [];
+  let rest = text;
+  while (parts.length < limit) {
+    const at = isFromRight ? rest.lastIndexOf(mark) : rest.indexOf(mark);
+    if (at < 0) break;
+    parts.push(isFromRight ? rest.slice(at + mark.length) : rest.slice(0, at));
+    rest = isFromRight ? rest.slice(0, at) : rest.slice(at + mark.length);
   }
-  return [...parts.slice(0, limit), parts.slice(limit).join(mark)];
+  parts.push(rest);
+  return isFromRight ? parts.reverse() : parts;
 }
 
 function splitWords(text: string, limit: number, isFromRight: boolean): string[] {
@@ -227,7 +232,7 @@ function pad(
   left: (missing: number, width: number) => number,
   budget: Budget,
 ): string {
-  budget.read(text.length);
+  budget.readPoints(text);
   const missing = width - pointCount(text);
   if (missing <= 0) return text;
   budget.make(text.length + missing * fill.length);
@@ -245,12 +250,13 @@ export function center(text: string, width: number, budget: Budget): string {
   return pad(text, width, " ", centered, budget);
 }
 
-/** A method without arguments that makes another text, character by character. */
-function converter(convert: (text: string) => string): StringMethod {
+/** A method without arguments that makes another text. @param isSlow whether it looks at each character by itself. */
+function converter(convert: (text: string) => string, isSlow = false): StringMethod {
   return {
     parameters: [],
     run(text, _, budget) {
-      budget.walk(text.length);
+      if (isSlow) budget.walkSlowly(text.length);
+      else budget.walk(text.length);
       const converted = convert(text);
       budget.make(converted.length);
       return converted;
@@ -258,12 +264,13 @@ function converter(convert: (text: string) => string): StringMethod {
   };
 }
 
-/** A method without arguments that says something about a text, character by character. */
-function examiner(test: (text: string) => boolean): StringMethod {
+/** A method without arguments that says something about a text. @param isSlow whether it looks at each character by itself. */
+function examiner(test: (text: string) => boolean, isSlow = false): StringMethod {
   return {
     parameters: [],
     run(text, _, budget) {
-      budget.walk(text.length);
+      if (isSlow) budget.walkSlowly(text.length);
+      else budget.walk(text.length);
       return test(text);
     },
   };
@@ -303,7 +310,7 @@ function joined(separator: string, values: Value, budget: Budget): string {
 function expandTabs(text: string, size: number, budget: Budget): string {
   let result = "";
   let column = 0;
-  budget.walk(text.length);
+  budget.walkSlowly(text.length);
   for (const character of points(text)) {
     if (character === "\t") {
       const missing = size <= 0 ? 0 : size - (column % size);
@@ -320,6 +327,7 @@ function expandTabs(text: string, size: number, budget: Budget): string {
 }
 
 function fillZeros(text: string, width: number, budget: Budget): string {
+  budget.readPoints(text);
   const missing = width - pointCount(text);
   if (missing <= 0) return text;
   budget.make(text.length + missing);
@@ -328,7 +336,7 @@ function fillZeros(text: string, width: number, budget: Budget): string {
 }
 
 function translate(text: string, table: Value, budget: Budget): string {
-  budget.walk(text.length);
+  budget.walkSlowly(text.length);
   let result = "";
   for (const character of points(text)) {
     const point = character.codePointAt(0) as number;
@@ -372,9 +380,9 @@ export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string,
     {
       parameters: SEARCH,
       run(text, [sub = NONE, start = NONE, end = NONE], budget) {
-        budget.read(text.length);
+        budget.readPoints(text);
         const { from, to, isEmpty } = bounds(text, start, end);
-        return isEmpty ? 0 : countOf(text.slice(from, to), textArgument(sub));
+        return isEmpty ? 0 : countOf(text.slice(from, to), textArgument(sub), budget);
       },
     },
   ],
@@ -395,6 +403,7 @@ export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string,
       (text) =>
         LETTERS_AND_NUMBERS.test(text) ||
         (text !== "" && points(text).every((c) => LETTERS_AND_NUMBERS.test(c) || NUMERIC.test(c))),
+      true,
     ),
   ],
   ["isalpha", examiner((text) => LETTERS.test(text))],
@@ -404,9 +413,9 @@ export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string,
   ["isidentifier", examiner((text) => IDENTIFIER.test(text))],
   ["islower", examiner(isLower)],
   ["isnumeric", examiner((text) => NUMERIC.test(text))],
-  ["isprintable", examiner((text) => points(text).every(isPrintable))],
+  ["isprintable", examiner((text) => points(text).every(isPrintable), true)],
   ["isspace", examiner(isSpace)],
-  ["istitle", examiner(isTitle)],
+  ["istitle", examiner(isTitle, true)],
   ["isupper", examiner(isUpper)],
   ["join", { parameters: [["iterable"]], run: (text, [items = NONE], budget) => joined(text, items, budget) }],
   ["ljust", padder(() => 0)],
@@ -463,8 +472,8 @@ export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string,
   ],
   ["startswith", affixTest("startswith", (part, affix) => part.startsWith(affix))],
   ["strip", stripper(true, true)],
-  ["swapcase", converter(swapCase)],
-  ["title", converter(title)],
+  ["swapcase", converter(swapCase, true)],
+  ["title", converter(title, true)],
   ["translate", { parameters: [["table"]], run: (text, [table = NONE], budget) => translate(text, table, budget) }],
   ["upper", converter((text) => text.toUpperCase())],
   [

@@ -44,7 +44,15 @@ export class Template {
   }
 }
 
-/** A fault as a TemplateError: depth that the bounds don't foresee ends in one of JavaScript's. */
+/** Longest message of an error. Templates may say anything. */
+const MESSAGE_LENGTH_MAX = 500;
+
+/** A fault as a TemplateError of one line: depth that the bounds don't foresee ends in an error of JavaScript's. */
 function explained(error: unknown): unknown {
-  return error instanceof RangeError ? new TemplateError("the chat template goes too deep") : error;
+  if (error instanceof RangeError) return new TemplateError("the chat template goes too deep");
+  if (!(error instanceof TemplateError)) return error;
+  const [line = ""] = error.message.split("\n", 1);
+  return new TemplateError(
+    line.length > MESSAGE_LENGTH_MAX ? `${line.slice(0, MESSAGE_LENGTH_MAX).toWellFormed()}…` : line,
+  );
 }

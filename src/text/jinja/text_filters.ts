@@ -72,7 +72,7 @@ function truncate(value: Value, [length, killwords, end, leeway]: Value[], budge
     if (isList(value) && value.length <= most + slack) return value;
     throw new TemplateError("only texts can be truncated");
   }
-  budget.read(text.length);
+  budget.readPoints(text);
   if (pointCount(text) <= most + slack) return value;
   const kept = pointSlice(text, 0, most - markLength);
   const space = kept.lastIndexOf(" ");

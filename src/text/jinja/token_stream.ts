@@ -3,8 +3,8 @@
 import { TemplateError } from "./errors.ts";
 import type { Token } from "./lexer.ts";
 
-/** Most levels of blocks and expressions within each other. */
-const DEPTH_MAX = 200;
+/** Most levels of blocks and expressions within each other; Python, which jinja2 compiles to, has no more levels of blocks. */
+const DEPTH_MAX = 100;
 
 /** A place among tokens. */
 export class TokenStream {
