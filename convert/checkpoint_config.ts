@@ -27,14 +27,30 @@ export interface Family {
   spelling: [string, string][];
   /** Whether its models were trained for 1.58 bits, all of them. */
   isTernary?: boolean;
-  /** What else its configurations say. */
-  parts?: (fields: ConfigFields, config: ModelConfig) => Partial<ModelConfig>;
+  /** What else its configurations say, or its tensors by their being there. */
+  parts?: (fields: ConfigFields, config: ModelConfig, has: (tensor: string) => boolean) => Partial<ModelConfig>;
 }
+
+/** How most spell a router and experts; `*` stands for an expert's number. */
+const expertNames: [string, string][] = [
+  ["mlp.router", "mlp.gate"],
+  ["mlp.experts.", "mlp.experts.*."],
+];
 
 const llama: Family = { activation: "silu", subNorms: false, ropeTheta: 10000, spelling: [] };
 
 export const families: Record<string, Family> = {
-  BitNetForCausalLM: { activation: "relu2", subNorms: true, ropeTheta: 500000, spelling: [], isTernary: true },
+  BitNetForCausalLM: {
+    activation: "relu2",
+    subNorms: true,
+    ropeTheta: 500000,
+    spelling: [
+      ["mlp.router.weight", "mlp.router.gate.weight"],
+      ["mlp.experts.", "mlp.experts.*."],
+    ],
+    isTernary: true,
+    parts: originalExperts,
+  },
   BitnetForCausalLM: {
     activation: "silu",
     subNorms: true,
@@ -48,7 +64,63 @@ export const families: Record<string, Family> = {
   LlamaForCausalLM: llama,
   Qwen3ForCausalLM: { ...llama, headDim: 128, parts: () => ({ qkNorms: true }) },
   MiniCPMForCausalLM: { ...llama, parts: miniCpm },
+  MixtralForCausalLM: {
+    ...llama,
+    spelling: [
+      ["mlp.router", "block_sparse_moe.gate"],
+      ["mlp.experts.gate_proj", "block_sparse_moe.experts.*.w1"],
+      ["mlp.experts.up_proj", "block_sparse_moe.experts.*.w3"],
+      ["mlp.experts.down_proj", "block_sparse_moe.experts.*.w2"],
+    ],
+    parts: (fields) => ({ ...experts(fields, "num_local_experts"), normalisesShares: true }),
+  },
+  Qwen3MoeForCausalLM: { ...llama, headDim: 128, spelling: expertNames, parts: qwen3Moe },
 };
+
+/** Qwen3's mixtures, whose experts have a width of their own. */
+function qwen3Moe(fields: ConfigFields): Partial<ModelConfig> {
+  if (fields.whole("decoder_sparse_step", 0, limits.layers, 1) !== 1 || listed(fields, "mlp_only_layers")) {
+    throw new Fault("decoder_sparse_step or mlp_only_layers demands layers without experts, which is not supported");
+  }
+  return {
+    ...experts(fields, "num_experts"),
+    qkNorms: true,
+    intermediateSize: fields.whole("moe_intermediate_size", 1, limits.intermediateSize),
+    normalisesShares: fields.flag("norm_topk_prob", false) ? true : undefined,
+  };
+}
+
+/**
+ * The original system's mixtures: BitNet's layers without norms before the output and down projections. Without a router's weights a token
+ * always has the first experts.
+ */
+function originalExperts(fields: ConfigFields, _: ModelConfig, has: (tensor: string) => boolean): Partial<ModelConfig> {
+  if (!fields.has("num_local_experts")) return {};
+  const isRouted = has("model.layers.0.mlp.router.gate.weight");
+  return {
+    ...experts(fields, "num_local_experts"),
+    subNorms: false,
+    router: isRouted ? undefined : "identity",
+    normalisesShares: isRouted && fields.flag("normalize_expert_weights", true) ? true : undefined,
+  };
+}
+
+function listed(fields: ConfigFields, key: string): boolean {
+  const value = fields.raw(key);
+  return Array.isArray(value) && value.length > 0;
+}
+
+/** How many experts there are, and how many a token has. */
+function experts(fields: ConfigFields, key: string): Partial<ModelConfig> {
+  const count = fields.whole(key, 1, limits.experts);
+  for (const shared of ["n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size"]) {
+    if (fields.has(shared) && fields.raw(shared) !== 0) throw new Fault(`${shared} is set, which is not supported`);
+  }
+  return {
+    experts: count,
+    expertsUsed: fields.whole("num_experts_per_tok", 1, Math.min(count, limits.expertsUsed), 2),
+  };
+}
 
 /** MiniCPM's three factors. */
 function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
@@ -122,9 +194,10 @@ export function readConfig(
   fields: ConfigFields,
   architecture: string,
   family: Family,
-  headAbsent: boolean,
+  has: (tensor: string) => boolean,
   notices: string[],
 ): ModelConfig {
+  const headAbsent = !has("lm_head.weight");
   const vocabSize = fields.whole("vocab_size", 1, limits.vocabSize);
   const hiddenSize = fields.whole("hidden_size", 1, limits.hiddenSize);
   const heads = fields.whole("num_attention_heads", 1, limits.heads);
@@ -166,5 +239,5 @@ export function readConfig(
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,
     eosTokenIds: [],
   };
-  return { ...config, ...family.parts?.(fields, config) };
+  return { ...config, ...family.parts?.(fields, config, has) };
 }

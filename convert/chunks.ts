@@ -29,6 +29,18 @@ function rowsBytes(tensor: CheckpointTensor, rows: number): number {
   return encodedBytes(tensor.dtype, rows * storedColumns(tensor));
 }
 
+/** One of the matrices of which a tensor consists, `rows` rows each. */
+export function partOf(source: CheckpointTensor, index: number, rows: number): CheckpointTensor {
+  const size = rowsBytes(source, rows);
+  return {
+    ...source,
+    name: `${source.name} (expert ${index})`,
+    shape: [rows, storedColumns(source)],
+    bytes: size,
+    read: (position, target) => source.read(index * size + position, target),
+  };
+}
+
 /** Reads a tensor in pieces of whole rows, all into the same buffer: a piece is gone when the next one is read. */
 export function* readChunks(source: CheckpointTensor, buffer: Uint8Array): Generator<Chunk> {
   const rows = storedRows(source);

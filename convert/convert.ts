@@ -5,11 +5,11 @@
 
 import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
-import { type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
+import { type LayoutEntry, packedLayout, ROUTER_PARTS } from "../src/model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig, type WeightScales } from "../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, tensorBytes } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
-import { chunkBuffer, namingTensor, readChunks } from "./chunks.ts";
+import { chunkBuffer, namingTensor, partOf, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
 import { type Matrix, matrixRowBytes, packLinear } from "./linear.ts";
@@ -135,6 +135,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
       } else if (isFeedForward) continue;
       else if (entry.kind === "asset") append(conversion, assetOf(checkpoint, entry), tensorBytes(entry));
       else if (entry.kind === "norm") appendFloats(conversion, readNorm(conversion, tensor), 16);
+      else if (entry.kind === "router") convertRouter(conversion, tensor, tensorBytes(entry));
       else if (entry.kind === "embedding") await convertEmbedding(conversion, tensor, tensorBytes(entry));
       else if (entry.kind === "ternary") await convertLinear(conversion, tensor, matrixOf(entry, config));
       await conversion.step();
@@ -195,13 +196,15 @@ interface PlacedMatrix extends Matrix {
   name: string;
   /** Of its rows, with those of zeros that pad it. */
   bytes: number;
+  /** How many matrices it consists of. */
+  experts: number;
 }
 
 function matrixOf(entry: LayoutEntry, { scales }: ModelConfig): PlacedMatrix {
   const { name, source, group } = entry;
   const { rows, columns } = source as { rows: number; columns: number };
   const own = group === undefined ? (scales ?? "matrix") : (String(group) as WeightScales);
-  return { name, bytes: tensorBytes(entry), rows, columns, scales: own };
+  return { name, bytes: tensorBytes(entry), rows, columns, scales: own, experts: entry.experts ?? 1 };
 }
 
 function readNorm({ hash, buffer }: Conversion, source: CheckpointTensor): Float32Array {
@@ -225,7 +228,20 @@ async function convertEmbedding(conversion: Conversion, source: CheckpointTensor
   append(conversion, new Uint8Array(end - conversion.position));
 }
 
-/** Packs a matrix and its scales straight into the file. */
+/** Writes a router's weights as sums of bf16: the first parts of all, then what those leave, and what is left then. */
+function convertRouter(conversion: Conversion, source: CheckpointTensor, size: number): void {
+  const rest = readNorm(conversion, { ...source, shape: [source.shape.reduce((count, length) => count * length, 1)] });
+  const end = conversion.position + size;
+  for (let part = 0; part < ROUTER_PARTS; part++) {
+    const bytes = toBfloat16(new Uint8Array(rest.buffer), "F32");
+    append(conversion, bytes);
+    const values = toFloat32(bytes, "BF16");
+    for (const [index, value] of values.entries()) rest[index] = (rest[index] as number) - value;
+  }
+  append(conversion, new Uint8Array(end - conversion.position));
+}
+
+/** Packs a matrix, or those of all experts, and its scales straight into the file. */
 async function convertLinear(conversion: Conversion, source: CheckpointTensor, matrix: PlacedMatrix): Promise<void> {
   const { file, hash, buffer, position: begin } = conversion;
   const rowBytes = matrixRowBytes(matrix);
@@ -234,9 +250,16 @@ async function convertLinear(conversion: Conversion, source: CheckpointTensor, m
     conversion.position = Math.max(conversion.position, begin + row * rowBytes + packed.length);
     await conversion.step();
   };
-  const scales = await packLinear(source, matrix, { hash, buffer, take });
+  const scales: number[] = [];
+  const rows = matrix.rows / matrix.experts;
+  for (let expert = 0; expert < matrix.experts; expert++) {
+    const one = matrix.experts === 1 ? source : partOf(source, expert, rows);
+    const first = expert * rows;
+    const placed = { hash, buffer, take: (row: number, packed: Uint8Array) => take(first + row, packed) };
+    scales.push(...(await packLinear(one, { ...matrix, rows }, placed)));
+  }
   if (VOCABULARY.test(matrix.name)) append(conversion, new Uint8Array(begin + matrix.bytes - conversion.position));
-  else appendFloats(conversion, scales, 16);
+  else appendFloats(conversion, Float32Array.from(scales), 16);
 }
 
 /** An embedding or a head has no scale but those of its groups, and is padded with rows of zeros. */
@@ -275,6 +298,7 @@ async function convertFeedForward(
       ...size,
       name: "down_proj",
       bytes: hidden * matrixRowBytes(size),
+      experts: 1,
     });
   else {
     const down = await packInMemory(conversion, tensor("down_proj"), size);

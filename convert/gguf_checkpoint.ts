@@ -31,16 +31,44 @@ interface Architecture {
 
 const relu2: Architecture = { activation: "relu2", subNorms: true, ropeTheta: 500000, interleaved: false };
 
+/** Keys of mixtures of experts. */
+const EXPERT_KEYS = ["expert_count", "expert_used_count"];
+
 const llama: Architecture = { activation: "silu", subNorms: false, ropeTheta: 10000, interleaved: true };
 
 const architectures: Record<string, Architecture> = {
   "bitnet-b1.58": relu2,
   "bitnet-25": relu2,
   bitnet: { activation: "silu", subNorms: true, ropeTheta: 10000, interleaved: false },
-  llama,
+  llama: { ...llama, keys: EXPERT_KEYS, parts: experts },
   qwen3: { ...llama, interleaved: false, parts: () => ({ qkNorms: true }) },
+  qwen3moe: {
+    ...llama,
+    interleaved: false,
+    keys: EXPERT_KEYS,
+    parts: (fields) => ({ ...experts(fields), qkNorms: true }),
+  },
   minicpm: { ...llama, keys: ["embedding_scale", "residual_scale", "logit_scale"], parts: miniCpm },
 };
+
+/** How many experts there are, and how many a token has; nothing of a model without. */
+function experts(fields: ConfigFields): Partial<ModelConfig> {
+  if (!fields.has("expert_count") || fields.raw("expert_count") === 0) return {};
+  const count = fields.whole("expert_count", 1, limits.experts);
+  const gating = fields.whole("expert_gating_func", 0, 255, 1);
+  if (gating !== 1) throw new Fault(`expert_gating_func is ${gating}, which is not supported; 1, a softmax, is`);
+  const scale = fields.raw("expert_weights_scale") ?? 1;
+  if (scale !== 1 && scale !== 0) throw new Fault(`expert_weights_scale is ${scale}, which is not supported`);
+  const neurons = fields.has("expert_feed_forward_length")
+    ? { intermediateSize: fields.whole("expert_feed_forward_length", 1, limits.intermediateSize) }
+    : {};
+  return {
+    ...neurons,
+    experts: count,
+    expertsUsed: fields.whole("expert_used_count", 1, Math.min(count, limits.expertsUsed)),
+    normalisesShares: fields.flag("expert_weights_norm", true) ? true : undefined,
+  };
+}
 
 /** MiniCPM's three factors; older files lack them, and mean those of the first models. */
 function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
@@ -67,6 +95,10 @@ const parts: readonly [string, string][] = [
   ["self_attn.k_norm", "attn_k_norm"],
   ["self_attn.o_proj", "attn_output"],
   ["post_attention_layernorm", "ffn_norm"],
+  ["mlp.router", "ffn_gate_inp"],
+  ["mlp.experts.gate_proj", "ffn_gate_exps"],
+  ["mlp.experts.up_proj", "ffn_up_exps"],
+  ["mlp.experts.down_proj", "ffn_down_exps"],
   ["mlp.gate_proj", "ffn_gate"],
   ["mlp.up_proj", "ffn_up"],
   ["mlp.ffn_sub_norm", "ffn_sub_norm"],
@@ -77,6 +109,9 @@ const parts: readonly [string, string][] = [
 const unsupported = [
   "expert_count",
   "expert_used_count",
+  "expert_shared_count",
+  "expert_group_count",
+  "leading_dense_block_count",
   "attention.sliding_window",
   "attention.max_alibi_bias",
   "attention.clamp_kqv",
@@ -297,11 +332,11 @@ function positive(value: unknown, name: string): number {
 function spelling(path: string, config: ModelConfig, { interleaved }: Architecture): Spelling {
   return {
     configName: `the metadata of ${path}`,
-    expect({ name: ours, kind }) {
+    expect({ name: ours, kind, experts: count, source: { rows, columns } }) {
       const name = parts.reduce((text, [our, their]) => text.replace(our, their), ours);
       if (kind !== "ternary") {
         const reason = `a ${kind} tensor is not read from it`;
-        if (kind === "norm") return { name, dtypes: FLOATS, reason };
+        if (kind === "norm" || kind === "router") return { name, dtypes: FLOATS, reason };
         return {
           name,
           dtypes: [...FLOATS, "Q8_0", "Q6_K", "Q4_0", ...TERNARY_BLOCKS],
@@ -315,6 +350,7 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
       }
       return {
         name,
+        ...(count === undefined ? {} : { shape: [count, rows / count, columns] }),
         dtypes: [...FLOATS, "I2_S", ...TERNARY_BLOCKS],
         reason: "it does not keep ternary weights as they are",
         interleavedRows: interleaved && /\.(q|k)_proj\./.test(ours) ? config.headDim : 1,

@@ -118,8 +118,8 @@ export function describeModel(
   const weights = naming(configPath, () => readWeightForm(fields));
   naming(configPath, () => refuseUnsupported(fields));
   const notices: string[] = [];
-  const headAbsent = !files.tensors.has("lm_head.weight");
-  const config = naming(configPath, () => readConfig(fields, architecture, family, headAbsent, notices));
+  const has = (tensor: string) => files.tensors.has(tensor);
+  const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
   config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
   naming(configPath, () => checkModelConfig(config));
   checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
@@ -137,13 +137,19 @@ function spelling(directory: string, family: Family, form: StoredForm): Spelling
   const packed = form === "packed, multiply" || form === "packed, divide";
   return {
     configName: join(directory, "config.json"),
-    expect({ name: ours, kind, source: { rows, columns } }) {
+    expect({ name: ours, kind, experts, source: { rows, columns } }) {
       const name = spelt(family, ours);
+      const parts =
+        experts === undefined
+          ? undefined
+          : Array.from({ length: experts }, (_, expert) => name.replace("*", String(expert)));
       if (kind !== "ternary") return { name, dtypes: FLOATS, reason: `a ${kind} tensor is not read from it` };
       if (!packed) {
         const ternary = (): TernaryForm => (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
-        return { name, dtypes: FLOATS, reason: "a ternary tensor is not read from it", ternary };
+        const reason = "a ternary tensor is not read from it";
+        return { name, dtypes: FLOATS, reason, ternary, ...(parts === undefined ? {} : { parts }) };
       }
+      if (parts !== undefined) throw new Failure(`${directory}: packed weights of experts are not supported`);
       return {
         name,
         shape: [Math.ceil(rows / 4), columns],

@@ -10,6 +10,8 @@ import type { CheckpointTensor, Encoding, SourceTensor, SourceTensors, TernaryFo
 export interface Expectation {
   /** The tensor's name in the checkpoint. */
   name: string;
+  /** Where several tensors become one, their rows one behind the other: their names. */
+  parts?: string[];
   /** Its shape there, where that is not [rows, columns], or [columns] for a norm. */
   shape?: number[];
   /** The encodings that it may have. */
@@ -52,12 +54,17 @@ export function matchTensors(
     const { rows, columns } = entry.source;
     const expected = expect({ ...entry, source: entry.source });
     const { name, dtypes, reason, interleavedRows = 1 } = expected;
-    const tensor = files.tensors.get(name);
-    if (tensor === undefined) throw tensorFailure(files.listing, name, "missing");
-    const shape = expected.shape ?? (entry.kind === "norm" ? [columns] : [rows, columns]);
-    requireShape(tensor, shape, configName);
-    requireEncoding(tensor, dtypes, reason);
-    used.add(name);
+    const shape =
+      expected.shape ?? (entry.kind === "norm" ? [columns] : [rows / (expected.parts?.length ?? 1), columns]);
+    const found = (expected.parts ?? [name]).map((part) => {
+      const one = files.tensors.get(part);
+      if (one === undefined) throw tensorFailure(files.listing, part, "missing");
+      requireShape(one, shape, configName);
+      requireEncoding(one, dtypes, reason);
+      used.add(part);
+      return one;
+    });
+    const tensor = expected.parts === undefined ? flattened(found[0] as SourceTensor) : stacked(name, found);
     const scale = expected.scale && findScale(files, expected.scale);
     if (scale !== undefined) used.add(scale.name);
     matched.set(entry.name, { ...tensor, ternary: expected.ternary?.(tensor, scale) ?? null, interleavedRows });
@@ -68,6 +75,42 @@ export function matchTensors(
     throw tensorFailure(tensor.file, name, `is no part of ${model}, and would be lost`);
   }
   return matched;
+}
+
+/** A tensor of three dimensions as a matrix: the rows of all its matrices. */
+function flattened(tensor: SourceTensor): SourceTensor {
+  if (tensor.shape.length !== 3) return tensor;
+  const [matrices, rows, columns] = tensor.shape as [number, number, number];
+  return { ...tensor, shape: [matrices * rows, columns] };
+}
+
+/** Matrices of equal shape as one: the rows of all of them. @throws Failure when they are not encoded alike. */
+function stacked(name: string, parts: SourceTensor[]): SourceTensor {
+  const first = parts[0] as SourceTensor;
+  for (const part of parts) {
+    if (part.dtype !== first.dtype) {
+      throw tensorFailure(
+        part.file,
+        part.name,
+        `its dtype is ${part.dtype}, but that of ${first.name} is ${first.dtype}`,
+      );
+    }
+  }
+  const { bytes: size } = first;
+  return {
+    ...first,
+    name,
+    shape: [(first.shape[0] as number) * parts.length, first.shape[1] as number],
+    bytes: size * parts.length,
+    read(position, target) {
+      for (let done = 0; done < target.length; ) {
+        const at = position + done;
+        const count = Math.min(target.length - done, size - (at % size));
+        (parts[Math.floor(at / size)] as SourceTensor).read(at % size, target.subarray(done, done + count));
+        done += count;
+      }
+    },
+  };
 }
 
 function findScale(files: SourceTensors, { name, isRequired }: { name: string; isRequired: boolean }) {

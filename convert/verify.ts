@@ -5,11 +5,11 @@
 
 import { Failure } from "../src/errors.ts";
 import { type ByteSource, openByteSource } from "../src/model_file/byte_source.ts";
-import { type LayoutEntry, packedRowBytes } from "../src/model_file/layout.ts";
+import { type LayoutEntry, packedRowBytes, ROUTER_PARTS } from "../src/model_file/layout.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { type TensorEntry, tensorFailure } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
-import { chunkBuffer, readChunks } from "./chunks.ts";
+import { chunkBuffer, partOf, readChunks } from "./chunks.ts";
 import { CHUNK_BYTES, type ConversionProgress, largestLayout } from "./convert.ts";
 import { storedColumns } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
@@ -85,6 +85,7 @@ class Comparison {
       if (entry.kind === "asset") this.compareAsset(entry);
       else if (entry.kind === "norm") this.compareNorm(entry, entry.name.includes(".mlp.") ? kept : null);
       else if (entry.kind === "embedding") this.compareEmbedding(entry);
+      else if (entry.kind === "router") this.compareRouter(entry);
       else if (entry.kind === "ternary") {
         if (entry.name.endsWith(".gate_proj.weight")) kept = this.keptNeurons(entry);
         this.compareMatrix(entry, kept);
@@ -147,6 +148,20 @@ class Comparison {
     }
   }
 
+  /** A router's weights are the sums of their parts. */
+  private compareRouter(entry: LayoutEntry): void {
+    const source = this.source(entry);
+    const [chunk] = [...readChunks(source, this.buffer)];
+    const expected = toFloat32(chunk?.bytes as Uint8Array, source.dtype);
+    const parts = toFloat32(this.read(entry.name), "BF16");
+    for (const [index, value] of expected.entries()) {
+      let sum = 0;
+      for (let part = ROUTER_PARTS - 1; part >= 0; part--) sum += parts[part * expected.length + index] as number;
+      if (sum !== value) throw this.fault(entry, `weight ${index} is ${sum}, not ${value}`);
+    }
+    this.done.values += expected.length;
+  }
+
   /** The neurons that the packed file should have; null where it has all. */
   private keptNeurons(gate: LayoutEntry): KeptNeurons | null {
     const { intermediateSize, ffnNeurons } = this.packed.config;
@@ -207,14 +222,39 @@ class Comparison {
     this.done.scales += rowScales === undefined ? rows * Math.ceil(columns / (entry.group as number)) : rows;
   }
 
+  /** Matrices with a scale each. */
+  private compareExperts(entry: LayoutEntry, experts: number): void {
+    const { rows, columns } = entry.source as { rows: number; columns: number };
+    const stored = codesOfPacked(this.read(entry.name), rows, columns);
+    const scales = new Float32Array(this.read(`${entry.name}_scale`).buffer);
+    const height = rows / experts;
+    for (let expert = 0; expert < experts; expert++) {
+      const part = partOf(this.source(entry), expert, height);
+      const scale = this.decode(part, (row, codes) => {
+        const at = (expert * height + row) * columns;
+        if (Buffer.compare(stored.subarray(at, at + columns), codes) !== 0) {
+          throw this.fault(entry, `row ${row} of expert ${expert} differs`);
+        }
+      });
+      const found = scales[expert] as number;
+      const isMean = part.ternary?.kind === "master";
+      if (isMean ? Math.abs(found / scale - 1) > MEAN_TOLERANCE : found !== Math.fround(scale)) {
+        throw this.fault(entry, `the scale of expert ${expert} is ${found}, not ${scale}`);
+      }
+    }
+    this.done.codes += stored.length;
+    this.done.scales += experts;
+  }
+
   /** What all scales of a matrix are multiplied by. */
   private factorOf(entry: LayoutEntry): number {
     const form = this.source(entry).ternary as TernaryForm;
     const factor = "factor" in form ? form.factor : 1;
     const name = entry.name.replace(/weight$/, "weight_scale");
     if (!this.entries.has(name)) return factor;
-    const stored = new Float32Array(this.read(name).buffer)[0];
-    if (stored !== Math.fround(factor)) throw this.fault(entry, `its scale is ${stored}, not ${factor}`);
+    const stored = new Float32Array(this.read(name).buffer).subarray(0, entry.experts ?? 1);
+    const other = stored.find((value) => value !== Math.fround(factor));
+    if (other !== undefined) throw this.fault(entry, `its scale is ${other}, not ${factor}`);
     return factor;
   }
 
@@ -224,6 +264,10 @@ class Comparison {
       return;
     }
     const { rows, columns } = entry.source as { rows: number; columns: number };
+    if (entry.experts !== undefined) {
+      this.compareExperts(entry, entry.experts);
+      return;
+    }
     const isDown = entry.name.endsWith(".down_proj.weight");
     const isInto = /\.(gate|up)_proj\.weight$/.test(entry.name);
     const keptRows = isInto ? kept : null;

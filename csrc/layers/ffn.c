@@ -15,6 +15,7 @@
 #include "base/aligned_memory.h"
 #include "base/error.h"
 #include "layers/column_major.h"
+#include "layers/moe.h"
 #include "layers/product.h"
 
 /* Single rows of the up projection are computed when at most so many eighths of them are needed: a processor reads all rows in a
@@ -40,6 +41,7 @@ struct wf_ffn {
     wf_quantised *inputs;
     struct activation activation;
     float *gate, *up; /* [rows][intermediate] */
+    wf_moe *moe;      /* NULL: there are no experts */
 
     bool skips_zeros; /* the batch that runs does */
     /* All zero where zeros are not to be skipped: */
@@ -73,10 +75,16 @@ wf_ffn *wf_ffn_create(const wf_model *model, wf_pool *pool, wf_quantised *inputs
     ffn->pool = pool;
     ffn->inputs = inputs;
     ffn->activation = activation_of(inputs->kernels, model->config.activation);
-    ffn->gate = wf_allocate((size_t)max_rows * model->config.intermediate, sizeof *ffn->gate);
-    ffn->up = wf_allocate((size_t)max_rows * model->config.intermediate, sizeof *ffn->up);
-    if (ffn->gate != NULL && ffn->up != NULL)
-        return ffn;
+    if (model->config.experts > 0) {
+        ffn->moe = wf_moe_create(model, inputs->kernels, pool, max_rows);
+        if (ffn->moe != NULL)
+            return ffn;
+    } else {
+        ffn->gate = wf_allocate((size_t)max_rows * model->config.intermediate, sizeof *ffn->gate);
+        ffn->up = wf_allocate((size_t)max_rows * model->config.intermediate, sizeof *ffn->up);
+        if (ffn->gate != NULL && ffn->up != NULL)
+            return ffn;
+    }
     wf_ffn_destroy(ffn);
     return NULL;
 }
@@ -93,6 +101,7 @@ void wf_ffn_destroy(wf_ffn *ffn) {
     free(ffn->positive_before);
     free(ffn->gate);
     free(ffn->up);
+    wf_moe_destroy(ffn->moe);
     free(ffn);
 }
 
@@ -100,7 +109,7 @@ int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size) {
     const wf_config *config = &ffn->model->config;
     /* Other scales, and what else may lie between the product and its addition, would need products of their own. */
     const bool is_plain = config->is_gated && config->scales == WF_SCALE_MATRIX && config->residual_scale == 1.0f &&
-                          !config->post_norms && !config->input_norms;
+                          !config->post_norms && !config->input_norms && config->experts == 0;
     if (!ffn->activation.leaves_zeros || !is_plain)
         return 0;
     ffn->needed = calloc(config->intermediate, sizeof *ffn->needed);
@@ -166,7 +175,8 @@ static void prepare(wf_ffn *ffn, const wf_layer *layer, const wf_linear *linear,
 /* ---- The gate and up projections ---- */
 
 /* gate[count] = activation(gate) * up, both within the model's limit. */
-static void activate(const wf_ffn *ffn, float *gate, float *up, uint32_t count) {
+static void activate(const void *context, float *gate, float *up, uint32_t count) {
+    const wf_ffn *ffn = context;
     const float limit = ffn->model->config.activation_limit;
     for (uint32_t i = 0; limit < INFINITY && i < count; i++) {
         gate[i] = gate[i] < limit ? gate[i] : limit;
@@ -287,6 +297,32 @@ static void multiply_apart(wf_ffn *ffn, const wf_layer *layer, const float *hidd
     wf_pool_run(ffn->pool, activate_row, &job, ffn->inputs->count);
 }
 
+/* ---- Experts ---- */
+
+struct addition_job {
+    const float *product;
+    float *hidden;
+    uint32_t count;
+    float scale;
+};
+
+static void add_row(void *context, uint32_t row) {
+    const struct addition_job *job = context;
+    const float *product = job->product + (size_t)row * job->count;
+    float *hidden = job->hidden + (size_t)row * job->count;
+    for (uint32_t i = 0; i < job->count; i++)
+        hidden[i] += product[i] * job->scale;
+}
+
+static void run_experts(wf_ffn *ffn, uint32_t index, float *hidden, float *product) {
+    const wf_layer *layer = &ffn->model->layers[index];
+    prepare(ffn, layer, &layer->experts[0].up, hidden);
+    wf_moe_run(ffn->moe, index, ffn->inputs, activate, ffn, product);
+    struct addition_job job = {product, hidden, ffn->model->config.hidden, ffn->model->config.residual_scale};
+    if (layer->ffn_post_norm == NULL)
+        wf_pool_run(ffn->pool, add_row, &job, ffn->inputs->count);
+}
+
 /* ---- The down projection ---- */
 
 struct down_job {
@@ -333,6 +369,10 @@ static bool multiply_columns(wf_ffn *ffn, const wf_layer *layer, uint32_t index,
 void wf_ffn_run(wf_ffn *ffn, uint32_t index, float *hidden, float *product) {
     const wf_layer *layer = &ffn->model->layers[index];
     struct down_job job = {ffn, layer};
+    if (ffn->moe != NULL) {
+        run_experts(ffn, index, hidden, product);
+        return;
+    }
     if (ffn->model->config.is_gated && layer->up.input_norm == NULL) {
         prepare(ffn, layer, &layer->up, hidden);
         multiply_gated(ffn, layer, index);

@@ -71,21 +71,46 @@ void wf_quantised_destroy(wf_quantised *inputs) {
     *inputs = (wf_quantised){0};
 }
 
+/* How the kernels want activations, or NULL. */
+typedef void arrange_function(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded,
+                              int8_t *arranged);
+
+static arrange_function *arrange_of(const wf_quantised *inputs) {
+    return inputs->group == 0 ? inputs->kernels->arrange : inputs->kernels->arrange_groups;
+}
+
+void wf_arrange_tile(wf_quantised *inputs, uint32_t first, uint32_t rows, uint32_t batch, uint32_t inputs_count) {
+    const uint32_t padded = (uint32_t)round_up(inputs_count, WF_BLOCK_WEIGHTS);
+    if (arrange_of(inputs) != NULL)
+        arrange_of(inputs)(inputs->values + (size_t)first * inputs->stride, inputs->stride, batch, rows, padded,
+                           inputs->arranged + first * wf_arranged_bytes(padded));
+}
+
 /* Whoever completes a tile of activations arranges it, if the kernels want that, so it takes no phase of its own. */
 void wf_arrange_complete_tile(wf_quantised *inputs, uint32_t row, uint32_t inputs_count) {
-    const uint32_t padded = (uint32_t)round_up(inputs_count, WF_BLOCK_WEIGHTS);
-    const wf_kernels *kernels = inputs->kernels;
-    void (*arrange)(const int8_t *, size_t, uint32_t, uint32_t, uint32_t, int8_t *) =
-        inputs->group == 0 ? kernels->arrange : kernels->arrange_groups;
-    if (arrange == NULL)
+    if (arrange_of(inputs) == NULL)
         return;
     const uint32_t tile = row / WF_ARRANGED_TOKENS, first = tile * WF_ARRANGED_TOKENS, left = inputs->count - first;
     const uint32_t rows = left < WF_ARRANGED_TOKENS ? left : WF_ARRANGED_TOKENS;
     if (atomic_fetch_add_explicit(&inputs->complete[tile], 1, memory_order_acq_rel) + 1 < rows)
         return;
     atomic_store_explicit(&inputs->complete[tile], 0, memory_order_relaxed); /* for the next phase */
-    arrange(inputs->values + (size_t)first * inputs->stride, inputs->stride, inputs->count, rows, padded,
-            inputs->arranged + first * wf_arranged_bytes(padded));
+    wf_arrange_tile(inputs, first, rows, inputs->count, inputs_count);
+}
+
+void wf_copy_quantised(wf_quantised *inputs, uint32_t row, const wf_quantised *from, uint32_t from_row, uint32_t inputs_count) {
+    memcpy(inputs->values + (size_t)row * inputs->stride, from->values + (size_t)from_row * from->stride,
+           round_up(inputs_count, WF_BLOCK_WEIGHTS));
+    if (inputs->group == 0) {
+        inputs->inverse_scales[row] = from->inverse_scales[from_row];
+        inputs->sums[row] = from->sums[from_row];
+        return;
+    }
+    const uint32_t groups = wf_padded_groups(inputs_count, inputs->group);
+    for (uint32_t i = 0; i < groups; i++) {
+        const size_t place = (size_t)from_row * groups + i;
+        wf_note_group(&inputs->groups, row, groups, i, from->groups.sums[place], from->groups.scales[place]);
+    }
 }
 
 /* A row in 8 bits with a scale for each group of activations, each of which holds one or several groups of weights. */
@@ -114,7 +139,7 @@ static void quantise_groups(wf_quantised *inputs, uint32_t row, const float *x, 
         wf_note_group(&inputs->groups, row, groups, i, 0, 0.0f);
 }
 
-void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *source) {
+void wf_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *source) {
     const float *x = source->x;
     const uint32_t count = source->count;
     float *normed = inputs->normed + (size_t)row * count;
@@ -132,7 +157,11 @@ void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *s
                                   &inputs->sums[row]);
     else
         quantise_groups(inputs, row, x, count, padded);
-    wf_arrange_complete_tile(inputs, row, count);
+}
+
+void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *source) {
+    wf_quantise(inputs, row, source);
+    wf_arrange_complete_tile(inputs, row, source->count);
 }
 
 wf_inputs wf_quantised_inputs(const wf_quantised *inputs, uint32_t first, uint32_t count, uint32_t inputs_count,

@@ -81,6 +81,12 @@ void wf_norm_and_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *s
 /* Arranges a tile that becomes complete with a row of so many inputs; for whoever fills in rows without wf_norm_and_quantise. */
 void wf_arrange_complete_tile(wf_quantised *inputs, uint32_t row, uint32_t inputs_count);
 
+/* Likewise for whoever goes through whole tiles: wf_norm_and_quantise without arranging, a row of another batch of the same model as it is,
+ * and a tile of `rows` rows from `first` on, of a product of `batch` rows, arranged. */
+void wf_quantise(wf_quantised *inputs, uint32_t row, const wf_normed *source);
+void wf_copy_quantised(wf_quantised *inputs, uint32_t row, const wf_quantised *from, uint32_t from_row, uint32_t inputs_count);
+void wf_arrange_tile(wf_quantised *inputs, uint32_t first, uint32_t rows, uint32_t batch, uint32_t inputs_count);
+
 /* What wf_inputs points to. */
 typedef struct wf_quantised_view {
     wf_activations int8;

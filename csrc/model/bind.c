@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,33 +28,59 @@ struct binding {
 
 static uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-/* Finds a matrix with a row per token, of bf16 or of ternary weights. Whole rows of zeros pad it to a multiple of 64 bytes. */
-static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, bool is_ternary,
-                           wf_linear *linear) {
+/* Finds a matrix of bf16, whole rows of zeros at its end padding it to a multiple of 64 bytes. */
+static int bind_dense(const struct binding *binding, const char *name, uint32_t outputs, uint32_t inputs, wf_linear *linear) {
     *linear = (wf_linear){
-        .layout = is_ternary ? WF_LAYOUT_GROUPED : WF_LAYOUT_BF16,
-        .scale_kind = is_ternary ? WF_SCALE_GROUP : WF_SCALE_NONE,
-        .input_kind = is_ternary ? WF_INPUT_GROUPS : WF_INPUT_F32,
+        .layout = WF_LAYOUT_BF16,
+        .scale_kind = WF_SCALE_NONE,
+        .input_kind = WF_INPUT_F32,
+        .scale = 1.0f,
+        .inputs = inputs,
+        .outputs = outputs,
+    };
+    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_BF16, inputs, 0);
+    linear->row_bytes = (uint32_t)row_bytes;
+    uint64_t rows = outputs;
+    while (rows * row_bytes % WF_ALIGNMENT != 0)
+        rows++;
+    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_BF16, rows, inputs);
+    if (bytes == NULL)
+        return -1;
+    linear->rows = bytes;
+    if (binding->random != NULL)
+        wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * inputs);
+    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+/* Finds a ternary matrix with a row per token, padded likewise. */
+static int bind_ternary_vocabulary(const struct binding *binding, const char *name, const wf_config *config, wf_linear *linear) {
+    *linear = (wf_linear){
+        .layout = WF_LAYOUT_GROUPED,
+        .scale_kind = WF_SCALE_GROUP,
+        .input_kind = WF_INPUT_GROUPS,
         .scale = 1.0f,
         .group = config->scale_group,
         .inputs = config->hidden,
         .outputs = config->vocabulary,
     };
-    const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, config->hidden, config->scale_group);
+    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_GROUPED, config->hidden, config->scale_group);
     linear->row_bytes = (uint32_t)row_bytes;
     uint64_t rows = config->vocabulary;
     while (rows * row_bytes % WF_ALIGNMENT != 0)
         rows++;
-    uint8_t *bytes = wf_container_take(binding->container, name, is_ternary ? WF_TYPE_U8 : WF_TYPE_BF16, rows,
-                                       is_ternary ? row_bytes : config->hidden);
+    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_U8, rows, row_bytes);
     if (bytes == NULL)
         return -1;
     linear->rows = bytes;
-    if (binding->random != NULL && is_ternary)
+    if (binding->random != NULL)
         wf_random_groups(binding->random, bytes, rows, config->hidden, config->scale_group);
-    else if (binding->random != NULL)
-        wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * config->hidden);
     return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, bool is_ternary,
+                           wf_linear *linear) {
+    return is_ternary ? bind_ternary_vocabulary(binding, name, config, linear)
+                      : bind_dense(binding, name, config->vocabulary, config->hidden, linear);
 }
 
 /* Finds a norm of `count` values and checks them, padding included: they are few, and one NaN would silence the whole
@@ -91,11 +118,10 @@ static int bind_scale(const struct binding *binding, const char *name, float ran
     return 0;
 }
 
-/* Finds a linear layer: its rows, <name>.weight, its scales, and the norm of its inputs if it has one of its own. */
-static int bind_linear(const struct binding *binding, const char name[PART_BYTES], const wf_config *config, uint32_t inputs,
-                       uint32_t outputs, wf_linear *linear) {
+/* A ternary matrix of the model's kind, without its rows. */
+static wf_linear describe_linear(const wf_config *config, uint32_t inputs, uint32_t outputs) {
     const bool has_groups = config->scales == WF_SCALE_GROUP;
-    *linear = (wf_linear){
+    wf_linear linear = {
         .layout = has_groups ? WF_LAYOUT_GROUPED : WF_LAYOUT_TERNARY,
         .scale_kind = config->scales,
         .input_kind = has_groups ? WF_INPUT_GROUPS : WF_INPUT_INT8,
@@ -104,25 +130,42 @@ static int bind_linear(const struct binding *binding, const char name[PART_BYTES
         .inputs = inputs,
         .outputs = outputs,
     };
-    const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, inputs, linear->group);
-    linear->row_bytes = (uint32_t)row_bytes;
+    linear.row_bytes = (uint32_t)wf_linear_row_bytes(linear.layout, inputs, linear.group);
+    return linear;
+}
+
+/* Finds or makes the rows, <name>.weight, of `count` matrices of one kind that lie one behind the other. *random_scale is what made ones are
+ * to be scaled by. */
+static uint8_t *take_rows(const struct binding *binding, const char name[PART_BYTES], const wf_linear *linear, uint32_t count,
+                          float *random_scale) {
     char full_name[NAME_BYTES];
     snprintf(full_name, sizeof full_name, "%s.weight", name);
-    uint8_t *rows = wf_container_take(binding->container, full_name, WF_TYPE_U8, outputs, row_bytes);
-    if (rows == NULL)
+    const uint64_t rows = (uint64_t)linear->outputs * count;
+    uint8_t *bytes = wf_container_take(binding->container, full_name, WF_TYPE_U8, rows, linear->row_bytes);
+    *random_scale = 1.0f;
+    if (bytes != NULL && binding->random != NULL) {
+        if (linear->layout == WF_LAYOUT_GROUPED)
+            wf_random_groups(binding->random, bytes, rows, linear->inputs, linear->group);
+        else
+            *random_scale = wf_random_ternary(binding->random, bytes, rows, linear->inputs);
+    }
+    return bytes;
+}
+
+/* Finds a linear layer: its rows, its scales, and the norm of its inputs if it has one of its own. */
+static int bind_linear(const struct binding *binding, const char name[PART_BYTES], const wf_config *config, uint32_t inputs,
+                       uint32_t outputs, wf_linear *linear) {
+    *linear = describe_linear(config, inputs, outputs);
+    float random_scale;
+    linear->rows = take_rows(binding, name, linear, 1, &random_scale);
+    if (linear->rows == NULL)
         return -1;
-    linear->rows = rows;
-    float random_scale = 1.0f;
-    if (binding->random != NULL && has_groups)
-        wf_random_groups(binding->random, rows, outputs, inputs, linear->group);
-    else if (binding->random != NULL)
-        random_scale = wf_random_ternary(binding->random, rows, outputs, inputs);
+    char full_name[NAME_BYTES];
     snprintf(full_name, sizeof full_name, "%s.%s", name, config->scales == WF_SCALE_ROW ? "row_scales" : "weight_scale");
     if (config->scales == WF_SCALE_ROW) {
         if (bind_norm(binding, full_name, outputs, &linear->row_scales) != 0)
             return -1;
-        if (binding->random != NULL)
-            linear->scale = random_scale;
+        linear->scale = random_scale;
     } else if (bind_scale(binding, full_name, random_scale, &linear->scale) != 0) {
         return -1;
     }
@@ -130,6 +173,44 @@ static int bind_linear(const struct binding *binding, const char name[PART_BYTES
     if (config->input_norms && bind_norm(binding, full_name, inputs, &linear->input_norm) != 0)
         return -1;
     return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+/* Finds one of the three matrices of all experts of a layer: their rows one expert behind the other, and a scale for each expert or for each
+ * row. `offset` is that of the matrix in wf_expert. */
+static int bind_experts(const struct binding *binding, const char name[PART_BYTES], const wf_config *config, uint32_t inputs,
+                        uint32_t outputs, wf_expert *experts, size_t offset) {
+    const wf_linear described = describe_linear(config, inputs, outputs);
+    float random_scale;
+    const uint8_t *rows = take_rows(binding, name, &described, config->experts, &random_scale);
+    if (rows == NULL)
+        return -1;
+    const bool by_row = config->scales == WF_SCALE_ROW;
+    char full_name[NAME_BYTES];
+    snprintf(full_name, sizeof full_name, "%s.%s", name, by_row ? "row_scales" : "weight_scale");
+    const float *scales;
+    if (bind_norm(binding, full_name, config->experts * (by_row ? outputs : 1), &scales) != 0)
+        return -1;
+    for (uint32_t i = 0; i < config->experts; i++) {
+        wf_linear *linear = (wf_linear *)(void *)((uint8_t *)&experts[i] + offset);
+        *linear = described;
+        linear->rows = rows + (size_t)i * outputs * described.row_bytes;
+        linear->row_scales = by_row ? scales + (size_t)i * outputs : NULL;
+        linear->scale = by_row || binding->random != NULL ? random_scale : scales[i];
+        if (linear->scale <= 0.0f)
+            return wf_container_fail(binding->container, "tensor %s: the scale of expert %" PRIu32 " is %g; it must be above 0",
+                                     full_name, i, (double)linear->scale);
+        if (wf_linear_bind(linear) != 0)
+            return wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+    }
+    return 0;
+}
+
+/* Finds a router's rows. */
+static int bind_router(const struct binding *binding, const char name[PART_BYTES], const wf_config *config, wf_linear *router) {
+    char full_name[NAME_BYTES];
+    snprintf(full_name, sizeof full_name, "%s.weight", name);
+    const uint32_t outputs = WF_ROUTER_PARTS * config->experts;
+    return bind_dense(binding, full_name, outputs, config->hidden, router);
 }
 
 /* A part of a layer that has weights: a linear layer, or a norm. */
@@ -142,10 +223,34 @@ struct part {
     uint32_t outputs;
 };
 
+/* Finds the router and the experts of one layer. */
+static int bind_mixture(const struct binding *binding, const wf_config *config, uint32_t number, wf_layer *layer) {
+    const struct {
+        const char *name;
+        size_t offset;
+        uint32_t inputs, outputs;
+    } matrices[] = {
+        {"gate_proj", offsetof(wf_expert, gate), config->hidden, config->intermediate},
+        {"up_proj", offsetof(wf_expert, up), config->hidden, config->intermediate},
+        {"down_proj", offsetof(wf_expert, down), config->intermediate, config->hidden},
+    };
+    char name[PART_BYTES];
+    snprintf(name, sizeof name, "model.layers.%" PRIu32 ".mlp.router", number);
+    if (config->router == WF_ROUTER_SOFTMAX && bind_router(binding, name, config, &layer->router) != 0)
+        return -1;
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        snprintf(name, sizeof name, "model.layers.%" PRIu32 ".mlp.experts.%s", number, matrices[i].name);
+        if (bind_experts(binding, name, config, matrices[i].inputs, matrices[i].outputs, layer->experts, matrices[i].offset) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Finds all tensors of one layer. A part that the configuration doesn't call for stays NULL, and whoever computes leaves it out. */
 static int bind_layer(const struct binding *binding, const wf_config *config, uint32_t number, wf_layer *layer) {
     const uint32_t hidden = config->hidden, neurons = config->ffn_neurons[number];
     const uint32_t heads = config->heads * config->head_dim, kv_heads = config->kv_heads * config->head_dim;
+    const bool has_experts = config->experts > 0;
     const struct part parts[] = {
         {"input_layernorm.weight", true, &layer->input_norm, NULL, hidden, 0},
         {"self_attn.q_proj", true, NULL, &layer->query, hidden, heads},
@@ -156,9 +261,9 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
         {"self_attn.o_proj", true, NULL, &layer->output, heads, hidden},
         {"attention_post_norm.weight", config->post_norms, &layer->attention_post_norm, NULL, hidden, 0},
         {"post_attention_layernorm.weight", true, &layer->post_attention_norm, NULL, hidden, 0},
-        {"mlp.gate_proj", config->is_gated, NULL, &layer->gate, hidden, neurons},
-        {"mlp.up_proj", true, NULL, &layer->up, hidden, neurons},
-        {"mlp.down_proj", true, NULL, &layer->down, neurons, hidden},
+        {"mlp.gate_proj", config->is_gated && !has_experts, NULL, &layer->gate, hidden, neurons},
+        {"mlp.up_proj", !has_experts, NULL, &layer->up, hidden, neurons},
+        {"mlp.down_proj", !has_experts, NULL, &layer->down, neurons, hidden},
         {"self_attn.attn_sub_norm.weight", config->sub_norms, &layer->attention_sub_norm, NULL, heads, 0},
         {"ffn_post_norm.weight", config->post_norms, &layer->ffn_post_norm, NULL, hidden, 0},
         {"mlp.ffn_sub_norm.weight", config->sub_norms, &layer->ffn_sub_norm, NULL, neurons, 0},
@@ -174,7 +279,9 @@ static int bind_layer(const struct binding *binding, const wf_config *config, ui
         if (result != 0)
             return -1;
     }
-    if (binding->random != NULL && layer->gate.layout == WF_LAYOUT_TERNARY && config->is_gated)
+    if (has_experts && bind_mixture(binding, config, number, layer) != 0)
+        return -1;
+    if (binding->random != NULL && layer->gate.rows != NULL && layer->gate.layout == WF_LAYOUT_TERNARY)
         wf_random_silence(binding->random, (uint8_t *)(uintptr_t)layer->gate.rows, layer->gate.outputs, layer->gate.row_bytes);
     return 0;
 }
@@ -188,8 +295,12 @@ int wf_bind(wf_container *container, wf_random_weights *random, wf_model *model)
     if (!config->tied_embeddings && bind_vocabulary(&binding, "lm_head.weight", config, config->ternary_head, &model->head) != 0)
         return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
-    if (model->layers == NULL)
+    if (config->experts > 0)
+        model->experts = calloc((size_t)config->layers * config->experts, sizeof *model->experts);
+    if (model->layers == NULL || (config->experts > 0 && model->experts == NULL))
         return wf_container_fail(container, "no memory left for its %" PRIu32 " layers", config->layers);
+    for (uint32_t i = 0; i < config->layers && config->experts > 0; i++)
+        model->layers[i].experts = model->experts + (size_t)i * config->experts;
     for (uint32_t i = 0; i < config->layers; i++)
         if (bind_layer(&binding, config, i, &model->layers[i]) != 0)
             return -1;

@@ -233,6 +233,9 @@ static int config_experts(const struct reading *reading, wf_config *config) {
         return wf_container_fail(reading->container, "its config's experts_used %" PRIu32 " can't be used of %" PRIu32 " experts",
                                  config->experts_used, config->experts);
     }
+    if (config->experts > 0 && (config->sub_norms || config->input_norms || !config->is_gated || has(reading, "ffn_neurons")))
+        return wf_container_fail(reading->container,
+                                 "its config has experts, which have gates, as many neurons each, and no norms of their own");
     return 0;
 }
 

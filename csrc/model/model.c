@@ -16,6 +16,7 @@ void wf_model_close(wf_model *model) {
         return;
     wf_mapping_close(&model->mapping);
     free(model->layers);
+    free(model->experts);
     free(model->name);
     free(model);
 }

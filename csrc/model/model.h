@@ -15,6 +15,16 @@
 #include "model/mapping.h"
 #include "wrinklefree.h"
 
+/* A router's weights are floats, each the sum of so many bf16: the rows of all experts' first parts, of their second ones, … */
+#define WF_ROUTER_PARTS 3U
+
+/* One of the experts of a layer. */
+typedef struct wf_expert {
+    wf_linear gate; /* hidden → config.intermediate */
+    wf_linear up;   /* hidden → config.intermediate */
+    wf_linear down; /* config.intermediate → hidden */
+} wf_expert;
+
 /* One transformer layer. "↑16": padded with zeros to a multiple of 16 elements. Values of norms are finite. */
 typedef struct wf_layer {
     const float *input_norm;          /* [hidden ↑16] */
@@ -31,6 +41,8 @@ typedef struct wf_layer {
     wf_linear up;               /* hidden → neurons, as many as config.ffn_neurons says */
     const float *ffn_sub_norm;  /* [neurons ↑16], NULL without sub-norms */
     wf_linear down;             /* neurons → hidden */
+    wf_linear router;           /* hidden → WF_ROUTER_PARTS * experts; without rows where no softmax chooses */
+    wf_expert *experts;         /* [config.experts] in the place of gate, up and down; NULL: there are none */
     const float *ffn_post_norm; /* [hidden ↑16] of what the FFN gives, NULL without post-norms */
 } wf_layer;
 
@@ -40,6 +52,7 @@ struct wf_model {
     wf_linear head;          /* hidden → vocabulary; the embedding's rows when tied */
     const float *final_norm; /* [hidden ↑16] */
     wf_layer *layers;        /* [config.layers] */
+    wf_expert *experts;      /* [config.layers * config.experts], which the layers share out */
     wf_mapping mapping;      /* read-only */
     char *name;              /* the path that was opened, or the name given with the bytes */
     atomic_uint references;

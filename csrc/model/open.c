@@ -40,6 +40,8 @@ static wf_model *open_mapping(wf_mapping *mapping, const char *name, wf_random_w
     return NULL;
 }
 
+static uint64_t memory_bytes(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE); }
+
 wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
     if (path == NULL) {
         wf_fail(error, error_size, "no path of a packed model was given");
@@ -49,8 +51,9 @@ wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
     if (wf_mapping_of_file(&mapping, path, error, error_size) != 0)
         return NULL;
     wf_model *model = open_mapping(&mapping, path, NULL, error, error_size);
-    /* What every token needs, all but embedding and head, is brought in now, so that no request pays for it. */
-    if (model != NULL)
+    /* What every token needs, all but embedding and head, is brought in now, so that no request pays for it. Of a file that memory does not
+     * hold, the system keeps what is used: of a mixture the experts that are asked for. */
+    if (model != NULL && model->mapping.size < memory_bytes() / 4 * 3)
         wf_mapping_prefault(&model->mapping, model->layers[0].input_norm);
     return model;
 }
@@ -83,7 +86,7 @@ wf_model *wf_model_open_random(const uint8_t *header, uint64_t header_size, uint
         return NULL;
     }
     /* Systems promise more memory than there is, and end the program that takes them at their word. */
-    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t memory = memory_bytes();
     if (size > memory) {
         wf_fail(error, error_size, "%s: its %" PRIu64 " MB do not fit into this machine's memory of %" PRIu64 " MB", name,
                 size / 1000000U, memory / 1000000U);

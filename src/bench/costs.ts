@@ -3,13 +3,13 @@
 import { type KvKind, kvTokenBytes } from "../engine/engine.ts";
 import { screenedRowBytes } from "../engine/library.ts";
 import { BLOCK_WEIGHTS } from "../engine/symbols.ts";
-import { groupedRowBytes, packedLayout } from "../model_file/layout.ts";
+import { groupedRowBytes, type LayoutEntry, packedLayout } from "../model_file/layout.ts";
 import { type ModelConfig, vocabularyGroup } from "../model_file/model_config.ts";
 import { tensorBytes } from "../model_file/safetensors.ts";
 
 /** The costs of a model, whatever the batch. */
 export interface Costs {
-  /** Bytes of all ternary rows, with the scales of their groups: every step reads them once. */
+  /** Bytes of all ternary rows, with the scales of their groups: every step reads them once; of experts those of one token. */
   ternaryBytes: number;
   /** Bytes of the head's sketch, or of a ternary head: a step that gives greedy tokens reads them once, and of a head with a sketch a few rows. */
   headBytes: number;
@@ -27,14 +27,16 @@ export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
     const { rows, columns } = source as { rows: number; columns: number };
     return rows * Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_WEIGHTS;
   });
+  // Of experts, a token has a part.
+  const share = ({ experts }: LayoutEntry) => (experts === undefined ? 1 : (config.expertsUsed as number) / experts);
   const isTernaryHead = config.tiedEmbeddings ? config.ternaryEmbedding : config.ternaryHead;
   const headRowBytes = isTernaryHead
     ? groupedRowBytes(config.hiddenSize, vocabularyGroup(config))
     : screenedRowBytes(config.hiddenSize);
   return {
-    ternaryBytes: matrices.reduce((sum, tensor) => sum + tensorBytes(tensor), 0),
+    ternaryBytes: matrices.reduce((sum, tensor) => sum + tensorBytes(tensor) * share(tensor), 0),
     headBytes: config.vocabSize * headRowBytes,
     positionBytes: kvTokenBytes(config, kvKind),
-    multiplyAdds: weights.reduce((sum, count) => sum + count, 0),
+    multiplyAdds: matrices.reduce((sum, tensor, index) => sum + (weights[index] as number) * share(tensor), 0),
   };
 }

@@ -22,6 +22,9 @@ export const assetNames = [
   "config.json",
 ] as const;
 
+/** Parts of a router's weights: each is the sum of so many bf16. */
+export const ROUTER_PARTS = 3;
+
 /** Most bytes of one of them: a tokenizer.json of a vocabulary of 256 thousand tokens has about 20 MB. */
 export const ASSET_BYTES_MAX = 256 * 1024 * 1024;
 
@@ -32,7 +35,9 @@ export interface LayoutEntry {
   shape: number[];
   /** What the source has under the same name: rows × columns, or one row for a norm; null for assets. */
   source: { rows: number; columns: number } | null;
-  kind: "embedding" | "norm" | "ternary" | "scale" | "asset";
+  kind: "embedding" | "router" | "norm" | "ternary" | "scale" | "asset";
+  /** How many matrices of equal size lie behind each other, their rows counted together: those of all experts. */
+  experts?: number;
   /** Inputs that share a scale, where scales stand behind a ternary row's codes. */
   group?: number;
 }
@@ -77,14 +82,16 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
   const norm = (name: string, size: number) => {
     entries.push({ name, dtype: "F32", shape: [roundUp(size, 16)], source: { rows: 1, columns: size }, kind: "norm" });
   };
-  const linear = (name: string, rows: number, columns: number) => {
+  const linear = (name: string, rowsOfOne: number, columns: number, experts?: number) => {
+    const rows = rowsOfOne * (experts ?? 1);
     const shape = [rows, group === undefined ? packedRowBytes(columns) : groupedRowBytes(columns, group)];
     const source = { rows, columns };
     entries.push({
       ...{ name: `${name}.weight`, dtype: "U8", shape, source, kind: "ternary" },
       ...(group === undefined ? {} : { group }),
+      ...(experts === undefined ? {} : { experts }),
     });
-    const [scales, count] = config.scales === "row" ? ["row_scales", rows] : ["weight_scale", 1];
+    const [scales, count] = config.scales === "row" ? ["row_scales", rows] : ["weight_scale", experts ?? 1];
     entries.push({
       name: `${name}.${scales}`,
       dtype: "F32",
@@ -109,6 +116,24 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
     if (config.postNorms) norm(`${prefix}.attention_post_norm.weight`, hiddenSize);
     const neurons = config.ffnNeurons?.[layer] ?? intermediateSize;
     norm(`${prefix}.post_attention_layernorm.weight`, hiddenSize);
+    const { experts } = config;
+    if (experts !== undefined) {
+      if (config.router !== "identity") {
+        // A float is the sum of three bf16.
+        entries.push({
+          name: `${prefix}.mlp.router.weight`,
+          dtype: "BF16",
+          shape: [paddedRows(ROUTER_PARTS * experts, hiddenSize * 2), hiddenSize],
+          source: { rows: experts, columns: hiddenSize },
+          kind: "router",
+        });
+      }
+      linear(`${prefix}.mlp.experts.gate_proj`, intermediateSize, hiddenSize, experts);
+      linear(`${prefix}.mlp.experts.up_proj`, intermediateSize, hiddenSize, experts);
+      linear(`${prefix}.mlp.experts.down_proj`, hiddenSize, intermediateSize, experts);
+      if (config.postNorms) norm(`${prefix}.ffn_post_norm.weight`, hiddenSize);
+      continue;
+    }
     if (config.gated !== false) linear(`${prefix}.mlp.gate_proj`, neurons, hiddenSize);
     linear(`${prefix}.mlp.up_proj`, neurons, hiddenSize);
     if (config.subNorms) norm(`${prefix}.mlp.ffn_sub_norm.weight`, neurons);

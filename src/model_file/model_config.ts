@@ -300,6 +300,8 @@ export function checkModelConfig(config: ModelConfig): void {
     throw new Fault(`sliding_layers are not ${layers} numbers beside a sliding_window`);
   }
   const { experts = 0, expertsUsed = 0 } = config;
+  const isPlain = !config.subNorms && !config.inputNorms && config.gated !== false && neurons === undefined;
+  if (experts > 0 && !isPlain) throw new Fault("experts have gates, as many neurons each, and no norms of their own");
   if (expertsUsed > experts || (experts > 0 && expertsUsed === 0)) {
     throw new Fault(`${expertsUsed} of ${experts} experts cannot be used`);
   }
