@@ -295,7 +295,8 @@ describe("refuses by name", () => {
     ["an adapter", key("general.type", text("adapter")), ["it is of type 'adapter', no model"]],
     ["weights in a rotated basis", key("prism.hadamard.block", u32(128)), ["'prism.hadamard.block'", "rotated basis"]],
     ["another activation", key("llama.hidden_act", text("gelu")), ["llama.hidden_act is 'gelu'; supported: silu"]],
-    ["experts", key("llama.expert_count", u32(8)), ["llama.expert_count is 8"]],
+    ["experts, but not how many", key("llama.expert_count", u32(8)), ["lacks expert_used_count"]],
+    ["experts that all tokens share", key("llama.expert_shared_count", u32(1)), ["llama.expert_shared_count is 1"]],
     ["a sliding window", key("llama.attention.sliding_window", u32(512)), ["attention.sliding_window is 512"]],
     ["scaled logits", key("llama.logit_scale", f32(2)), ["llama.logit_scale is 2"]],
     [
