@@ -6,7 +6,7 @@
  */
 
 import { existsSync } from "node:fs";
-import type { Command } from "./commands/command.ts";
+import { type Command, otherWords } from "./commands/command.ts";
 import { allCommands, commands } from "./commands/registry.ts";
 import { Failure, OutputFailure, UsageError } from "./errors.ts";
 import { helpText } from "./options/help.ts";
@@ -14,7 +14,7 @@ import { suggestion } from "./options/suggestion.ts";
 import { harmless } from "./terminal/harmless.ts";
 import { notes, results, tolerateStderr } from "./terminal/output.ts";
 import { canAsk } from "./terminal/question.ts";
-import { version } from "./version.ts";
+import { summary, version } from "./version.ts";
 
 /** Words and options that ask for something other than a command. */
 const VERSION = ["version", "--version", "-v", "-V"];
@@ -24,13 +24,9 @@ const HELP = ["help", "--help", "-h"];
 const READER_LEFT = 128 + 13;
 
 async function help(): Promise<string> {
-  const lines = [
-    ...(await allCommands()).map(({ name, summary }) => [name, summary] as const),
-    ["help", "describe a command: 'wrinklefree help serve', or 'wrinklefree serve --help'"] as const,
-    ["version", "print the version; also --version"] as const,
-  ];
+  const lines = [...(await allCommands()).map((command) => [command.name, command.summary] as const), ...otherWords];
   const width = Math.max(...lines.map(([name]) => name.length));
-  return `wrinklefree ${version}: serves 1.58-bit language models from a CPU
+  return `wrinklefree ${version}: ${summary}
 
 usage: wrinklefree <command> [options]
        wrinklefree MODEL [PROMPT…]       the same as run
@@ -54,7 +50,7 @@ async function findCommand(name: string): Promise<Command> {
 
 /** @param models names that may have been meant as well. */
 function unknownCommand(name: string, models: readonly string[]): UsageError {
-  const hint = suggestion(name, [...Object.keys(commands), "help", "version", ...models]);
+  const hint = suggestion(name, [...Object.keys(commands), ...otherWords.map(([word]) => word), ...models]);
   return new UsageError(`there is no command '${name}'${hint}`);
 }
 

@@ -25,6 +25,8 @@ const LONG_TESTS = [
   "chat.signals",
   "chat.terminal",
   "command_line",
+  "completions",
+  "config",
   "e2e",
   "grammar",
   "hostile-checkpoints",

@@ -1,31 +1,29 @@
 /** What a subcommand is: its place in the list of commands, its options, and what it does. */
 
-import type { Described } from "../options/help.ts";
-import type { Completion } from "../options/kinds.ts";
+import type { Described } from "../options/described.ts";
 import type { Options } from "../options/option.ts";
 import { completeOptions, type Given, readOptions } from "../options/settings.ts";
 import { notes } from "../terminal/output.ts";
+
+/** Words that stand in the place of a command and are none, with what they do. */
+export const otherWords: readonly (readonly [word: string, summary: string])[] = [
+  ["help", "describe a command: 'wrinklefree help serve', or 'wrinklefree serve --help'"],
+  ["version", "print the version; also --version"],
+];
 
 /** All commands, loaded when they are needed. */
 export type CommandTable = () => Promise<readonly Command[]>;
 
 /** A command as main.ts, the completions and the manual pages know it. */
 export interface Command extends Described {
-  /** The word on the command line. */
-  name: string;
-  /** One line for the list of commands. */
-  summary: string;
   /** How many words may stand on its command line beside options. */
   wordsMax: number;
-  /** What completes each of these words in a shell; the last stands for all further ones. */
-  words: readonly Completion[];
   /** Runs with the arguments after the command's name and resolves to the exit code. */
   run(args: string[], table: CommandTable): Promise<number>;
 }
 
 /** A command before its arguments are read. */
-interface Declared<All extends Options> extends Omit<Command, "options" | "run" | "name"> {
-  name: string;
+interface Declared<All extends Options> extends Omit<Command, "options" | "run"> {
   options: All;
   run(given: Given<All>, table: CommandTable): Promise<number>;
 }

@@ -2,7 +2,7 @@
 
 import { notes } from "../terminal/output.ts";
 import { askLine } from "../terminal/question.ts";
-import { version } from "../version.ts";
+import { summary, version } from "../version.ts";
 import type { CommandTable } from "./command.ts";
 import { storedModels } from "./implied_run.ts";
 
@@ -32,7 +32,7 @@ export async function chooseFromMenu(table: CommandTable): Promise<string[] | un
     { text: "measure how fast this machine is", line: async () => ["bench", "--shape", "2b-4t"] },
     { text: "list all commands", line: async () => ["help"] },
   ];
-  notes.write(`wrinklefree ${version}: serves 1.58-bit language models from a CPU\n\n`);
+  notes.write(`wrinklefree ${version}: ${summary}\n\n`);
   notes.write(choices.map(({ text }, index) => `  ${index + 1}  ${text}\n`).join(""));
   if (more > 0) notes.write(`\n'wrinklefree list' shows ${more} more models.\n`);
   for (;;) {

@@ -17,6 +17,8 @@ export const commands: Readonly<Record<string, () => Promise<{ command: Command 
   check: () => import("./check.ts"),
   bench: () => import("./bench.ts"),
   config: () => import("./config.ts"),
+  completions: () => import("./completions.ts"),
+  man: () => import("./man.ts"),
 };
 
 /** All of them. */

@@ -52,7 +52,7 @@ const listening = {
   },
   port: {
     group: "Listening",
-    help: "0: any that is free",
+    help: "the port to listen on; 0: any that is free",
     place: "anywhere",
     placeholder: "N",
     kind: wholeNumber(0, 65535),

@@ -1,6 +1,7 @@
 /** Help for people: the text of `--help`, made of a command's declaration. */
 
-import { type Option, type Options, otherwiseOf, written } from "./option.ts";
+import { type Described, describedOptions, describeOption, optionGroups } from "./described.ts";
+import { type Option, written } from "./option.ts";
 
 /** Columns of help. */
 const WIDTH = 100;
@@ -8,48 +9,18 @@ const WIDTH = 100;
 /** Where the description of an option begins. */
 const INDENT = 26;
 
-/** What help says of a command. */
-export interface Described {
-  name: string;
-  /** Command lines, without the name of the program. */
-  synopsis: readonly string[];
-  /** Paragraphs. */
-  description: readonly string[];
-  options: Options;
-  /** Command lines with what they do. */
-  examples?: readonly (readonly [line: string, what: string])[];
-}
-
 /** The text of `wrinklefree NAME --help`. */
-export function helpText({ synopsis, description, options, examples = [] }: Described): string {
+export function helpText(command: Described): string {
+  const { synopsis, description, examples = [] } = command;
+  const options = describedOptions(command);
   const usage = synopsis.map((line, index) => `${index === 0 ? "usage: " : "       "}wrinklefree ${line}`);
   const parts = [usage.join("\n"), ...description.map((paragraph) => wrapped(paragraph, WIDTH).join("\n"))];
   for (const [group, names] of optionGroups(options)) {
     const lines = names.flatMap((name) => optionLines(name, options[name] as Option));
     parts.push([`${group}:`, ...lines].join("\n"));
   }
-  parts.push("  -h, --help              show this text");
   if (examples.length > 0) parts.push(examples.map(([line, what]) => `  ${line}\n      ${what}`).join("\n"));
   return `${parts.join("\n\n")}\n`;
-}
-
-/** The names of options by group, in the order in which they are declared. */
-export function optionGroups(options: Options): Map<string, string[]> {
-  const groups = new Map<string, string[]>();
-  for (const [name, { group }] of Object.entries(options)) groups.getOrInsertComputed(group, () => []).push(name);
-  return groups;
-}
-
-/** What an option does, with what holds without it. */
-export function describeOption(option: Option): string {
-  const otherwise = otherwiseOf(option);
-  const words = !option.isSwitch && Array.isArray(option.kind.completion) ? option.kind.completion : [];
-  const notes = [
-    ...(words.length > 0 && !words.every((word) => option.help.includes(word)) ? [words.join(", ")] : []),
-    ...(!option.isSwitch && option.isList ? ["may be given several times"] : []),
-    ...(otherwise === undefined ? [] : [`default: ${otherwise}`]),
-  ];
-  return notes.length === 0 ? option.help : `${option.help} (${notes.join("; ")})`;
 }
 
 function optionLines(name: string, option: Option): string[] {
