@@ -9,8 +9,8 @@ import { TemplateError } from "./errors.ts";
 import { format } from "./format_spec.ts";
 import { escapeText } from "./markup.ts";
 import { bitLength } from "./numbers.ts";
-import { equals, itemOf } from "./operators.ts";
-import { repr } from "./repr.ts";
+import { equals, itemOf, listOf } from "./operators.ts";
+import { repr, str } from "./repr.ts";
 import { bind, type Parameter } from "./signature.ts";
 import { STRING_METHODS } from "./string_methods.ts";
 import {
@@ -89,8 +89,14 @@ function method(
 
 function stringMethod(value: string | Markup, name: string, budget: Budget): Value | undefined {
   const text = typeof value === "string" ? value : value.text;
-  const escaped = (argument: Value): Value =>
-    typeof value === "string" || typeof argument !== "string" ? argument : escapeText(argument, budget);
+  const escaped = (argument: Value): Value => {
+    if (typeof value === "string") return argument;
+    if (typeof argument === "string") return escapeText(argument, budget);
+    if (name !== "join") return argument;
+    return listOf(argument, budget).map((element) =>
+      element instanceof Markup ? element : escapeText(str(element, budget), budget),
+    );
+  };
   const wrapped = (result: Value): Value => (typeof value === "string" ? result : asMarkup(result));
   if (name === "format" || name === "format_map") {
     return new HostFunction(name, (positional, keywords) => {
