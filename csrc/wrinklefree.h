@@ -24,7 +24,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 6
+#define WF_ABI_VERSION 7
 
 /* ---- The packed file. ---- */
 
@@ -186,6 +186,7 @@ typedef struct wf_engine_stats {
     uint32_t blocks_used;   /* by running requests */
     uint32_t blocks_cached; /* by nobody, but still findable */
     uint32_t copying;       /* 1 while copies of weights are made that make steps faster, else 0 */
+    uint32_t phases;        /* parts of steps that were begun, modulo 2^32: it changes many times in a step */
     uint64_t prompt_tokens; /* of admitted requests */
     uint64_t cached_tokens; /* of those, found in the prefix cache */
     uint64_t generated_tokens;
@@ -229,6 +230,23 @@ WF_API uint32_t wf_cpu_cores(void);
  * waits. The lock ends when the descriptor is closed, also by the process' end. 0: another has it. 1: it is locked, or lies on a file
  * system that has no locks, where nobody is kept out. */
 WF_API int32_t wf_file_lock(int32_t descriptor, uint32_t is_shared);
+
+/* The descriptor of a socket of this process that listens on a TCP port, the lowest one over `after`; -1 when there is none. */
+WF_API int32_t wf_listening_socket(uint32_t port, int32_t after);
+
+/* Has this process' event loop accept the connections of another listening socket, `by`, where it accepted those of `listener`, which
+ * is closed. `by` stays open and may be closed. Nonzero on failure, after which `listener` is of no use. */
+WF_API int32_t wf_replace_listener(int32_t listener, int32_t by, char *error, uint32_t error_size);
+
+/* Has this process' event loop accept no more connections of `listener`; they wait for whoever else has the socket. Nonzero on failure. */
+WF_API int32_t wf_leave_listener(int32_t listener, char *error, uint32_t error_size);
+
+/* Writes the address of a socket that listens for streams, always terminated: "127.0.0.1:80", "[::]:80" or "unix:/path". Nonzero when the
+ * descriptor is no such socket, or the address does not fit. */
+WF_API int32_t wf_listening_address(int32_t descriptor, char *address, uint32_t size);
+
+/* Sends a datagram to a unix socket: at a path, or in the abstract namespace with '@' in front. It never waits. Nonzero on failure. */
+WF_API int32_t wf_send_datagram(const char *socket_name, const uint8_t *bytes, uint32_t size, char *error, uint32_t error_size);
 
 /* Opens a packed file (extension .wf): maps it and checks all of it that later code relies on. NULL on failure. */
 WF_API wf_model *wf_model_open(const char *path, char *error, uint32_t error_size);

@@ -11,7 +11,9 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "nod
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
 import { PARTS_MAX } from "../src/api/json_bounds.ts";
 import { openAi } from "../src/api/openai/dialect.ts";
-import { listen } from "../src/server/app.ts";
+import { ApiKeys } from "../src/server/auth.ts";
+import { TrustedProxies } from "../src/server/client_address.ts";
+import { listen } from "../src/server/listening.ts";
 import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
 import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
 import { ServerState } from "../src/serving/state.ts";
@@ -113,9 +115,10 @@ test("every kind of error, one after the other on one connection, which goes on"
 test("while the model loads: alive, not ready, and a time to come back", async () => {
   const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
   const listening = await listen(state, {
-    hostname: "127.0.0.1",
-    port: 0,
-    apiKeys: [],
+    places: [{ kind: "address", hostname: "127.0.0.1", port: 0 }],
+    socketMode: 0o660,
+    apiKeys: new ApiKeys([]),
+    trustedProxies: new TrustedProxies([]),
     allowedHosts: [],
     corsOrigins: [],
     keepAliveSeconds: 60,

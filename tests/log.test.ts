@@ -28,7 +28,8 @@ const CHAT: LogEntry = {
   route: "/v1/chat/completions",
   status: 200,
   milliseconds: 12.345,
-  key: 2,
+  client: "192.0.2.7",
+  key: "3f9a0c2b",
   counts: [counts(20, 0, 5), counts(20, 19, 7)],
 };
 /** A request that nothing was computed for, by nobody in particular. */
@@ -38,7 +39,7 @@ const REFUSED: LogEntry = {
   route: "other",
   status: 404,
   milliseconds: 0.04,
-  key: -1,
+  key: undefined,
   counts: [],
 };
 
@@ -56,17 +57,17 @@ function written(format: LogFormat, entry: LogEntry): string {
 describe("text", () => {
   test("the counts are those of all answers together", () => {
     expect(written("text", CHAT)).toBe(
-      "2026-05-04T03:02:01.007Z POST /v1/chat/completions 200 12.3 ms 40 prompt (19 cached) + 12 tokens key 2 req_1\n",
+      "2026-05-04T03:02:01.007Z 192.0.2.7 POST /v1/chat/completions 200 12.3 ms 40 prompt (19 cached) + 12 tokens key 3f9a0c2b req_1\n",
     );
   });
 
   test("what a request has none of is left out", () => {
-    expect(written("text", REFUSED)).toBe("2026-05-04T03:02:01.007Z GET other 404 0.0 ms req_1\n");
+    expect(written("text", REFUSED)).toBe("2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms req_1\n");
   });
 
-  test("the first key is a key, and an answer without tokens an answer", () => {
-    expect(written("text", { ...REFUSED, key: 0, counts: [counts(3, 0, 0)] })).toBe(
-      "2026-05-04T03:02:01.007Z GET other 404 0.0 ms 3 prompt (0 cached) + 0 tokens key 0 req_1\n",
+  test("an answer without tokens is an answer", () => {
+    expect(written("text", { ...REFUSED, key: "00000000", counts: [counts(3, 0, 0)] })).toBe(
+      "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms 3 prompt (0 cached) + 0 tokens key 00000000 req_1\n",
     );
   });
 });
@@ -78,6 +79,7 @@ describe("JSON", () => {
     expect(JSON.parse(line)).toEqual({
       time: "2026-05-04T03:02:01.007Z",
       request_id: "req_1",
+      client: "192.0.2.7",
       method: "POST",
       path: "/v1/chat/completions",
       status: 200,
@@ -85,7 +87,7 @@ describe("JSON", () => {
       prompt_tokens: 40,
       cached_tokens: 19,
       completion_tokens: 12,
-      key: 2,
+      key: "3f9a0c2b",
     });
     expect(Object.keys(JSON.parse(written("json", REFUSED)))).toEqual(Object.keys(JSON.parse(line)));
   });
@@ -99,7 +101,6 @@ describe("JSON", () => {
       completion_tokens: 0,
       key: null,
     });
-    expect(JSON.parse(written("json", { ...REFUSED, key: 0 })).key).toBe(0);
   });
 });
 

@@ -9,7 +9,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { resolveModel } from "../src/models/resolve.ts";
-import { listen } from "../src/server/app.ts";
+import { ApiKeys } from "../src/server/auth.ts";
+import { TrustedProxies } from "../src/server/client_address.ts";
+import { listen } from "../src/server/listening.ts";
 import { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { describeInBrowser, lastAnswer, openPage, press, say, send, startBrowser } from "./support/browser.ts";
@@ -153,9 +155,10 @@ describeInBrowser("the chat page and its server", () => {
       { answers: 4, promptTokens: 4096 },
     );
     const listening = await listen(state, {
-      hostname: "127.0.0.1",
-      port: 0,
-      apiKeys: [],
+      places: [{ kind: "address", hostname: "127.0.0.1", port: 0 }],
+      socketMode: 0o660,
+      apiKeys: new ApiKeys([]),
+      trustedProxies: new TrustedProxies([]),
       allowedHosts: [],
       corsOrigins: [],
       keepAliveSeconds: 60,

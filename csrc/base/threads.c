@@ -40,6 +40,7 @@ struct wf_pool {
     _Alignas(64) atomic_uint_least32_t number; /* of the phase; changes when its shares are there to be claimed */
     _Alignas(64) atomic_uint_least32_t done;   /* units of this phase that have run */
     _Alignas(64) atomic_uint_least32_t parked;
+    atomic_uint_least32_t runs; /* of work, finished ones included */
     atomic_bool stopping;
     struct share *shares; /* [threads] */
     wf_work work;
@@ -190,6 +191,7 @@ void wf_pool_destroy(wf_pool *pool) {
 }
 
 void wf_pool_run(wf_pool *pool, wf_work work, void *context, uint32_t units) {
+    atomic_fetch_add_explicit(&pool->runs, 1, memory_order_relaxed);
     if (pool->threads == 1 || units <= 1) {
         for (uint32_t unit = 0; unit < units; unit++)
             work(context, unit);
@@ -222,3 +224,5 @@ void wf_pool_run(wf_pool *pool, wf_work work, void *context, uint32_t units) {
 }
 
 uint32_t wf_pool_threads(const wf_pool *pool) { return pool->threads; }
+
+uint32_t wf_pool_runs(wf_pool *pool) { return atomic_load_explicit(&pool->runs, memory_order_relaxed); }

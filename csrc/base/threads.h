@@ -29,4 +29,7 @@ void wf_pool_run(wf_pool *pool, wf_work work, void *context, uint32_t units);
 
 uint32_t wf_pool_threads(const wf_pool *pool);
 
+/* How often work was begun, modulo 2^32: whoever watches the caller sees by it that it goes on. Any thread may ask. */
+uint32_t wf_pool_runs(wf_pool *pool);
+
 #endif

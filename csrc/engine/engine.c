@@ -468,5 +468,6 @@ void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
     stats->waiting += engine->arrived_count;
     pthread_mutex_unlock(&engine->lock);
     stats->copying = !atomic_load(&engine->has_copied);
+    stats->phases = wf_pool_runs(engine->pool);
     leave(engine);
 }

@@ -2,6 +2,7 @@
  * What a handler knows about its request beside the body, and what it reports for the access log.
  */
 
+import type { ApiKey } from "../serving/api_key.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
 import type { ServerState } from "../serving/state.ts";
 import type { Counts } from "../text/generation.ts";
@@ -24,8 +25,8 @@ export class Exchange {
   readonly client: AbortSignal;
   /** What its body takes of the memory for all bodies. */
   readonly body: BodyShare;
-  /** Which of the server's API keys the request came with; -1 where it needs none. */
-  key = -1;
+  /** Which of the server's API keys the request came with; undefined where it needs none. */
+  key: ApiKey | undefined;
   /** What the answers cost, as far as they are complete. */
   readonly counts: Counts[] = [];
   /** Whether the answer is a stream, which goes on after the handler has returned. */

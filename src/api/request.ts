@@ -57,7 +57,7 @@ export function readScope(body: JsonObject, exchange: Exchange): bigint {
       `Invalid 'cache_salt': string too long. Expected a string with maximum length ${CACHE_SALT_LENGTH_MAX}.`,
     );
   }
-  return exchange.state.scopes.of(exchange.key, salt);
+  return exchange.state.scopes.of(exchange.key?.hash, salt);
 }
 
 /** How far a prompt's computation is, in llama.cpp's words. */

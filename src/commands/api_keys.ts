@@ -8,7 +8,7 @@ import { splitList } from "../options/environment.ts";
 import { file, type Kind } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
-import { isSendable, readKeyFile } from "../server/auth.ts";
+import { isSendable, type KeySource, readKeySource } from "../server/auth.ts";
 import { notes } from "../terminal/output.ts";
 
 /** Holds a key, or several with white space between them. */
@@ -57,7 +57,7 @@ export const keyOptions = {
  * @param files the values of --api-key-file.
  * @throws Failure for what is no readable file of keys, and for a variable that holds none.
  */
-export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files: readonly string[]): string[] {
+export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files: readonly string[]): KeySource {
   const text = process.env[VARIABLE];
   // Whoever sets it wants a key to be asked for.
   if (text !== undefined && splitList(text).length === 0) {
@@ -66,7 +66,7 @@ export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files
   const keys = [...new Set(values["api-key"])];
   // Before files are read: a pipe can be read only once.
   if (isOnLine("api-key")) restartWithout(keys);
-  return [...keys, ...files.flatMap(readKeyFile)];
+  return readKeySource(keys, files);
 }
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */

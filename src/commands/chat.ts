@@ -177,6 +177,6 @@ function connection(model: string | undefined, given: Given<typeof chatOptions>)
     isOnLine(name as keyof typeof chatOptions),
   );
   if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
-  const [key] = readApiKeys(given, []);
+  const [key] = readApiKeys(given, []).keys;
   return () => RemoteModel.connect(url, key, model);
 }

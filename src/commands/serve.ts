@@ -8,8 +8,10 @@ import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { resolveModel } from "../models/resolve.ts";
 import type { Given } from "../options/settings.ts";
-import { type Listening, listen } from "../server/app.ts";
-import { isLoopback } from "../server/host.ts";
+import { Access, reloadAtHangup } from "../server/access.ts";
+import { TrustedProxies } from "../server/client_address.ts";
+import { type Listening, listen } from "../server/listening.ts";
+import { hostOf, isLocal } from "../server/places.ts";
 import { StopSignals, untilStopped } from "../server/shutdown.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
@@ -20,14 +22,17 @@ import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
-import { ANSWERS_MAX, serveOptions } from "./serve_options.ts";
+import { ANSWERS_MAX, certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
 export const command = declareCommand({
   name: "serve",
   summary: "answer OpenAI-compatible requests over HTTP",
   synopsis: ["serve [MODEL] [options]"],
-  description: [`${modelHelp} Without it, the demo model is served.`],
+  description: [
+    `${modelHelp} Without it, the demo model is served.`,
+    "SIGHUP has the files of keys and the certificate read again. SIGTERM ends the server when the answers under way are sent.",
+  ],
   options: serveOptions,
   wordsMax: 1,
   words: ["model"],
@@ -36,19 +41,23 @@ export const command = declareCommand({
 
 async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const { values } = given;
-  const { host, port, parallel, temperature, log } = values;
+  const { parallel, temperature, log } = values;
   const options = serviceOptions(values, parallel);
   const [model, storeChoice] = [chosenModel(given), resolveOptions(given)];
   const limits = {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + values.queue,
     promptTokens: values["queue-tokens"],
   };
-  const apiKeys = readApiKeys(given, values["api-key-file"]);
-  if (!isLoopback(host) && apiKeys.length === 0 && !values.insecure) {
+  const places = chosenPlaces(values);
+  const tlsFiles = certificateFiles(values);
+  const keySource = readApiKeys(given, values["api-key-file"]);
+  const exposed = places.find((place) => !isLocal(place));
+  if (exposed !== undefined && keySource.keys.length === 0 && !values.insecure) {
     throw new Failure(
-      `refusing to listen on ${host}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
+      `refusing to listen on ${hostOf(exposed)}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
     );
   }
+  const access = new Access(keySource, tlsFiles);
 
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
@@ -60,15 +69,18 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   });
   const signals = new StopSignals();
   const listening = await listen(state, {
-    hostname: host,
-    port,
-    apiKeys,
+    places,
+    socketMode: values["socket-mode"],
+    certificate: access.certificate,
+    apiKeys: access.keys,
+    trustedProxies: new TrustedProxies(values["trusted-proxy"]),
     allowedHosts: values["allowed-host"],
     corsOrigins: values["cors-origin"],
     keepAliveSeconds: values["keep-alive"],
     basePath: values["base-path"],
     log,
   });
+  reloadAtHangup(() => access.reload(listening), signals);
   let service: Service | undefined;
   try {
     const resolved = await resolveModel(model, storeChoice);
@@ -85,25 +97,29 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     return 0;
   }
   state.setReady(service);
-  notes.write(startText(state, service, listening, apiKeys.length > 0));
+  notes.write(startText(state, service, listening, access.keys.count > 0));
   await untilStopped(state, listening, signals);
   await service.close();
   return 0;
 }
 
 /** What the user needs to know at the start. */
-function startText(state: ServerState, service: Service, listening: Listening, needsKey: boolean): string {
+function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean): string {
   const message = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}';
   const key = needsKey ? " -H 'Authorization: Bearer KEY'" : "";
+  const [first = ""] = urls;
+  const isUnix = first.startsWith("unix:");
+  const target = isUnix ? `--unix-socket ${first.slice("unix:".length)} http://localhost` : first;
+  const places = urls.map((url) => (url.startsWith("unix:") ? url : `${url}/v1`));
   return [
     `wrinklefree ${version}`,
     `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service),
-    ...listening.urls.map((url, index) => `${index === 0 ? "serving" : "       "}  ${url}/v1`),
-    `chat     ${listening.urls[0]}/ in a browser`,
+    ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
+    ...(isUnix ? [] : [`chat     ${first}/ in a browser`]),
     "",
-    `  curl ${listening.urls[0]}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
+    `  curl ${target}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
     "",
     "",
   ].join("\n");

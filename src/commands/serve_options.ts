@@ -2,11 +2,14 @@
 
 import { SEQUENCES_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
-import { decimalNumber, type Kind, oneOf, text, wholeNumber } from "../options/kinds.ts";
-import type { Options } from "../options/option.ts";
+import { decimalNumber, file, type Kind, oneOf, text, wholeNumber } from "../options/kinds.ts";
+import type { Options, ValuesOf } from "../options/option.ts";
+import type { CertificateFiles } from "../server/certificate.ts";
+import { isProxyRange } from "../server/client_address.ts";
 import { isHostName } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
+import { type Place, readPlace } from "../server/places.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";
@@ -39,6 +42,36 @@ const origin: Kind<string> = {
   },
 };
 
+const place: Kind<Place> = {
+  read(value, label) {
+    const found = readPlace(value);
+    if (found === undefined) {
+      throw new UsageError(`${label} takes HOST:PORT, [ADDRESS]:PORT or unix:/path, not '${value}'`);
+    }
+    return found;
+  },
+};
+
+const permissions: Kind<number> = {
+  read(value, label) {
+    if (!/^[0-7]{3,4}$/.test(value)) throw new UsageError(`${label} takes permissions such as 660, not '${value}'`);
+    return Number.parseInt(value, 8);
+  },
+};
+
+const proxyRange: Kind<string> = {
+  read(value, label) {
+    if (isProxyRange(value)) return value;
+    throw new UsageError(`${label} takes an address, a range such as 10.0.0.0/8, or unix, not '${value}'`);
+  },
+};
+
+/** The port, where only the address is given. */
+const PORT = 30_000;
+
+/** The address, where only the port is given. */
+const HOST = "127.0.0.1";
+
 /** Where the server listens. */
 const listening = {
   host: {
@@ -47,8 +80,7 @@ const listening = {
     place: "anywhere",
     placeholder: "ADDRESS",
     kind: text,
-    default: "127.0.0.1",
-    otherwise: "127.0.0.1, this machine only",
+    otherwise: `${HOST}, this machine only`,
   },
   port: {
     group: "Listening",
@@ -56,7 +88,51 @@ const listening = {
     place: "anywhere",
     placeholder: "N",
     kind: wholeNumber(0, 65535),
-    default: "30000",
+    otherwise: String(PORT),
+  },
+  listen: {
+    group: "Listening",
+    help:
+      "listen at HOST:PORT or on a unix socket, unix:/path, instead of at the default address; " +
+      "what --host and --port say still holds",
+    place: "anywhere",
+    placeholder: "WHERE",
+    kind: place,
+    isList: true,
+  },
+  "socket-mode": {
+    group: "Listening",
+    help: "permissions of unix sockets",
+    place: "anywhere",
+    placeholder: "MODE",
+    kind: permissions,
+    default: "660",
+  },
+  "tls-cert": {
+    group: "Listening",
+    help:
+      "speak TLS, with this certificate and those that lead to a known one behind it in the file, as PEM; " +
+      "unix sockets do without",
+    place: "anywhere",
+    placeholder: "FILE",
+    kind: file,
+  },
+  "tls-key": {
+    group: "Listening",
+    help: "the certificate's private key, as PEM without a passphrase",
+    place: "anywhere",
+    placeholder: "FILE",
+    kind: file,
+  },
+  "trusted-proxy": {
+    group: "Listening",
+    help:
+      "believe this reverse proxy's X-Forwarded-For, for the client's address in the log: an address, a range such as " +
+      "10.0.0.0/8, or unix for those that come through a unix socket",
+    place: "anywhere",
+    placeholder: "RANGE",
+    kind: proxyRange,
+    isList: true,
   },
   "base-path": {
     group: "Listening",
@@ -197,3 +273,20 @@ export const serveOptions = {
   ...logging,
   ...storeOptions,
 } as const satisfies Options;
+
+type Values = ValuesOf<typeof serveOptions>;
+
+/** Where to listen: at the default address only if nothing is said at all. */
+export function chosenPlaces({ host, port, listen }: Values): Place[] {
+  if (listen.length > 0 && host === undefined && port === undefined) return listen;
+  return [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }, ...listen];
+}
+
+/** The files of the certificate; undefined without TLS. @throws UsageError. */
+export function certificateFiles(values: Values): CertificateFiles | undefined {
+  const { "tls-cert": certificate, "tls-key": key } = values;
+  if (certificate !== undefined && key !== undefined) return { certificate, key };
+  if (certificate === undefined && key === undefined) return undefined;
+  const [given, other] = certificate === undefined ? ["--tls-key", "--tls-cert"] : ["--tls-cert", "--tls-key"];
+  throw new UsageError(`${given} needs ${other} beside it`);
+}

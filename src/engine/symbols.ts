@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 6;
+export const ABI_VERSION = 7;
 export const FORMAT_VERSION = 1;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
@@ -69,6 +69,11 @@ export const symbols = {
   wf_cpu_tier_reason: { args: [], returns: "cstring" },
   wf_cpu_cores: { args: [], returns: "u32" },
   wf_file_lock: { args: ["i32", "u32"], returns: "i32" },
+  wf_listening_socket: { args: ["u32", "i32"], returns: "i32" },
+  wf_replace_listener: { args: ["i32", "i32", "buffer", "u32"], returns: "i32" },
+  wf_leave_listener: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  wf_listening_address: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  wf_send_datagram: { args: ["buffer", "buffer", "u32", "buffer", "u32"], returns: "i32" },
   wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_random: { args: ["buffer", "u64", "u64", "f64", "buffer", "buffer", "u32"], returns: "ptr" },
@@ -179,7 +184,7 @@ export const layouts = {
     },
   },
   wf_engine_stats: {
-    size: 112,
+    size: 120,
     fields: {
       running: { offset: 0, type: "u32" },
       waiting: { offset: 4, type: "u32" },
@@ -187,17 +192,18 @@ export const layouts = {
       blocks_used: { offset: 12, type: "u32" },
       blocks_cached: { offset: 16, type: "u32" },
       copying: { offset: 20, type: "u32" },
-      prompt_tokens: { offset: 24, type: "u64" },
-      cached_tokens: { offset: 32, type: "u64" },
-      generated_tokens: { offset: 40, type: "u64" },
-      steps: { offset: 48, type: "u64" },
-      pauses: { offset: 56, type: "u64" },
-      ffn_inputs: { offset: 64, type: "u64" },
-      ffn_zeros: { offset: 72, type: "u64" },
-      skipped_bytes: { offset: 80, type: "u64" },
-      head_bytes: { offset: 88, type: "u64" },
-      step_ms: { offset: 96, type: "f64" },
-      busy_ms: { offset: 104, type: "f64" },
+      phases: { offset: 24, type: "u32" },
+      prompt_tokens: { offset: 32, type: "u64" },
+      cached_tokens: { offset: 40, type: "u64" },
+      generated_tokens: { offset: 48, type: "u64" },
+      steps: { offset: 56, type: "u64" },
+      pauses: { offset: 64, type: "u64" },
+      ffn_inputs: { offset: 72, type: "u64" },
+      ffn_zeros: { offset: 80, type: "u64" },
+      skipped_bytes: { offset: 88, type: "u64" },
+      head_bytes: { offset: 96, type: "u64" },
+      step_ms: { offset: 104, type: "f64" },
+      busy_ms: { offset: 112, type: "f64" },
     },
   },
 } as const;

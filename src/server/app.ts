@@ -7,33 +7,28 @@
  * before Elysia sees it: a route can't forget it.
  */
 
-import { lookup } from "node:dns/promises";
 import { Elysia } from "elysia";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
-import { openAi } from "../api/openai/dialect.ts";
 import { getModel } from "../api/openai/models.ts";
-import { Failure } from "../errors.ts";
 import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
-import { reachableHosts } from "./addresses.ts";
-import { ApiKeys } from "./auth.ts";
+import type { ApiKeys } from "./auth.ts";
+import type { TrustedProxies } from "./client_address.ts";
 import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
-import { HostNames, isLoopback } from "./host.ts";
+import { HostNames } from "./host.ts";
 import { type LogFormat, logRequest } from "./log.ts";
 import { ASSETS_PATH, asset } from "./page.ts";
 import { readPath, routingRequest } from "./path.ts";
+import { isLocal, isUnix, type Place } from "./places.ts";
 import { readJsonBody } from "./request_body.ts";
 import { dialectOf, GET_ROUTES, knownRoute, POST_ROUTES } from "./routes.ts";
 
-/** How a server is to be run. */
-export interface ListenOptions {
-  hostname: string;
-  /** 0: any that is free. */
-  port: number;
+/** What holds for requests, wherever they come from. */
+export interface ServerOptions {
   /** Keys, one of which a request has to have; none: anybody may ask. */
-  apiKeys: readonly string[];
+  apiKeys: ApiKeys;
   /** Host names to answer under without keys, beside this machine's own. */
   allowedHosts: readonly string[];
   /** Origins of web pages that may use the API. */
@@ -42,7 +37,21 @@ export interface ListenOptions {
   keepAliveSeconds: number;
   /** What stands before every path where a proxy passes it on, without a slash at its end; empty: nothing. */
   basePath: string;
+  /** Proxies whose word on the client's address is taken. */
+  trustedProxies: TrustedProxies;
   log: LogFormat;
+}
+
+/** A server of Bun's, without web sockets. */
+export type BunServer = Bun.Server<undefined>;
+
+/** Answers what came in over a connection of one server. */
+export type Responder = (request: Request, server: BunServer) => Promise<Response>;
+
+/** What is different from place to place. */
+interface Rules {
+  checksHost: boolean;
+  isRetired: (server: BunServer) => boolean;
 }
 
 /** The status in log and metrics of a request whose client left before its answer was over. */
@@ -78,74 +87,23 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   return app;
 }
 
-/** A server that listens. */
-export interface Listening {
-  /** Where it can be reached, from this machine first: http://127.0.0.1:30000 */
-  urls: string[];
-  /** Stops listening. Resolves when all answers under way are sent, or at once with `force`. */
-  stop(force: boolean): Promise<void>;
-}
-
-/**
- * Starts to listen.
- *
- * @throws Failure when the address can't be had.
- */
-export async function listen(state: ServerState, options: ListenOptions): Promise<Listening> {
-  const { hostname, port } = options;
-  const where = `${hostname}:${port}`;
-  const noAddress = `can't listen on ${where}: '${hostname}' is no address of this machine; choose another --host`;
-  // Asked first, since what Bun says of a name that nobody knows is about something else, such as a port in use.
-  await lookup(hostname).catch(() => {
-    throw new Failure(noAddress);
-  });
-  try {
-    const server = Bun.serve({
-      hostname,
-      port,
-      fetch: createResponder(state, options),
-      // A second server on the same port would silently get half of the requests.
-      reusePort: false,
-      // Bun closes connections that are silent for this many seconds, those with an answer that is being computed included; hence
-      // there is no limit from a request's arrival to the end of its answer (see createResponder).
-      idleTimeout: options.keepAliveSeconds,
-      // readJsonBody counts, with an answer in the right shape.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      // No error pages with source code in them.
-      development: false,
-      error: (error: Error) => errorResponse(toRequestError(error), openAi),
-    });
-    const hosts = reachableHosts(hostname).map((host) => (host.includes(":") ? `[${host}]` : host));
-    return { urls: hosts.map((host) => `http://${host}:${server.port}`), stop: (force) => server.stop(force) };
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE")
-      throw new Failure(`${where} is already in use; stop the other server or choose another --port`);
-    if (code === "EACCES") throw new Failure(`no permission to listen on ${where}; choose a --port over 1023`);
-    if (code === "EADDRNOTAVAIL") throw new Failure(noAddress);
-    throw new Failure(`can't listen on ${where}: ${message.split("\n")[0]}`);
-  }
-}
-
-/** What happens to every request, whatever its path. */
-function createResponder(state: ServerState, options: ListenOptions) {
+/** What happens to every request, whatever its path, at each place where it may come in. */
+export function createResponder(state: ServerState, options: ServerOptions) {
   const exchanges = new WeakMap<Request, Exchange>();
   const app = createApp(state, exchanges);
-  const keys = new ApiKeys(options.apiKeys);
+  const { apiKeys, trustedProxies } = options;
   const cors = new CorsPolicy(options.corsOrigins);
   const descriptors = new Descriptors();
   descriptors.warn();
   const hosts = new HostNames(options.allowedHosts);
-  // Who listens for others is asked under names that nobody could know here, unless they were given.
-  const checksHost = keys.isEmpty && (isLoopback(options.hostname) || options.allowedHosts.length > 0);
 
-  async function respond(exchange: Exchange): Promise<Response> {
+  async function respond(exchange: Exchange, checksHost: boolean): Promise<Response> {
     const { request, path } = exchange;
     try {
       if (checksHost) hosts.check(request);
       const preflight = cors.preflight(request);
       if (preflight !== undefined) return preflight;
-      exchange.key = keys.check(request, path);
+      exchange.key = apiKeys.check(request, path);
       if (path === undefined) throw new RequestError(400, "The Host header of your request is malformed.");
       const routed = routingRequest(request.method, path);
       exchanges.set(routed, exchange);
@@ -155,33 +113,42 @@ function createResponder(state: ServerState, options: ListenOptions) {
     }
   }
 
-  return async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
+  async function receive(request: Request, server: BunServer, { checksHost, isRetired }: Rules): Promise<Response> {
     const started = performance.now();
     server.timeout(request, 0);
     const method = knownMethod(request.method);
     const path = readPath(request, options.basePath);
     const route = knownRoute(path);
     const id = requestId(request);
+    const client = trustedProxies.clientOf(server.requestIP(request)?.address, request.headers.get("x-forwarded-for"));
     /** Called once, before the last bytes of the answer are sent. */
     const finish = (answered: number) => {
       // Without this, a connection would stay open for good.
       server.timeout(request, options.keepAliveSeconds);
       exchange.body.release();
-      const { key, counts, client } = exchange;
-      const status = client.aborted ? CLIENT_CLOSED_REQUEST : answered;
+      const { counts } = exchange;
+      const status = exchange.client.aborted ? CLIENT_CLOSED_REQUEST : answered;
       state.metrics.requested(method, route, status);
       const milliseconds = performance.now() - started;
-      logRequest(options.log, { id, method, route, status, milliseconds, key, counts });
+      logRequest(options.log, { id, client, method, route, status, milliseconds, key: exchange.key?.label, counts });
     };
     // Before anything is awaited, so that no departure is missed.
     const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
-    const response = await respond(exchange);
+    const response = await respond(exchange, checksHost);
     const { status, headers } = response;
     headers.set("x-request-id", id);
-    if (descriptors.areShort) headers.set("connection", "close");
+    if (descriptors.areShort || state.phase === "draining" || isRetired(server)) headers.set("connection", "close");
     cors.mark(request, headers);
     if (!exchange.isStreamed) finish(status);
     return response;
+  }
+
+  /** @param isRetired whether a server accepts no more connections, so that those it has should end. */
+  return (place: Place, isRetired: (server: BunServer) => boolean): Responder => {
+    const isNamed = options.allowedHosts.length > 0;
+    // Who listens for others is asked under names that nobody could know here, unless they were given. No web page reaches a unix socket.
+    const checksHost = apiKeys.count === 0 && (isNamed || (!isUnix(place) && isLocal(place)));
+    return (request, server) => receive(request, server, { checksHost, isRetired });
   };
 }
 

@@ -6,8 +6,9 @@
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
+import type { ApiKey } from "../serving/api_key.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { isAsset } from "./page.ts";
 
@@ -20,43 +21,61 @@ const PUBLIC_PATHS = new Set(["/", "/health", "/ready"]);
 /** Largest file of keys, in bytes. */
 const KEY_FILE_BYTES_MAX = 1024 * 1024;
 
+/** Hexadecimal digits of a key's hash in the log: enough to tell keys apart. */
+const LABEL_DIGITS = 8;
+
 /** The keys of one server. */
 export class ApiKeys {
-  readonly #hashes: Buffer[];
+  #known: readonly KnownKey[] = [];
 
   /** @param keys none of them empty; no keys at all let everybody in. */
   constructor(keys: readonly string[]) {
-    this.#hashes = [...new Set(keys)].map(hash);
+    this.replace(keys);
   }
 
-  /** Whether there are any. */
-  get isEmpty(): boolean {
-    return this.#hashes.length === 0;
+  /** From now on these are the keys. Requests that are under way go on. */
+  replace(keys: readonly string[]): void {
+    this.#known = [...new Set(keys)].map((key) => {
+      const digest = hash(key);
+      const text = digest.toString("hex");
+      return { digest, key: { hash: text, label: text.slice(0, LABEL_DIGITS) } };
+    });
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#known.length;
   }
 
   /**
-   * Which key a request came with; -1 when it needs none.
+   * Which key a request came with; undefined when it needs none.
    *
    * @param path the one by which the request is routed; undefined where it has none.
    * @throws RequestError 401 when there are keys and the request has none of them.
    */
-  check(request: Request, path: string | undefined): number {
-    if (this.isEmpty || (path !== undefined && isPublic(path))) return -1;
+  check(request: Request, path: string | undefined): ApiKey | undefined {
+    if (this.count === 0 || (path !== undefined && isPublic(path))) return undefined;
     const given = [bearer(request), request.headers.get("x-api-key")].filter((key) => (key ?? "") !== "");
-    let found = -1;
-    for (const key of given) {
-      const givenHash = hash(key as string);
-      this.#hashes.forEach((known, index) => {
-        if (timingSafeEqual(known, givenHash)) found = index;
-      });
+    let found: ApiKey | undefined;
+    for (const text of given) {
+      const digest = hash(text as string);
+      for (const known of this.#known) {
+        if (timingSafeEqual(known.digest, digest)) found = known.key;
+      }
     }
-    if (found >= 0) return found;
+    if (found !== undefined) return found;
     const message =
       given.length === 0
         ? "You didn't provide an API key. Send it in the header 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'."
         : "Incorrect API key provided.";
     throw new RequestError(401, message, { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } });
   }
+}
+
+/** A key with its SHA-256. */
+interface KnownKey {
+  digest: Buffer;
+  key: ApiKey;
 }
 
 function isPublic(path: string): boolean {
@@ -68,12 +87,27 @@ export function isSendable(key: string): boolean {
   return /^[\x21-\x7e]+$/.test(key);
 }
 
+/** Keys, and where they can be read again. */
+export interface KeySource {
+  readonly keys: readonly string[];
+  /** Reads the files anew. What came from elsewhere, from pipes too, stays. @throws Failure. */
+  again(): KeySource;
+}
+
+/** Adds the keys of files to those that are known. @throws Failure. */
+export function readKeySource(known: readonly string[], files: readonly string[]): KeySource {
+  const isLasting = (path: string) => statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
+  const lasting = files.filter(isLasting);
+  const fixed = [...known, ...files.filter((path) => !isLasting(path)).flatMap(readKeyFile)];
+  return { keys: [...fixed, ...lasting.flatMap(readKeyFile)], again: () => readKeySource(fixed, lasting) };
+}
+
 /**
  * Reads keys from a file, one a line; empty lines and those that begin with # are none.
  *
  * @throws Failure when the file can't be read, has none, or has one that nobody could send.
  */
-export function readKeyFile(path: string): string[] {
+function readKeyFile(path: string): string[] {
   let text: string;
   try {
     text = readText(path);

@@ -53,6 +53,6 @@ function engineHealth({ engine }: Service): object {
 
 /** Readiness, for load balancers. @throws RequestError 503 while loading or draining. */
 export function ready(state: ServerState): object {
-  state.requireService();
+  state.requireReady();
   return { status: "ready" };
 }

@@ -21,8 +21,10 @@ export interface LogEntry {
   status: number;
   /** From the request's arrival to the end of its answer. */
   milliseconds: number;
-  /** Which API key, counted from 0; -1: none. */
-  key: number;
+  /** Where it came from: an address, or "unix" for a unix socket. */
+  client: string;
+  /** What its API key is called; undefined: none. */
+  key: string | undefined;
   /** Of its generated answers; empty when there were none. */
   counts: readonly Counts[];
 }
@@ -50,13 +52,14 @@ function textLine(entry: LogEntry): string {
   const { prompt, cached, generated } = tokens(entry.counts);
   const parts = [
     new Date().toISOString(),
+    entry.client,
     entry.method,
     entry.route,
     entry.status,
     `${entry.milliseconds.toFixed(1)} ms`,
   ];
   if (entry.counts.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
-  if (entry.key >= 0) parts.push(`key ${entry.key}`);
+  if (entry.key !== undefined) parts.push(`key ${entry.key}`);
   parts.push(entry.id);
   return parts.join(" ");
 }
@@ -66,6 +69,7 @@ function jsonLine(entry: LogEntry): string {
   return JSON.stringify({
     time: new Date().toISOString(),
     request_id: entry.id,
+    client: entry.client,
     method: entry.method,
     path: entry.route,
     status: entry.status,
@@ -73,6 +77,6 @@ function jsonLine(entry: LogEntry): string {
     prompt_tokens: prompt,
     cached_tokens: cached,
     completion_tokens: generated,
-    key: entry.key < 0 ? null : entry.key,
+    key: entry.key ?? null,
   });
 }

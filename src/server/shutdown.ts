@@ -1,17 +1,20 @@
 /**
  * Stopping well. The first SIGTERM or SIGINT turns new requests away and lets the answers under way finish, for a while; the
- * second one stops at once. Answers that are cut off end with an error that says so. While the model is being loaded there is
+ * second one stops at once. If another process will have the sockets, nobody is turned away: new connections wait for it. Answers that are cut off end with an error that says so. While the model is being loaded there is
  * nothing to finish: the process ends as soon as it learns of the signal. Whoever asks the server to stop gets exit code 0.
  */
 
 import type { ServerState } from "../serving/state.ts";
-import type { Listening } from "./app.ts";
+import type { Listening } from "./listening.ts";
 
 /** How long answers under way may take to finish. */
 const DEADLINE_MS = 30_000;
 
 /** How long the last bytes may take to reach their readers once every answer is finished. */
 const FLUSH_MS = 2_000;
+
+/** How long a request may be under way to a server that no new connection reaches any more. */
+const LAST_REQUESTS_MS = 250;
 
 /** SIGTERM and SIGINT from the time on at which this is made; they don't end the process by themselves any more. */
 export class StopSignals {
@@ -21,7 +24,7 @@ export class StopSignals {
   readonly #second = Promise.withResolvers<void>();
 
   constructor() {
-    for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => this.#receive());
+    for (const name of ["SIGTERM", "SIGINT"]) process.on(name, () => this.receive());
   }
 
   get first(): Promise<void> {
@@ -32,7 +35,8 @@ export class StopSignals {
     return this.#second.promise;
   }
 
-  #receive(): void {
+  /** One has come, or what is as good as one. */
+  receive(): void {
     (this.hasCome ? this.#second : this.#first).resolve();
     this.hasCome = true;
   }
@@ -41,7 +45,8 @@ export class StopSignals {
 /** Resolves once a signal has come and the server has stopped. */
 export async function untilStopped(state: ServerState, listening: Listening, signals: StopSignals): Promise<void> {
   await signals.first;
-  state.drain();
+  const newcomersWait = listening.leavePassed();
+  state.drain(newcomersWait);
   const { running, waiting } = state.jobs;
   if (running + waiting > 0) {
     process.stderr.write(
@@ -49,7 +54,7 @@ export async function untilStopped(state: ServerState, listening: Listening, sig
     );
   }
   const isIdle = await Promise.race([
-    state.jobs.idle().then(() => true),
+    idle(state, newcomersWait).then(() => true),
     delay(DEADLINE_MS).then(() => false),
     signals.second.then(() => false),
   ]);
@@ -59,6 +64,17 @@ export async function untilStopped(state: ServerState, listening: Listening, sig
   }
   await Promise.race([listening.stop(false), delay(FLUSH_MS)]);
   await listening.stop(true);
+}
+
+/** Resolves once no answer is under way, nor a request that still has one coming. */
+async function idle({ jobs }: ServerState, newcomersWait: boolean): Promise<void> {
+  await jobs.idle();
+  // What was sent over a connection just before it would have had to wait is still taken.
+  while (newcomersWait) {
+    await delay(LAST_REQUESTS_MS);
+    if (jobs.running + jobs.waiting === 0) return;
+    await jobs.idle();
+  }
 }
 
 function delay(ms: number): Promise<void> {

@@ -11,9 +11,9 @@ export class Scopes {
   readonly #known = new Map<string, bigint>();
   #last = 0n;
 
-  /** The scope of a key (-1: none) and a salt. */
-  of(key: number, salt: string | undefined): bigint {
-    const pair = JSON.stringify([key, salt ?? null]);
+  /** The scope of a key, by its hash (undefined: none), and a salt. */
+  of(key: string | undefined, salt: string | undefined): bigint {
+    const pair = JSON.stringify([key ?? null, salt ?? null]);
     const scope = this.#known.get(pair) ?? ++this.#last;
     // Put at the end, so that the first one is the one that was not seen for longest.
     this.#known.delete(pair);

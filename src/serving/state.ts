@@ -45,6 +45,8 @@ export class ServerState {
   loading: { what: string; done: number; total: number } | undefined;
   #service: Service | undefined;
   #isDraining = false;
+  /** Whether requests are taken while others are waited for. */
+  #takesLast = false;
 
   /** @param limits what may be under way at once. */
   constructor(
@@ -91,16 +93,26 @@ export class ServerState {
     this.loading = undefined;
   }
 
-  /** From now on no new requests are taken. */
-  drain(): void {
+  /** From now on no new requests are taken, but those that can't be made elsewhere, if there are such. */
+  drain(takesLast = false): void {
     this.#isDraining = true;
+    this.#takesLast = takesLast;
   }
 
   /** The model, for a new request. @throws RequestError 503 while loading or draining. */
   requireService(): Service {
-    if (this.phase === "ready" && this.#service !== undefined) return this.#service;
+    if (this.#service !== undefined && (!this.#isDraining || this.#takesLast)) return this.#service;
+    throw this.#unavailable();
+  }
+
+  /** @throws RequestError 503 while loading or draining, whoever is still served. */
+  requireReady(): void {
+    if (this.phase !== "ready") throw this.#unavailable();
+  }
+
+  #unavailable(): RequestError {
     const reason = this.#isDraining ? "The server is shutting down." : "The model is still being loaded.";
-    throw new RequestError(503, reason, { headers: { "retry-after": RETRY_AFTER_S } });
+    return new RequestError(503, reason, { headers: { "retry-after": RETRY_AFTER_S } });
   }
 
   /** Checks the name by which a request calls the model; none means this one. @throws RequestError 404. */

@@ -28,7 +28,7 @@ export interface TestServer {
   pid: number;
   /** What it wrote to stderr so far. */
   log(): string;
-  signal(name: "SIGTERM" | "SIGINT" | "SIGSEGV"): void;
+  signal(name: "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGSEGV"): void;
   /** Its exit code, once it has ended. */
   exited: Promise<number>;
   /** Ends it and waits. */
