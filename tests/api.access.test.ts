@@ -448,7 +448,7 @@ describe("the log", () => {
         .filter((line) => /^\d{4}-/.test(line));
     await eventually(() => lines().length === 4);
     expect(lines()[0]).toMatch(
-      /^\S+Z POST \/v1\/chat\/completions 200 [\d.]+ ms \d+ prompt \(\d+ cached\) \+ 3 tokens req_\w+$/,
+      /^\S+Z 127\.0\.0\.1 POST \/v1\/chat\/completions 200 [\d.]+ ms \d+ prompt \(\d+ cached\) \+ 3 tokens req_\w+$/,
     );
     expect(lines()[1]).toMatch(/ 200 .* \+ 3 tokens req_\w+$/);
     expect(lines()[2]).toMatch(/ 400 [\d.]+ ms req_\w+$/);

@@ -137,7 +137,7 @@ export function createResponder(state: ServerState, options: ServerOptions) {
     const response = await respond(exchange, checksHost);
     const { status, headers } = response;
     headers.set("x-request-id", id);
-    if (descriptors.areShort || state.phase === "draining" || isRetired(server)) headers.set("connection", "close");
+    if (descriptors.areShort || isRetired(server)) headers.set("connection", "close");
     cors.mark(request, headers);
     if (!exchange.isStreamed) finish(status);
     return response;

@@ -82,7 +82,7 @@ export async function listen(state: ServerState, options: ListenOptions): Promis
     },
     leavePassed() {
       const passed = listeners.filter(({ place }) => place.kind === "passed");
-      for (const { descriptor } of passed) leaveListener(descriptor);
+      for (const listener of passed) listener.leave();
       return passed.length === listeners.length;
     },
     stop,
@@ -150,16 +150,22 @@ class Listener {
     const { server, descriptor } = takeSocket(this.#served, certificate, this.descriptor, others);
     const { retired, keepAliveSeconds } = this.#served;
     const old = this.#server;
-    leaveListener(this.descriptor);
+    this.leave();
     this.#server = server;
     this.descriptor = descriptor;
-    retired.add(old);
     // Over connections that are open a request may be under way. An idle one would end by then anyway.
     setTimeout(() => void old.stop(false).then(() => retired.delete(old)), keepAliveSeconds * 1000).unref();
   }
 
+  /** Accepts nothing any more. */
+  leave(): void {
+    leaveListener(this.descriptor);
+    this.#served.retired.add(this.#server);
+  }
+
   async stop(force: boolean): Promise<void> {
-    await Promise.all([this.#server, ...this.#served.retired].map((server) => server.stop(force)));
+    const servers = new Set([this.#server, ...this.#served.retired]);
+    await Promise.all([...servers].map((server) => server.stop(force)));
   }
 }
 
