@@ -82,6 +82,24 @@ describeInBrowser("the chat page and its server", () => {
     await page.context().close();
   });
 
+  test("the end of an answer stays in sight while it comes, unless its reader scrolls away", async () => {
+    const { page } = await openPage(browser, slow.url, { viewport: { width: 700, height: 380 } });
+    await say(page, STORY);
+    const toEnd = page.getByRole("button", { name: "To the end" });
+    expect(await toEnd.count()).toBe(0);
+    await page.locator(".answer.last .figures").hover({ trial: true });
+    await send(page, STORY);
+    await untilBegun(page);
+    await page.locator(".transcript").hover();
+    await page.mouse.wheel(0, -300);
+    await toEnd.waitFor();
+    await untilTold(page);
+    expect(await toEnd.count()).toBe(1);
+    await toEnd.click();
+    expect(await toEnd.count()).toBe(0);
+    await page.context().close();
+  });
+
   test("says how far it is with a long prompt", async () => {
     const { page } = await openPage(browser, slow.url);
     await send(page, "word ".repeat(1500));

@@ -24,6 +24,8 @@ export function Transcript() {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const followsEnd = useRef(true);
+  /** Where the last scrolling led. */
+  const scrolledTo = useRef(0);
   /** The height before earlier messages were added. */
   const heightBefore = useRef<number>(undefined);
   const isAtEnd = useSignal(true);
@@ -82,8 +84,12 @@ export function Transcript() {
 
   const onScroll = () => {
     const { scrollTop, scrollHeight, clientHeight } = scroller.current as HTMLElement;
-    isAtEnd.value = scrollHeight - scrollTop - clientHeight < AT_END;
-    followsEnd.current = isAtEnd.value;
+    const reachesEnd = scrollHeight - scrollTop - clientHeight < AT_END;
+    // The end may have moved on since the page scrolled to it; its reader scrolls away from it upwards.
+    if (reachesEnd) followsEnd.current = true;
+    else if (scrollTop < scrolledTo.current) followsEnd.current = false;
+    scrolledTo.current = scrollTop;
+    isAtEnd.value = followsEnd.current;
     makeEarlier();
   };
 
