@@ -52,16 +52,16 @@ export function Page() {
         <Transcript />
         <Composer />
         {isWatched.value && <LivePanel />}
+        <div class="notices" role="status">
+          {notices.value.map(({ id, text, isFault }) => (
+            <p key={id} class={isFault ? "fault" : ""}>
+              {text}
+            </p>
+          ))}
+        </div>
       </div>
       <SettingsDialog />
       <KeyDialog />
-      <div class="notices" role="status">
-        {notices.value.map(({ id, text, isFault }) => (
-          <p key={id} class={isFault ? "fault" : ""}>
-            {text}
-          </p>
-        ))}
-      </div>
       <div class="off-screen" role="status" aria-live="polite">
         {announcement.value}
       </div>
