@@ -14,7 +14,16 @@ import { TrustedProxies } from "../src/server/client_address.ts";
 import { listen } from "../src/server/listening.ts";
 import { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
-import { describeInBrowser, lastAnswer, openPage, press, say, send, startBrowser } from "./support/browser.ts";
+import {
+  countKept,
+  describeInBrowser,
+  lastAnswer,
+  openPage,
+  press,
+  say,
+  send,
+  startBrowser,
+} from "./support/browser.ts";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import {
@@ -118,14 +127,7 @@ describeInBrowser("the chat page and its server", () => {
     await page.getByRole("menuitem", { name: "Delete" }).click();
     await page.locator(".welcome").waitFor();
     await untilIdle(slow);
-    const left = await page.evaluate<number>(`new Promise((resolve) => {
-      const opened = indexedDB.open("wrinklefree");
-      opened.onsuccess = () => {
-        const counted = opened.result.transaction("messages").objectStore("messages").count();
-        counted.onsuccess = () => resolve(counted.result);
-      };
-    })`);
-    expect(left).toBe(0);
+    expect(await countKept(page, "messages")).toBe(0);
     await page.context().close();
   });
 

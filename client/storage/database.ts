@@ -63,10 +63,12 @@ export class Database {
   }
 
   async deleteConversation(id: string): Promise<void> {
-    const keys = await result(this.#read("messages").index("conversation").getAllKeys(id));
     await this.#write(({ conversations, messages }) => {
       conversations.delete(id);
-      for (const key of keys) messages.delete(key);
+      // In the same transaction: a page that is left in between would keep a half.
+      messages.index("conversation").getAllKeys(id).onsuccess = ({ target }) => {
+        for (const key of (target as IDBRequest<IDBValidKey[]>).result) messages.delete(key);
+      };
     });
   }
 
@@ -91,7 +93,10 @@ export class Database {
   }
 
   #write(action: (stores: { conversations: IDBObjectStore; messages: IDBObjectStore }) => void): Promise<void> {
-    const transaction = this.#database.transaction(["conversations", "messages"], "readwrite");
+    // What a power cut in the next second would take is not worth waiting for.
+    const transaction = this.#database.transaction(["conversations", "messages"], "readwrite", {
+      durability: "relaxed",
+    });
     const done = new Promise<void>((resolve, reject) => {
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);

@@ -29,7 +29,10 @@ export function Menu({ label, actions }: { label: string; actions: readonly Acti
     menu.current.style.top = `${Math.max(MARGIN, top)}px`;
     menu.current.style.left = `${Math.max(MARGIN, Math.min(place.right - width, innerWidth - width - MARGIN))}px`;
     menu.current.querySelector("button")?.focus();
-    const close = () => setOpen(false);
+    // It would stay where its button was. An answer that grows scrolls elsewhere.
+    const close = ({ target }: Event) => {
+      if ((target as Node).contains(button.current)) setOpen(false);
+    };
     addEventListener("scroll", close, true);
     return () => removeEventListener("scroll", close, true);
   }, [isOpen]);

@@ -106,6 +106,17 @@ export async function importText(page: Page, text: string): Promise<void> {
     .setInputFiles({ name: "conversations.json", mimeType: "application/json", buffer: Buffer.from(text) });
 }
 
+/** How many conversations or messages the browser's database holds. */
+export function countKept(page: Page, what: "conversations" | "messages"): Promise<number> {
+  return page.evaluate<number>(`new Promise((resolve) => {
+    const opened = indexedDB.open("wrinklefree");
+    opened.onsuccess = () => {
+      const counted = opened.result.transaction("${what}").objectStore("${what}").count();
+      counted.onsuccess = () => resolve(counted.result);
+    };
+  })`);
+}
+
 /** Checks that nothing on the page keeps people with disabilities from using it. */
 export async function expectAccessible(page: Page, state: string): Promise<void> {
   // What fades in has no contrast before it is there.
