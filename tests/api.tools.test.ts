@@ -2,10 +2,11 @@
  * Tools: offered, called, answered; through OpenAI's own SDK, and the parser of calls piece by piece.
  */
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import fc from "fast-check";
 import OpenAI from "openai";
 import { Exchange } from "../src/api/exchange.ts";
+import { Choice } from "../src/api/openai/chat_choice.ts";
 import { readChatPrompt } from "../src/api/openai/chat_prompt.ts";
 import { openAi } from "../src/api/openai/dialect.ts";
 import type { Service } from "../src/serving/service.ts";
@@ -532,6 +533,11 @@ describe("the parser of calls", () => {
       call("f", '{"id": 12345678901234567890, "x": 1.50}'),
       [{ name: "f", args: '{"id":12345678901234567890,"x":1.50}' }],
     ],
+    [
+      "a backslash before a character of two units",
+      call("f", '{"a": "\\😀b", \'c\': "\\u00😀"}'),
+      [{ name: "f", args: '{"a":"\\😀b","c":"\\u00😀"}' }],
+    ],
     ["marks in strings", call("f", '{"a": "<tool_call>"}'), [{ name: "f", args: '{"a":"<tool_call>"}' }]],
     [
       "end marks in strings",
@@ -543,12 +549,15 @@ describe("the parser of calls", () => {
   });
 
   test("however the answer is cut into pieces, the parts are the same", () => {
-    const marks = ["<", "<tool_call>", "</tool_call>", "{", "}", "],"];
-    const piece = fc.constantFrom("a", " ", "\n", ...marks, '{"name": "f"}', call("f"), call("h"), "🚀");
+    const marks = ["<", "<tool_call>", "</tool_call>", "{", "}", "],", '"', "'", "\\"];
+    const begun = '<tool_call>{"name": "f", "arguments": {"a": ';
+    const piece = fc.constantFrom("a", " ", "\n", ...marks, '{"name": "f"}', call("f"), call("h"), begun, "🚀");
     const text = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(""));
     fc.assert(
       fc.property(text, fc.array(fc.nat({ max: 400 })), (answer, cuts) => {
-        expect(parse(answer, cuts)).toEqual(parse(answer));
+        // What comes is whole characters.
+        const between = cuts.filter((cut) => !/^[\udc00-\udfff]/.test(answer.slice(cut % (answer.length + 1))));
+        expect(parse(answer, between)).toEqual(parse(answer));
       }),
       { numRuns: 2000 },
     );
@@ -593,6 +602,31 @@ describe("the parser of calls", () => {
     expect(
       [...parser.push("x} <"), ...parser.finish(false)].map((part) => (part as { text: string }).text).join(""),
     ).toBe("x} <");
+  });
+
+  test("a parser that was forked goes on as the first one does, wherever that was", () => {
+    const text = `a <tool_call> ${call("f", SAID)} b ${call("g", `{'x': ["\\u0041", {"y": nul`)}{"name": 'g'} <tool_`;
+    for (let length = 0; length <= text.length; length++) {
+      const parser = new CallParser(tools);
+      parser.continueFrom(text.slice(0, length));
+      const fork = parser.fork();
+      const rest = (one: CallParser) => [...one.push(text.slice(length)), ...one.finish(false)];
+      expect(rest(fork)).toEqual(rest(parser));
+    }
+  });
+
+  test("a message that is continued is read once, however many choices continue it", () => {
+    const reads = spyOn(CallParser.prototype, "continueFrom");
+    const prompt = { tools, begun: 'a <tool_call>{"name": "f", "arguments": {"x": 1', callsMax: 1, thinks: false };
+    const service = { config: { eosTokenIds: [] } };
+    const request = { service, prompt: prompt as never, thoughts: "field" as const, isFormed: false };
+    const choices = Choice.all(request, 128);
+    expect(reads).toHaveBeenCalledTimes(1);
+    for (const [i, choice] of choices.entries()) choice.grow(`${i}}}</tool_call>`, 1);
+    const args = choices.map(({ message }) => (message as OpenAI.ChatCompletionMessage).tool_calls?.[0]);
+    expect(args.map((made) => made?.type === "function" && made.function.arguments)).toEqual(
+      choices.map((_, i) => `{"x":1${i}}`),
+    );
   });
 
   test("after the last call that is wanted nothing comes", () => {

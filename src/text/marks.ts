@@ -5,17 +5,16 @@ export const CALL_CLOSE = "</tool_call>";
 export const THOUGHTS_OPEN = "<think>";
 export const THOUGHTS_CLOSE = "</think>";
 
-/** All of them. A vocabulary may have them as control tokens; answers need their text all the same. */
+/** All of them; each begins with "<". A vocabulary may have them as control tokens; answers need their text all the same. */
 export const ANSWER_MARKS: readonly string[] = [CALL_OPEN, CALL_CLOSE, THOUGHTS_OPEN, THOUGHTS_CLOSE];
 
-/** The first of some marks in a text, and where it begins. */
+/** The first of some marks in a text, and where it begins. The text is looked through up to there, whatever is behind it. */
 export function firstMark(text: string, marks: readonly string[]): { mark: string; start: number } | undefined {
-  let first: { mark: string; start: number } | undefined;
-  for (const mark of marks) {
-    const start = text.indexOf(mark);
-    if (start >= 0 && start < (first?.start ?? Number.POSITIVE_INFINITY)) first = { mark, start };
+  for (let start = text.indexOf("<"); start >= 0; start = text.indexOf("<", start + 1)) {
+    const mark = marks.find((other) => text.startsWith(other, start));
+    if (mark !== undefined) return { mark, start };
   }
-  return first;
+  return undefined;
 }
 
 /** Length of the longest end of a text that could be the beginning of one of some marks. */

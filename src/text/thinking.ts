@@ -67,6 +67,19 @@ export class ThinkingParser {
     if (!thinks) this.#state = "after";
   }
 
+  /** Another parser that has read the same. */
+  fork(): ThinkingParser {
+    const parser = new ThinkingParser(true);
+    parser.#state = this.#state;
+    parser.#space = this.#space;
+    parser.#mark = this.#mark;
+    parser.#hidden = this.#hidden;
+    parser.#isAtStart = this.#isAtStart;
+    parser.#isAfterThoughts = this.#isAfterThoughts;
+    parser.#hasThought = this.#hasThought;
+    return parser;
+  }
+
   /** Whether the text so far has no thoughts yet and may begin with some. */
   get isBefore(): boolean {
     return this.#state === "before" && !this.#isAfterThoughts;

@@ -52,6 +52,22 @@ export class CallParser {
     this.#callsMax = callsMax;
   }
 
+  /** Another parser that has read the same. */
+  fork(): CallParser {
+    const parser = new CallParser(this.#tools, this.#callsMax);
+    parser.#calls = this.#calls;
+    parser.#isAfterCall = this.#isAfterCall;
+    parser.#lacksEnd = this.#lacksEnd;
+    parser.#space = this.#space;
+    parser.#mark = this.#mark;
+    parser.#reader = this.#reader?.fork();
+    parser.#written = this.#written;
+    parser.#isCall = this.#isCall;
+    parser.#hasArguments = this.#hasArguments;
+    parser.#hidden = this.#hidden;
+    return parser;
+  }
+
   /** Whether the text so far ends within a call, which may not be certain yet. */
   get isWithinCall(): boolean {
     return this.#reader !== undefined;
@@ -109,9 +125,10 @@ export class CallParser {
   #readContent(parts: CallPart[], text: string): string {
     if (this.#lacksEnd && this.#isAfterCall && this.#mark === "") {
       // Some models close more braces than they have opened, and some write several calls between two marks.
-      const next = text.replace(/^[\s}\],]+/, "");
-      if (next.startsWith("{")) this.#begin("");
-      if (next.length < text.length || next.startsWith("{")) return next;
+      const start = text.search(/[^\s}\],]/);
+      if (text[start] === "{") this.#begin("");
+      if (start !== 0) return start < 0 ? "" : text.slice(start);
+      if (text[start] === "{") return text;
     }
     const marks = this.#lacksEnd ? [OPEN, CLOSE] : [OPEN];
     const all = this.#mark + text;
@@ -226,19 +243,28 @@ export function isJson(text: string): boolean {
  * order and digits included. The text may end anywhere.
  */
 function spacedJson(text: string): string {
-  let spaced = "";
-  let at = 0;
-  while (at < text.length) {
-    const start = at;
-    if (text[at++] === '"') {
-      while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
-      spaced += text.slice(start, ++at);
-    } else if (!/\s/.test(text[start] as string)) {
-      spaced += text[start];
-      if ((text[start] === "," || text[start] === ":") && at < text.length) spaced += " ";
+  const pieces: string[] = [];
+  let start = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      for (at++; at < text.length && text.charCodeAt(at) !== QUOTE; at++) if (text.charCodeAt(at) === BACKSLASH) at++;
+    } else if (code === COMMA || code === COLON) {
+      pieces.push(text.slice(start, at + 1), at + 1 < text.length ? " " : "");
+      start = at + 1;
+    } else if (isSpace(code)) {
+      if (start < at) pieces.push(text.slice(start, at));
+      start = at + 1;
     }
   }
-  return spaced;
+  return pieces.join("") + text.slice(start);
+}
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [...'"\\,:'].map((character) => character.charCodeAt(0));
+
+/** Whether a code is that of one of JSON's spaces. */
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
 
 /** A tool as a request describes it. */

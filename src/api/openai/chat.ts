@@ -108,7 +108,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
   const head = answerHeader("chatcmpl", "chat.completion", request.model);
   const { choices: count, sampling } = request.parameters;
   const { tokenizer } = request.service;
-  const choices = Array.from({ length: count }, () => new Choice(request));
+  const choices = Choice.all(request, count);
   const counts: Counts[] = [];
   let promptScores: object = {};
   for await (const event of events) {
@@ -150,7 +150,7 @@ async function* streamedAnswer(
     choices: [{ index, delta, logprobs, finish_reason: reason }],
     ...noUsageYet,
   });
-  const choices = Array.from({ length: count }, () => new Choice(request));
+  const choices = Choice.all(request, count);
   const counts: Counts[] = [];
   let ended = 0;
   const coming = ahead(events);

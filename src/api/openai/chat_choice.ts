@@ -23,6 +23,13 @@ interface ChoiceRequest {
   isFormed: boolean;
 }
 
+/** What has read the text that a choice continues, and what the answer has of a call in it. */
+interface Parsers {
+  thinking: ThinkingParser;
+  calls: CallParser;
+  begun: CallPart[];
+}
+
 /** One choice. */
 export class Choice {
   /** Of its tokens; described one by one as they come, since there may be very many in the end. */
@@ -42,15 +49,25 @@ export class Choice {
   /** What the answer has of a call that the last message began. */
   #begun: CallPart[];
 
-  constructor({ service, prompt, thoughts, isFormed }: ChoiceRequest) {
+  private constructor({ service, prompt, thoughts }: ChoiceRequest, parsers: Parsers) {
     this.#endIds = service.config.eosTokenIds;
-    this.#thinking = new ThinkingParser(prompt.thinks && thoughts !== "text");
-    this.#parser = new CallParser(prompt.tools, prompt.callsMax);
     this.#place = thoughts;
     this.#areFunctions = prompt.areFunctions;
-    const answered = this.#thinking.continueFrom(prompt.begun);
+    this.#thinking = parsers.thinking;
+    this.#parser = parsers.calls;
+    this.#begun = parsers.begun;
+  }
+
+  /** The choices of a request. What they continue is read once: it may be long, and there may be many. */
+  static all(request: ChoiceRequest, count: number): Choice[] {
+    const { prompt, thoughts, isFormed } = request;
+    const thinking = new ThinkingParser(prompt.thinks && thoughts !== "text");
+    const calls = new CallParser(prompt.tools, prompt.callsMax);
+    const answered = thinking.continueFrom(prompt.begun);
     // A form applies to what is added to the last message.
-    this.#begun = isFormed ? [] : this.#parser.continueFrom(answered);
+    const begun = isFormed ? [] : calls.continueFrom(answered);
+    const fork = () => new Choice(request, { thinking: thinking.fork(), calls: calls.fork(), begun });
+    return Array.from({ length: count }, fork);
   }
 
   /**
