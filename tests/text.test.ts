@@ -9,7 +9,8 @@ import { readGenerationParameters } from "../src/api/sampling.ts";
 import type { EngineEvent } from "../src/engine/events.ts";
 import { defaultSampling } from "../src/engine/sampling.ts";
 import { Failure } from "../src/errors.ts";
-import { ChatTemplate } from "../src/text/chat_template.ts";
+import { JsonNumber } from "../src/json.ts";
+import { ChatTemplate, type TemplateMessage } from "../src/text/chat_template.ts";
 import { Detokenizer } from "../src/text/detokenizer.ts";
 import { generate } from "../src/text/generation.ts";
 import { TemplateError } from "../src/text/jinja/errors.ts";
@@ -472,6 +473,16 @@ describe("chat template", () => {
     ["many slices", "{{ [1] | slice(1000000000) | list }}", "steps"],
     ["a wide batch", "{{ [1] | batch(1000000000, 1) | list }}", "elements"],
     [
+      "a key of tuples in tuples",
+      "{% set n = namespace(t=('\"',)) %}{% for i in range(64) %}{% set n.t = (n.t, n.t) %}{% endfor %}{{ {n.t: 1} }}",
+      "key of more than",
+    ],
+    [
+      "keys of long texts",
+      `${letters(19)}{% for i in range(80000) %}{% if (x.s, i) in {} %}{% endif %}{% endfor %}`,
+      "steps",
+    ],
+    [
       "joining each letter",
       `${letters(19)}{% for i in range(2000) %}{% set y = ','.join(x.s) %}{% endfor %}`,
       "elements",
@@ -528,6 +539,27 @@ describe("chat template", () => {
       const messages = Array.from({ length: count }, () => ({ role: "user", content: "a".repeat(length) }));
       expect(usual.render(messages, { tools }).length).toBeGreaterThan(count * length);
     }
+  });
+
+  test("what a template may make grows with everything that it is given", () => {
+    const long = "a ".repeat(1_500_000);
+    const source =
+      "{% for m in messages %}{{ m.reasoning_content }}" +
+      "{% for call in m.tool_calls %}{{ call.function.arguments.text }}{% endfor %}{% endfor %}{{ messages | length }}";
+    const template = new ChatTemplate(source, tokenizer, "m");
+    const call = { type: "function", function: { name: "f", arguments: { text: long } } };
+    for (const field of [{ reasoning_content: long }, { tool_calls: [call] }]) {
+      const messages = [{ role: "assistant", content: "", ...field }, ...user];
+      expect(template.render(messages)).toBe(`${long}2`);
+    }
+  });
+
+  test("whole numbers have as many digits as Python reads", () => {
+    const template = new ChatTemplate("{{ messages[0].x }}", tokenizer, "m");
+    const given = (digits: number) =>
+      [{ ...user[0], x: new JsonNumber(`-${"1".repeat(digits)}`) }] as TemplateMessage[];
+    expect(template.render(given(4300))).toBe(`-${"1".repeat(4300)}`);
+    expect(() => template.render(given(1_000_000))).toThrow("4300 digits");
   });
 
   test.each(["constructor", "__proto__", "prototype", "toString", "process", "Bun", "globalThis"])(

@@ -6,6 +6,7 @@
  */
 
 import { Failure } from "../errors.ts";
+import { JsonNumber, membersOf } from "../json.ts";
 import type { PromptText } from "./added_tokens.ts";
 import { type CallForm, findCallForm } from "./call_form.ts";
 import { ControlTokens } from "./control_tokens.ts";
@@ -44,7 +45,7 @@ const FALLBACK_TEMPLATE =
 /** Longest template, some fifty times as long as any that is known. */
 const TEMPLATE_LENGTH_MAX = 1_000_000;
 
-/** Longest string, in UTF-16 code units, that a template may make beyond four times what the messages hold. */
+/** Longest string, in UTF-16 code units, that a template may make beyond four times what it is given. */
 const CHARACTERS_MAX = 1_000_000;
 
 /** How a template is to be used. */
@@ -168,11 +169,21 @@ export class ChatTemplate {
   #run(messages: readonly TemplateMessage[], extras: TemplateExtras, addGenerationPrompt: boolean): string {
     const { variables, tools = null } = extras;
     const known = { ...variables, ...this.#constants, tools, messages, add_generation_prompt: addGenerationPrompt };
-    let characters = messages.reduce((sum, { content }) => sum + (content ?? "").length, 0);
-    if (extras.tools !== undefined) characters += JSON.stringify(extras.tools).length;
+    const characters = lengthOf(messages) + lengthOf(extras.tools);
     const template = tools === null ? this.#template : this.#toolTemplate;
     return template.render(known, CHARACTERS_MAX + 4 * characters, this.#date ?? new Date());
   }
+}
+
+/** About how long a value of JSON is as text, in UTF-16 code units. */
+function lengthOf(value: unknown): number {
+  if (typeof value === "string") return value.length;
+  if (value instanceof JsonNumber) return value.text.length;
+  if (Array.isArray(value)) return value.reduce((sum, element) => sum + lengthOf(element) + 2, 2);
+  const members = membersOf(value);
+  return members === undefined
+    ? 8
+    : members.reduce((sum, [name, member]) => sum + name.length + lengthOf(member) + 6, 2);
 }
 
 /** Variables of every template, which nothing else may be called. */

@@ -6,7 +6,7 @@ import { TemplateError } from "./errors.ts";
 import type { FilterContext } from "./filter.ts";
 import { FILTERS } from "./filters.ts";
 import { Loop } from "./loop.ts";
-import { calculate, compare, isTrue, iterate, listOf, signed, slice } from "./operators.ts";
+import { calculate, compare, isTrue, iterate, listOf, readKey, signed, slice } from "./operators.ts";
 import { str } from "./repr.ts";
 import { bind } from "./signature.ts";
 import type {
@@ -268,6 +268,7 @@ class Interpreter implements FilterContext {
         const dict = new Dict();
         for (const { key, value } of expression.entries) {
           const evaluated = this.#evaluate(key, scope);
+          readKey(evaluated, this.budget);
           dict.set(evaluated, this.#evaluate(value, scope));
         }
         return dict;

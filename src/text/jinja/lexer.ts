@@ -6,8 +6,7 @@
 
 import { endOfSpaces, isSpace, startOfSpaces } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
-import { DIGITS_MAX } from "./numbers.ts";
-import { Float, toInt, type Value } from "./values.ts";
+import { DIGITS_MAX, Float, toInt, type Value } from "./values.ts";
 
 /** A piece of a template. */
 export interface Token {

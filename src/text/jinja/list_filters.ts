@@ -5,7 +5,7 @@ import { attributeGetter } from "./attributes.ts";
 import type { Budget } from "./budget.ts";
 import { TemplateError } from "./errors.ts";
 import { type Filter, type FilterContext, filter } from "./filter.ts";
-import { calculate, equals, isTrue, iterate, lengthOf, listOf, order, slice } from "./operators.ts";
+import { calculate, equals, isTrue, iterate, lengthOf, listOf, order, readKey, slice } from "./operators.ts";
 import { str } from "./repr.ts";
 import { join } from "./string_methods.ts";
 import {
@@ -231,7 +231,9 @@ const unique = filter(
       const seen = new Set<unknown>();
       for (const element of iterate(value, budget)) {
         budget.spend(1);
-        const identity = identityOf(key(element));
+        const compared = key(element);
+        readKey(compared, budget);
+        const identity = identityOf(compared);
         if (seen.has(identity)) continue;
         seen.add(identity);
         yield element;

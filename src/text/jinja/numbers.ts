@@ -1,10 +1,7 @@
 /** Python's arithmetic: ints of any size, floats, and how both are written and read. */
 
 import { TemplateError } from "./errors.ts";
-import { Float, type Int, isInt, toInt, type Value } from "./values.ts";
-
-/** Most digits of an int that is read or written, as in Python. */
-export const DIGITS_MAX = 4300;
+import { DIGITS_MAX, Float, type Int, isInt, toInt, type Value } from "./values.ts";
 
 /** Most bits of an int: more than those digits can write. */
 const BITS_MAX = 2 ** 14;

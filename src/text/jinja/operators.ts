@@ -133,6 +133,11 @@ function areWithin(a: DictView, b: DictView, budget: Budget): boolean {
   return true;
 }
 
+/** Counts a look at a key: its texts are read. */
+export function readKey(key: Value, budget: Budget): void {
+  if (key instanceof Tuple && isHashable(key)) budget.read(key.identity.length);
+}
+
 /** Whether `value in container`. @throws TemplateError when that can't be asked. */
 export function contains(container: Value, value: Value, budget: Budget): boolean {
   const text = textOf(container);
@@ -144,6 +149,7 @@ export function contains(container: Value, value: Value, budget: Budget): boolea
     budget.read(text.length);
     return text.includes(part);
   }
+  if (container instanceof Dict || container instanceof DictView) readKey(value, budget);
   if (container instanceof Dict) return container.has(value);
   if (container instanceof DictView && container.kind === "keys") return container.dict.has(value);
   if (container instanceof DictView && container.kind === "items") {
@@ -356,7 +362,10 @@ function sliceText(text: string, start: Value, stop: Value, step: Value, budget:
 
 /** `value[index]` for values that know indices or keys; undefined when there is no such element. */
 export function itemOf(value: Value, index: Value, budget: Budget): Value | undefined {
-  if (value instanceof Dict) return isHashable(index) ? value.get(index) : undefined;
+  if (value instanceof Dict) {
+    readKey(index, budget);
+    return isHashable(index) ? value.get(index) : undefined;
+  }
   if (!(isInt(index) || typeof index === "boolean")) return undefined;
   const at = Number(index);
   const within = (length: number) => {

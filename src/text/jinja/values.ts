@@ -48,11 +48,25 @@ export class Markup {
 export class Tuple {
   readonly items: readonly Value[];
   readonly names: readonly string[];
+  /** How many values and tuples there are in it, itself among them; each as often as it is there. */
+  readonly size: number;
+  #identity: string | undefined;
+
   constructor(items: readonly Value[], names: readonly string[] = []) {
     this.items = items;
     this.names = names;
+    this.size = items.reduce<number>((sum, item) => sum + (item instanceof Tuple ? item.size : 1), 1);
+  }
+
+  /** What stands for it inside a Map. @throws TemplateError when it can't be a key. */
+  get identity(): string {
+    this.#identity ??= `\0t(${this.items.map(partOf).join()})`;
+    return this.#identity;
   }
 }
+
+/** Most values in a tuple that is a key. */
+const KEY_SIZE_MAX = 1000;
 
 /** What stands for a key inside a Map: equal for keys that Python takes for the same. */
 type Identity = string | number | bigint | null | typeof Undefined;
@@ -96,7 +110,7 @@ export class Dict {
 
 /** Whether a value can be a key. */
 export function isHashable(value: Value): boolean {
-  if (value instanceof Tuple) return value.items.every(isHashable);
+  if (value instanceof Tuple) return isKey(value) && value.items.every(isHashable);
   return !(Array.isArray(value) || value instanceof Dict || value instanceof DictView);
 }
 
@@ -115,17 +129,25 @@ export function identityOf(key: Value): Identity {
     if (!Number.isInteger(value)) return value;
     return Number.isSafeInteger(value) ? value + 0 : BigInt(value);
   }
-  if (key instanceof Tuple) {
-    const parts = key.items.map((item) => {
-      const identity = identityOf(item);
-      return typeof identity === "string" ? JSON.stringify(identity) : String(identity === Undefined ? "U" : identity);
-    });
-    return `\0t(${parts.join(",")})`;
-  }
+  if (key instanceof Tuple) return isKey(key) && key.identity;
   if (!isHashable(key)) throw new TemplateError(`unhashable type: '${typeName(key)}'`);
   const number = objectNumbers.get(key as object) ?? ++objects;
   objectNumbers.set(key as object, number);
   return `\0o${number}`;
+}
+
+/** Whether a tuple may be a key. @throws TemplateError when it holds too much: tuples in tuples may be larger than any memory. */
+function isKey(tuple: Tuple): true {
+  if (tuple.size <= KEY_SIZE_MAX) return true;
+  throw new TemplateError(`the chat template makes a key of more than ${KEY_SIZE_MAX} values`);
+}
+
+/** A member of a tuple in its identity. The length before a text says where it ends. */
+function partOf(item: Value): string {
+  const identity = identityOf(item);
+  return typeof identity === "string"
+    ? `"${identity.length}:${identity}`
+    : String(identity === Undefined ? "U" : identity);
 }
 
 /** What keys(), values() and items() of a dict give. */
@@ -285,8 +307,14 @@ export function toInt(value: bigint): Int {
   return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
 }
 
-/** The number that a JSON text means to Python. */
+/** Most digits of an int that is read or written, as in Python. */
+export const DIGITS_MAX = 4300;
+
+/** The number that a JSON text means to Python. @throws TemplateError when it is an int of too many digits. */
 function fromJsonNumber(text: string): Int | Float {
+  if (/^-?\d+$/.test(text) && text.length - (text.startsWith("-") ? 1 : 0) > DIGITS_MAX) {
+    throw new TemplateError(`a number has more than ${DIGITS_MAX} digits`);
+  }
   return /[.eE]/.test(text) ? new Float(Number(text)) : toInt(BigInt(text));
 }
 
@@ -295,6 +323,7 @@ function fromJsonNumber(text: string): Int | Float {
  *
  * @param value null, boolean, string, number, bigint, JsonNumber, or an array, plain object or Map of such; fields that are undefined
  * are left out.
+ * @throws TemplateError for an int of more digits than Python reads.
  */
 export function fromHost(value: unknown): Value {
   if (value === undefined || value === null) return null;
