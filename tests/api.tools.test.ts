@@ -128,6 +128,18 @@ describe("calls", () => {
     );
   });
 
+  test("a call without arguments, as cut answers have them, has none in the prompt", async () => {
+    const called = { id: "1", type: "function", function: { name: "get_weather", arguments: "" } };
+    const messages = [
+      QUESTION,
+      { role: "assistant", content: null, tool_calls: [called, called] },
+      { role: "tool", tool_call_id: "1", content: "9" },
+    ];
+    const { prompt } = (await (await server.post("/apply-template", { messages })).json()) as { prompt: string };
+    const written = '<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>';
+    expect(prompt).toContain(`Assistant: ${written}\n${written}<|eot_id|>Tool: 9`);
+  });
+
   test("the system's own message stays, after the tools", async () => {
     const { prompt } = (await (
       await server.post("/apply-template", {

@@ -38,6 +38,10 @@ export function readMessages(body: JsonObject): Message[] {
     const message = `Invalid '${path}': 'tool_calls' must be followed by tool messages, unless the last call is to be continued: its arguments then are the beginning of JSON.`;
     throw invalid(path, "invalid_value", message);
   }
+  // An answer that was cut has calls without arguments. Only of the last one there may be more to come.
+  for (const { calls = [] } of read) {
+    for (const call of calls) if (call !== open && call.arguments.trim() === "") call.arguments = "{}";
+  }
   return read;
 }
 
