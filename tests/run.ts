@@ -21,6 +21,7 @@ const LONG_TESTS = [
   "api.structured",
   "batching",
   "bench",
+  "bench.picture",
   "chat.session",
   "chat.signals",
   "chat.terminal",

@@ -33,6 +33,21 @@ export interface ReportWriter<Result> {
   end(isComplete: boolean): void;
 }
 
+/** Gives results to several writers. */
+export function together<Result>(writers: readonly ReportWriter<Result>[]): ReportWriter<Result> {
+  return {
+    addLimits(threads) {
+      for (const writer of writers) writer.addLimits(threads);
+    },
+    add(result) {
+      for (const writer of writers) writer.add(result);
+    },
+    end(isComplete) {
+      for (const writer of writers) writer.end(isComplete);
+    },
+  };
+}
+
 /** Writes the runs of a model. @param plans the runs that are to come. */
 export function runsWriter(form: Form, report: Report, plans: readonly Plan[]): ReportWriter<Run> {
   if (form === "text") return new RunTables(report, plans);
@@ -359,9 +374,9 @@ function limit(values: Map<number, number>, run: Run): number {
 }
 
 /** Five digits are more than any of this repeats to. */
-function rounded(value: number): number;
-function rounded(value: number | undefined): number | null;
-function rounded(value: number | undefined): number | null {
+export function rounded(value: number): number;
+export function rounded(value: number | undefined): number | null;
+export function rounded(value: number | undefined): number | null {
   return value === undefined ? null : Number(value.toPrecision(5));
 }
 

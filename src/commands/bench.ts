@@ -2,11 +2,14 @@
 
 import { existsSync } from "node:fs";
 import { modelCosts } from "../bench/costs.ts";
-import { KERNEL_TOKENS, KernelBench, kernelPlans } from "../bench/kernels.ts";
+import { KERNEL_TOKENS, KernelBench, type KernelRun, kernelPlans } from "../bench/kernels.ts";
 import { type Machine, measureLimits, thisMachine } from "../bench/machine.ts";
+import { PictureWriter } from "../bench/picture.ts";
 import { BenchProgress } from "../bench/progress.ts";
-import { type Form, kernelsWriter, type ReportWriter, runsWriter } from "../bench/report.ts";
-import { contextOf, measure, type Plan } from "../bench/runs.ts";
+import { type Form, kernelsWriter, type ReportWriter, runsWriter, together } from "../bench/report.ts";
+import { kernelsPicture } from "../bench/roofline.ts";
+import { contextOf, measure, type Plan, type Run } from "../bench/runs.ts";
+import { speedPicture } from "../bench/speed_charts.ts";
 import { givenSubject, randomSubject, type Subject } from "../bench/subject.ts";
 import { KV_KINDS, type KvKind } from "../engine/engine.ts";
 import { cpuCores, cpuTiers } from "../engine/library.ts";
@@ -15,7 +18,7 @@ import { UsageError } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import { shapes } from "../model_file/shapes.ts";
 import { type ResolveOptions, resolveModel } from "../models/resolve.ts";
-import { decimalNumber, listOf, oneOf, text, wholeNumber } from "../options/kinds.ts";
+import { decimalNumber, file, listOf, oneOf, text, wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { suggestion } from "../options/suggestion.ts";
@@ -144,6 +147,15 @@ const benchOptions = {
     isSwitch: true,
   },
   csv: { group: "Output", help: "print CSV instead of tables", place: "line", isSwitch: true },
+  svg: {
+    group: "Output",
+    help:
+      "draw what was measured into this file as well: tokens a second by sequences and by threads; of kernels, each under the " +
+      "machine's limits",
+    place: "line",
+    placeholder: "FILE",
+    kind: file,
+  },
   ...storeOptions,
 } as const satisfies Options;
 
@@ -152,7 +164,7 @@ export const command = declareCommand({
   summary: "measure a model's speed and what the machine allows",
   synopsis: [
     "bench [MODEL | --shape NAME] [options]",
-    "bench kernels [--threads LIST] [--tokens LIST] [--tiers] [--json | --csv]",
+    "bench kernels [--threads LIST] [--tokens LIST] [--tiers] [--json | --csv] [--svg FILE]",
   ],
   description: [
     "Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token " +
@@ -176,9 +188,9 @@ async function bench(given: Given<typeof benchOptions>): Promise<number> {
   const [word] = given.words;
   if (values.json && values.csv) throw new UsageError("--json and --csv can't be had together");
   const threadCounts = values.threads ?? [...new Set([1, cpuCores()])];
-  const form = values.json ? "json" : values.csv ? "csv" : "text";
+  const output = { form: values.json ? "json" : values.csv ? "csv" : "text", svg: values.svg } as const;
   if (word === "kernels" && values.shape === undefined) {
-    await measureKernels(threadCounts, values.tokens ?? KERNEL_TOKENS, values.tiers, form);
+    await measureKernels(threadCounts, values.tokens ?? KERNEL_TOKENS, values.tiers, output);
     return 0;
   }
   if (values.tokens !== undefined || values.tiers) {
@@ -202,8 +214,16 @@ async function bench(given: Given<typeof benchOptions>): Promise<number> {
   const subject = await findSubject(word, values.shape, resolveOptions(given));
   const plans = makePlans(wishes, subject.config);
   checkContexts(plans, subject);
-  await measureModel(subject, threadCounts, plans, wishes.kvKind, form);
+  await measureModel(subject, threadCounts, plans, wishes.kvKind, output);
   return 0;
+}
+
+/** Where results go. */
+interface Output {
+  /** Of what is printed. */
+  form: Form;
+  /** The file of a picture. */
+  svg: string | undefined;
 }
 
 interface Wishes {
@@ -298,11 +318,14 @@ async function measureModel(
   threadCounts: number[],
   plans: Plan[],
   kvKind: KvKind,
-  form: Form,
+  { form, svg }: Output,
 ): Promise<void> {
   const machine = thisMachine();
   const costs = modelCosts(subject.config, kvKind);
-  const writer = runsWriter(form, { machine, subject, costs }, plans);
+  const report = { machine, subject, costs };
+  const pictures =
+    svg === undefined ? [] : [new PictureWriter<Run>(svg, machine, (runs) => speedPicture(report, runs))];
+  const writer = together([runsWriter(form, report, plans), ...pictures]);
   const progress = new BenchProgress(threadCounts.length + plans.length);
   await writing(writer, progress, async () => {
     await measureMachine(machine, threadCounts, writer, progress);
@@ -326,10 +349,11 @@ async function measureKernels(
   threadCounts: number[],
   tokenCounts: number[],
   allTiers: boolean,
-  form: Form,
+  { form, svg }: Output,
 ): Promise<void> {
   const machine = thisMachine();
-  const writer = kernelsWriter(form, machine);
+  const pictures = svg === undefined ? [] : [new PictureWriter<KernelRun>(svg, machine, kernelsPicture)];
+  const writer = together([kernelsWriter(form, machine), ...pictures]);
   const plans = kernelPlans(threadCounts, tokenCounts);
   const tiers = allTiers ? cpuTiers() : [machine.tier];
   const progress = new BenchProgress(threadCounts.length + plans.length);
