@@ -11,8 +11,10 @@ import type { Given } from "../options/settings.ts";
 import { Access, reloadAtHangup } from "../server/access.ts";
 import { TrustedProxies } from "../server/client_address.ts";
 import { type Listening, listen } from "../server/listening.ts";
+import { passedSockets } from "../server/passed_sockets.ts";
 import { hostOf, isLocal } from "../server/places.ts";
-import { StopSignals, untilStopped } from "../server/shutdown.ts";
+import { ServiceManager } from "../server/service_manager.ts";
+import { StopSignals, stopOrderly } from "../server/shutdown.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
@@ -41,6 +43,10 @@ export const command = declareCommand({
 
 async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const { values } = given;
+  const keySource = readApiKeys(given, values["api-key-file"]);
+  // After the keys, for whose sake the process may have started anew.
+  const manager = new ServiceManager(process.env);
+  const passed = passedSockets(process.env);
   const { parallel, temperature, log } = values;
   const options = serviceOptions(values, parallel);
   const [model, storeChoice] = [chosenModel(given), resolveOptions(given)];
@@ -48,9 +54,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     answers: values.queue === undefined ? ANSWERS_MAX : parallel + values.queue,
     promptTokens: values["queue-tokens"],
   };
-  const places = chosenPlaces(values);
+  const places = chosenPlaces(values, passed);
   const tlsFiles = certificateFiles(values);
-  const keySource = readApiKeys(given, values["api-key-file"]);
   const exposed = places.find((place) => !isLocal(place));
   if (exposed !== undefined && keySource.keys.length === 0 && !values.insecure) {
     throw new Failure(
@@ -80,7 +85,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     basePath: values["base-path"],
     log,
   });
-  reloadAtHangup(() => access.reload(listening), signals);
+  reloadAtHangup(() => manager.reloading(() => access.reload(listening)), signals);
+  manager.watch(state);
   let service: Service | undefined;
   try {
     const resolved = await resolveModel(model, storeChoice);
@@ -97,8 +103,15 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     return 0;
   }
   state.setReady(service);
+  // Who comes through them waits for an answer rather than be told to come back.
+  await listening.takePassed();
   notes.write(startText(state, service, listening, access.keys.count > 0));
-  await untilStopped(state, listening, signals);
+  manager.ready(state);
+  await signals.first;
+  const stopped = stopOrderly(state, listening, signals, values["drain-timeout"]);
+  manager.stopping(state);
+  await stopped;
+  manager.leave();
   await service.close();
   return 0;
 }

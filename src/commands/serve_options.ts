@@ -143,6 +143,14 @@ const listening = {
     default: "",
     otherwise: "nothing",
   },
+  "drain-timeout": {
+    group: "Listening",
+    help: "seconds that answers under way have to finish after SIGTERM or Ctrl-C",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(0, 86_400),
+    default: "30",
+  },
   "keep-alive": {
     group: "Listening",
     help: "seconds after which an idle connection is closed, 255 at most",
@@ -276,10 +284,15 @@ export const serveOptions = {
 
 type Values = ValuesOf<typeof serveOptions>;
 
-/** Where to listen: at the default address only if nothing is said at all. */
-export function chosenPlaces({ host, port, listen }: Values): Place[] {
-  if (listen.length > 0 && host === undefined && port === undefined) return listen;
-  return [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }, ...listen];
+/**
+ * Where to listen: at the default address only if nothing is said at all.
+ *
+ * @param passed sockets that were passed to the process.
+ */
+export function chosenPlaces({ host, port, listen }: Values, passed: Place[]): Place[] {
+  const others = [...passed, ...listen];
+  if (others.length > 0 && host === undefined && port === undefined) return others;
+  return [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }, ...others];
 }
 
 /** The files of the certificate; undefined without TLS. @throws UsageError. */

@@ -30,7 +30,13 @@ export interface ListenOptions extends ServerOptions {
 /** A server that listens. */
 export interface Listening {
   /** Where it can be reached, from this machine first: http://127.0.0.1:30000; unix sockets last: unix:/run/llm.sock */
-  urls: string[];
+  readonly urls: string[];
+  /**
+   * Accepts connections of the sockets that were passed to the process. Until then they wait.
+   *
+   * @throws Failure.
+   */
+  takePassed(): Promise<void>;
   /**
    * From now on connections get this certificate. Those that are open end with the answers that are under way on them.
    *
@@ -48,37 +54,46 @@ export interface Listening {
 }
 
 /**
- * Starts to listen.
+ * Starts to listen, but for sockets that were passed to the process.
  *
  * @throws Failure when a place can't be had; then there is none.
  */
 export async function listen(state: ServerState, options: ListenOptions): Promise<Listening> {
   const respond = createResponder(state, options);
   const listeners: Listener[] = [];
+  const descriptors = () => listeners.map(({ descriptor }) => descriptor);
+  let certificate = options.certificate;
   const stop = async (force: boolean) => {
     await Promise.all(listeners.map((listener) => listener.stop(force)));
   };
-  const descriptors = () => listeners.map(({ descriptor }) => descriptor);
-  try {
-    for (const place of options.places) {
-      const isSecure = options.certificate !== undefined && !isUnix(place);
+  const open = async (places: readonly Place[]) => {
+    for (const place of places) {
+      const { keepAliveSeconds, socketMode } = options;
       const retired = new Set<BunServer>();
       const served = {
         respond: respond(place, (server) => retired.has(server)),
         retired,
-        keepAliveSeconds: options.keepAliveSeconds,
-        socketMode: options.socketMode,
+        keepAliveSeconds,
+        socketMode,
       };
-      listeners.push(await Listener.open(place, served, isSecure ? options.certificate : undefined, descriptors()));
+      listeners.push(await Listener.open(place, served, isUnix(place) ? undefined : certificate, descriptors()));
     }
+  };
+  try {
+    await open(options.places.filter(({ kind }) => kind !== "passed"));
   } catch (error) {
     await stop(true);
     throw error;
   }
   return {
-    urls: listeners.flatMap(({ urls }) => urls).sort((one, other) => Number(isUnixUrl(one)) - Number(isUnixUrl(other))),
-    useCertificate(certificate) {
-      for (const listener of listeners) if (listener.isSecure) listener.takeOver(certificate, descriptors());
+    get urls() {
+      const urls = listeners.flatMap((listener) => listener.urls);
+      return urls.sort((one, other) => Number(isUnixUrl(one)) - Number(isUnixUrl(other)));
+    },
+    takePassed: () => open(options.places.filter(({ kind }) => kind === "passed")),
+    useCertificate(fresh) {
+      for (const listener of listeners) if (listener.isSecure) listener.takeOver(fresh, descriptors());
+      certificate = fresh;
     },
     leavePassed() {
       const passed = listeners.filter(({ place }) => place.kind === "passed");

@@ -7,9 +7,6 @@
 import type { ServerState } from "../serving/state.ts";
 import type { Listening } from "./listening.ts";
 
-/** How long answers under way may take to finish. */
-const DEADLINE_MS = 30_000;
-
 /** How long the last bytes may take to reach their readers once every answer is finished. */
 const FLUSH_MS = 2_000;
 
@@ -42,20 +39,28 @@ export class StopSignals {
   }
 }
 
-/** Resolves once a signal has come and the server has stopped. */
-export async function untilStopped(state: ServerState, listening: Listening, signals: StopSignals): Promise<void> {
-  await signals.first;
+/**
+ * Stops a server for which a signal has come. Resolves once it has stopped.
+ *
+ * @param deadlineSeconds how long answers under way may take to finish.
+ */
+export async function stopOrderly(
+  state: ServerState,
+  listening: Listening,
+  signals: StopSignals,
+  deadlineSeconds: number,
+): Promise<void> {
   const newcomersWait = listening.leavePassed();
   state.drain(newcomersWait);
   const { running, waiting } = state.jobs;
   if (running + waiting > 0) {
     process.stderr.write(
-      `wrinklefree: finishing ${running + waiting} answers, for ${DEADLINE_MS / 1000} s at most; signal again to stop at once\n`,
+      `wrinklefree: finishing ${running + waiting} answers, for ${deadlineSeconds} s at most; signal again to stop at once\n`,
     );
   }
   const isIdle = await Promise.race([
     idle(state, newcomersWait).then(() => true),
-    delay(DEADLINE_MS).then(() => false),
+    delay(deadlineSeconds * 1000).then(() => false),
     signals.second.then(() => false),
   ]);
   if (!isIdle) {

@@ -1,0 +1,162 @@
+/**
+ * The server as a service: what it tells the service manager that started it, and the sockets that it gets from there. The manager is
+ * a small one that speaks as systemd does (tests/support/service_manager.py).
+ */
+
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Progress } from "../src/server/service_manager.ts";
+import { CHAT, FRANCE } from "./support/chat.ts";
+import { deepModel } from "./support/deep_model.ts";
+import { eventually, openConnection } from "./support/server.ts";
+import { hasServiceManager, startManager, type TestManager } from "./support/service_manager.ts";
+
+setDefaultTimeout(60_000);
+
+const ENDLESS = { ...FRANCE, ignore_eos: true };
+
+let manager: TestManager;
+afterEach(() => manager?.stop());
+
+const states = () => manager.notified().filter((text) => !/^(STATUS|WATCHDOG|EXTEND_TIMEOUT_USEC)=/.test(text));
+const isSaid = (text: string) => eventually(() => manager.notified().includes(text));
+
+/** Posts a chat request over a connection of its own. */
+function post(port: number, body: object): Promise<Response> {
+  const headers = { "content-type": "application/json" };
+  return fetch(`http://127.0.0.1:${port}${CHAT}`, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers,
+    keepalive: false,
+  });
+}
+
+/** The port on which the last server that was started listens. */
+async function ownPort(): Promise<number> {
+  await isSaid("READY=1");
+  return Number(/^serving +http:\/\/127\.0\.0\.1:(\d+)\/v1$/m.exec(manager.log())?.[1]);
+}
+
+describe.skipIf(!hasServiceManager())("the service manager", () => {
+  test("is told of the start, the loading, each reload and the end, and what is going on", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
+    const keys = join(directory, "keys");
+    writeFileSync(keys, "sk-a\n");
+    manager = await startManager("none");
+    const pid = await manager.start("serve", "--port", "0", "--api-key-file", keys);
+    await isSaid("READY=1");
+    expect(manager.notified()[0]).toBe("STATUS=loading");
+    expect(manager.notified()).toContain("EXTEND_TIMEOUT_USEC=300000000");
+    await isSaid("STATUS=serving tiny: 0 answers running, 0 waiting");
+    process.kill(pid, "SIGHUP");
+    await eventually(() => states().length === 3);
+    process.kill(pid, "SIGTERM");
+    expect(await manager.ended(pid)).toBe(0);
+    await eventually(() => states().length === 4);
+    expect(states()).toEqual(["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]);
+    // Without a watchdog nobody is told that the server goes on.
+    expect(manager.notified()).not.toContain("WATCHDOG=1");
+    rmSync(directory, { recursive: true });
+  });
+
+  test("the watchdog hears of an engine that computes, and no more of one that is stuck", async () => {
+    manager = await startManager("none", 0.4);
+    const pid = await manager.start("serve", await deepModel(), "--port", "0", "--threads", "1");
+    const port = await ownPort();
+    const heard = () => manager.notified().filter((text) => text === "WATCHDOG=1").length;
+    await eventually(() => heard() > 3);
+    const answer = post(port, { ...ENDLESS, max_tokens: 1900 }).catch(() => undefined);
+    const health = async () => (await (await fetch(`http://127.0.0.1:${port}/health`)).json()) as Health;
+    await eventually(async () => ((await health()).engine?.generated_tokens ?? 0) > 20);
+    const busy = heard();
+    await eventually(() => heard() > busy + 3);
+    if (!(await manager.wedge(pid))) return console.log("skipping a stuck engine: this process may not trace others");
+    // The event loop goes on, but one that was begun before may still be counted.
+    await Bun.sleep(400);
+    const stuck = heard();
+    for (let i = 0; i < 20; i++) {
+      expect((await health()).requests.running).toBe(1);
+      await Bun.sleep(100);
+    }
+    expect(heard()).toBe(stuck);
+    process.kill(pid, "SIGKILL");
+    await answer;
+  });
+});
+
+interface Health {
+  engine?: { generated_tokens: number };
+  requests: { running: number };
+}
+
+test("an engine goes on when it begins something or has nothing to do", () => {
+  const progress = new Progress();
+  const seen = [
+    [0, 0, 7],
+    [0, 0, 7],
+    [1, 0, 7],
+    [1, 0, 8],
+    [0, 1, 8],
+    [1, 1, 0],
+  ].map(([running = 0, waiting = 0, phases = 0]) => progress.goesOn({ running, waiting, phases }));
+  expect(seen).toEqual([true, true, false, true, false, true]);
+});
+
+describe.skipIf(!hasServiceManager())("sockets that were passed to the process", () => {
+  test("connections wait there until the model is loaded, and through a restart: no answer is lost", async () => {
+    manager = await startManager("tcp");
+    const { port } = manager;
+    // Nobody is there yet.
+    const early = post(port, { ...FRANCE, max_tokens: 9 });
+    const first = await manager.start("serve", await deepModel());
+    expect((await (await early).json()) as object).toMatchObject({ usage: { completion_tokens: expect.any(Number) } });
+    expect(manager.log()).toContain(`\nserving  http://127.0.0.1:${port}/v1\n`);
+    const long = post(port, { ...ENDLESS, max_tokens: 300 });
+    // Connected before the end; asked with after it began.
+    const open = openConnection(port);
+    expect((await open.ask("GET", "/health")).status).toBe(200);
+    await eventually(async () => {
+      const health = (await (await fetch(`http://127.0.0.1:${port}/health`)).json()) as Health;
+      return health.requests.running === 1;
+    });
+    process.kill(first, "SIGTERM");
+    await isSaid("STOPPING=1");
+    const last = await open.ask("POST", CHAT, { ...FRANCE, max_tokens: 3 });
+    expect([last.status, last.headers.get("connection")]).toEqual([200, "close"]);
+    const late = Array.from({ length: 8 }, () => post(port, { ...FRANCE, max_tokens: 3 }));
+    expect(await (await long).json()).toMatchObject({ usage: { completion_tokens: 300 } });
+    expect(await manager.ended(first)).toBe(0);
+    await manager.start("serve");
+    for (const answer of await Promise.all(late)) {
+      expect([answer.status, ((await answer.json()) as { model: string }).model]).toEqual([200, "tiny"]);
+    }
+  });
+
+  test("a unix socket and an address together; the socket's file stays when the server ends", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
+    const path = join(directory, "socket");
+    manager = await startManager(`unix:${path},tcp`);
+    const pid = await manager.start("serve");
+    for (const init of [{ unix: path }, {}]) {
+      expect((await fetch(`http://localhost:${manager.port}/ready`, init)).status).toBe(200);
+    }
+    expect(manager.log()).toContain(`\n         unix:${path}\n`);
+    process.kill(pid, "SIGTERM");
+    expect(await manager.ended(pid)).toBe(0);
+    expect(existsSync(path)).toBe(true);
+    rmSync(directory, { recursive: true });
+  });
+
+  test("beside an address that was asked for", async () => {
+    manager = await startManager("tcp");
+    await manager.start("serve", "--port", "0");
+    await isSaid("READY=1");
+    const ports = [...manager.log().matchAll(/http:\/\/127\.0\.0\.1:(\d+)\/v1$/gm)].map(([, port]) => Number(port));
+    expect(ports).toHaveLength(2);
+    expect(ports).toContain(manager.port);
+    for (const port of ports) expect((await fetch(`http://127.0.0.1:${port}/ready`)).status).toBe(200);
+  });
+});
