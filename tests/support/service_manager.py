@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 lock = threading.Lock()
 
@@ -65,14 +66,16 @@ def start(program, words, sockets, environment):
 
 
 def wedge(process):
-    """Stops the thread that uses the most processor time by attaching to it, as a debugger does, until this process ends."""
+    """Stops the thread that uses the most processor time, by attaching to it as a debugger does, until this process ends."""
 
     def used(thread):
         fields = open(f"/proc/{process}/task/{thread}/stat").read().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
     threads = [thread for thread in os.listdir(f"/proc/{process}/task") if int(thread) != process]
-    busiest = max(threads, key=used)
+    before = {thread: used(thread) for thread in threads}
+    time.sleep(0.3)
+    busiest = max(threads, key=lambda thread: used(thread) - before[thread])
     attach = 16
     result = ctypes.CDLL(None, use_errno=True).ptrace(attach, int(busiest), None, None)
     tell(wedged=int(busiest) if result == 0 else -ctypes.get_errno())
