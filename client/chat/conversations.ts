@@ -108,7 +108,7 @@ export function deleteMessage({ id, parent, conversation }: Message): void {
     messages.value = rest;
     changeConversation(conversation, { leaf: sibling === undefined ? parent : latestLeaf(rest, sibling.id) });
   });
-  keep(async (store) => store.deleteMessages([...gone]));
+  keep(async (store) => store.deleteMessages(conversation, [...gone]));
   tellTabs({ kind: "messages deleted", ids: [...gone] });
 }
 

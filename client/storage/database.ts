@@ -23,7 +23,7 @@ export class Database {
     const request = indexedDB.open(NAME, VERSION);
     request.onupgradeneeded = () => {
       request.result.createObjectStore("conversations", { keyPath: "id" });
-      request.result.createObjectStore("messages", { keyPath: "id" }).createIndex("conversation", "conversation");
+      request.result.createObjectStore("messages", { keyPath: ["conversation", "id"] });
     };
     return new Database(await result(request));
   }
@@ -33,7 +33,7 @@ export class Database {
   }
 
   async messages(conversation: string): Promise<Message[]> {
-    return await result(this.#read("messages").index("conversation").getAll(conversation));
+    return await result(this.#read("messages").getAll(allOf(conversation)));
   }
 
   async putConversation(conversation: Conversation): Promise<void> {
@@ -56,19 +56,16 @@ export class Database {
     });
   }
 
-  async deleteMessages(ids: readonly string[]): Promise<void> {
+  async deleteMessages(conversation: string, ids: readonly string[]): Promise<void> {
     await this.#write(({ messages }) => {
-      for (const id of ids) messages.delete(id);
+      for (const id of ids) messages.delete([conversation, id]);
     });
   }
 
   async deleteConversation(id: string): Promise<void> {
     await this.#write(({ conversations, messages }) => {
       conversations.delete(id);
-      // In the same transaction: a page that is left in between would keep a half.
-      messages.index("conversation").getAllKeys(id).onsuccess = ({ target }) => {
-        for (const key of (target as IDBRequest<IDBValidKey[]>).result) messages.delete(key);
-      };
+      messages.delete(allOf(id));
     });
   }
 
@@ -83,7 +80,8 @@ export class Database {
         if (content.toLowerCase().includes(wanted)) found.add(conversation);
       }
       if (batch.length < SEARCHED_AT_ONCE) break;
-      after = IDBKeyRange.lowerBound(batch.at(-1)?.id, true);
+      const last = batch.at(-1) as Message;
+      after = IDBKeyRange.lowerBound([last.conversation, last.id], true);
     }
     return found;
   }
@@ -105,8 +103,15 @@ export class Database {
       conversations: transaction.objectStore("conversations"),
       messages: transaction.objectStore("messages"),
     });
+    // Now and not when this page has heard of it: it may be left before.
+    transaction.commit();
     return done;
   }
+}
+
+/** The keys of a conversation's messages: an array stands behind all texts. */
+function allOf(conversation: string): IDBKeyRange {
+  return IDBKeyRange.bound([conversation], [conversation, []]);
 }
 
 function result<Value>(request: IDBRequest<Value>): Promise<Value> {
