@@ -290,6 +290,16 @@ describe("calls", () => {
     }
   });
 
+  test("what all choices repeat of a call counts among the memory of answers", async () => {
+    const begun = `<tool_call>{"name":"get_weather","arguments":{"city":"${"the capital of ".repeat(60_000)}`;
+    const messages = [QUESTION, { role: "assistant", content: begun }];
+    const request = { ...REQUEST, messages, max_tokens: 1, truncate_prompt_tokens: 10 };
+    expect((await server.post("/v1/chat/completions", { ...request, n: 2 })).status).toBe(200);
+    const refused = await server.post("/v1/chat/completions", { ...request, n: 128 });
+    expect(refused.status).toBe(400);
+    expect(((await refused.json()) as { error: { message: string } }).error.message).toContain("128 MB");
+  });
+
   describe("which tools may be called", () => {
     const other = { type: "function" as const, function: { name: "other" } };
     const allowed = (mode: "auto" | "required", name: string) => ({

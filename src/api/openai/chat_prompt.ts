@@ -109,7 +109,8 @@ export function chatPrompts(
 ): Prompts {
   return {
     count: 1,
-    repeatedBytes: 0,
+    // Of a call that the last message began; as JSON inside of JSON, in which quotes take two.
+    repeatedBytes: prompt.tools.size === 0 ? 0 : 2 * Buffer.byteLength(prompt.begun),
     tokensAtMost: service.promptTokensAtMost(prompt.text),
     param: "messages",
     choicesParam: "n",
