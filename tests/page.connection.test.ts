@@ -168,6 +168,19 @@ describeInBrowser("the chat page and its server", () => {
     await server.stop();
   });
 
+  test("a server that says it is ready and never answers is asked a few times, and then the fault is said", async () => {
+    const { page } = await openPage(browser, slow.url);
+    let asked = 0;
+    await page.route("**/v1/chat/completions", (route) => {
+      asked++;
+      return route.fulfill({ status: 503, json: { error: { message: "Out of order.", type: "server_error" } } });
+    });
+    await send(page, QUESTION);
+    await page.locator(".answer .fault", { hasText: "Out of order." }).waitFor();
+    expect(asked).toBe(5);
+    await page.context().close();
+  });
+
   test("while the model loads the badge says how far it is, and a message that was sent is answered afterwards", async () => {
     const state = new ServerState(
       0,

@@ -8,15 +8,20 @@ import { complete, requestMessages } from "../api/completion.ts";
 import { KeyNeeded, NotReady, Refused, Unreachable } from "../api/connection.ts";
 import { keyRequest } from "../api/model.ts";
 import { health, untilReady } from "../api/status.ts";
-import { type Attachment, type Ending, type Figures, type Message, pathTo } from "../model/conversation.ts";
+import { type Attachment, type Ending, type Message, pathTo } from "../model/conversation.ts";
 import { newId } from "../model/id.ts";
 import { settings } from "../storage/preferences.ts";
 import { tellTabs } from "../storage/tabs.ts";
 import { changeConversation, conversationFor, putMessages } from "./conversations.ts";
+import { FigureSum } from "./figure_sum.ts";
 import { announce, conversations, type Live, live, messages, notify, open, openId, path } from "./state.ts";
 
 /** What is kept of an answer that comes, this often: a page that is closed loses no more. */
 const KEEP_MS = 500;
+
+/** How often a server that says it is ready is asked in vain, and the milliseconds after the first time; they double. */
+const TRIES_MAX = 5;
+const FIRST_WAIT_MS = 250;
 
 /** A frame of most screens. */
 const FRAME_MS = 16;
@@ -127,6 +132,8 @@ async function run(message: Message): Promise<void> {
   const figures = new FigureSum(message.figures);
   let model = message.model;
   let keptAt = performance.now();
+  /** Requests in a row that brought nothing. */
+  let failures = 0;
 
   const written = (ending: Ending, error?: string): Message => ({
     ...message,
@@ -153,6 +160,7 @@ async function run(message: Message): Promise<void> {
     figures.begin();
     for await (const piece of complete(requestMessages(system, [...before, ...soFar]), settings.value, stop.signal)) {
       now.pause = undefined;
+      failures = 0;
       if (piece.kind !== "progress" && piece.kind !== "end") {
         now.progress = undefined;
         figures.note();
@@ -189,20 +197,21 @@ async function run(message: Message): Promise<void> {
     } catch (caught) {
       figures.stop();
       if (stop.signal.aborted) ending = "stopped";
-      else if (caught instanceof Unreachable || caught instanceof NotReady) {
+      else if ((caught instanceof Unreachable || caught instanceof NotReady) && ++failures < TRIES_MAX) {
         now.pause = caught.message;
         now.progress = undefined;
         show();
         keep();
         try {
           await untilReady(stop.signal);
+          await pause(FIRST_WAIT_MS * 2 ** (failures - 1), stop.signal);
           continue;
         } catch {
           ending = "stopped";
         }
       } else {
         ending = "error";
-        error = caught instanceof Refused || caught instanceof KeyNeeded ? caught.message : String(caught);
+        error = isInWords(caught) ? caught.message : String(caught);
         if (caught instanceof KeyNeeded) keyRequest.value = caught.wasWrong ? "wrong" : "needed";
       }
     }
@@ -221,6 +230,21 @@ async function run(message: Message): Promise<void> {
   if (conversation === openId.value) announce(error ?? finished.content);
 }
 
+function isInWords(error: unknown): error is Error {
+  return [Refused, KeyNeeded, Unreachable, NotReady].some((kind) => error instanceof kind);
+}
+
+/** Waits. @throws the signal's reason. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}
+
 /** Shows an answer at once, and then, whenever it is called, what has become of it, once a frame at most. */
 function shownSoon(id: string, now: Live): () => void {
   const show = () => {
@@ -237,63 +261,4 @@ function shownSoon(id: string, now: Live): () => void {
       if (runs.has(id)) show();
     }, FRAME_MS);
   };
-}
-
-/** What an answer costs that may take several requests, or be stopped before the server has said what it cost. */
-class FigureSum {
-  sum: Figures | undefined;
-  #began = 0;
-  #first: number | undefined;
-  #pieces = 0;
-
-  constructor(before: Figures | undefined) {
-    this.sum = before;
-  }
-
-  begin(): void {
-    this.#began = performance.now();
-    this.#first = undefined;
-    this.#pieces = 0;
-  }
-
-  /** A piece of text came. */
-  note(): void {
-    this.#first ??= performance.now();
-    this.#pieces++;
-  }
-
-  /** The server has said it. */
-  add(figures: Figures): void {
-    const { sum } = this;
-    this.#pieces = 0;
-    if (sum === undefined) {
-      this.sum = figures;
-      return;
-    }
-    const tokens = sum.tokens + figures.tokens;
-    const seconds = sum.seconds + figures.seconds;
-    this.sum = {
-      ...figures,
-      tokens,
-      seconds,
-      tokensPerSecond: seconds > 0 ? tokens / seconds : 0,
-      firstTokenMs: sum.firstTokenMs,
-      promptTokens: sum.promptTokens,
-      cachedTokens: sum.cachedTokens,
-    };
-  }
-
-  /** The answer was left: what was seen of it has to do. Pieces are tokens, as a rule. */
-  stop(): void {
-    if (this.#first === undefined || this.#pieces === 0) return;
-    const seconds = (performance.now() - this.#first) / 1000;
-    this.add({
-      tokens: this.#pieces,
-      seconds,
-      tokensPerSecond: seconds > 0 ? this.#pieces / seconds : 0,
-      firstTokenMs: this.#first - this.#began,
-      promptTokens: 0,
-      cachedTokens: 0,
-    });
-  }
 }
