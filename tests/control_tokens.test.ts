@@ -353,4 +353,26 @@ describe("control tokens that are looked for in normalized text", () => {
     expect(made.text).toBe("<s>  a <s><s>");
     expect(await encode(normalizing, made)).toEqual([0, 4, 4, 4, 4, 5, 4, 4, 1, 2, 3, 0]);
   });
+
+  test.each<[string, object, string]>([
+    ["NFKC", { type: "NFKC" }, "＜ｓ＞"],
+    ["NFKC, in a part of it", { type: "NFKC" }, "a <ｓ>"],
+    ["Lowercase", { type: "Lowercase" }, "<S>"],
+    ["StripAccents", { type: "StripAccents" }, "<s\u0301>"],
+    ["Nmt", { type: "Nmt" }, "<\u0001s>"],
+    ["Replace", { type: "Replace", pattern: { String: "&" }, content: "" }, "<&s>"],
+    ["NFKC, cut by the end of a message", { type: "NFKC" }, "a ＜s"],
+  ])("are characters where %s makes them of others", async (_, normalizer, typed) => {
+    const file = Buffer.from(JSON.stringify({ ...description, normalizer }));
+    const its = Tokenizer.fromAssets(new Map([["tokenizer.json", file]]), "n", 6);
+    const template = new ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}<s>", its, "n");
+    const messages = [typed, typed, ">"].map((content) => ({ role: "user", content }));
+    const made = template.prompt(messages);
+    expect(made.text).toBe(`${typed}${typed}><s>`);
+    const ids = await encode(its, made);
+    expect(ids.filter((id) => id === 0)).toEqual([0]);
+    expect(ids.at(-1)).toBe(0);
+    // As plain text, they are what the normalizer makes of them.
+    expect(await encode(its, `${typed}>`)).toContain(0);
+  });
 });

@@ -85,7 +85,9 @@ export class ChatTemplate {
   ) {
     const { chat, toolUse } = typeof source === "object" ? source : { chat: source, toolUse: undefined };
     const sources = [chat ?? FALLBACK_TEMPLATE, ...(toolUse === undefined ? [] : [toolUse])];
-    this.#controlTokens = messagesAreLiteral ? new ControlTokens(tokenizer.added, sources.join("")) : undefined;
+    this.#controlTokens = messagesAreLiteral
+      ? new ControlTokens(tokenizer.added, sources.join(""), tokenizer.normalizer)
+      : undefined;
     this.#date = date;
     this.#constants = {
       bos_token: tokenizer.bosToken,

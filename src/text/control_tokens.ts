@@ -9,6 +9,7 @@
 
 import { isObject, membersOf, OrderedObject, objectOf } from "../json.ts";
 import { AddedTokens, type PromptText } from "./added_tokens.ts";
+import { type Normalizer, WHOLE_LENGTH_MAX } from "./normalizers.ts";
 import { privateCharacter } from "./private_characters.ts";
 import type { AddedToken } from "./tokenizer_files.ts";
 
@@ -18,14 +19,36 @@ export interface Disguised<Given> {
   reveal: (rendered: string) => PromptText;
 }
 
+/** Control tokens that are looked for in what a normalizer makes of a text. */
+interface NormalizedTokens {
+  normalize: Normalizer;
+  /** As they are then. */
+  tokens: AddedTokens;
+  /** What becomes of the first character of each. */
+  firsts: readonly string[];
+}
+
 /** The control tokens of a vocabulary, and the template that writes them. Immutable. */
 export class ControlTokens {
   readonly #tokens: AddedTokens;
+  readonly #normalized: NormalizedTokens | undefined;
   readonly #template: string;
 
-  /** @param template the template's source, whose characters are its own. */
-  constructor(tokens: readonly AddedToken[], template: string) {
-    this.#tokens = new AddedTokens(tokens.filter(({ special }) => special === true));
+  /**
+   * @param template the template's source, whose characters are its own.
+   * @param normalize what texts become before some of the tokens are looked for.
+   */
+  constructor(tokens: readonly AddedToken[], template: string, normalize: Normalizer | undefined) {
+    const control = tokens.filter(({ special }) => special === true);
+    this.#tokens = new AddedTokens(control);
+    const late = control.filter(({ normalized }) => normalized === true);
+    if (normalize !== undefined && late.length > 0) {
+      this.#normalized = {
+        normalize,
+        tokens: new AddedTokens(late.map((token) => ({ ...token, content: normalize(token.content) }))),
+        firsts: late.map(({ content }) => normalize([...content.trimStart()][0] ?? "")).filter((first) => first !== ""),
+      };
+    }
     this.#template = template;
   }
 
@@ -44,13 +67,34 @@ export class ControlTokens {
     });
     const places = new Map<string, number[]>();
     for (const text of strings) {
-      const found = this.#tokens.beginnings(text);
+      const found = this.#beginnings(text);
       if (found.length > 0) places.set(text, found);
     }
     if (places.size === 0) return { given, reveal: (text) => ({ text, literal: [] }) };
     const mask = new Mask([this.#template, ...strings]);
     const disguised = mapStrings(given, (text) => mask.cover(text, places.get(text) ?? []));
     return { given: disguised, reveal: (rendered) => mask.reveal(rendered) };
+  }
+
+  /** Places, in ascending order, at which a token begins or may begin. */
+  #beginnings(text: string): number[] {
+    const found = this.#tokens.beginnings(text);
+    if (this.#normalized === undefined || text.length > WHOLE_LENGTH_MAX) return found;
+    const { normalize, tokens, firsts } = this.#normalized;
+    const normal = normalize(text);
+    if (normal === text || tokens.beginnings(normal).length === 0) return found;
+    // A full-width "<" may have become the one of a token. Where that was can't be told, so none of them stays.
+    const begins = new Map<string, boolean>();
+    const places = new Set(found);
+    let place = 0;
+    for (const character of text) {
+      const known = begins.get(character);
+      const isFirst = known ?? firsts.some((first) => normalize(character).includes(first));
+      if (known === undefined) begins.set(character, isFirst);
+      if (isFirst) places.add(place);
+      place += character.length;
+    }
+    return [...places].sort((a, b) => a - b);
   }
 }
 

@@ -9,7 +9,7 @@
 import { AddedTokens, type Literal, type PromptText } from "./added_tokens.ts";
 import { spellBytes } from "./byte_alphabet.ts";
 import { BytePairs } from "./byte_pairs.ts";
-import { type Normalizer, readNormalizer } from "./normalizers.ts";
+import { type Normalizer, readNormalizer, WHOLE_LENGTH_MAX } from "./normalizers.ts";
 import { type PreTokenizer, readPreTokenizers } from "./pre_tokenizers.ts";
 import { privateCharacter } from "./private_characters.ts";
 import type { AddedToken, TokenizerDescription } from "./tokenizer_files.ts";
@@ -25,9 +25,6 @@ const COUNTED_LENGTH_MAX = 32;
 
 /** The longest piece, in UTF-16 code units, that isn't looked through for places to divide it. */
 const UNDIVIDED_LENGTH_MAX = 32;
-
-/** The longest text, in UTF-16 code units, for normalizers, which work on a whole: some 100 milliseconds. */
-const WHOLE_LENGTH_MAX = 1_048_576;
 
 /** A part of the text that can't be encoded, since the tokenizer works on all of it at once. */
 export class IndivisibleText extends Error {
@@ -51,7 +48,8 @@ export class Encoder {
   /** Those that are looked for after the normalizer has changed the text. */
   readonly #normalizedTokens: AddedTokens;
   readonly #addedIds: ReadonlyMap<string, number>;
-  readonly #normalizer: Normalizer | undefined;
+  /** What a text becomes before it is cut into pieces. */
+  readonly normalizer: Normalizer | undefined;
   readonly #stages: PreTokenizer[];
   /** Made when a piece is divided, which is rare for byte-level vocabularies and common for others. */
   #borders: Borders | undefined;
@@ -63,8 +61,8 @@ export class Encoder {
     this.#pairs = new BytePairs(model, added, spellsBytes);
     if (!spellsBytes) this.#borders = new Borders(this.#pairs);
     this.#addedIds = new Map(added.map(({ content, id }) => [content, id]));
-    this.#normalizer = readNormalizer(normalizer);
-    const normalize = this.#normalizer ?? ((text: string) => text);
+    this.normalizer = readNormalizer(normalizer);
+    const normalize = this.normalizer ?? ((text: string) => text);
     const isNormalized = ({ normalized, special }: AddedToken) => normalized ?? !special;
     this.#tokens = new AddedTokens(added.filter((token) => !isNormalized(token)));
     this.#normalizedTokens = new AddedTokens(
@@ -137,9 +135,9 @@ export class Encoder {
   }
 
   #normalize(text: string): string {
-    if (this.#normalizer === undefined) return text;
+    if (this.normalizer === undefined) return text;
     if (text.length > WHOLE_LENGTH_MAX) throw new IndivisibleText(text.length, WHOLE_LENGTH_MAX);
-    return this.#normalizer(text);
+    return this.normalizer(text);
   }
 
   /** Encodes text without added tokens. */

@@ -9,6 +9,9 @@ import { readPattern } from "./patterns.ts";
 import type { Stage } from "./tokenizer_files.ts";
 import { spacesAfter, spacesBefore } from "./white_space.ts";
 
+/** The longest text, in UTF-16 code units, for normalizers, which work on a whole: some 100 milliseconds. */
+export const WHOLE_LENGTH_MAX = 1_048_576;
+
 /** What a text becomes. */
 export type Normalizer = (text: string) => string;
 

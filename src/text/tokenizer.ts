@@ -12,6 +12,7 @@ import type { PromptText } from "./added_tokens.ts";
 import { type Decoder, readDecoder } from "./decoders.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
 import { ANSWER_MARKS } from "./marks.ts";
+import type { Normalizer } from "./normalizers.ts";
 import { readBeginning } from "./post_processors.ts";
 import {
   type AddedToken,
@@ -48,6 +49,9 @@ export class Tokenizer {
   /** Tokens that are looked for in every text before anything else. */
   readonly added: readonly AddedToken[];
 
+  /** What a text becomes before it is cut into pieces; undefined: it stays as it is. */
+  readonly normalizer: Normalizer | undefined;
+
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
   readonly #bytes: (Uint8Array | undefined)[] = [];
@@ -58,6 +62,7 @@ export class Tokenizer {
     const added = description.added_tokens;
     this.added = added;
     this.#encoder = new Encoder(description);
+    this.normalizer = this.#encoder.normalizer;
     this.#decoder = readDecoder(description.decoder);
     const isControl = ({ special, content }: AddedToken) => special && !ANSWER_MARKS.includes(content);
     this.#special = new Set(added.filter(isControl).map(({ id }) => id));
