@@ -145,7 +145,7 @@ describe("a file that is cut short while it is in use", () => {
   test("ends chat in the same way", async () => {
     const path = join(scratch, "deep.wf");
     cpSync(await deepModel(), path);
-    const child = Bun.spawn([executable, "chat", path, "--max-tokens", "2000"], {
+    const child = Bun.spawn([executable, "chat", path, "--lines", "--max-tokens", "2000"], {
       env: { PATH },
       stdin: "pipe",
       stdout: "pipe",
