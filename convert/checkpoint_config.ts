@@ -25,6 +25,10 @@ export interface Family {
   headDim?: number;
   /** Parts of tensor names that differ: ours, then theirs. */
   spelling: [string, string][];
+  /** Whether names may lack the "model." in front. */
+  isBare?: boolean;
+  /** Whether norms but those of projections hold what is above 1. */
+  normsAboveOne?: boolean;
   /** Whether its models were trained for 1.58 bits, all of them. */
   isTernary?: boolean;
   /** What else its configurations say, or its tensors by their being there. */
@@ -74,8 +78,64 @@ export const families: Record<string, Family> = {
     ],
     parts: (fields) => ({ ...experts(fields, "num_local_experts"), normalisesShares: true }),
   },
+  Qwen3Model: {
+    ...llama,
+    headDim: 128,
+    isBare: true,
+    isTernary: true,
+    parts: (_, __, has) => ({ ...embedding(has), qkNorms: true }),
+  },
+  Gemma3TextModel: {
+    ...llama,
+    activation: "gelu_tanh",
+    headDim: 256,
+    isBare: true,
+    isTernary: true,
+    normsAboveOne: true,
+    spelling: [
+      ["attention_post_norm", "post_attention_layernorm"],
+      ["post_attention_layernorm", "pre_feedforward_layernorm"],
+      ["ffn_post_norm", "post_feedforward_layernorm"],
+    ],
+    parts: gemma3,
+  },
   Qwen3MoeForCausalLM: { ...llama, headDim: 128, spelling: expertNames, parts: qwen3Moe },
 };
+
+/** What models that give embeddings have in common: each projection has a norm of its own, and the last token stands for the text. */
+function embedding(has: (tensor: string) => boolean): Partial<ModelConfig> {
+  const isNormed = ["", "model."].some((prefix) => has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
+  return { inputNorms: isNormed ? true : undefined, pooling: "last", tiedEmbeddings: true };
+}
+
+/** Gemma 3: norms before and after, layers that see a window and have a rotary base of their own, scaled embeddings. */
+function gemma3(
+  fields: ConfigFields,
+  { hiddenSize, layers, headDim, context }: ModelConfig,
+  has: (tensor: string) => boolean,
+): Partial<ModelConfig> {
+  if (fields.flag("use_bidirectional_attention", false)) {
+    throw new Fault("use_bidirectional_attention is true, which is not supported");
+  }
+  for (const key of ["attn_logit_softcapping", "final_logit_softcapping"]) {
+    if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
+  }
+  const types = fields.raw("layer_types");
+  const pattern = fields.whole("sliding_window_pattern", 1, limits.layers, 6);
+  const slidingLayers = Array.from({ length: layers }, (_, layer) =>
+    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : (layer + 1) % pattern !== 0),
+  );
+  return {
+    ...embedding(has),
+    qkNorms: true,
+    postNorms: true,
+    embeddingScale: Math.sqrt(hiddenSize),
+    attentionScale: 1 / Math.sqrt(fields.positive("query_pre_attn_scalar", limits.ropeTheta, headDim)),
+    slidingWindow: fields.whole("sliding_window", 1, limits.context, context),
+    slidingLayers,
+    slidingRopeTheta: fields.positive("rope_local_base_freq", limits.ropeTheta, 10000),
+  };
+}
 
 /** Qwen3's mixtures, whose experts have a width of their own. */
 function qwen3Moe(fields: ConfigFields): Partial<ModelConfig> {
@@ -164,20 +224,21 @@ export function readWeightForm(fields: ConfigFields): WeightForm {
 }
 
 /** Refuses settings that would change the computation and that the engine does not know. */
-export function refuseUnsupported(fields: ConfigFields): void {
+export function refuseUnsupported(fields: ConfigFields, family: Family): void {
+  const hasWindows = family === families.Gemma3TextModel;
   for (const key of ["attention_bias", "mlp_bias", "use_qk_norm"]) {
     if (fields.flag(key, false)) throw new Fault(`${key} is true, which is not supported`);
   }
   for (const key of ["sliding_window", "attention_chunk_size"]) {
     // Qwen's configurations state a window that is not used.
-    if (key === "sliding_window" && !fields.flag("use_sliding_window", true)) continue;
+    if (key === "sliding_window" && (hasWindows || !fields.flag("use_sliding_window", true))) continue;
     if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
   }
   if (fields.whole("weight_bits", 1, 64, 1) !== 1) throw new Fault("weight_bits is not 1, which is not supported");
   if (fields.whole("input_bits", 1, 64, 8) !== 8) throw new Fault("input_bits is not 8, which is not supported");
   const layerTypes: unknown = fields.raw("layer_types") ?? [];
   const other = Array.isArray(layerTypes) ? layerTypes.find((type) => type !== "full_attention") : layerTypes;
-  if (other !== undefined) {
+  if (other !== undefined && !(hasWindows && other === "sliding_attention")) {
     throw new Fault(`layer_types holds ${printable(JSON.stringify(other))}; only full_attention is supported`);
   }
   // Neither is needed, as every tensor has its own type; but one of them belongs to another checkpoint.
@@ -188,6 +249,13 @@ export function refuseUnsupported(fields: ConfigFields): void {
       `dtype '${printable(newer as string)}' and torch_dtype '${printable(older as string)}' contradict each other`,
     );
   }
+}
+
+/** Gemma calls it `hidden_activation`, and GELU's approximation by another library's name. */
+function readActivation(fields: ConfigFields, fallback: ModelConfig["activation"]): ModelConfig["activation"] {
+  if (fallback !== "gelu_tanh") return fields.oneOf("hidden_act", ["relu2", "silu"] as const, fallback);
+  fields.oneOf("hidden_activation", ["gelu_pytorch_tanh"] as const, "gelu_pytorch_tanh");
+  return fallback;
 }
 
 export function readConfig(
@@ -233,7 +301,7 @@ export function readConfig(
     ropeDivisors: rotary.divisors,
     ropeMagnitude: rotary.magnitude,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
-    activation: fields.oneOf("hidden_act", ["relu2", "silu"] as const, family.activation),
+    activation: readActivation(fields, family.activation),
     subNorms: family.subNorms,
     tiedEmbeddings: tied || headAbsent,
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,

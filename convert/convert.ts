@@ -212,7 +212,11 @@ function readNorm({ hash, buffer }: Conversion, source: CheckpointTensor): Float
   if (chunk === undefined) return new Float32Array();
   hash.update(chunk.bytes);
   // A copy: the buffer is used again.
-  return namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)).slice();
+  const values = namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype)).slice();
+  for (let index = 0; source.addend !== 0 && index < values.length; index++) {
+    values[index] = (values[index] as number) + source.addend;
+  }
+  return values;
 }
 
 async function convertEmbedding(conversion: Conversion, source: CheckpointTensor, size: number): Promise<void> {

@@ -26,7 +26,7 @@ interface Architecture {
   /** Keys that this architecture has, of those that others must not have. */
   keys?: readonly string[];
   /** What else its metadata say. */
-  parts?: (fields: ConfigFields, config: ModelConfig) => Partial<ModelConfig>;
+  parts?: (fields: ConfigFields, config: ModelConfig, has: (tensor: string) => boolean) => Partial<ModelConfig>;
 }
 
 const relu2: Architecture = { activation: "relu2", subNorms: true, ropeTheta: 500000, interleaved: false };
@@ -41,7 +41,19 @@ const architectures: Record<string, Architecture> = {
   "bitnet-25": relu2,
   bitnet: { activation: "silu", subNorms: true, ropeTheta: 10000, interleaved: false },
   llama: { ...llama, keys: EXPERT_KEYS, parts: experts },
-  qwen3: { ...llama, interleaved: false, parts: () => ({ qkNorms: true }) },
+  qwen3: {
+    ...llama,
+    interleaved: false,
+    keys: ["pooling_type"],
+    parts: (fields, _, has) => ({ ...pooling(fields, has), qkNorms: true }),
+  },
+  gemma3: {
+    ...llama,
+    activation: "gelu_tanh",
+    interleaved: false,
+    keys: ["pooling_type", "attention.sliding_window"],
+    parts: gemma3,
+  },
   qwen3moe: {
     ...llama,
     interleaved: false,
@@ -70,6 +82,36 @@ function experts(fields: ConfigFields): Partial<ModelConfig> {
   };
 }
 
+/** What a text's embedding is made of, where there is a pooling_type. */
+const POOLINGS = [undefined, "mean", "cls", "last"] as const;
+
+/**
+ * Embedding models. Where each projection has a norm of its own the last token stands for the text, whatever pooling_type says: published
+ * files state the mean.
+ */
+function pooling(fields: ConfigFields, has: (tensor: string) => boolean): Partial<ModelConfig> {
+  if (has("blk.0.attn_q_norm_in.weight")) return { inputNorms: true, pooling: "last" };
+  return { pooling: POOLINGS[fields.whole("pooling_type", 0, POOLINGS.length - 1, 0)] };
+}
+
+/** Gemma 3: every sixth layer sees all, the others a window, with a rotary base of their own; a file without a window has neither. */
+function gemma3(
+  fields: ConfigFields,
+  { hiddenSize, layers }: ModelConfig,
+  has: (tensor: string) => boolean,
+): Partial<ModelConfig> {
+  const window = fields.raw("attention.sliding_window") ?? 0;
+  const sliding =
+    window === 0
+      ? {}
+      : {
+          slidingWindow: fields.whole("attention.sliding_window", 1, limits.context),
+          slidingLayers: Array.from({ length: layers }, (_, layer) => Number((layer + 1) % 6 !== 0)),
+          slidingRopeTheta: fields.positive("rope.freq_base_swa", limits.ropeTheta, 10000),
+        };
+  return { ...pooling(fields, has), ...sliding, qkNorms: true, postNorms: true, embeddingScale: Math.sqrt(hiddenSize) };
+}
+
 /** MiniCPM's three factors; older files lack them, and mean those of the first models. */
 function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
   const factor = (key: string, fallback: number) => fields.positive(key, limits.ropeTheta, fallback);
@@ -87,6 +129,8 @@ const parts: readonly [string, string][] = [
   ["lm_head", "output"],
   ["model.layers", "blk"],
   ["input_layernorm", "attn_norm"],
+  ["attention_post_norm", "post_attention_norm"],
+  ["ffn_post_norm", "post_ffw_norm"],
   ["self_attn.q_proj", "attn_q"],
   ["self_attn.k_proj", "attn_k"],
   ["self_attn.v_proj", "attn_v"],
@@ -241,7 +285,11 @@ function readConfig(
     bosTokenId,
     eosTokenIds,
   };
-  return { ...config, ...readStretch(files, fields, config), ...ownParts?.(fields, config) };
+  return {
+    ...config,
+    ...readStretch(files, fields, config),
+    ...ownParts?.(fields, config, (name) => files.tensors.has(name)),
+  };
 }
 
 function refuseUnsupported(
@@ -333,7 +381,9 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
   return {
     configName: `the metadata of ${path}`,
     expect({ name: ours, kind, experts: count, source: { rows, columns } }) {
-      const name = parts.reduce((text, [our, their]) => text.replace(our, their), ours);
+      const replaced = parts.reduce((text, [our, their]) => text.replace(our, their), ours);
+      // The norms of projections.
+      const name = replaced.replace(/((?:attn|ffn)_\w+)\.norm\.weight$/, "$1_norm_in.weight");
       if (kind !== "ternary") {
         const reason = `a ${kind} tensor is not read from it`;
         if (kind === "norm" || kind === "router") return { name, dtypes: FLOATS, reason };

@@ -47,7 +47,8 @@ export function openHuggingFace(directory: string): Checkpoint {
   const files = openSafetensors(directory);
   try {
     const { fields, family, weights, config, notices } = describeModel(directory, configPath, parsed, assets, files);
-    const nameOf = (name: string) => spelt(family, name);
+    const isBare = family.isBare === true && !files.tensors.has("model.embed_tokens.weight");
+    const nameOf = (name: string) => spelt(family, isBare, name);
     const form = weights === "master" ? lookAtWeights(files, config, nameOf) : weights;
     const isStated = family.isTernary || fields.has("quantization_config");
     if (form === "master" && !isStated) {
@@ -55,7 +56,7 @@ export function openHuggingFace(directory: string): Checkpoint {
         "config.json does not say that this model was trained for 1.58 bits; an ordinary model's answers will be noise",
       );
     }
-    const tensors = matchTensors(files, config, spelling(directory, family, form));
+    const tensors = matchTensors(files, config, spelling(directory, { family, isBare, form }));
     chooseScales(config, tensors);
     return {
       path: directory,
@@ -116,7 +117,7 @@ export function describeModel(
   const architecture = naming(configPath, () => readArchitecture(fields));
   const family = families[architecture] as Family;
   const weights = naming(configPath, () => readWeightForm(fields));
-  naming(configPath, () => refuseUnsupported(fields));
+  naming(configPath, () => refuseUnsupported(fields, family));
   const notices: string[] = [];
   const has = (tensor: string) => files.tensors.has(tensor);
   const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
@@ -127,23 +128,31 @@ export function describeModel(
 }
 
 /** What a family calls a tensor of the packed file. */
-function spelt(family: Family, ours: string): string {
-  const differing = family.spelling.find(([part]) => ours.includes(part));
-  return differing === undefined ? ours : ours.replace(differing[0], differing[1]);
+function spelt({ spelling: parts }: Family, isBare: boolean, ours: string): string {
+  const name = isBare ? ours.replace(/^model\./, "") : ours;
+  const differing = parts.find(([part]) => name.includes(part));
+  return differing === undefined ? name : name.replace(differing[0], differing[1]);
 }
 
 /** How the linear layers' tensors are stored, and what they are called. */
-function spelling(directory: string, family: Family, form: StoredForm): Spelling {
+function spelling(
+  directory: string,
+  { family, isBare, form }: { family: Family; isBare: boolean; form: StoredForm },
+): Spelling {
   const packed = form === "packed, multiply" || form === "packed, divide";
   return {
     configName: join(directory, "config.json"),
     expect({ name: ours, kind, experts, source: { rows, columns } }) {
-      const name = spelt(family, ours);
+      const name = spelt(family, isBare, ours);
+      const addend = family.normsAboveOne && !/_proj\.norm\./.test(ours) ? 1 : 0;
       const parts =
         experts === undefined
           ? undefined
           : Array.from({ length: experts }, (_, expert) => name.replace("*", String(expert)));
-      if (kind !== "ternary") return { name, dtypes: FLOATS, reason: `a ${kind} tensor is not read from it` };
+      if (kind !== "ternary") {
+        const reason = `a ${kind} tensor is not read from it`;
+        return { name, dtypes: FLOATS, reason, ...(kind === "norm" ? { addend } : {}) };
+      }
       if (!packed) {
         const ternary = (): TernaryForm => (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
         const reason = "a ternary tensor is not read from it";

@@ -19,6 +19,8 @@ export interface Expectation {
   /** Behind a refusal of another encoding. */
   reason: string;
   interleavedRows?: number;
+  /** What is to be added to a norm's values. */
+  addend?: number;
   /** The form of a ternary matrix that has one of the encodings and the shape. `scale` is a tensor of one element. */
   ternary?: (tensor: SourceTensor, scale: SourceTensor | undefined) => TernaryForm | null;
   /** The tensor with a ternary matrix's scale. */
@@ -53,7 +55,7 @@ export function matchTensors(
     if (entry.source === null || entry.kind === "scale") continue;
     const { rows, columns } = entry.source;
     const expected = expect({ ...entry, source: entry.source });
-    const { name, dtypes, reason, interleavedRows = 1 } = expected;
+    const { name, dtypes, reason, interleavedRows = 1, addend = 0 } = expected;
     const shape =
       expected.shape ?? (entry.kind === "norm" ? [columns] : [rows / (expected.parts?.length ?? 1), columns]);
     const found = (expected.parts ?? [name]).map((part) => {
@@ -67,7 +69,7 @@ export function matchTensors(
     const tensor = expected.parts === undefined ? flattened(found[0] as SourceTensor) : stacked(name, found);
     const scale = expected.scale && findScale(files, expected.scale);
     if (scale !== undefined) used.add(scale.name);
-    matched.set(entry.name, { ...tensor, ternary: expected.ternary?.(tensor, scale) ?? null, interleavedRows });
+    matched.set(entry.name, { ...tensor, ternary: expected.ternary?.(tensor, scale) ?? null, interleavedRows, addend });
   }
   for (const [name, tensor] of files.tensors) {
     if (used.has(name) || isNeedless(name)) continue;

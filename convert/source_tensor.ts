@@ -56,4 +56,6 @@ export interface CheckpointTensor extends SourceTensor {
    * head belong at i and i + rows/2.
    */
   interleavedRows: number;
+  /** What is added to a norm's values: 1 where a checkpoint keeps only what is above it. */
+  addend: number;
 }

@@ -127,7 +127,8 @@ class Comparison {
     const found = new Float32Array(this.read(entry.name).buffer);
     const source = this.source(entry);
     const [chunk] = [...readChunks(source, this.buffer)];
-    const values = toFloat32(chunk?.bytes as Uint8Array, source.dtype);
+    const stored = toFloat32(chunk?.bytes as Uint8Array, source.dtype);
+    const values = source.addend === 0 ? stored : stored.map((value) => value + source.addend);
     const expected = kept === null ? values : Float32Array.from(kept, (neuron) => values[neuron] ?? 0);
     const index = expected.findIndex((value, place) => value !== found[place]);
     if (index >= 0) throw this.fault(entry, `element ${index} is ${found[index]}, not ${expected[index]}`);

@@ -295,6 +295,11 @@ WF_API uint32_t wf_engine_submit(wf_engine *engine, const uint32_t *tokens, uint
                                  uint32_t bias_count, const uint32_t *lists, uint32_t lists_size, const uint8_t *grammar,
                                  uint32_t grammar_size, char *error, uint32_t error_size);
 
+/* Elements of the embedding that a request's text has, put into values[capacity], once its WF_EVENT_DONE is drained; the second time 0. A model
+ * that gives embeddings (`pooling` in its configuration) takes requests of max_tokens 0 only; nothing of them stays in the prefix cache, and
+ * the embedding is that of the text as a whole, not yet scaled to length 1. 0 where there is none, or when capacity is too small. */
+WF_API uint32_t wf_engine_take_embedding(wf_engine *engine, uint32_t request, float *values, uint32_t capacity);
+
 /* Ends a request at whatever stage it is; its WF_EVENT_DONE follows. Unknown and finished ids are ignored. */
 WF_API void wf_engine_cancel(wf_engine *engine, uint32_t request);
 

@@ -109,6 +109,9 @@ describe("the description", () => {
         { text: "x", return_logprob: true, logprob_start_len: 0, top_logprobs_num: 1, sampling_params: { n: 2 } },
         { input_ids: [1, 2], stream: true },
       ],
+      // The demo has no embeddings; tests/families.test.ts asks a model that has.
+      "/v1/embeddings": [{ input: "x" }],
+      "/embedding": [{ content: "x" }],
       "/tokenize": [{ content: "a b" }, { prompt: "🚀", with_pieces: true, return_token_strs: true }, { messages }],
       "/detokenize": [{ tokens: [1, 2] }],
       "/apply-template": [{ messages, tools: [tool] }],

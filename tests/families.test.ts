@@ -16,7 +16,7 @@ import { runCommandLine } from "./support/command_line.ts";
 import { writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
 import { drawing } from "./support/gguf_model.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
-import { startServer } from "./support/server.ts";
+import { engineHealth, startServer, type TestServer } from "./support/server.ts";
 import { smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 let directory: string;
@@ -28,7 +28,12 @@ const directories: Record<string, string> = {
   minicpm: "minicpm.TQ2_0.gguf",
   mixtral: "mixtral.Q2_0-g128.gguf",
   qwen3moe: "qwen3moe.Q2_0-g128.gguf",
+  "embedding-qwen3": "embedding-qwen3.I2_S.gguf",
+  "embedding-gemma3": "embedding-gemma3.I2_S.gguf",
 };
+
+/** Those that give tokens. */
+const textModels = Object.keys(directories).filter((name) => !name.startsWith("embedding"));
 
 /** Every form of a model, with the directory that has its goldens. */
 const forms: [string, string][] = [
@@ -47,7 +52,7 @@ const forms: [string, string][] = [
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "wrinklefree-families-"));
-  for (const archive of ["bonsai", "minicpm", "mixtures"]) await unpackFixtures(archive, directory);
+  for (const archive of ["bonsai", "minicpm", "mixtures", "embeddings"]) await unpackFixtures(archive, directory);
   for (const [name, file] of Object.entries(directories)) {
     writeHuggingFaceWeights(join(directory, file), join(directory, name));
   }
@@ -115,7 +120,7 @@ test("Q2_0 files of both group sizes are told apart though their types are the s
   expect([older.config.scales, newer.config.scales]).toEqual(["128", "64"]);
 });
 
-test.each(Object.keys(directories))("%s has the same logits on every tier, bit for bit", async (source) => {
+test.each([...textModels, "embedding-gemma3"])("%s has the same logits on every tier, bit for bit", async (source) => {
   const { path, config } = await pack(source);
   const ids = Array.from({ length: 37 }, (_, index) => String((index * 53 + 7) % config.vocabSize));
   const hashes = ["scalar", "avx2", undefined].map((tier) => {
@@ -140,6 +145,123 @@ test.each(["bonsai-g64", "minicpm", "qwen3moe"])(
     expect(exitCode).toBe(0);
   },
 );
+
+describe.each([
+  ["embedding-qwen3", "embedding-qwen3"],
+  ["embedding-qwen3.I2_S.gguf", "embedding-qwen3"],
+  ["embedding-gemma3", "embedding-gemma3"],
+  ["embedding-gemma3.I2_S.gguf", "embedding-gemma3"],
+])("%s", (source, goldensOf) => {
+  interface EmbeddingGoldens {
+    embeddings: { ids: number[]; embedding: number[] }[];
+  }
+  const cosine = (one: readonly number[], other: readonly number[]) => {
+    const product = (a: readonly number[], b: readonly number[]) =>
+      a.reduce((sum, value, index) => sum + value * (b[index] as number), 0);
+    return product(one, other) / Math.sqrt(product(one, one) * product(other, other));
+  };
+
+  test("gives the goldens' embeddings over HTTP: alone, as a list, in base64 and in llama.cpp's shape", async () => {
+    const goldens = (await Bun.file(join(directory, goldensOf, "goldens.json")).json()) as EmbeddingGoldens;
+    const { path } = await pack(source);
+    const server = await startServer([path]);
+    const embed = async (body: object) => {
+      const response = await server.post("/v1/embeddings", body);
+      return (await response.json()) as {
+        data: { index: number; embedding: number[] & string }[];
+        usage: { prompt_tokens: number; total_tokens: number };
+      };
+    };
+    try {
+      const input = goldens.embeddings.map(({ ids }) => ids);
+      const { data, usage } = await embed({ input });
+      expect(usage).toEqual({ prompt_tokens: 50, total_tokens: 50 });
+      for (const [index, { ids, embedding }] of goldens.embeddings.entries()) {
+        const found = data[index]?.embedding as number[];
+        expect(cosine(found, embedding)).toBeGreaterThan(0.999);
+        expect(cosine(found, found)).toBeCloseTo(1, 6);
+        // Whoever else is served changes no bit.
+        const alone = await embed({ input: ids, encoding_format: "base64" });
+        const bytes = Buffer.from(alone.data[0]?.embedding as string, "base64");
+        const floats = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+        expect([...floats]).toEqual(found);
+      }
+      const response = await server.post("/embedding", { content: input[1], embd_normalize: 2 });
+      expect(await response.json()).toEqual([{ index: 0, embedding: [data[1]?.embedding as number[]] }]);
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
+describe("an embedding model's server", () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await startServer([(await pack("embedding-qwen3")).path]);
+  });
+  afterAll(() => server.stop());
+
+  test("ends a text with the token that stands for it, once", async () => {
+    const tokens = async (input: unknown) => {
+      const response = await server.post("/v1/embeddings", { input });
+      return ((await response.json()) as { usage: { prompt_tokens: number } }).usage.prompt_tokens;
+    };
+    const response = await server.post("/tokenize", { content: "The capital of France", add_special: true });
+    const { count } = (await response.json()) as { count: number };
+    expect(await tokens("The capital of France")).toBe(count + 1);
+    expect(await tokens(["The capital of France", "The capital of France"])).toBe(2 * count + 2);
+  });
+
+  test.each<[string, object, string]>([
+    ["no input", {}, "input"],
+    ["an empty text", { input: "" }, "input"],
+    ["an empty list", { input: [] }, "input"],
+    ["an empty text among others", { input: ["a", ""] }, "input[1]"],
+    ["a token that is none", { input: [1, 99999] }, "input[1]"],
+    ["numbers among texts", { input: ["a", 1] }, "input[1]"],
+    ["more than the context holds", { input: new Array(513).fill(7) }, "input"],
+    ["an encoding that is none", { input: "a", encoding_format: "hex" }, "encoding_format"],
+    ["fewer dimensions than it has", { input: "a", dimensions: 64 }, "dimensions"],
+    ["another model", { input: "a", model: "text-embedding-3-small" }, "model"],
+  ])("refuses %s by name", async (_, body, param) => {
+    const response = await server.post("/v1/embeddings", body);
+    expect([400, 404]).toContain(response.status);
+    expect(((await response.json()) as { error: { param: string } }).error.param).toBe(param);
+  });
+
+  test("refuses to chat, and says what it can do", async () => {
+    for (const [path, body] of Object.entries({
+      "/v1/chat/completions": { messages: [{ role: "user", content: "Hello" }] },
+      "/v1/completions": { prompt: "Hello" },
+      "/completion": { prompt: "Hello" },
+    })) {
+      const response = await server.post(path, body);
+      expect(response.status).toBe(400);
+      expect(await response.text()).toContain("POST to /v1/embeddings");
+    }
+  });
+
+  test("keeps nothing of what it embedded", async () => {
+    const input = new Array(200).fill(7);
+    await server.post("/v1/embeddings", { input });
+    await server.post("/v1/embeddings", { input });
+    const { blocks, cached_tokens } = await engineHealth(server);
+    expect([blocks.used, blocks.cached, cached_tokens]).toEqual([0, 0, 0]);
+  });
+});
+
+test("a model that answers refuses to embed, and says why", async () => {
+  const server = await startServer();
+  try {
+    for (const path of ["/v1/embeddings", "/embedding"]) {
+      const response = await server.post(path, { input: "Hello" });
+      expect(response.status).toBe(400);
+      expect(await response.text()).toContain("has no embeddings; serve an embedding model");
+    }
+  } finally {
+    await server.stop();
+  }
+});
 
 describe("a dense layer copied into all experts gives what it gives alone", () => {
   /** A model without sub-norms, and its feed-forward as several experts. */

@@ -27,7 +27,7 @@ struct attention_pass {
 static void attend_layers(void *context) {
     const struct attention_pass *pass = context;
     for (uint32_t layer = 0; layer < pass->layers; layer++)
-        wf_attention_run(pass->pool, pass->batch, layer);
+        wf_attention_run(pass->pool, pass->batch, layer, 0);
 }
 
 double wf_measure_attention(const wf_measurement *measurement, enum wf_kv_kind kind) {

@@ -34,6 +34,9 @@ bool wf_blocks_extend(wf_kv_cache *cache, wf_sequence *sequence) {
 
 void wf_blocks_note_computed(wf_kv_cache *cache, wf_sequence *sequence, uint32_t tokens) {
     sequence->computed += tokens;
+    /* Keys and values of texts that are embedded are of no further use. */
+    if (sequence->embedding != NULL)
+        return;
     for (; (sequence->entered + 1) * WF_KV_BLOCK <= sequence->computed; sequence->entered++)
         sequence->parent = wf_kv_enter(cache, sequence->parent, sequence->tokens + sequence->entered * WF_KV_BLOCK,
                                        sequence->table[sequence->entered]);

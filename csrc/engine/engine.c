@@ -87,6 +87,24 @@ static void forget_request(wf_engine *engine, const wf_sequence *sequence) {
     *link = sequence->next_known;
 }
 
+/* Keeps the embedding of a text that has ended whole; without memory it is lost, and whoever asks for it is told that there is none. The lock
+ * is held. */
+static void keep_embedding(wf_engine *engine, wf_sequence *sequence) {
+    if (sequence->embedding == NULL || !sequence->embedding_is_whole)
+        return;
+    wf_embedding *embedding = malloc(sizeof *embedding);
+    if (embedding == NULL)
+        return;
+    *embedding = (wf_embedding){engine->embeddings, sequence->id, sequence->hidden, sequence->embedding};
+    sequence->embedding = NULL;
+    engine->embeddings = embedding;
+}
+
+static void destroy_embedding(wf_embedding *embedding) {
+    free(embedding->values);
+    free(embedding);
+}
+
 /* Shows others the events and where things stand, and frees what has ended. */
 static void publish(wf_engine *engine) {
     const wf_scheduler *scheduler = &engine->scheduler;
@@ -102,8 +120,10 @@ static void publish(wf_engine *engine) {
     pthread_mutex_lock(&engine->lock);
     engine->published = *stats;
     wf_events_publish(&engine->events);
-    for (const wf_sequence *sequence = scheduler->ended; sequence != NULL; sequence = sequence->next)
+    for (wf_sequence *sequence = scheduler->ended; sequence != NULL; sequence = sequence->next) {
         forget_request(engine, sequence);
+        keep_embedding(engine, sequence);
+    }
     ring_doorbell(engine);
     pthread_mutex_unlock(&engine->lock);
     wf_scheduler_forget_ended(&engine->scheduler);
@@ -204,6 +224,11 @@ static void end_engine(wf_engine *engine) {
     }
     wf_scheduler_destroy(&engine->scheduler);
     wf_sequences_destroy(engine->arrived);
+    while (engine->embeddings != NULL) {
+        wf_embedding *next = engine->embeddings->next;
+        destroy_embedding(engine->embeddings);
+        engine->embeddings = next;
+    }
     wf_grammar_cache_clear(&engine->grammars);
     wf_vocabulary_destroy(engine->vocabulary);
     wf_step_destroy(&engine->step);
@@ -443,6 +468,28 @@ void wf_engine_cancel(wf_engine *engine, uint32_t request) {
     }
     pthread_mutex_unlock(&engine->lock);
     leave(engine);
+}
+
+uint32_t wf_engine_take_embedding(wf_engine *engine, uint32_t request, float *values, uint32_t capacity) {
+    if (!enter(engine))
+        return 0;
+    pthread_mutex_lock(&engine->lock);
+    wf_embedding **link = &engine->embeddings;
+    while (*link != NULL && (*link)->request != request)
+        link = &(*link)->next;
+    wf_embedding *embedding = *link;
+    if (embedding != NULL)
+        *link = embedding->next;
+    pthread_mutex_unlock(&engine->lock);
+    uint32_t count = 0;
+    if (embedding != NULL && embedding->count <= capacity) {
+        count = embedding->count;
+        memcpy(values, embedding->values, count * sizeof *values);
+    }
+    if (embedding != NULL)
+        destroy_embedding(embedding);
+    leave(engine);
+    return count;
 }
 
 uint32_t wf_engine_drain(wf_engine *engine, wf_event *events, uint32_t capacity) {

@@ -26,6 +26,14 @@
 /* Chains in which requests are found by their ids: a power of two. */
 #define WF_KNOWN_CHAINS 4096U
 
+/* The embedding of a text whose request has ended, until somebody takes it. */
+typedef struct wf_embedding {
+    struct wf_embedding *next;
+    uint32_t request;
+    uint32_t count;
+    float *values; /* [count] */
+} wf_embedding;
+
 struct wf_engine {
     struct wf_engine *next_live; /* of all engines; users is guarded by their lock too */
     uint32_t users;              /* threads that are in one of this engine's functions */
@@ -52,6 +60,7 @@ struct wf_engine {
     wf_sequence *arrived, *arrived_last; /* submitted since then, in order */
     uint32_t arrived_count;
     wf_sequence *known[WF_KNOWN_CHAINS]; /* all requests whose end is not published, by their ids */
+    wf_embedding *embeddings;            /* that nobody has taken yet */
     bool bell_rung;                      /* since the last drain */
     wf_engine_stats published;
     wf_vocabulary *vocabulary; /* NULL until it is told */

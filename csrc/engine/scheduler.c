@@ -169,7 +169,7 @@ static bool is_still_awaiting(const wf_scheduler *scheduler, const wf_sequence *
 static bool try_to_start(wf_scheduler *scheduler, wf_sequence **link, bool *started) {
     wf_sequence *sequence = *link;
     *started = false;
-    const bool reuses = !sequence->sampling.prompt_logprobs;
+    const bool reuses = !sequence->sampling.prompt_logprobs && sequence->embedding == NULL;
     const wf_sequence *neighbour = NULL;
     uint32_t common = 0, coming = 0;
     if (is_still_awaiting(scheduler, sequence))
@@ -281,6 +281,8 @@ static void share_out(wf_scheduler *scheduler) {
 static void add_rows(wf_step *step, wf_sequence *sequence) {
     if (sequence->planned > 1)
         step->prompt_row_count += sequence->planned;
+    if (sequence->planned > 0 && sequence->embedding != NULL)
+        step->pooled[step->pooled_count++] = (wf_pooled){sequence, step->row_count, sequence->planned};
     for (uint32_t i = 0; i < sequence->planned; i++) {
         const uint32_t position = sequence->computed + i;
         if (sequence->sampling.prompt_logprobs && position + 1 < sequence->prompt_count && position >= sequence->scored)

@@ -22,6 +22,8 @@ int wf_check_request(const wf_config *config, uint32_t context, const wf_request
     const uint32_t limit = request->sampling->max_tokens == 0 ? context : context - 1;
     if (request->count < 1 || request->count > limit)
         return wf_fail(error, error_size, "the prompt has %u tokens; 1 to %u fit into the context", request->count, limit);
+    if (config->pooling != WF_POOLING_NONE && request->sampling->max_tokens > 0)
+        return wf_fail(error, error_size, "the model gives embeddings, no tokens: max_tokens has to be 0");
     if (request->stop_count > vocabulary || request->bias_count > vocabulary)
         return wf_fail(error, error_size, "more stop ids or biases than the vocabulary has tokens, %u", vocabulary);
     for (uint32_t i = 0; i < request->count; i++)
@@ -116,6 +118,12 @@ wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const
     sequence->vocabulary = config->vocabulary;
     bool complete = wf_token_lists_copy(&sequence->lists, request->lists, request->lists_size, config->vocabulary) == 0 &&
                     sequence->tokens && sequence->table && sequence->stop_ids && sequence->bias_ids && sequence->bias_values;
+    if (complete && config->pooling != WF_POOLING_NONE) {
+        sequence->pooling = config->pooling;
+        sequence->hidden = config->hidden;
+        sequence->embedding = calloc(2 * (size_t)config->hidden, sizeof *sequence->embedding);
+        complete = sequence->embedding != NULL;
+    }
     if (complete && wf_penalises_repetitions(sampling))
         complete = wf_repetition_create(&sequence->repetition, sequence->limit) == 0;
     if (complete && !sampling->ignore_eos)
@@ -144,6 +152,7 @@ void wf_sequence_destroy(wf_sequence *sequence) {
     if (sequence == NULL)
         return;
     free(sequence->tokens);
+    free(sequence->embedding);
     free(sequence->table);
     free(sequence->stop_ids);
     free(sequence->bias_ids);
@@ -156,6 +165,20 @@ void wf_sequence_destroy(wf_sequence *sequence) {
     wf_repetition_destroy(&sequence->repetition);
     wf_automaton_release(sequence->matcher.automaton);
     free(sequence);
+}
+
+void wf_sequence_pool(wf_sequence *sequence, uint32_t position, const float *state) {
+    const size_t bytes = sequence->hidden * sizeof *state;
+    if (sequence->pooling == WF_POOLING_MEAN) {
+        /* What was put aside begins anew. */
+        if (position == 0)
+            memset(sequence->embedding, 0, bytes);
+        for (uint32_t i = 0; i < sequence->hidden; i++)
+            sequence->embedding[i] += state[i] / (float)sequence->prompt_count;
+    } else if (position == (sequence->pooling == WF_POOLING_CLS ? 0 : sequence->prompt_count - 1)) {
+        memcpy(sequence->embedding, state, bytes);
+    }
+    sequence->embedding_is_whole = position + 1 == sequence->prompt_count;
 }
 
 void wf_sequence_append(wf_sequence *sequence, uint32_t token) {

@@ -56,6 +56,11 @@ typedef struct wf_sequence {
     uint32_t awaited;       /* the running request that is just computing this one's prompt, when last looked for, or 0 */
     uint32_t awaited_until; /* tokens that it has to have computed for this one to start */
 
+    float *embedding; /* [hidden] of its text so far, where the model gives embeddings, and as much scratch behind it; else NULL */
+    bool embedding_is_whole;
+    uint32_t hidden;
+    enum wf_pooling pooling;
+
     uint32_t *stop_ids; /* [stop_count] the request's own, then the model's unless ignored; any of them ends the answer */
     uint32_t stop_count;
     uint32_t *bias_ids; /* [bias_count] */
@@ -92,6 +97,9 @@ void wf_sequence_destroy(wf_sequence *sequence);
 /* Whether a sequence lacks nothing but the one token that its next one follows from. Who lets a sequence have several new tokens a step
  * says here how many those are. */
 static inline bool wf_sequence_is_decoding(const wf_sequence *sequence) { return sequence->count - sequence->computed == 1; }
+
+/* Takes in the final hidden state of the token at `position` of its prompt. Those of a prompt come in order. */
+void wf_sequence_pool(wf_sequence *sequence, uint32_t position, const float *state);
 
 /* Appends a chosen token. */
 void wf_sequence_append(wf_sequence *sequence, uint32_t token);

@@ -18,8 +18,9 @@ int wf_step_create(wf_step *step, uint32_t vocabulary, uint32_t max_rows, uint32
     step->rows = calloc(max_rows, sizeof *step->rows);
     step->answers = calloc(max_logits, sizeof *step->answers);
     step->scores = calloc(max_rows, sizeof *step->scores);
+    step->pooled = calloc(max_logits, sizeof *step->pooled);
     step->scratch = calloc(max_logits, sizeof *step->scratch);
-    if (!step->rows || !step->answers || !step->scores || !step->scratch)
+    if (!step->rows || !step->answers || !step->scores || !step->pooled || !step->scratch)
         return -1;
     for (uint32_t i = 0; i < max_logits; i++) {
         wf_sampler_scratch *scratch = &step->scratch[i];
@@ -45,11 +46,14 @@ void wf_step_destroy(wf_step *step) {
     free(step->rows);
     free(step->answers);
     free(step->scores);
+    free(step->pooled);
     free(step->scratch);
     *step = (wf_step){0};
 }
 
-void wf_step_clear(wf_step *step) { step->row_count = step->prompt_row_count = step->answer_count = step->score_count = 0; }
+void wf_step_clear(wf_step *step) {
+    step->row_count = step->prompt_row_count = step->answer_count = step->score_count = step->pooled_count = 0;
+}
 
 /* ---- The choice of tokens ---- */
 
@@ -179,8 +183,20 @@ static void with_logits(wf_step *step, wf_prediction *predictions, uint32_t coun
     }
 }
 
+/* Takes the states of one text's rows into its embedding, in their order. */
+static void pool_rows(void *context, uint32_t index) {
+    const wf_step *step = context;
+    const wf_pooled *pooled = &step->pooled[index];
+    float *state = pooled->sequence->embedding + pooled->sequence->hidden;
+    for (uint32_t row = pooled->row; row < pooled->row + pooled->count; row++) {
+        wf_forward_state(step->forward, row, state);
+        wf_sequence_pool(pooled->sequence, step->rows[row].position, state);
+    }
+}
+
 void wf_step_compute(wf_step *step) {
     wf_forward_run(step->forward, step->rows, step->row_count);
+    wf_pool_run(step->pool, pool_rows, step, step->pooled_count);
     with_logits(step, step->scores, step->score_count, all_logits, score);
     wf_pool_run(step->pool, allow, step, step->answer_count);
     with_logits(step, step->answers, step->answer_count,

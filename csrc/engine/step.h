@@ -25,6 +25,12 @@ typedef struct wf_prediction {
     wf_distribution distribution; /* when the request asked for log-probabilities */
 } wf_prediction;
 
+/* Rows of a batch whose states make up an embedding. */
+typedef struct wf_pooled {
+    wf_sequence *sequence;
+    uint32_t row, count; /* in the batch */
+} wf_pooled;
+
 /* What a step computes, and what it works with. */
 typedef struct wf_step {
     const wf_kernels *kernels;
@@ -39,6 +45,8 @@ typedef struct wf_step {
     uint32_t answer_count;
     wf_prediction *scores; /* [max_rows] prompt tokens to be scored, score_count of them */
     uint32_t score_count;
+    wf_pooled *pooled; /* [max_logits] texts whose embeddings are computed, pooled_count of them */
+    uint32_t pooled_count;
     wf_sampler_scratch *scratch; /* [max_logits] */
 } wf_step;
 

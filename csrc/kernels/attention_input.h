@@ -44,6 +44,7 @@ typedef struct wf_attention {
     enum wf_kv_kind kind;
     uint32_t start;     /* the chunk's first position */
     uint32_t positions; /* that the first token sees in all, its own included; at least 1. Each further one sees one more */
+    uint32_t window;    /* positions that a token sees at most, its own and those before it; 0: all */
     uint32_t group;     /* query heads, 1 to WF_HEADS_TOGETHER */
     uint32_t head_dim;
     uint32_t value_stride; /* head_dim rounded up to WF_VALUE_ALIGN */
@@ -55,6 +56,12 @@ typedef struct wf_attention {
 typedef struct wf_softmax {
     float largest, total;
 } wf_softmax;
+
+/* The first position that the input's token number `row` sees. */
+static inline uint32_t wf_first_seen(const wf_attention *input, uint32_t row) {
+    const uint32_t positions = input->positions + row;
+    return input->window != 0 && positions > input->window ? positions - input->window : 0;
+}
 
 /* Where the number at `pointer` of block 0 lies in another block. */
 static inline const void *wf_in_block(const wf_attention *input, const void *pointer, uint32_t start) {

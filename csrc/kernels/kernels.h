@@ -83,6 +83,7 @@ typedef struct wf_kernels {
 
     /* The softmax over a chunk's positions, block by block with a running maximum: softmaxes[rows][group], and
      * sums[rows][group][value_stride] = Σ exp(score − largest) · value, 64-byte aligned. score = query · key * scale. The scales
+     * Positions before a token's window count as seen with a weight of zero, in blocks of which it sees a part; others are left out. The scales
      * of WF_KV_Q8 are applied to scores (times `scale`, first) and to softmax weights, not to the elements. */
     void (*attend)(const wf_attention *input, float *sums, wf_softmax *softmaxes);
 

@@ -207,11 +207,14 @@ static void attend_head(const wf_attention *input, uint32_t row, uint32_t head, 
     const enum wf_kv_kind kind = input->kind;
     const float *query = input->query + row * input->row_stride + (size_t)head * head_dim;
     const uint32_t positions = input->positions + row, chunk_end = input->start + WF_KV_CHUNK;
-    const uint32_t end = positions < chunk_end ? positions : chunk_end;
+    const uint32_t end = positions < chunk_end ? positions : chunk_end, first_seen = wf_first_seen(input, row);
     *softmax = (wf_softmax){-INFINITY, 0.0f};
     memset(sums, 0, input->value_stride * sizeof *sums);
 
     for (uint32_t start = input->start; start < end; start += WF_KV_BLOCK) {
+        if (first_seen >= start + WF_KV_BLOCK)
+            continue;
+        const uint32_t from = first_seen > start ? first_seen - start : 0;
         const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
         const float *key_scales = wf_in_block(input, input->key_scales, start);
         const float *value_scales = wf_in_block(input, input->value_scales, start);
@@ -223,7 +226,7 @@ static void attend_head(const wf_attention *input, uint32_t row, uint32_t head, 
                 scores[t] = fmaf(query[d], element(keys, kind, d * WF_KV_BLOCK + t), scores[t]);
 
         float maximum = softmax->largest;
-        for (uint32_t t = 0; t < visible; t++) {
+        for (uint32_t t = from; t < visible; t++) {
             scores[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
             maximum = scores[t] > maximum ? scores[t] : maximum;
         }
@@ -231,7 +234,7 @@ static void attend_head(const wf_attention *input, uint32_t row, uint32_t head, 
         const float rescale = start == input->start ? 0.0f : exponential(softmax->largest - maximum);
         float weights[WF_LANES] = {0};
         for (uint32_t t = 0; t < visible; t++) {
-            weights[t] = exponential(scores[t] - maximum);
+            weights[t] = t < from ? 0.0f : exponential(scores[t] - maximum);
             scores[t] = kind == WF_KV_Q8 ? weights[t] * value_scales[t] : weights[t];
         }
         softmax->total = fmaf(softmax->total, rescale, sum_of_lanes(weights));

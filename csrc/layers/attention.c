@@ -29,8 +29,9 @@
 struct attention_job {
     const wf_attention_batch *batch;
     uint32_t layer;
-    uint32_t parts; /* that the heads of a KV head go into, each of heads_together() or less */
-    uint32_t split; /* units that a pair is split into: the chunks of the longest sequence */
+    uint32_t window; /* positions that a token sees; 0: all */
+    uint32_t parts;  /* that the heads of a KV head go into, each of heads_together() or less */
+    uint32_t split;  /* units that a pair is split into: the chunks of the longest sequence */
 };
 
 static uint32_t chunks_of(uint32_t positions) { return (positions + WF_KV_CHUNK - 1) / WF_KV_CHUNK; }
@@ -86,7 +87,12 @@ static void join(const wf_kernels *kernels, float *sums, wf_softmax *softmax, co
         sums[i] = sums[i] * factors[0] + later_sums[i] * factors[1];
 }
 
-/* A pair's first chunk. */
+/* The chunk with the first position that the input's token number `row` sees, as the number of its first position. */
+static uint32_t first_chunk(const wf_attention *input, uint32_t row) {
+    return wf_first_seen(input, row) / WF_KV_CHUNK * WF_KV_CHUNK;
+}
+
+/* A pair, at its first chunk. */
 static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
     const wf_kv_cache *cache = job->batch->cache;
     const uint32_t group = job->batch->heads / cache->kv_heads, part = pair % job->parts,
@@ -94,7 +100,7 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
     const wf_span span = job->batch->spans[pair / job->parts / cache->kv_heads];
     const uint32_t head = part * WF_HEADS_TOGETHER; /* of the group */
     const wf_kv_view first = wf_kv_at(cache, job->layer, 0, kv_head);
-    return (wf_attention){
+    wf_attention input = {
         .query = job->batch->queries + ((size_t)span.first * job->batch->heads + kv_head * group + head) * cache->head_dim,
         .row_stride = (size_t)job->batch->heads * cache->head_dim,
         .rows = span.count,
@@ -106,11 +112,14 @@ static wf_attention input_of(const struct attention_job *job, uint32_t pair) {
         .kind = cache->kind,
         .table = job->batch->rows[span.first].table,
         .positions = job->batch->rows[span.first].position + 1,
+        .window = job->window,
         .group = heads_together(group - head),
         .head_dim = cache->head_dim,
         .value_stride = cache->value_stride,
         .scale = job->batch->scale,
     };
+    input.start = first_chunk(&input, 0);
+    return input;
 }
 
 /* What the input's heads give as a whole: the sums of values by the sums of their weights. */
@@ -131,10 +140,10 @@ static void attend_pair(void *context, uint32_t pair) {
     wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
     wf_attention input = input_of(job, pair);
     job->batch->kernels->attend(&input, sums[0], softmaxes[0]);
-    for (input.start = WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
+    for (input.start += WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
         job->batch->kernels->attend(&input, sums[1], softmaxes[1]);
         for (uint32_t i = 0; i < input.rows * input.group; i++)
-            if (input.start < input.positions + i / input.group) /* the row sees something of the chunk */
+            if (input.start < input.positions + i / input.group && input.start >= first_chunk(&input, i / input.group))
                 join(job->batch->kernels, sums[0] + (size_t)i * input.value_stride, &softmaxes[0][i],
                      sums[1] + (size_t)i * input.value_stride, &softmaxes[1][i], input.head_dim);
     }
@@ -150,9 +159,9 @@ static void attend_chunk(void *context, uint32_t unit) {
     const struct attention_job *job = context;
     const uint32_t pair = unit / job->split, chunk = unit % job->split;
     wf_attention input = input_of(job, pair);
-    input.start = chunk * WF_KV_CHUNK;
-    if (input.start >= input.positions)
+    if (chunk * WF_KV_CHUNK < input.start || chunk * WF_KV_CHUNK >= input.positions)
         return;
+    input.start = chunk * WF_KV_CHUNK;
     const size_t place = place_of(job, pair, chunk);
     job->batch->kernels->attend(&input, job->batch->chunks->sums + place * input.value_stride,
                                 job->batch->chunks->softmaxes + place);
@@ -161,10 +170,11 @@ static void attend_chunk(void *context, uint32_t unit) {
 static void join_chunks(void *context, uint32_t pair) {
     const struct attention_job *job = context;
     const wf_attention input = input_of(job, pair);
-    const size_t first = place_of(job, pair, 0);
+    const uint32_t first_seen = input.start / WF_KV_CHUNK;
+    const size_t first = place_of(job, pair, first_seen);
     float *sums = job->batch->chunks->sums + first * input.value_stride;
     wf_softmax *softmaxes = job->batch->chunks->softmaxes + first;
-    for (uint32_t chunk = 1; chunk < chunks_of(input.positions); chunk++) {
+    for (uint32_t chunk = first_seen + 1; chunk < chunks_of(input.positions); chunk++) {
         const size_t later = place_of(job, pair, chunk) - first;
         for (uint32_t i = 0; i < input.group; i++)
             join(job->batch->kernels, sums + (size_t)i * input.value_stride, &softmaxes[i], sums + (later + i) * input.value_stride,
@@ -186,11 +196,12 @@ static uint32_t split_of(const struct attention_job *job, uint32_t pairs, uint32
     return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->batch->chunks->count ? split : 1;
 }
 
-void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer) {
+void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer, uint32_t window) {
     const uint32_t kv_heads = batch->cache->kv_heads;
     struct attention_job job = {
         .batch = batch,
         .layer = layer,
+        .window = window,
         .parts = (batch->heads / kv_heads + WF_HEADS_TOGETHER - 1) / WF_HEADS_TOGETHER,
     };
     const uint32_t pairs = batch->span_count * kv_heads * job.parts;

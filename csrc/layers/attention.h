@@ -48,7 +48,8 @@ typedef struct wf_attention_batch {
     float *out;           /* [rows][heads * head_dim] */
 } wf_attention_batch;
 
-/* out[row] = attention of queries[row] to the positions 0 … rows[row].position of its sequence in one layer. */
-void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer);
+/* out[row] = attention of queries[row] to the positions up to rows[row].position of its sequence in one layer: all of them, or the last
+ * `window` of them when that is not 0. */
+void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer, uint32_t window);
 
 #endif

@@ -190,7 +190,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
 
         multiply_heads(forward, count);
         wf_pool_run(pool, rotate_and_store, forward, count * config->kv_heads);
-        wf_attention_run(pool, &attention, forward->index);
+        wf_attention_run(pool, &attention, forward->index, is_sliding(forward) ? config->sliding_window : 0);
         wf_pool_run(pool, prepare_output, forward, count);
         wf_products output = {
             .inputs = &forward->inputs,
@@ -209,6 +209,12 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
             add_product(forward, layer->ffn_post_norm, count);
     }
     forward->rows = NULL;
+}
+
+void wf_forward_state(const wf_forward *forward, uint32_t row, float *out) {
+    const wf_config *config = &forward->model->config;
+    forward->kernels->rms_norm(forward->hidden + (size_t)row * config->hidden, forward->model->final_norm, config->hidden,
+                               config->hidden, config->rms_norm_eps, out);
 }
 
 float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count) {

@@ -55,6 +55,9 @@ uint64_t wf_forward_head_bytes(const wf_forward *forward);
  * used as soon as it is complete. `pool` is the calling thread's own. It ends early when `stopping` becomes true. */
 void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping);
 
+/* out[hidden] = the hidden state of a row of the last batch after the last norm. */
+void wf_forward_state(const wf_forward *forward, uint32_t row, float *out);
+
 /* The logits of `count` rows of the last batch: [count][vocabulary], the caller's to change until the next call. */
 float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests, uint32_t count);
 

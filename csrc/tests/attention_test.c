@@ -30,6 +30,9 @@ static void fill(float *numbers, size_t count, float scale) {
         numbers[i] = scale * ((float)check_below(&source, 2000001) / 1e6f - 1.0f);
 }
 
+/* Positions that a token sees; 0: all. */
+static uint32_t window;
+
 static uint32_t tables[SEQUENCES][CONTEXT / WF_KV_BLOCK];
 
 static void store_all(wf_kv_cache *cache, const wf_kernels *kernels, enum wf_kv_kind kind) {
@@ -51,14 +54,14 @@ static double by_formula(uint32_t sequence, uint32_t position, uint32_t head, ui
     const float *query = queries + ((size_t)(sequence * CONTEXT + position) * HEADS + head) * HEAD_DIM;
     double largest = -INFINITY, total = 0, sum = 0;
     static double scores[CONTEXT];
-    for (uint32_t seen = 0; seen <= position; seen++) {
+    for (uint32_t seen = window > 0 && position >= window ? position - window + 1 : 0; seen <= position; seen++) {
         const size_t at = ((size_t)(sequence * CONTEXT + seen) * KV_HEADS + head / (HEADS / KV_HEADS)) * HEAD_DIM;
         scores[seen] = 0;
         for (uint32_t i = 0; i < HEAD_DIM; i++)
             scores[seen] += (double)query[i] * (double)keys[at + i] / sqrt(HEAD_DIM);
         largest = fmax(largest, scores[seen]);
     }
-    for (uint32_t seen = 0; seen <= position; seen++) {
+    for (uint32_t seen = window > 0 && position >= window ? position - window + 1 : 0; seen <= position; seen++) {
         const size_t at = ((size_t)(sequence * CONTEXT + seen) * KV_HEADS + head / (HEADS / KV_HEADS)) * HEAD_DIM;
         total += exp(scores[seen] - largest);
         sum += exp(scores[seen] - largest) * (double)values[at + d];
@@ -82,7 +85,7 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     CHECK(wf_chunks_create(&chunks, cache, HEADS, threads, CONTEXT) == 0, "no memory");
     const uint32_t span_count = wf_find_spans(cache, HEADS, rows, count, spans);
     const wf_attention_batch batch = {kernels, cache, &chunks, HEADS, 1.0f / sqrtf(HEAD_DIM), rows, spans, span_count, asked, out};
-    wf_attention_run(pool, &batch, 0);
+    wf_attention_run(pool, &batch, 0, window);
     wf_chunks_destroy(&chunks);
     wf_pool_destroy(pool);
 }
@@ -129,9 +132,13 @@ int main(void) {
     uint32_t tiers;
     const wf_kernels *const *supported = wf_kernels_supported(&tiers);
     for (uint32_t tier = 0; tier < tiers; tier++) {
-        test_positions(supported[tier], WF_KV_F32);
-        test_positions(supported[tier], WF_KV_F16);
-        test_positions(supported[tier], WF_KV_Q8);
+        static const uint32_t windows[] = {0, 1, 16, 100, 128, 129, 200};
+        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+            window = windows[i];
+            test_positions(supported[tier], WF_KV_F32);
+            test_positions(supported[tier], WF_KV_F16);
+            test_positions(supported[tier], WF_KV_Q8);
+        }
     }
     return check_report();
 }

@@ -400,6 +400,7 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
         .row_stride = row_stride,
         .rows = rows,
         .positions = positions - rows + 1,
+        .window = check_below(&source, 2) == 0 ? 0 : 1 + (uint32_t)check_below(&source, positions),
         .group = group,
         .head_dim = head_dim,
         .value_stride = value_stride,
@@ -409,7 +410,7 @@ static void test_attend(const wf_kernels *tier, enum wf_kv_kind kind, uint32_t h
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     wf_softmax *expected_softmaxes = calloc(results, sizeof *expected_softmaxes);
     wf_softmax *softmaxes = (wf_softmax *)(void *)output(results * sizeof *softmaxes);
-    for (; input.start < positions; input.start += WF_KV_CHUNK) {
+    for (input.start = wf_first_seen(&input, 0) / WF_KV_CHUNK * WF_KV_CHUNK; input.start < positions; input.start += WF_KV_CHUNK) {
         wf_kernels_scalar.attend(&input, expected, expected_softmaxes);
         tier->attend(&input, out, softmaxes);
         bool finite = true;

@@ -8,6 +8,7 @@ import { RequestError } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { endedByShutdown } from "../serving/state.ts";
 import { type GenerationEvent, generate } from "../text/generation.ts";
+import { requireTextModel } from "./embeddings.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Exchange } from "./exchange.ts";
 import { choiceSampling, type GenerationParameters } from "./sampling.ts";
@@ -46,6 +47,7 @@ export async function answer(
   prompts: Prompts,
   respond: (events: ChoiceEvents, ids: number[][]) => Response | Promise<Response>,
 ): Promise<Response> {
+  requireTextModel(service);
   const count = prompts.count * parameters.choices;
   const asking =
     prompts.count > 1

@@ -20,7 +20,7 @@ export const PROMPTS_MAX = 256;
 export type SentPrompt = string | number[];
 
 /** Reads a text, ids, or an array of either. @throws RequestError 400. */
-export function readPrompts(body: JsonObject, name: string, service: Service): SentPrompt[] {
+export function readPrompts(body: JsonObject, name: string, service: Service, most = PROMPTS_MAX): SentPrompt[] {
   const value = body[name];
   if (value === undefined) throw missing(name);
   if (typeof value === "string") return [value];
@@ -31,8 +31,8 @@ export function readPrompts(body: JsonObject, name: string, service: Service): S
     return readIntegers(ids, path, { low: 0, high: service.config.vocabSize - 1 });
   };
   if (typeof value[0] === "number") return [readIds(value, name)];
-  if (value.length > PROMPTS_MAX) {
-    const message = `Invalid '${name}': array too long. Expected an array with maximum length ${PROMPTS_MAX}.`;
+  if (value.length > most) {
+    const message = `Invalid '${name}': array too long. Expected an array with maximum length ${most}.`;
     throw invalid(name, "array_above_max_length", message);
   }
   return value.map((prompt, i) => {

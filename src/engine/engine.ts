@@ -10,7 +10,7 @@ import { Failure } from "../errors.ts";
 import { type EngineEvent, type FinishReason, RequestEvents } from "./events.ts";
 import { checked, library, type Pointer, packStruct, readNumber } from "./library.ts";
 import type { Model } from "./model.ts";
-import { packLists, packSampling, type Sampling } from "./sampling.ts";
+import { defaultSampling, packLists, packSampling, type Sampling } from "./sampling.ts";
 import {
   EVENT_ALTERNATIVE,
   EVENT_DONE,
@@ -147,13 +147,44 @@ export class Engine {
    * @throws Failure when the request is out of range.
    */
   generate(tokens: Uint32Array, sampling: Sampling, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+    const request = this.submit(tokens, sampling);
+    const queue = new RequestEvents();
+    this.requests.set(request, queue);
+    return this.events(request, queue, signal);
+  }
+
+  /**
+   * The embedding of a text, by a model that gives embeddings: as it is, not yet scaled.
+   *
+   * @param dimensions the model's hidden size.
+   * @param onStart called when its computation begins.
+   * @returns undefined when it was cancelled.
+   * @throws Failure when the request is out of range, or the model gives tokens.
+   */
+  async embed(
+    tokens: Uint32Array,
+    dimensions: number,
+    signal?: AbortSignal,
+    onStart?: () => void,
+  ): Promise<Float32Array | undefined> {
+    const request = this.submit(tokens, defaultSampling(0));
+    const queue = new RequestEvents();
+    this.requests.set(request, queue);
+    for await (const event of this.events(request, queue, signal)) if (event.kind === "progress") onStart?.();
+    const values = new Float32Array(dimensions);
+    const count = library().wf_engine_take_embedding(this.open(), request, values, dimensions);
+    return count === dimensions ? values : undefined;
+  }
+
+  /** Queues a request. @returns its number. @throws Failure when it is out of range. */
+  private submit(tokens: Uint32Array, sampling: Sampling): number {
     const packed = packSampling(sampling);
     const stopIds = Uint32Array.from(sampling.stopIds);
     const biasIds = Uint32Array.from(sampling.logitBias.keys());
     const biasValues = Float32Array.from(sampling.logitBias.values());
     const lists = packLists(sampling.lists);
     const grammar = sampling.grammar ?? NO_GRAMMAR;
-    const request = checked(
+    return checked(
       (error, size) =>
         library().wf_engine_submit(
           this.open(),
@@ -174,9 +205,6 @@ export class Engine {
         ),
       (result) => result === 0,
     );
-    const queue = new RequestEvents();
-    this.requests.set(request, queue);
-    return this.events(request, queue, signal);
   }
 
   /** What the engine is doing and has done. */

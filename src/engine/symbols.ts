@@ -102,6 +102,7 @@ export const symbols = {
     ],
     returns: "u32",
   },
+  wf_engine_take_embedding: { args: ["ptr", "u32", "buffer", "u32"], returns: "u32" },
   wf_engine_cancel: { args: ["ptr", "u32"], returns: "void" },
   wf_engine_drain: { args: ["ptr", "buffer", "u32"], returns: "u32" },
   wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },

@@ -4,10 +4,12 @@ import type { Dialect } from "../api/dialect.ts";
 import type { Exchange } from "../api/exchange.ts";
 import { completion as llamaCompletion } from "../api/llama_cpp/completion.ts";
 import { llamaCpp } from "../api/llama_cpp/dialect.ts";
+import { embedding } from "../api/llama_cpp/embedding.ts";
 import { applyTemplate, detokenize, tokenize } from "../api/llama_cpp/tokenize.ts";
 import { chatCompletion } from "../api/openai/chat.ts";
 import { completion } from "../api/openai/completions.ts";
 import { openAi } from "../api/openai/dialect.ts";
+import { createEmbeddings } from "../api/openai/embeddings.ts";
 import { listModels } from "../api/openai/models.ts";
 import { generateText } from "../api/sglang/generate.ts";
 import type { JsonObject } from "../json.ts";
@@ -27,6 +29,8 @@ interface PostRoute {
 export const POST_ROUTES: Readonly<Record<string, PostRoute>> = {
   "/v1/chat/completions": { dialect: openAi, handle: chatCompletion },
   "/v1/completions": { dialect: openAi, handle: completion },
+  "/v1/embeddings": { dialect: openAi, handle: createEmbeddings },
+  "/embedding": { dialect: llamaCpp, handle: embedding },
   "/completion": { dialect: llamaCpp, handle: llamaCompletion },
   "/generate": { dialect: openAi, handle: generateText },
   "/tokenize": { dialect: llamaCpp, handle: tokenize },

@@ -25,7 +25,7 @@ typedef struct running {
 } running;
 
 /* Adds one block to one query. */
-ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t start,
+ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *query, uint32_t start, uint32_t from,
                                 uint32_t visible, running *state, float *sums) {
     const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
     const float *key_scales = wf_in_block(input, input->key_scales, start);
@@ -41,7 +41,7 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
     float weights[WF_KV_BLOCK], largest = state->largest;
     for (uint32_t part = 0; part < VECTORS; part++)
         vst1q_f32(weights + 4 * part, scores[part]);
-    for (uint32_t t = 0; t < visible; t++) {
+    for (uint32_t t = from; t < visible; t++) {
         weights[t] *= kind == WF_KV_Q8 ? key_scales[t] * input->scale : input->scale;
         largest = weights[t] > largest ? weights[t] : largest;
     }
@@ -50,8 +50,8 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         const float32x4_t weight = exponential(vsubq_f32(vld1q_f32(weights + 4 * part), vdupq_n_f32(largest)));
         vst1q_f32(weights + 4 * part, weight);
     }
-    for (uint32_t t = visible; t < WF_KV_BLOCK; t++)
-        weights[t] = 0.0f;
+    for (uint32_t t = 0; t < WF_KV_BLOCK; t++)
+        weights[t] = t < from || t >= visible ? 0.0f : weights[t];
     for (uint32_t part = 0; part < VECTORS; part++)
         scores[part] = vld1q_f32(weights + 4 * part);
     state->total = fmaf(state->total, rescale, sum_of_lanes(scores));
@@ -73,10 +73,11 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
 }
 
 ALWAYS_INLINE void attend_queries(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
-                                  uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
+                                  uint32_t start, uint32_t from, uint32_t visible, wf_lines_ahead *ahead, running *states,
+                                  float *sums) {
     (void)ahead; /* not measured yet on such a processor */
     for (uint32_t i = 0; i < count; i++)
-        attend_block(input, kind, queries[i], start, visible, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries[i], start, from, visible, states + i, sums + (size_t)i * input->value_stride);
 }
 
 #include "kernels/attend.h"

@@ -56,12 +56,19 @@ typedef struct running {
     float weights[WF_KV_BLOCK]; /* exp(score − largest) of this block's positions, times the value's scale where there is one */
 } running;
 
+/* The lanes of a part of a block whose positions are from `from` up to `visible`. */
+static inline __m256 lanes_seen(uint32_t from, uint32_t visible, uint32_t part) {
+    const __m256i places = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int32_t)(8 * part)));
+    const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)visible), places);
+    return _mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)from), places), below));
+}
+
 /* `value_scales` may be NULL. */
-static inline void update_softmax(running *state, const __m256 scores[4], const float *value_scales, uint32_t visible, int first) {
+static inline void update_softmax(running *state, const __m256 scores[4], const float *value_scales, uint32_t from,
+                                  uint32_t visible, int first) {
     __m256 masked[4], maximum = _mm256_set1_ps(state->largest);
     for (uint32_t part = 0; part < 4; part++) {
-        const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
-        const __m256 mask = _mm256_castsi256_ps(lanes_below(left < 8 ? left : 8));
+        const __m256 mask = lanes_seen(from, visible, part);
         masked[part] = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), scores[part], mask);
         maximum = _mm256_max_ps(masked[part], maximum);
     }
@@ -69,8 +76,7 @@ static inline void update_softmax(running *state, const __m256 scores[4], const 
     const __m256 offset = _mm256_set1_ps(largest);
     state->rescale = first ? 0.0f : _mm256_cvtss_f32(exponential(_mm256_set1_ps(state->largest - largest)));
     for (uint32_t part = 0; part < 4; part++) {
-        const uint32_t left = visible > 8 * part ? visible - 8 * part : 0;
-        const __m256 mask = _mm256_castsi256_ps(lanes_below(left < 8 ? left : 8));
+        const __m256 mask = lanes_seen(from, visible, part);
         masked[part] = _mm256_and_ps(exponential(_mm256_sub_ps(scores[part], offset)), mask);
         const __m256 scaled =
             value_scales == NULL ? masked[part] : _mm256_mul_ps(masked[part], _mm256_loadu_ps(value_scales + 8 * part));
@@ -118,23 +124,25 @@ ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void 
 
 /* Adds one block to `count` queries. */
 ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
-                                uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
+                                uint32_t start, uint32_t from, uint32_t visible, wf_lines_ahead *ahead, running *states,
+                                float *sums) {
     const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
     __m256 scores[2][4];
     block_scores(input, queries, count, kind, start, ahead, scores);
     for (uint32_t i = 0; i < count; i++)
-        update_softmax(&states[i], scores[i], value_scales, visible, start == input->start);
+        update_softmax(&states[i], scores[i], value_scales, from, visible, start == input->start);
     add_values(states, count, wf_in_block(input, input->values, start), ahead, kind, input->value_stride, visible, sums);
 }
 
 /* Two queries at a time, so that one load serves both. */
 ALWAYS_INLINE void attend_queries(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
-                                  uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
+                                  uint32_t start, uint32_t from, uint32_t visible, wf_lines_ahead *ahead, running *states,
+                                  float *sums) {
     uint32_t i = 0;
     for (; i + 2 <= count; i += 2)
-        attend_block(input, kind, queries + i, 2, start, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries + i, 2, start, from, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
     if (i < count)
-        attend_block(input, kind, queries + i, 1, start, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries + i, 1, start, from, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
 }
 
 #include "kernels/attend.h"

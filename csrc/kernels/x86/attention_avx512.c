@@ -29,8 +29,9 @@ ALWAYS_INLINE __m512 load_elements(const void *elements, enum wf_kv_kind kind, s
 
 /* The softmax of `count` queries after a block with these scores. `value_scales` may be NULL. */
 ALWAYS_INLINE void update_softmaxes(running *states, uint32_t count, const __m512 *first, const __m512 *second,
-                                    const float *value_scales, uint32_t visible, bool is_first) {
-    const __mmask16 low = lanes_below(visible), high = visible > 16 ? lanes_below(visible - 16) : 0;
+                                    const float *value_scales, uint32_t from, uint32_t visible, bool is_first) {
+    const uint32_t seen = (uint32_t)(((UINT64_C(1) << visible) - 1) & ~((UINT64_C(1) << from) - 1));
+    const __mmask16 low = (__mmask16)seen, high = (__mmask16)(seen >> 16);
     const __m512 hidden = _mm512_set1_ps(-INFINITY);
     _Alignas(64) float rescales[16] = {0};
 #pragma GCC unroll 8
@@ -100,7 +101,8 @@ ALWAYS_INLINE void add_values(const running *states, uint32_t count, const void 
 
 /* Adds one block to `count` queries; a constant at each call, at most TOGETHER. */
 ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
-                                uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
+                                uint32_t start, uint32_t from, uint32_t visible, wf_lines_ahead *ahead, running *states,
+                                float *sums) {
     const void *keys = wf_in_block(input, input->keys, start), *values = wf_in_block(input, input->values, start);
     const float *value_scales = kind == WF_KV_Q8 ? wf_in_block(input, input->value_scales, start) : NULL;
 
@@ -131,7 +133,7 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
         first[i] = _mm512_mul_ps(first[i], low_scale);
         second[i] = _mm512_mul_ps(second[i], high_scale);
     }
-    update_softmaxes(states, count, first, second, value_scales, visible, start == input->start);
+    update_softmaxes(states, count, first, second, value_scales, from, visible, start == input->start);
 
     uint32_t d = 0;
     for (; d + 32 <= input->value_stride; d += 32)
@@ -142,14 +144,15 @@ ALWAYS_INLINE void attend_block(const wf_attention *input, enum wf_kv_kind kind,
 
 /* Eight queries at a time, then four, so that one load serves all of them. */
 ALWAYS_INLINE void attend_queries(const wf_attention *input, enum wf_kv_kind kind, const float *const *queries, uint32_t count,
-                                  uint32_t start, uint32_t visible, wf_lines_ahead *ahead, running *states, float *sums) {
+                                  uint32_t start, uint32_t from, uint32_t visible, wf_lines_ahead *ahead, running *states,
+                                  float *sums) {
     uint32_t i = 0;
     for (; i + 8 <= count; i += 8)
-        attend_block(input, kind, queries + i, 8, start, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries + i, 8, start, from, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
     for (; i + 4 <= count; i += 4)
-        attend_block(input, kind, queries + i, 4, start, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries + i, 4, start, from, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
     for (; i < count; i++)
-        attend_block(input, kind, queries + i, 1, start, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
+        attend_block(input, kind, queries + i, 1, start, from, visible, ahead, states + i, sums + (size_t)i * input->value_stride);
 }
 
 #include "kernels/attend.h"

@@ -30,6 +30,15 @@ import { TOKENS_MAX } from "./tokenize.ts";
 
 export const llamaCppDescription: Described = {
   schemas: {
+    EmbeddingRequest: object({
+      content: said(anyPrompt, "Or `input`."),
+      input: anyPrompt,
+      model: orNull(string),
+      embd_normalize: orNull(
+        said({ ...integer, minimum: -1, maximum: 16 }, "-1: as it is. 0: by the largest magnitude. p: by the p-norm."),
+      ),
+    }),
+    EmbeddingAnswer: array(whole({ index: integer, embedding: array(array(number)) })),
     LlamaRequest: object(
       {
         prompt: anyPrompt,
@@ -133,6 +142,9 @@ export const llamaCppDescription: Described = {
         { anyOf: [ref("LlamaAnswer"), array(ref("LlamaAnswer"))] },
         ref("LlamaAnswer"),
       ),
+    },
+    "/embedding": {
+      post: post("embed", "Vectors for texts, by an embedding model.", "EmbeddingRequest", ref("EmbeddingAnswer")),
     },
     "/tokenize": { post: post("tokenize", "A text's token ids.", "TokenizeRequest", ref("TokenizeAnswer")) },
     "/detokenize": { post: post("detokenize", "The text of ids.", "DetokenizeRequest", ref("DetokenizeAnswer")) },

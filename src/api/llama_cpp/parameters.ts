@@ -52,3 +52,6 @@ export const detokenizeTable: ParameterTable = all("followed", "model", "tokens"
 
 /** Of POST /apply-template. */
 export const applyTemplateTable: ParameterTable = { ...templateTable, ...all("followed", "model") };
+
+/** Of POST /embedding. */
+export const embeddingTable: ParameterTable = all("followed", "model", "content", "input", "embd_normalize");

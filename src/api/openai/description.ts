@@ -240,6 +240,28 @@ export const openAiDescription: Described = {
         finish_reason: { type: ["string", "null"] },
       }),
     ),
+    EmbeddingsRequest: object(
+      {
+        input: anyPrompt,
+        model: orNull(string),
+        encoding_format: orNull({ ...string, enum: ["float", "base64"] }),
+        dimensions: orNull(said({ ...integer, minimum: 1 }, "Only as many as the model's embeddings have.")),
+        user: orNull(string),
+      },
+      ["input"],
+    ),
+    EmbeddingsAnswer: whole({
+      object: { ...string, enum: ["list"] },
+      data: array(
+        whole({
+          object: { ...string, enum: ["embedding"] },
+          index: integer,
+          embedding: { anyOf: [array(number), string], description: "Little-endian floats, where it is base64." },
+        }),
+      ),
+      model: string,
+      usage: whole({ prompt_tokens: integer, total_tokens: integer }),
+    }),
     CompletionRequest: object(
       {
         prompt: anyPrompt,
@@ -301,6 +323,14 @@ export const openAiDescription: Described = {
         "CompletionRequest",
         ref("CompletionAnswer"),
         ref("CompletionAnswer"),
+      ),
+    },
+    "/v1/embeddings": {
+      post: post(
+        "createEmbeddings",
+        "Vectors of length 1 for texts, by an embedding model.",
+        "EmbeddingsRequest",
+        ref("EmbeddingsAnswer"),
       ),
     },
     "/v1/models": { get: get("listModels", "The model that is served.", ref("ModelList"), ["401", "403", "503"]) },

@@ -78,3 +78,11 @@ export const completionTable: ParameterTable = {
 function endsWithAssistant({ messages }: JsonObject): boolean {
   return Array.isArray(messages) && messages.at(-1)?.role === "assistant";
 }
+
+/** Of POST /v1/embeddings. */
+export const embeddingsTable: ParameterTable = {
+  ...all("followed", "model", "input", "encoding_format", "dimensions"),
+  ...all("harmless", "user", "priority"),
+  truncate_prompt_tokens: refuse("texts are not cut; send shorter ones"),
+  add_special_tokens: refuseOtherThan(true, "send token ids"),
+};
