@@ -258,6 +258,21 @@ describe("templates that look at what they are given", () => {
     );
   });
 
+  test("tokens of any first characters, very many of them, with their places", () => {
+    const names = ["$&$", "🚀go", " <s>", "<s>"];
+    const description = JSON.parse(new TextDecoder().decode(assets.get("tokenizer.json")));
+    description.added_tokens = names.map((content, i) => ({ id: 2040 + i, content, special: true }));
+    description.post_processor = null;
+    const files = new Map([["tokenizer.json", Buffer.from(JSON.stringify(description))]]);
+    const its = Tokenizer.fromAssets(files, "m", 2048);
+    const template = new ChatTemplate("<s>{{ messages[0].content | tojson }}$&$", its, "m");
+    const typed = names.join("") + "<s>".repeat(50_000);
+    const made = template.prompt([{ role: "user", content: typed }]);
+    expect(made.text).toBe(`<s>"${typed}"$&$`);
+    const places = [0, 3, 8, 11, ...Array.from({ length: 50_000 }, (_, i) => 14 + 3 * i)].map((place) => place + 4);
+    expect(made.literal).toEqual(places);
+  });
+
   test("a refusal of the template is still the template's", () => {
     const refusing = new ChatTemplate(
       "{% if messages | length > 1 %}{{ raise_exception('one message') }}{% endif %}",

@@ -10,7 +10,7 @@
 import { isObject, membersOf, OrderedObject, objectOf } from "../json.ts";
 import { AddedTokens, type PromptText } from "./added_tokens.ts";
 import { type Normalizer, WHOLE_LENGTH_MAX } from "./normalizers.ts";
-import { privateCharacter } from "./private_characters.ts";
+import { isPrivate, privateCharacter } from "./private_characters.ts";
 import type { AddedToken } from "./tokenizer_files.ts";
 
 /** What a template is given, and the way back from what it makes of it. */
@@ -110,33 +110,37 @@ class Mask {
 
   /** A text with one character of each token covered: the first that is no white space, which templates may trim. */
   cover(text: string, tokens: readonly number[]): string {
-    let covered = "";
+    const parts: string[] = [];
     let end = 0;
     for (const start of tokens) {
-      const place = start + Math.max(0, text.slice(start).search(/\S/));
+      const place = firstGraphic(text, start);
       if (place < end) continue;
       const character = String.fromCodePoint(text.codePointAt(place) as number);
-      covered += text.slice(end, place) + this.#coverOf(character);
+      parts.push(text.slice(end, place), this.#coverOf(character));
       end = place + character.length;
     }
-    return covered + text.slice(end);
+    return parts.join("") + text.slice(end);
   }
 
-  /** A text with the characters that were covered, and their places. */
+  /** A text with the characters that were covered, and their places. There may be very many. */
   reveal(rendered: string): PromptText {
-    const characters = new Map(Array.from(this.#covers, ([character, cover]) => [cover, character]));
-    const spelled = Array.from(characters.keys(), (cover) => `${cover}|\\\\u${cover.charCodeAt(0).toString(16)}`);
+    const characters = new Map(Array.from(this.#covers, ([character, cover]) => [cover.charCodeAt(0), character]));
+    // A template may have spelled them as JSON does.
+    const escapes = Array.from(characters.keys(), (code) => `\\\\u${code.toString(16)}`).join("|");
+    let text = rendered.replace(new RegExp(escapes, "gi"), (spelled) =>
+      String.fromCharCode(Number.parseInt(spelled.slice(2), 16)),
+    );
     const literal: number[] = [];
-    let text = "";
-    let end = 0;
-    for (const { 0: found, index } of rendered.matchAll(new RegExp(spelled.join("|"), "gi"))) {
-      text += rendered.slice(end, index);
-      literal.push(text.length);
-      const cover = found.length === 1 ? found : String.fromCharCode(Number.parseInt(found.slice(2), 16));
-      text += characters.get(cover);
-      end = index + found.length;
+    for (let i = 0, shift = 0; i < text.length; i++) {
+      const character = isPrivate(text.charCodeAt(i)) ? characters.get(text.charCodeAt(i)) : undefined;
+      if (character === undefined) continue;
+      literal.push(i + shift);
+      shift += character.length - 1;
     }
-    return { text: text + rendered.slice(end), literal };
+    for (const [code, character] of characters) {
+      text = text.replaceAll(String.fromCharCode(code), character.replaceAll("$", "$$$$"));
+    }
+    return { text, literal };
   }
 
   #coverOf(character: string): string {
@@ -147,6 +151,12 @@ class Mask {
     this.#covers.set(character, cover);
     return cover;
   }
+}
+
+/** Where the first character at or behind a place is that is no white space; the place itself where there is none. */
+function firstGraphic(text: string, place: number): number {
+  const code = text.charCodeAt(place);
+  return code > 0x20 && code < 0x7f ? place : place + Math.max(0, text.slice(place).search(/\S/));
 }
 
 /** A copy of a value with all strings in it mapped; the value itself where that changes nothing. */

@@ -11,6 +11,11 @@ export class NoPrivateCharacter extends Error {
   override name = "NoPrivateCharacter";
 }
 
+/** Whether a code is that of a private character. */
+export function isPrivate(code: number): boolean {
+  return code >= FIRST && code <= LAST;
+}
+
 /**
  * A private character, drawn at random so that nobody knows it beforehand.
  *
@@ -22,7 +27,7 @@ export function privateCharacter(texts: Iterable<string>): string {
   for (const text of texts) {
     for (let i = 0; i < text.length; i++) {
       const unit = text.charCodeAt(i);
-      if (unit >= FIRST && unit <= LAST) used.add(unit);
+      if (isPrivate(unit)) used.add(unit);
     }
     for (const [, digits] of text.matchAll(/\\u(e[0-9a-f]{3}|f[0-8][0-9a-f]{2})/gi)) {
       used.add(Number.parseInt(digits as string, 16));
