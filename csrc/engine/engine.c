@@ -124,6 +124,10 @@ static void publish(wf_engine *engine) {
         forget_request(engine, sequence);
         keep_embedding(engine, sequence);
     }
+    if (wf_forward_wants_copies(engine->forward)) {
+        engine->copying = true;
+        pthread_cond_signal(&engine->copies_wanted);
+    }
     ring_doorbell(engine);
     pthread_mutex_unlock(&engine->lock);
     wf_scheduler_forget_ended(&engine->scheduler);
@@ -161,6 +165,8 @@ static void *run_engine(void *argument) {
         if (has_work)
             make_step(engine);
         publish(engine);
+        if (!has_work && engine->scheduler.running_count == 0)
+            wf_forward_release(engine->forward);
         pthread_mutex_lock(&engine->lock);
         while (!has_work && !engine->has_news && !engine->stopping)
             pthread_cond_wait(&engine->wake, &engine->lock);
@@ -202,10 +208,19 @@ static int check_options(const wf_config *config, wf_engine_options *options, ch
 /* Whoever serves from a large model should not wait for copies that only make steps faster. */
 static void *make_copies(void *argument) {
     wf_engine *engine = argument;
-    wf_forward_make_copies(engine->forward, engine->copier_pool, &engine->copier_stopping);
-    atomic_store(&engine->has_copied, true);
-    wf_pool_destroy(engine->copier_pool);
-    engine->copier_pool = NULL;
+    pthread_mutex_lock(&engine->lock);
+    while (!atomic_load(&engine->copier_stopping)) {
+        if (!engine->copying) {
+            pthread_cond_wait(&engine->copies_wanted, &engine->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&engine->lock);
+        wf_forward_make_copies(engine->forward, engine->copier_pool, &engine->copier_stopping);
+        wf_forward_release(engine->forward);
+        pthread_mutex_lock(&engine->lock);
+        engine->copying = false;
+    }
+    pthread_mutex_unlock(&engine->lock);
     return NULL;
 }
 
@@ -219,7 +234,10 @@ static void end_engine(wf_engine *engine) {
         pthread_join(engine->thread, NULL);
     }
     if (engine->copier_started) {
+        pthread_mutex_lock(&engine->lock);
         atomic_store(&engine->copier_stopping, true);
+        pthread_cond_signal(&engine->copies_wanted);
+        pthread_mutex_unlock(&engine->lock);
         pthread_join(engine->copier, NULL);
     }
     wf_scheduler_destroy(&engine->scheduler);
@@ -241,6 +259,7 @@ static void end_engine(wf_engine *engine) {
     wf_doorbell_close(&engine->bell);
     wf_model_close(engine->model);
     pthread_cond_destroy(&engine->wake);
+    pthread_cond_destroy(&engine->copies_wanted);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
 }
@@ -271,6 +290,8 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
     engine->doorbell = engine->bell = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->wake, NULL);
+    pthread_cond_init(&engine->copies_wanted, NULL);
+    engine->copying = true;
     if (wf_events_create(&engine->events, options.max_sequences, max_rows) != 0 ||
         wf_scheduler_create(&engine->scheduler, options.max_sequences, &engine->cache, &engine->events) != 0 ||
         wf_step_create(&engine->step, model->config.vocabulary, max_rows, options.max_sequences) != 0 ||
@@ -513,8 +534,8 @@ void wf_engine_read_stats(wf_engine *engine, wf_engine_stats *stats) {
     pthread_mutex_lock(&engine->lock);
     *stats = engine->published;
     stats->waiting += engine->arrived_count;
+    stats->copying = engine->copying;
     pthread_mutex_unlock(&engine->lock);
-    stats->copying = !atomic_load(&engine->has_copied);
     stats->phases = wf_pool_runs(engine->pool);
     leave(engine);
 }

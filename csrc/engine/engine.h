@@ -46,13 +46,15 @@ struct wf_engine {
     bool thread_started;
     pthread_t copier; /* makes the copies of weights that steps can do without */
     bool copier_started;
-    atomic_bool copier_stopping, has_copied;
+    atomic_bool copier_stopping;
     wf_pool *copier_pool;
     int bell;     /* the engine's end of the doorbell */
     int doorbell; /* -1 when the caller has it */
 
     pthread_mutex_t lock; /* guards what follows: */
     pthread_cond_t wake;  /* there is news, or the engine is to stop */
+    pthread_cond_t copies_wanted;
+    bool copying; /* copies are made, or are to be */
     bool stopping;
     bool has_news;      /* something was submitted, cancelled or drained since the engine's thread looked */
     bool has_cancelled; /* cancelled, that is */

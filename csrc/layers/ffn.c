@@ -127,11 +127,20 @@ int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size) {
 }
 
 void wf_ffn_fill(wf_ffn *ffn, wf_pool *pool, const atomic_bool *stopping) {
-    if (ffn->columns.bytes == NULL)
+    if (ffn->columns.bytes == NULL || atomic_load(&ffn->has_columns))
         return;
     wf_column_major_fill(&ffn->columns, ffn->model, pool, stopping);
     if (!atomic_load(stopping))
         atomic_store_explicit(&ffn->has_columns, true, memory_order_release);
+}
+
+void wf_ffn_release(const wf_ffn *ffn) {
+    if (!atomic_load_explicit(&ffn->has_columns, memory_order_relaxed))
+        return;
+    for (uint32_t i = 0; i < ffn->model->config.layers; i++) {
+        const wf_linear *down = &ffn->model->layers[i].down;
+        wf_mapping_release(&ffn->model->mapping, down->rows, (uint64_t)down->outputs * down->row_bytes);
+    }
 }
 
 wf_zeros wf_ffn_zeros(const wf_ffn *ffn) {

@@ -29,6 +29,9 @@ int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size);
  * batch that finds it complete. It ends early when `stopping` becomes true. */
 void wf_ffn_fill(wf_ffn *ffn, wf_pool *pool, const atomic_bool *stopping);
 
+/* Gives back the memory of the model's file that small batches don't need as long as zeros are skipped. */
+void wf_ffn_release(const wf_ffn *ffn);
+
 /* Begins a batch. */
 void wf_ffn_begin(wf_ffn *ffn);
 

@@ -309,6 +309,13 @@ int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size
 
 uint64_t wf_forward_head_bytes(const wf_forward *forward) { return wf_head_bytes(forward->head); }
 
+bool wf_forward_wants_copies(const wf_forward *forward) { return wf_head_wants(forward->head); }
+
+void wf_forward_release(const wf_forward *forward) {
+    wf_head_release(forward->head);
+    wf_ffn_release(forward->ffn);
+}
+
 void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping) {
     wf_head_fill(forward->head, pool, stopping);
     wf_ffn_fill(forward->ffn, pool, stopping);

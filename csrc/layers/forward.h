@@ -5,6 +5,7 @@
 #define WF_FORWARD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/threads.h"
@@ -51,8 +52,14 @@ int wf_forward_screen_head(wf_forward *forward, char *error, uint32_t error_size
 /* Bytes that were read for logits since the beginning: of the head's rows and of its sketch. */
 uint64_t wf_forward_head_bytes(const wf_forward *forward);
 
-/* Makes the copies of weights that were asked for. No result depends on them, so batches may run meanwhile on another thread; each copy is
- * used as soon as it is complete. `pool` is the calling thread's own. It ends early when `stopping` becomes true. */
+/* Whether a batch came that would be computed sooner if there were more copies of weights. */
+bool wf_forward_wants_copies(const wf_forward *forward);
+
+/* Gives back the memory of the model's file that the commonest steps don't need, because they use copies. Other steps take it again. */
+void wf_forward_release(const wf_forward *forward);
+
+/* Makes those copies of weights that are wanted and not made yet. No result depends on them, so batches may run meanwhile on another thread;
+ * each copy is used as soon as it is complete. `pool` is the calling thread's own. It ends early when `stopping` becomes true. */
 void wf_forward_make_copies(wf_forward *forward, wf_pool *pool, const atomic_bool *stopping);
 
 /* out[hidden] = the hidden state of a row of the last batch after the last norm. */

@@ -79,6 +79,8 @@ int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
     return wf_screen_create(&head->screen, head->model, head->kernels, head->max_logits, error, error_size);
 }
 
+bool wf_head_wants(const wf_head *head) { return wf_screen_wants(&head->screen); }
+
 void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping) { wf_screen_fill(&head->screen, pool, stopping); }
 
 /* A row's inputs in 15 bits, in two rows of 8: 8 bits alone would move the logits as much as all layers' roundings do. */
@@ -191,3 +193,9 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
 }
 
 uint64_t wf_head_bytes(const wf_head *head) { return atomic_load_explicit(&head->bytes_read, memory_order_relaxed); }
+
+void wf_head_release(const wf_head *head) {
+    const wf_linear *rows = &head->model->head;
+    if (atomic_load_explicit(&head->screen.is_ready, memory_order_relaxed))
+        wf_mapping_release(&head->model->mapping, rows->rows, (uint64_t)rows->outputs * rows->row_bytes);
+}

@@ -23,8 +23,11 @@ void wf_head_destroy(wf_head *head);
 /* Memory to screen the head with. Returns 0, or -1 with `error`. */
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size);
 
-/* Makes the sketch of the head if there is memory for it, on any thread and with a pool of that thread's own; wf_head_logits screens the
- * head where it may from then on. It ends early when `stopping` becomes true. */
+/* Whether a request came that would be screened if more of the sketch was made. */
+bool wf_head_wants(const wf_head *head);
+
+/* Makes what is wanted of the head's sketch if there is memory for it, on any thread and with a pool of that thread's own; wf_head_logits
+ * screens the head where it may from then on. It ends early when `stopping` becomes true. */
 void wf_head_fill(wf_head *head, wf_pool *pool, const atomic_bool *stopping);
 
 /* The logits of the rows of hidden[…][hidden size] that `count` requests name: [count][vocabulary], the caller's to change until the
@@ -33,5 +36,8 @@ float *wf_head_logits(wf_head *head, const float *hidden, const wf_logits_reques
 
 /* Bytes that were read since the beginning: of the head's rows and of its sketch. */
 uint64_t wf_head_bytes(const wf_head *head);
+
+/* Gives back the memory of the model's file that only requests which aren't screened need. */
+void wf_head_release(const wf_head *head);
 
 #endif

@@ -76,10 +76,15 @@ void wf_screen_destroy(wf_screen *screen) {
 void wf_screen_fill(wf_screen *screen, wf_pool *pool, const atomic_bool *stopping) {
     if (screen->sketch.coarse == NULL)
         return;
-    wf_sketch_fill(&screen->sketch, screen->model, screen->kernels, pool, stopping);
+    const bool is_fine = atomic_load(&screen->is_ready);
+    if (is_fine && !wf_screen_wants(screen))
+        return;
+    wf_sketch_fill(&screen->sketch, screen->model, screen->kernels, is_fine, pool, stopping);
     if (!atomic_load(stopping))
-        atomic_store_explicit(&screen->is_ready, true, memory_order_release);
+        atomic_store_explicit(is_fine ? &screen->has_fine : &screen->is_ready, true, memory_order_release);
 }
+
+bool wf_screen_wants(const wf_screen *screen) { return atomic_load(&screen->wants_fine) && !atomic_load(&screen->has_fine); }
 
 void wf_screen_note(wf_screen *screen, uint32_t i, const float *normed) {
     wf_sketched_state *state = &screen->states[i];
@@ -317,16 +322,21 @@ static void weigh_residual(const struct screen_job *job, uint32_t i) {
         *residual = (wf_residual_mass){0};
 }
 
-bool wf_screen_serves(const wf_screen *screen, const wf_screening *work) {
+bool wf_screen_serves(wf_screen *screen, const wf_screening *work) {
     const uint32_t chosen_slices = wf_token_slices(screen->model->config.vocabulary) / SLICES_A_CHOSEN_ONE;
+    bool needs_fine = false;
     for (uint32_t i = 0; i < work->count; i++) {
         const wf_logits_request *request = &work->requests[i];
         const bool is_served = request->residual != NULL ? chosen_slices >= CHOSEN_SLICES_MIN
                                                          : request->top_k > 0 && request->top_k <= WF_SCREENED_TOP_K_MAX;
         if (!is_served || !isfinite(screen->states[i].norm))
             return false;
+        needs_fine |= request->residual != NULL;
     }
-    return true;
+    if (!needs_fine || atomic_load_explicit(&screen->has_fine, memory_order_acquire))
+        return true;
+    atomic_store(&screen->wants_fine, true);
+    return false;
 }
 
 uint64_t wf_screen_run(wf_screen *screen, wf_pool *pool, const wf_screening *work) {

@@ -45,7 +45,9 @@ typedef struct wf_slice_bounds {
 typedef struct wf_screen {
     const wf_model *model;
     const wf_kernels *kernels;
-    atomic_bool is_ready; /* the sketch is complete */
+    atomic_bool is_ready;   /* the upper bits of the sketch are complete */
+    atomic_bool wants_fine; /* a request came that needs the others */
+    atomic_bool has_fine;   /* these are complete */
     wf_sketch sketch;
     int16_t *sketched;         /* [max_logits][sketch.blocks * WF_BLOCK_WEIGHTS] */
     uint8_t *arranged;         /* the same as wf_kernels.arrange_wide leaves it; NULL where there is no such function */
@@ -74,14 +76,19 @@ int wf_screen_create(wf_screen *screen, const wf_model *model, const wf_kernels 
 /* One that was never made is allowed, when it is all zero. */
 void wf_screen_destroy(wf_screen *screen);
 
-/* Makes the sketch, on any thread and with a pool of that thread's own. It ends early when `stopping` becomes true. */
+/* Whether a request came that needs a part of the sketch which isn't made yet. */
+bool wf_screen_wants(const wf_screen *screen);
+
+/* Makes those parts of the sketch that are wanted and not made yet, on any thread and with a pool of that thread's own: the upper bits of its
+ * weights, which the likeliest tokens are found with, and the others once a request with a `residual` has come. It ends early when
+ * `stopping` becomes true. */
 void wf_screen_fill(wf_screen *screen, wf_pool *pool, const atomic_bool *stopping);
 
 /* Sketches the state of the i-th request: normed[hidden]. */
 void wf_screen_note(wf_screen *screen, uint32_t i, const float *normed);
 
-/* Whether the sketch serves all requests: the head's rows are read for all or for none. */
-bool wf_screen_serves(const wf_screen *screen, const wf_screening *work);
+/* Whether the sketch serves all requests: the head's rows are read for all or for none. Notes when it would if more of it was made. */
+bool wf_screen_serves(wf_screen *screen, const wf_screening *work);
 
 /* Fills the logits, and the residual masses that are asked for. Returns how many bytes of the head and of the sketch were read. */
 uint64_t wf_screen_run(wf_screen *screen, wf_pool *pool, const wf_screening *work);

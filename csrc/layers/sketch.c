@@ -34,6 +34,7 @@ struct sketch_job {
     wf_sketch *sketch;
     const wf_model *model;
     const wf_kernels *kernels;
+    bool is_fine; /* the part that is made */
     const atomic_bool *stopping;
 };
 
@@ -69,20 +70,50 @@ static inline __attribute__((always_inline)) struct norms measure(const float *v
     return norms;
 }
 
-/* Deals out a row's bytes, each 128 more than its weight, to the two parts. */
-static void pack_row(const int8_t *weights, uint32_t blocks, uint8_t *coarse, uint8_t *fine) {
+/* The upper six bits of a row's bytes, each 128 more than its weight. */
+static void pack_coarse(const int8_t *weights, uint32_t blocks, uint8_t *coarse) {
     for (uint32_t block = 0; block < blocks; block++) {
         const int8_t *from = weights + block * WF_BLOCK_WEIGHTS;
-        uint8_t *upper = coarse + block * WF_COARSE_BYTES, *lower = fine + block * WF_FINE_BYTES;
+        uint8_t *upper = coarse + block * WF_COARSE_BYTES;
         for (uint32_t i = 0; i < WF_FINE_BYTES; i++) {
             const uint8_t first = (uint8_t)(from[i] + 128), second = (uint8_t)(from[32 + i] + 128);
             const uint8_t third = (uint8_t)(from[64 + i] + 128), fourth = (uint8_t)(from[96 + i] + 128);
             upper[i] = (uint8_t)(first >> 2 | (fourth & 0x0c) << 4);
             upper[32 + i] = (uint8_t)(second >> 2 | (fourth & 0x30) << 2);
             upper[64 + i] = (uint8_t)(third >> 2 | (fourth & 0xc0));
-            lower[i] = (uint8_t)((first & 3) | (second & 3) << 2 | (third & 3) << 4 | (fourth & 3) << 6);
         }
     }
+}
+
+/* The other two bits. */
+static void pack_fine(const int8_t *weights, uint32_t blocks, uint8_t *fine) {
+    for (uint32_t block = 0; block < blocks; block++) {
+        const int8_t *from = weights + block * WF_BLOCK_WEIGHTS;
+        uint8_t *lower = fine + block * WF_FINE_BYTES;
+        for (uint32_t i = 0; i < WF_FINE_BYTES; i++)
+            lower[i] = (uint8_t)((from[i] & 3) | (from[32 + i] & 3) << 2 | (from[64 + i] & 3) << 4 | (from[96 + i] & 3) << 6);
+    }
+}
+
+/* The upper six bits of one row, its scale and its norms. `middles` is scratch. */
+static void sketch_coarse(wf_sketch *sketch, uint32_t row, const float *values, uint32_t padded, const int8_t *integers,
+                          float scale, int16_t *middles) {
+    pack_coarse(integers, sketch->blocks, sketch->coarse + (size_t)row * sketch->blocks * WF_COARSE_BYTES);
+    for (uint32_t i = 0; i < padded; i++)
+        middles[i] = (int16_t)(((integers[i] + 128) >> 2) * 8 - 253);
+    const struct norms norms = measure(values, middles, true, scale / 2, padded);
+    sketch->scales[row] = scale;
+    sketch->of_coarse.errors[row] = norms.difference;
+    sketch->of_coarse.norms[row] = norms.sketched;
+}
+
+/* The other two bits, and the norms of all eight. */
+static void sketch_fine(wf_sketch *sketch, uint32_t row, const float *values, uint32_t padded, const int8_t *integers,
+                        float scale) {
+    pack_fine(integers, sketch->blocks, sketch->fine + (size_t)row * sketch->blocks * WF_FINE_BYTES);
+    const struct norms norms = measure(values, integers, false, scale, padded);
+    sketch->of_fine.errors[row] = norms.difference;
+    sketch->of_fine.norms[row] = norms.sketched;
 }
 
 static void sketch_slice(void *context, uint32_t unit) {
@@ -100,23 +131,18 @@ static void sketch_slice(void *context, uint32_t unit) {
     for (uint32_t row = unit * SLICE; row < (unit + 1) * SLICE && row < vocabulary; row++) {
         if (!has_memory) {
             /* The row counts as anything with an error that keeps it among the candidates. */
-            sketch->of_coarse.errors[row] = sketch->of_fine.errors[row] = INFINITY;
+            (job->is_fine ? sketch->of_fine : sketch->of_coarse).errors[row] = INFINITY;
             continue;
         }
         memset(values + hidden, 0, (padded - hidden) * sizeof *values);
         head->read_row(head, row, values);
         int32_t sum;
-        job->kernels->quantize(values, hidden, width, integers, &sketch->scales[row], &sum);
-        const size_t blocks = (size_t)row * sketch->blocks;
-        pack_row(integers, sketch->blocks, sketch->coarse + blocks * WF_COARSE_BYTES, sketch->fine + blocks * WF_FINE_BYTES);
-        for (uint32_t i = 0; i < padded; i++)
-            middles[i] = (int16_t)(((integers[i] + 128) >> 2) * 8 - 253);
-        const struct norms fine = measure(values, integers, false, sketch->scales[row], padded);
-        const struct norms coarse = measure(values, middles, true, sketch->scales[row] / 2, padded);
-        sketch->of_fine.errors[row] = fine.difference;
-        sketch->of_fine.norms[row] = fine.sketched;
-        sketch->of_coarse.errors[row] = coarse.difference;
-        sketch->of_coarse.norms[row] = coarse.sketched;
+        float scale;
+        job->kernels->quantize(values, hidden, width, integers, &scale, &sum);
+        if (job->is_fine)
+            sketch_fine(sketch, row, values, padded, integers, scale);
+        else
+            sketch_coarse(sketch, row, values, padded, integers, scale, middles);
     }
     free(values);
     free(integers);
@@ -159,9 +185,9 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint
     return 0;
 }
 
-void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool,
+void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, bool is_fine, wf_pool *pool,
                     const atomic_bool *stopping) {
-    struct sketch_job job = {.sketch = sketch, .model = model, .kernels = kernels, .stopping = stopping};
+    struct sketch_job job = {sketch, model, kernels, is_fine, stopping};
     wf_pool_run(pool, sketch_slice, &job, (model->config.vocabulary + SLICE - 1) / SLICE);
 }
 

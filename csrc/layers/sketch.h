@@ -34,8 +34,9 @@ typedef struct wf_sketch {
  * `error`. */
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size);
 
-/* Makes it of the head. It ends early, and leaves the sketch of no use, when `stopping` becomes true. */
-void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, wf_pool *pool,
+/* Makes one part of it of the head: the upper six bits of the weights, or the other two. What isn't made takes no memory. It ends early, and
+ * leaves the part of no use, when `stopping` becomes true. */
+void wf_sketch_fill(wf_sketch *sketch, const wf_model *model, const wf_kernels *kernels, bool is_fine, wf_pool *pool,
                     const atomic_bool *stopping);
 
 /* A sketch that was never made is allowed, when it is all zero. */

@@ -32,7 +32,8 @@ static void test_bounds(const wf_model *model, const wf_kernels *kernels, uint32
     wf_sketch sketch;
     wf_pool *pool = need(wf_pool_create(2, NULL, 0));
     CHECK(wf_sketch_create(&sketch, model, error, sizeof error) == 0, "%s", error);
-    wf_sketch_fill(&sketch, model, kernels, pool, &never);
+    for (int is_fine = 0; is_fine < 2; is_fine++)
+        wf_sketch_fill(&sketch, model, kernels, is_fine != 0, pool, &never);
     float *weights = need(calloc(hidden, sizeof *weights));
     float *state = need(calloc(hidden, sizeof *state)), *sketched_logits = need(calloc(vocabulary, sizeof *sketched_logits));
     int16_t *values = need(wf_allocate((size_t)sketch.blocks * WF_BLOCK_WEIGHTS, sizeof *values));
@@ -135,6 +136,14 @@ static void test_draws(const wf_model *model, const wf_kernels *kernels, uint32_
                 (wf_logits_request){.row = i, .residual = &rests[i], .temperature = sampling.temperature, .allowed = allowed};
         }
         float *exact = wf_head_logits(full, states, all, 2), *found = wf_head_logits(screened, states, requests, 2);
+        if (round == 0) {
+            /* Half of the sketch is made for the likeliest tokens; draws read the whole head until the other half is. */
+            CHECK(wf_head_wants(screened), "nothing is wanted for draws");
+            CHECK(memcmp(exact, found, 2 * (size_t)vocabulary * sizeof *exact) == 0, "the full head is not the full head");
+            wf_head_fill(screened, pool, &never);
+            CHECK(!wf_head_wants(screened), "what was made is wanted again");
+            found = wf_head_logits(screened, states, requests, 2);
+        }
         for (uint32_t i = 0; i < 2; i++, exact += vocabulary, found += vocabulary) {
             for (uint32_t token = 0; token < vocabulary; token++)
                 if ((allowed[token / 64] >> token % 64 & 1) == 0)
