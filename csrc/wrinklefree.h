@@ -200,6 +200,12 @@ typedef struct wf_engine_stats {
     double busy_ms;         /* all steps */
 } wf_engine_stats;
 
+/* How far a call is that takes long, in bytes that it reads. */
+typedef struct wf_progress {
+    uint64_t done;
+    uint64_t total; /* 0: it does not read, or has not begun to */
+} wf_progress;
+
 /* A model, mapped read-only from a packed file. */
 typedef struct wf_model wf_model;
 
@@ -321,6 +327,9 @@ WF_API void wf_engine_destroy(wf_engine *engine);
 /* A file descriptor that becomes readable, at its end, when the task's call has returned. It is non-blocking. The caller owns it from now on
  * and closes it. */
 WF_API int32_t wf_task_doorbell(wf_task *task);
+
+/* Says how far the opening of a model is. Until `…_end`. */
+WF_API void wf_task_progress(wf_task *task, wf_progress *progress);
 
 WF_API wf_task *wf_model_open_begin(const char *path, char *error, uint32_t error_size);
 WF_API wf_model *wf_model_open_end(wf_task *task, char *error, uint32_t error_size);

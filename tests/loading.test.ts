@@ -4,7 +4,17 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { closeSync, cpSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
@@ -83,6 +93,12 @@ describe("while a model is loaded", () => {
       const ready = await ask("/ready");
       expect(ready.status).toBe(503);
       expect(await ready.text()).toContain("still being loaded");
+      // All but the embedding, which no token needs as a whole.
+      const loading = async () =>
+        ((await (await ask("/health")).json()) as { loading: { total: number } | null }).loading;
+      await eventually(async () => (await loading()) !== null);
+      expect(await loading()).toMatchObject({ what: "reading tiny", done: 0, total: expect.any(Number) });
+      expect((await loading())?.total).toBeWithin(1_000_000, statSync(model).size);
       closeSync(openSync(hold, "w"));
       await eventually(async () => (await ask("/ready")).status === 200);
       expect(await (await ask("/health")).json()).toMatchObject({ phase: "ready", model: "tiny" });

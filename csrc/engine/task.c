@@ -21,7 +21,8 @@ struct wf_task {
     int bell;
     void (*work)(wf_task *task);
     char *path;
-    wf_model *model; /* that was opened, or that an engine is made on */
+    wf_reading reading; /* of the file of that */
+    wf_model *model;    /* that was opened, or that an engine is made on */
     wf_engine *engine;
     wf_engine_options options;
     uint32_t *cpus; /* [cpu_count] */
@@ -29,7 +30,9 @@ struct wf_task {
     char error[ERROR_BYTES];
 };
 
-static void open_model(wf_task *task) { task->model = wf_model_open(task->path, task->error, sizeof task->error); }
+static void open_model(wf_task *task) {
+    task->model = wf_model_open_watched(task->path, &task->reading, task->error, sizeof task->error);
+}
 
 static void create_engine(wf_task *task) {
     task->engine = wf_engine_create(task->model, &task->options, task->cpus, task->cpu_count, task->error, sizeof task->error);
@@ -79,6 +82,10 @@ int32_t wf_task_doorbell(wf_task *task) {
     const int doorbell = task->doorbell;
     task->doorbell = -1;
     return doorbell;
+}
+
+void wf_task_progress(wf_task *task, wf_progress *progress) {
+    *progress = (wf_progress){atomic_load(&task->reading.done), atomic_load(&task->reading.total)};
 }
 
 wf_task *wf_model_open_begin(const char *path, char *error, uint32_t error_size) {

@@ -4,6 +4,7 @@
 #ifndef WF_MAPPING_H
 #define WF_MAPPING_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,8 +26,13 @@ int wf_mapping_of_zeros(wf_mapping *mapping, uint64_t size, const char *name, ch
 /* Lets nobody write any more. False, with errno, when the system refuses. */
 bool wf_mapping_protect(const wf_mapping *mapping);
 
+/* How far the reading of a file is, in bytes; another thread may look. All zero until it begins. */
+typedef struct wf_reading {
+    atomic_uint_least64_t done, total;
+} wf_reading;
+
 /* Brings in all of a file from `start` on. Advice. */
-void wf_mapping_prefault(const wf_mapping *mapping, const void *start);
+void wf_mapping_prefault(const wf_mapping *mapping, const void *start, wf_reading *reading);
 
 /* Gives back the memory that a part of a mapped file takes; who reads there again finds it in the file. What lives in memory keeps
  * it. */

@@ -576,7 +576,9 @@ static void test_files(void) {
     snprintf(path, sizeof path, "%s/model\n.wf", folder);
     write_file(path, image->bytes, image->size);
     char error[ERROR_BYTES] = "";
-    wf_model *model = wf_model_open(path, error, ERROR_BYTES);
+    wf_reading reading = {0};
+    wf_model *model = wf_model_open_watched(path, &reading, error, ERROR_BYTES);
+    CHECK(atomic_load(&reading.done) == atomic_load(&reading.total), "an open file is not read to its end");
     CHECK(model != NULL, "%s", error);
     if (model != NULL) {
         /* The mapping outlives the file's name. */

@@ -2,7 +2,7 @@
 
 import { Failure } from "../errors.ts";
 import { checked, cString, library, type Pointer } from "./library.ts";
-import { onThread } from "./task.ts";
+import { type OnProgress, onThread } from "./task.ts";
 
 /** A model. Immutable; may serve any number of engines. */
 export class Model {
@@ -15,13 +15,15 @@ export class Model {
   /**
    * Maps a packed file. What of it every token needs is read meanwhile, which takes as long as the disk takes.
    *
+   * @param onProgress told how far that is.
    * @throws Failure with one line that names the file and the fault.
    */
-  static async open(path: string): Promise<Model> {
+  static async open(path: string, onProgress?: OnProgress): Promise<Model> {
     return new Model(
       await onThread(
         (error, size) => library().wf_model_open_begin(cString(path), error, size),
         (task, error, size) => library().wf_model_open_end(task, error, size),
+        onProgress,
       ),
     );
   }

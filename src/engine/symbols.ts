@@ -108,6 +108,7 @@ export const symbols = {
   wf_engine_read_stats: { args: ["ptr", "buffer"], returns: "void" },
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
   wf_task_doorbell: { args: ["ptr"], returns: "i32" },
+  wf_task_progress: { args: ["ptr", "buffer"], returns: "void" },
   wf_model_open_begin: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
   wf_engine_create_begin: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
@@ -205,6 +206,13 @@ export const layouts = {
       head_bytes: { offset: 96, type: "u64" },
       step_ms: { offset: 104, type: "f64" },
       busy_ms: { offset: 112, type: "f64" },
+    },
+  },
+  wf_progress: {
+    size: 16,
+    fields: {
+      done: { offset: 0, type: "u64" },
+      total: { offset: 8, type: "u64" },
     },
   },
 } as const;

@@ -10,7 +10,8 @@ import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
-import { notice } from "../terminal/output.ts";
+import { notes, notice } from "../terminal/output.ts";
+import { showProgress } from "../terminal/progress.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -103,7 +104,11 @@ export class Service {
 
   async #load({ packed, path, bytes, name }: ResolvedModel, options: ServiceOptions): Promise<void> {
     const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
-    const model = bytes === undefined ? await Model.open(path ?? packed.path) : Model.fromBytes(bytes, name);
+    const progress = showProgress(`reading ${name}`, notes);
+    const model =
+      bytes === undefined
+        ? await Model.open(path ?? packed.path, progress.update).finally(progress.finish)
+        : Model.fromBytes(bytes, name);
     this.#engine = await Engine.create(model, {
       threads: this.threads,
       maxSequences: this.parallel,
