@@ -400,6 +400,28 @@ describe("objects, arrays and all values", () => {
     );
   });
 
+  test("names that are required or listed but not declared have any value", () => {
+    for (const schema of [
+      { type: "object", required: ["a"] },
+      { type: "object", properties: { b: { const: 1 } }, required: ["a"] },
+      { type: "object", propertyNames: { enum: ["a"] }, required: ["a"] },
+    ]) {
+      const matcher = compile(schema);
+      for (const text of ['{"a":[{"x":null}]}', '{"a":1}', '{"a":"b"}', "{}", '{"c":1}']) {
+        expect([schema, text, matcher.matches(text)]).toEqual([schema, text, text.includes('"a"')]);
+      }
+    }
+  });
+
+  test("what is nullable may be null, unless its values are named", () => {
+    const isNull = (schema: Schema) => compile({ ...schema, nullable: true }).matches("null");
+    expect(isNull({ type: "string" })).toBe(true);
+    expect(isNull({ type: "string", enum: ["a"] })).toBe(false);
+    expect(isNull({ type: "string", const: "a" })).toBe(false);
+    expect(isNull({ enum: ["a", null] })).toBe(true);
+    expect(isNull({ const: null })).toBe(true);
+  });
+
   test("arrays have as many elements as they may", () => {
     fc.assert(
       fc.property(

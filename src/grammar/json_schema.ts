@@ -163,8 +163,9 @@ export class SchemaCompiler {
       const { nullable, ...others } = schema;
       if (typeof nullable !== "boolean") throw invalidSchema(path, "'nullable' has to be a boolean");
       const part = this.#compile(others, path);
-      // OpenAPI: a list of values says by itself whether null is one of them.
-      if (!nullable || (Array.isArray(others.enum) && !others.enum.includes(null))) return part;
+      // OpenAPI: values that are named say by themselves whether null is one of them.
+      const listed = others.const === undefined ? others.enum : [others.const];
+      if (!nullable || (Array.isArray(listed) && !listed.includes(null))) return part;
       return this.builder.choice(this.builder.text("null"), part);
     }
     if (schema.not !== undefined) {

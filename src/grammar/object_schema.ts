@@ -70,7 +70,7 @@ export class ObjectCompiler {
     /** A property's value: by its own schema, if it has one, and by those of the patterns that its name matches. */
     const propertyOf = (name: string, own: unknown, ownPath: string): Part => {
       const matching = patterns.filter(([pattern]) => this.#strings.isName(name, { pattern }, path));
-      if (matching.length === 0) return this.#whole.value(own, ownPath);
+      if (matching.length === 0) return this.#whole.value(own === undefined ? true : own, ownPath);
       const schemas = matching.map(([, value]) => value);
       return this.#whole.value({ allOf: own === others ? schemas : [own, ...schemas] }, ownPath);
     };
