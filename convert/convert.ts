@@ -96,13 +96,13 @@ function encodeHeader(
  * The most that a packed file of a checkpoint can take. The source's hash, and how many neurons each layer keeps, are known only at the end
  * of a conversion.
  *
- * @returns bytes of the header, and of the file
+ * @returns the header, and how many bytes the file has
  */
-export function largestFile(checkpoint: Checkpoint, source = checkpoint.name): { header: number; total: number } {
+export function largestFile(checkpoint: Checkpoint, source = checkpoint.name): { header: Uint8Array; total: number } {
   const { config } = checkpoint;
   const ffnNeurons = new Array<number>(config.layers).fill(config.intermediateSize);
   const header = encodeHeader(checkpoint, { ...config, ffnNeurons }, { source, hash: "0".repeat(64), leastBytes: 0 });
-  return { header: header.bytes.length, total: header.tensors.at(-1)?.end ?? header.bytes.length };
+  return { header: header.bytes, total: header.tensors.at(-1)?.end ?? header.bytes.length };
 }
 
 async function writePackedFile(checkpoint: Checkpoint, output: string, options: ConversionOptions): Promise<void> {
@@ -115,7 +115,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
       file,
       hash: new Bun.CryptoHasher("sha256"),
       buffer: chunkBuffer(checkpoint, options.chunkBytes ?? CHUNK_BYTES),
-      position: header,
+      position: header.length,
       async step() {
         options.onProgress?.({ done: this.position, total });
         // Lets a signal's handler run: everything else here is synchronous.
@@ -142,7 +142,7 @@ async function writePackedFile(checkpoint: Checkpoint, output: string, options: 
     }
     const isSmaller = neurons.some((count) => count !== config.intermediateSize);
     const final = isSmaller ? { ...config, ffnNeurons: neurons } : config;
-    const written = { source, hash: hash.digest("hex"), leastBytes: header };
+    const written = { source, hash: hash.digest("hex"), leastBytes: header.length };
     file.write(0, encodeHeader(checkpoint, final, written).bytes);
     options.onProgress?.({ done: total, total });
     file.commit();

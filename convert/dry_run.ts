@@ -1,7 +1,6 @@
 /** What a conversion would give, and what serving it would take, without making it. */
 
-import { kvTokenBytes } from "../src/engine/engine.ts";
-import { packedRowBytes } from "../src/model_file/layout.ts";
+import { kvTokenBytes, planEngineMemory } from "../src/engine/engine.ts";
 import type { ModelConfig } from "../src/model_file/model_config.ts";
 import type { SourceOptions } from "./checkpoint.ts";
 import { largestFile } from "./convert.ts";
@@ -32,18 +31,15 @@ export function planConversion(source: string, options: SourceOptions): Conversi
   const checkpoint = openCheckpoint(source, options);
   try {
     const { config, format, notices } = checkpoint;
-    const columnBytes = packedRowBytes(config.hiddenSize);
+    const { header, total } = largestFile(checkpoint);
+    const layout = { threads: 1, maxSequences: 1, context: 0, kvTokens: 0, batchTokens: 0, cpus: [] };
+    const engine = planEngineMemory(header, source, layout);
     return {
       format,
       config,
-      fileBytes: largestFile(checkpoint).total,
-      sketchBytes: (config.tiedEmbeddings ? config.ternaryEmbedding : config.ternaryHead)
-        ? 0
-        : config.vocabSize * config.hiddenSize,
-      copyBytes:
-        config.activation === "relu2" && config.scales === undefined
-          ? config.layers * config.intermediateSize * columnBytes
-          : 0,
+      fileBytes: total,
+      sketchBytes: engine.sketch_bytes,
+      copyBytes: engine.column_bytes,
       kvTokenBytes: kvTokenBytes(config, "f32"),
       notices,
     };

@@ -133,6 +133,17 @@ typedef struct wf_engine_options {
     uint32_t zeros;         /* WF_ZEROS_… */
 } wf_engine_options;
 
+/* What memory an engine takes. */
+typedef struct wf_memory_plan {
+    uint32_t context;       /* tokens that one request may hold */
+    uint32_t kv_blocks;     /* of the KV pool, WF_KV_BLOCK tokens each */
+    uint64_t kv_bytes;      /* of the pool when it is full */
+    uint64_t sketch_bytes;  /* of the head's sketch; 0: there is none */
+    uint64_t column_bytes;  /* of the second copy of the down projections; 0: there is none */
+    uint64_t buffer_bytes;  /* of what steps work with, about */
+    uint64_t grammar_bytes; /* of what is found out about requests' grammars, at most */
+} wf_memory_plan;
+
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, dry, grammar and lists,
  * top_n_sigma, temperature, top_k, typical_p, top_p, min_p, xtc, draw by rank. The draw is keyed by (seed, position): the same request with the same seed gives the same
  * tokens. */
@@ -275,6 +286,12 @@ WF_API void wf_model_close(wf_model *model);
  * checks: it makes an engine's buffers, runs and frees them. Returns 0, or -1 with `error`. */
 WF_API int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t *tokens, uint32_t count, float *logits,
                                char *error, uint32_t error_size);
+
+/* What memory an engine will take beside the model's file, without making it or reading a weight: header[header_size] are the first bytes of
+ * a packed file, up to its tensors; `name` stands for its path in messages. Returns 0, or -1 with `error` for a header that is none and for
+ * options that wf_engine_create would refuse. */
+WF_API int32_t wf_plan_memory(const uint8_t *header, uint64_t header_size, const char *name, const wf_engine_options *options,
+                              wf_memory_plan *plan, char *error, uint32_t error_size);
 
 /* Starts an engine on a model, which stays mapped until the engine is destroyed. cpus[cpu_count] are the cores to pin to, one thread each in turn; none when
  * cpu_count is 0. NULL on failure. */

@@ -28,6 +28,7 @@ const LONG_TESTS = [
   "command_line",
   "completions",
   "config",
+  "doctor",
   "e2e",
   "grammar",
   "hostile-checkpoints",

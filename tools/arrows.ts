@@ -25,6 +25,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],
     ["src/server", "src/chat"],
+    ["src/doctor"],
     ["src/commands"],
     ["src/main.ts"],
     ["tools"],

@@ -13,13 +13,12 @@
 #include "base/cpu.h"
 #include "base/doorbell.h"
 #include "base/error.h"
+#include "engine/plan.h"
 #include "kernels/dispatch.h"
 
 /* Requests that wait at once; the server's own queue limit is far lower. */
 #define WAITING_MAX 65536U
-/* Memory for what is found out about grammars, shared out among the requests that run and the grammars that are kept, and the least and
- * the most of it that one of them gets. */
-#define GRAMMAR_BYTES ((size_t)256 << 20)
+/* The least and the most of WF_GRAMMAR_BYTES that one grammar gets. */
 #define GRAMMAR_BYTES_MIN ((size_t)4 << 20)
 #define GRAMMAR_BYTES_MAX ((size_t)16 << 20)
 
@@ -177,34 +176,6 @@ static void *run_engine(void *argument) {
 
 /* ---- Making and ending an engine ---- */
 
-static int check_options(const wf_config *config, wf_engine_options *options, char *error, uint32_t error_size) {
-    if (options->threads < 1 || options->threads > WF_THREADS_MAX)
-        return wf_fail(error, error_size, "%u threads asked for; 1 to %u can be had", options->threads, WF_THREADS_MAX);
-    if (options->max_sequences < 1 || options->max_sequences > WF_SEQUENCES_MAX)
-        return wf_fail(error, error_size, "%u sequences asked for; 1 to %u can run together", options->max_sequences,
-                       WF_SEQUENCES_MAX);
-    if (options->context == 0)
-        options->context = config->context;
-    if (options->context < 2 || options->context > config->context)
-        return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
-                       config->context);
-    if (options->batch_tokens > WF_BATCH_TOKENS_MAX)
-        return wf_fail(error, error_size, "batches of %u tokens asked for; at most %u", options->batch_tokens, WF_BATCH_TOKENS_MAX);
-    if (options->zeros > WF_ZEROS_MULTIPLY)
-        return wf_fail(error, error_size, "%u is no way to treat zeros; use one of WF_ZEROS_…", options->zeros);
-    if (options->head > WF_HEAD_EXACT)
-        return wf_fail(error, error_size, "%u is no kind of head; use one of WF_HEAD_…", options->head);
-    if (options->kv_kind > WF_KV_KIND_F16)
-        return wf_fail(error, error_size, "%u is no kind of KV cache; use one of WF_KV_KIND_…", options->kv_kind);
-    const uint64_t all = (uint64_t)options->context * options->max_sequences;
-    if (options->kv_tokens == 0)
-        options->kv_tokens = all < UINT32_MAX - WF_KV_BLOCK ? (uint32_t)all : UINT32_MAX - WF_KV_BLOCK;
-    if (options->kv_tokens < options->context)
-        return wf_fail(error, error_size, "a KV cache of %u tokens can't hold one context of %u", options->kv_tokens,
-                       options->context);
-    return 0;
-}
-
 /* Whoever serves from a large model should not wait for copies that only make steps faster. */
 static void *make_copies(void *argument) {
     wf_engine *engine = argument;
@@ -273,7 +244,7 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
                 getenv("WRINKLEFREE_CPU"));
         return NULL;
     }
-    if (check_options(&model->config, &options, error, error_size) != 0)
+    if (wf_check_engine_options(&model->config, &options, error, error_size) != 0)
         return NULL;
 
     wf_engine *engine = calloc(1, sizeof *engine);
@@ -281,8 +252,7 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
         wf_fail(error, error_size, "no memory for the engine");
         return NULL;
     }
-    /* Of a batch: the most prompt tokens, and a token of every sequence. */
-    const uint32_t max_rows = (options.batch_tokens > 0 ? options.batch_tokens : WF_PACED_TOKENS_MAX) + options.max_sequences;
+    const uint32_t max_rows = wf_batch_rows(&options);
     engine->model = wf_model_retain(model);
     engine->max_sequences = options.max_sequences;
     engine->context = options.context;
@@ -302,8 +272,7 @@ wf_engine *wf_engine_create(const wf_model *model, const wf_engine_options *give
         goto failed;
     }
     engine->scheduler.pace.fixed = options.batch_tokens;
-    /* Every sequence may leave its last block partly empty, so each gets one beside its share of the tokens. */
-    const uint32_t blocks = options.kv_tokens / WF_KV_BLOCK + options.max_sequences;
+    const uint32_t blocks = wf_pool_blocks(&options);
     engine->stats.blocks = engine->published.blocks = blocks;
     if (wf_kv_create(&engine->cache, &model->config, (enum wf_kv_kind)options.kv_kind, blocks, error, error_size) != 0)
         goto failed;
@@ -411,7 +380,7 @@ static wf_automaton *automaton_of(wf_engine *engine, const uint8_t *grammar, uin
         wf_fail(error, error_size, "the engine doesn't know the bytes of its tokens; call wf_engine_set_vocabulary first");
         return NULL;
     }
-    size_t memory = GRAMMAR_BYTES / (WF_GRAMMARS_KEPT + engine->max_sequences);
+    size_t memory = WF_GRAMMAR_BYTES / (WF_GRAMMARS_KEPT + engine->max_sequences);
     memory = memory < GRAMMAR_BYTES_MIN ? GRAMMAR_BYTES_MIN : memory > GRAMMAR_BYTES_MAX ? GRAMMAR_BYTES_MAX : memory;
     /* Half of it for states, half for sets of tokens. */
     automaton = wf_automaton_create(vocabulary, grammar, size, memory / 2, error, error_size);

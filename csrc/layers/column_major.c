@@ -94,18 +94,24 @@ static void copy_blocks(void *context, uint32_t unit) {
     }
 }
 
-static uint32_t input_blocks(const wf_model *model) { return (model->config.intermediate + TILE - 1) / TILE; }
+static uint32_t input_blocks(const wf_config *config) { return (config->intermediate + TILE - 1) / TILE; }
+
+static size_t column_bytes_of(const wf_config *config) { return (size_t)wf_linear_row_bytes(WF_LAYOUT_TERNARY, config->hidden, 0); }
+
+uint64_t wf_column_major_bytes(const wf_config *config) {
+    return (uint64_t)config->layers * input_blocks(config) * TILE * column_bytes_of(config);
+}
 
 int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,
                            uint32_t error_size) {
     const wf_config *config = &model->config;
     *columns = (wf_column_major){
-        .column_bytes = (size_t)wf_linear_row_bytes(WF_LAYOUT_TERNARY, config->hidden, 0),
+        .column_bytes = column_bytes_of(config),
         .outputs = config->hidden,
         .parts = threads * PARTS_PER_THREAD,
     };
-    columns->layer_bytes = columns->column_bytes * input_blocks(model) * TILE;
-    columns->mapped = columns->layer_bytes * config->layers;
+    columns->layer_bytes = columns->column_bytes * input_blocks(config) * TILE;
+    columns->mapped = (size_t)wf_column_major_bytes(config);
     columns->bytes = wf_map_huge_pages(columns->mapped);
     columns->partials = calloc((size_t)tokens_max * columns->parts * columns->column_bytes * 4, sizeof(int32_t));
     if (columns->bytes == NULL || columns->partials == NULL) {
@@ -117,7 +123,7 @@ int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint
 }
 
 void wf_column_major_fill(wf_column_major *columns, const wf_model *model, wf_pool *pool, const atomic_bool *stopping) {
-    const uint32_t blocks = input_blocks(model), units = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER;
+    const uint32_t blocks = input_blocks(&model->config), units = (blocks + BLOCKS_TOGETHER - 1) / BLOCKS_TOGETHER;
     struct copy_job job = {columns, model, units, stopping};
     wf_pool_run(pool, copy_blocks, &job, units * model->config.layers);
 }

@@ -32,6 +32,9 @@ typedef struct wf_nonzeros {
     uint32_t count;
 } wf_nonzeros;
 
+/* Bytes of the copy of a model's down projections. */
+uint64_t wf_column_major_bytes(const wf_config *config);
+
 /* Memory for the copy of down projections of WF_LAYOUT_TERNARY, and for products of up to `tokens_max` tokens by so many threads. Returns 0,
  * or -1 with `error`. */
 int wf_column_major_create(wf_column_major *columns, const wf_model *model, uint32_t threads, uint32_t tokens_max, char *error,

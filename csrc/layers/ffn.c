@@ -29,17 +29,14 @@
 /* Rows of the up projection that are asked for ahead: the processor does not foresee where the next one is. */
 #define PREFETCHED_ROWS 16U
 
-/* What gates go through, and what they gate. */
-struct activation {
-    void (*apply)(float *gate, const float *up, uint32_t count); /* gate[count] = activation(gate) * up */
-    bool leaves_zeros;                                           /* of every gate that is not positive */
-};
+/* gate[count] = activation(gate) * up. */
+typedef void gated_activation(float *gate, const float *up, uint32_t count);
 
 struct wf_ffn {
     const wf_model *model;
     wf_pool *pool;
     wf_quantised *inputs;
-    struct activation activation;
+    gated_activation *activation;
     float *gate, *up; /* [rows][intermediate] */
     wf_moe *moe;      /* NULL: there are no experts */
 
@@ -55,17 +52,20 @@ struct wf_ffn {
     atomic_uint_least32_t positive; /* gates of the layer at hand, of all tokens */
 };
 
-static struct activation activation_of(const wf_kernels *kernels, enum wf_activation kind) {
+static gated_activation *activation_of(const wf_kernels *kernels, enum wf_activation kind) {
     switch (kind) {
     case WF_RELU_SQUARED:
-        return (struct activation){kernels->gate_relu_squared, true};
+        return kernels->gate_relu_squared;
     case WF_SILU:
-        return (struct activation){kernels->gate_silu, false};
+        return kernels->gate_silu;
     case WF_GELU_TANH:
-        return (struct activation){kernels->gate_gelu, false};
+        return kernels->gate_gelu;
     }
-    return (struct activation){0};
+    return NULL;
 }
+
+/* Whether an activation makes zero of every gate that is not positive. */
+static bool leaves_zeros(enum wf_activation kind) { return kind == WF_RELU_SQUARED; }
 
 wf_ffn *wf_ffn_create(const wf_model *model, wf_pool *pool, wf_quantised *inputs, uint32_t max_rows) {
     wf_ffn *ffn = calloc(1, sizeof *ffn);
@@ -105,12 +105,15 @@ void wf_ffn_destroy(wf_ffn *ffn) {
     free(ffn);
 }
 
+bool wf_ffn_may_skip_zeros(const wf_config *config) {
+    /* Other scales, and what else may lie between the product and its addition, would need products of their own. */
+    return leaves_zeros(config->activation) && config->is_gated && config->scales == WF_SCALE_MATRIX &&
+           config->residual_scale == 1.0f && !config->post_norms && !config->input_norms && config->experts == 0;
+}
+
 int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size) {
     const wf_config *config = &ffn->model->config;
-    /* Other scales, and what else may lie between the product and its addition, would need products of their own. */
-    const bool is_plain = config->is_gated && config->scales == WF_SCALE_MATRIX && config->residual_scale == 1.0f &&
-                          !config->post_norms && !config->input_norms && config->experts == 0;
-    if (!ffn->activation.leaves_zeros || !is_plain)
+    if (!wf_ffn_may_skip_zeros(config))
         return 0;
     ffn->needed = calloc(config->intermediate, sizeof *ffn->needed);
     ffn->positive_before = calloc(config->layers, sizeof *ffn->positive_before);
@@ -192,7 +195,7 @@ static void activate(const void *context, float *gate, float *up, uint32_t count
         up[i] = up[i] < limit ? up[i] : limit;
         up[i] = up[i] > -limit ? up[i] : -limit;
     }
-    ffn->activation.apply(gate, up, count);
+    ffn->activation(gate, up, count);
 }
 
 struct gated_job {

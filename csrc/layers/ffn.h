@@ -5,6 +5,7 @@
 #define WF_FFN_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/threads.h"
@@ -21,6 +22,9 @@ wf_ffn *wf_ffn_create(const wf_model *model, wf_pool *pool, wf_quantised *inputs
 
 /* NULL is allowed. */
 void wf_ffn_destroy(wf_ffn *ffn);
+
+/* Whether zeros can be skipped in a model. */
+bool wf_ffn_may_skip_zeros(const wf_config *config);
 
 /* Memory to skip zeros with, as wf_forward_skip_zeros has it. Returns 0, or -1 with `error`. */
 int wf_ffn_skip_zeros(wf_ffn *ffn, char *error, uint32_t error_size);

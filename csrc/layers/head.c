@@ -72,9 +72,10 @@ void wf_head_destroy(wf_head *head) {
     free(head);
 }
 
+bool wf_head_may_screen(const wf_config *config) { return !config->ternary_head; }
+
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size) {
-    /* A ternary head is smaller than its sketch would be. */
-    if (is_ternary(head))
+    if (!wf_head_may_screen(&head->model->config))
         return 0;
     return wf_screen_create(&head->screen, head->model, head->kernels, head->max_logits, error, error_size);
 }

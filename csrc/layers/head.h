@@ -5,6 +5,7 @@
 #define WF_HEAD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/threads.h"
@@ -19,6 +20,9 @@ wf_head *wf_head_create(const wf_model *model, const wf_kernels *kernels, wf_poo
                         uint32_t error_size);
 
 void wf_head_destroy(wf_head *head);
+
+/* Whether a model's head can be screened: a ternary one is smaller than its sketch would be. */
+bool wf_head_may_screen(const wf_config *config);
 
 /* Memory to screen the head with. Returns 0, or -1 with `error`. */
 int wf_head_screen(wf_head *head, char *error, uint32_t error_size);

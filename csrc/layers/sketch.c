@@ -151,12 +151,20 @@ static void sketch_slice(void *context, uint32_t unit) {
     wf_mapping_release(&job->model->mapping, head->rows + (size_t)first * head->row_bytes, (uint64_t)rows * head->row_bytes);
 }
 
+/* Floats of a row: its scale, and two norms of each part. */
+#define FLOATS 5
+
 /* Blocks in a row. */
 static uint32_t blocks_of(uint32_t hidden) { return (hidden + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS; }
 
 uint64_t wf_screened_row_bytes(uint32_t hidden) {
     const wf_sketch sketch = {.blocks = blocks_of(hidden)};
     return wf_sketch_row_bytes(&sketch, false);
+}
+
+uint64_t wf_sketch_bytes(const wf_config *config) {
+    const uint64_t row = (uint64_t)blocks_of(config->hidden) * (WF_COARSE_BYTES + WF_FINE_BYTES) + FLOATS * sizeof(float);
+    return config->vocabulary * row;
 }
 
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size) {
@@ -170,8 +178,8 @@ int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint
     sketch->mapped = all_blocks * (WF_COARSE_BYTES + WF_FINE_BYTES);
     sketch->coarse = wf_map_huge_pages(sketch->mapped);
     bool complete = sketch->coarse != NULL;
-    float **floats[] = {&sketch->scales, &sketch->of_coarse.errors, &sketch->of_coarse.norms, &sketch->of_fine.errors,
-                        &sketch->of_fine.norms};
+    float **floats[FLOATS] = {&sketch->scales, &sketch->of_coarse.errors, &sketch->of_coarse.norms, &sketch->of_fine.errors,
+                              &sketch->of_fine.norms};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++) {
         *floats[i] = calloc(vocabulary, sizeof(float));
         complete = complete && *floats[i] != NULL;

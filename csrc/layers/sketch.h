@@ -30,6 +30,9 @@ typedef struct wf_sketch {
     size_t mapped;  /* bytes of both parts */
 } wf_sketch;
 
+/* Bytes of the sketch of a model's head. */
+uint64_t wf_sketch_bytes(const wf_config *config);
+
 /* Memory for the sketch of a model's head, whose products are of WF_INPUT_F32: the bounds take in how those round. Returns 0, or -1 with
  * `error`. */
 int wf_sketch_create(wf_sketch *sketch, const wf_model *model, char *error, uint32_t error_size);

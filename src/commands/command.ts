@@ -18,6 +18,8 @@ export type CommandTable = () => Promise<readonly Command[]>;
 export interface Command extends Described {
   /** How many words may stand on its command line beside options. */
   wordsMax: number;
+  /** The command whose settings it looks at, in its table of a configuration file; absent: its own. */
+  settingsOf?: string;
   /** Runs with the arguments after the command's name and resolves to the exit code. */
   run(args: string[], table: CommandTable): Promise<number>;
 }
@@ -30,19 +32,20 @@ interface Declared<All extends Options> extends Omit<Command, "options" | "run">
 
 /** Makes a command that is run with what was given for its options, on the command line and elsewhere. */
 export function declareCommand<const All extends Options>(declared: Declared<All>): Command {
-  const { name, options, wordsMax } = declared;
+  const { name, options, wordsMax, settingsOf = name } = declared;
   return {
     ...declared,
     options: completeOptions(options),
     async run(args, table) {
-      const given = await readOptions(name, args, options, wordsMax, () => optionTable(table));
+      const given = await readOptions(settingsOf, args, options, wordsMax, () => optionTable(table));
       for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
       return await declared.run(given, table);
     },
   };
 }
 
-/** The options of all commands. */
+/** The options of all commands that have settings of their own, or none. */
 export async function optionTable(table: CommandTable): Promise<ReadonlyMap<string, Options>> {
-  return new Map((await table()).map(({ name, options }) => [name, options]));
+  const own = (await table()).filter(({ settingsOf }) => settingsOf === undefined);
+  return new Map(own.map(({ name, options }) => [name, options]));
 }

@@ -41,7 +41,9 @@ async function run(args: string[], table: CommandTable): Promise<number> {
   const commands = await table();
   const named = rest[0] !== undefined && !rest[0].startsWith("-");
   const name = named ? (rest[0] as string) : DEFAULT_COMMAND;
-  const found = commands.find((one) => one.name === name && Object.values(one.options).some(isSetting));
+  const found = commands.find(
+    (one) => one.name === name && one.settingsOf === undefined && Object.values(one.options).some(isSetting),
+  );
   if (found === undefined) {
     const names = commands.map((one) => one.name);
     throw new UsageError(`there is no command '${name}' that has settings${suggestion(name, names)}`);

@@ -16,6 +16,7 @@ export const commands: Readonly<Record<string, () => Promise<{ command: Command 
   eval: () => import("./eval.ts"),
   check: () => import("./check.ts"),
   bench: () => import("./bench.ts"),
+  doctor: () => import("./doctor.ts"),
   config: () => import("./config.ts"),
   completions: () => import("./completions.ts"),
   man: () => import("./man.ts"),

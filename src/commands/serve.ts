@@ -2,11 +2,11 @@
  * `wrinklefree serve`: the HTTP server, from the command line to its last answer.
  */
 
-import { totalmem } from "node:os";
 import { cpuTier, describeCpuTier } from "../engine/library.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
-import { Failure } from "../errors.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { Failure, UsageError } from "../errors.ts";
+import { readMemory } from "../machine/memory.ts";
+import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
 import type { Given } from "../options/settings.ts";
 import { Access, reloadAtHangup } from "../server/access.ts";
 import { TrustedProxies } from "../server/client_address.ts";
@@ -15,6 +15,7 @@ import { passedSockets } from "../server/passed_sockets.ts";
 import { hostOf, isLocal } from "../server/places.ts";
 import { ServiceManager } from "../server/service_manager.ts";
 import { StopSignals, stopOrderly } from "../server/shutdown.ts";
+import { type Fit, fitOf, planMemory } from "../serving/memory_plan.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
@@ -25,6 +26,7 @@ import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
 import { ANSWERS_MAX, certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
+import { printPlan } from "./serve_plan.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
 export const command = declareCommand({
@@ -43,6 +45,11 @@ export const command = declareCommand({
 
 async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const { values } = given;
+  if (values.json && !values["dry-run"]) throw new UsageError("--json is for --dry-run");
+  if (values["dry-run"]) {
+    const model = await resolveModel(chosenModel(given), resolveOptions(given));
+    return printPlan(model, serviceOptions(values, values.parallel), values.json);
+  }
   const keySource = readApiKeys(given, values["api-key-file"]);
   // After the keys, for whose sake the process may have started anew.
   const manager = new ServiceManager(process.env);
@@ -88,8 +95,9 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   reloadAtHangup(() => manager.reloading(() => access.reload(listening)), signals);
   manager.watch(state);
   let service: Service | undefined;
+  let resolved: ResolvedModel;
   try {
-    const resolved = await resolveModel(model, storeChoice);
+    resolved = await resolveModel(model, storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.
     service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {
@@ -105,7 +113,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   state.setReady(service);
   // Who comes through them waits for an answer rather than be told to come back.
   await listening.takePassed();
-  notes.write(startText(state, service, listening, access.keys.count > 0));
+  const fit = fitOf(planMemory(resolved, options, process.memoryUsage.rss()), readMemory(), formatBytes);
+  notes.write(startText(state, service, listening, access.keys.count > 0, fit));
   manager.ready(state);
   await signals.first;
   const stopped = stopOrderly(state, listening, signals, values["drain-timeout"]);
@@ -117,7 +126,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
 }
 
 /** What the user needs to know at the start. */
-function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean): string {
+function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean, fit: Fit): string {
   const message = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}';
   const key = needsKey ? " -H 'Authorization: Bearer KEY'" : "";
   const [first = ""] = urls;
@@ -128,7 +137,7 @@ function startText(state: ServerState, service: Service, { urls }: Listening, ne
     `wrinklefree ${version}`,
     `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
-    ...memoryPlan(service),
+    ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
     ...(isUnix ? [] : [`chat     ${first}/ in a browser`]),
     "",
@@ -139,13 +148,11 @@ function startText(state: ServerState, service: Service, { urls }: Listening, ne
 }
 
 /** What the process will take at most, and what for. */
-function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel }: Service): string[] {
+function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel }: Service, fit: Fit): string[] {
   const lines = [
     `memory   weights ${formatBytes(bytes)}, KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
     `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
   ];
-  if (bytes + kvBytes > totalmem()) {
-    lines.push(`         more than this machine's ${formatBytes(totalmem())}: lower --memory, --ctx or --parallel`);
-  }
+  if (fit.state !== "fits") lines.push(`         ${fit.text}`);
   return lines;
 }

@@ -271,6 +271,17 @@ const logging = {
   },
 } as const satisfies Options;
 
+/** What is done instead of serving. */
+const planning = {
+  "dry-run": {
+    group: "Planning",
+    help: "say what would be kept in memory and whether it fits, and load nothing; the exit code is 1 when it does not fit",
+    place: "line",
+    isSwitch: true,
+  },
+  json: { group: "Planning", help: "with --dry-run, print JSON", place: "line", isSwitch: true },
+} as const satisfies Options;
+
 export const serveOptions = {
   ...modelChoice,
   ...listening,
@@ -280,6 +291,7 @@ export const serveOptions = {
   ...answers,
   ...logging,
   ...storeOptions,
+  ...planning,
 } as const satisfies Options;
 
 type Values = ValuesOf<typeof serveOptions>;
@@ -289,7 +301,10 @@ type Values = ValuesOf<typeof serveOptions>;
  *
  * @param passed sockets that were passed to the process.
  */
-export function chosenPlaces({ host, port, listen }: Values, passed: Place[]): Place[] {
+export function chosenPlaces(
+  { host, port, listen }: Pick<Values, "host" | "port" | "listen">,
+  passed: Place[],
+): Place[] {
   const others = [...passed, ...listen];
   if (others.length > 0 && host === undefined && port === undefined) return others;
   return [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }, ...others];

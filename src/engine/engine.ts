@@ -8,7 +8,7 @@
 import { closeSync } from "node:fs";
 import { Failure } from "../errors.ts";
 import { type EngineEvent, type FinishReason, RequestEvents } from "./events.ts";
-import { checked, library, type Pointer, packStruct, readNumber } from "./library.ts";
+import { checked, cString, library, type Pointer, packStruct, readNumber } from "./library.ts";
 import type { Model } from "./model.ts";
 import { defaultSampling, packLists, packSampling, type Sampling } from "./sampling.ts";
 import {
@@ -49,6 +49,42 @@ const kvKindNumbers: Record<KvKind, number> = { f32: KV_KIND_F32, f16: KV_KIND_F
 export function kvTokenBytes(shape: { layers: number; kvHeads: number; headDim: number }, kind: KvKind): number {
   const { layers, kvHeads, headDim } = shape;
   return Number(library().wf_kv_token_bytes(layers, kvHeads, headDim, kvKindNumbers[kind]));
+}
+
+/** What memory an engine takes, in bytes; see wf_memory_plan in wrinklefree.h. */
+export type EngineMemory = Record<keyof typeof layouts.wf_memory_plan.fields, number>;
+
+/**
+ * What memory an engine would take beside the model's file. No weight is read.
+ *
+ * @param header the first bytes of a packed file, up to its tensors.
+ * @param name stands for its path in messages.
+ * @throws Failure as Engine.create, for options out of range.
+ */
+export function planEngineMemory(header: Uint8Array, name: string, options: EngineOptions): EngineMemory {
+  const { size, fields } = layouts.wf_memory_plan;
+  const plan = new Uint8Array(size);
+  checked(
+    (error, errorSize) =>
+      library().wf_plan_memory(header, header.length, cString(name), packOptions(options), plan, error, errorSize),
+    (result) => result !== 0,
+  );
+  return Object.fromEntries(
+    Object.entries(fields).map(([field, { offset, type }]) => [field, readNumber(plan, offset, type)]),
+  ) as EngineMemory;
+}
+
+function packOptions(options: EngineOptions): Uint8Array {
+  return packStruct(layouts.wf_engine_options, {
+    threads: options.threads,
+    max_sequences: options.maxSequences,
+    context: options.context,
+    kv_tokens: options.kvTokens,
+    batch_tokens: options.batchTokens,
+    kv_kind: kvKindNumbers[options.kvKind ?? "f32"],
+    head: options.head === "exact" ? HEAD_EXACT : HEAD_SCREENED,
+    zeros: options.zeros === "multiply" ? ZEROS_MULTIPLY : ZEROS_SKIP,
+  });
 }
 
 /** What an engine is doing and has done; see wf_engine_stats in wrinklefree.h. */
@@ -102,16 +138,7 @@ export class Engine {
    * @throws Failure for options out of range, or when memory or threads are lacking.
    */
   static async create(model: Model, options: EngineOptions): Promise<Engine> {
-    const packed = packStruct(layouts.wf_engine_options, {
-      threads: options.threads,
-      max_sequences: options.maxSequences,
-      context: options.context,
-      kv_tokens: options.kvTokens,
-      batch_tokens: options.batchTokens,
-      kv_kind: kvKindNumbers[options.kvKind ?? "f32"],
-      head: options.head === "exact" ? HEAD_EXACT : HEAD_SCREENED,
-      zeros: options.zeros === "multiply" ? ZEROS_MULTIPLY : ZEROS_SKIP,
-    });
+    const packed = packOptions(options);
     const cpus = Uint32Array.from(options.cpus);
     return new Engine(
       await onThread(

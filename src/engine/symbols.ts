@@ -79,6 +79,7 @@ export const symbols = {
   wf_model_open_random: { args: ["buffer", "u64", "u64", "f64", "buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_close: { args: ["ptr"], returns: "void" },
   wf_model_logits: { args: ["ptr", "u32", "buffer", "u32", "buffer", "buffer", "u32"], returns: "i32" },
+  wf_plan_memory: { args: ["buffer", "u64", "buffer", "buffer", "buffer", "buffer", "u32"], returns: "i32" },
   wf_engine_create: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
   wf_engine_doorbell: { args: ["ptr"], returns: "i32" },
   wf_engine_set_vocabulary: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "i32" },
@@ -140,6 +141,18 @@ export const layouts = {
       kv_kind: { offset: 20, type: "u32" },
       head: { offset: 24, type: "u32" },
       zeros: { offset: 28, type: "u32" },
+    },
+  },
+  wf_memory_plan: {
+    size: 48,
+    fields: {
+      context: { offset: 0, type: "u32" },
+      kv_blocks: { offset: 4, type: "u32" },
+      kv_bytes: { offset: 8, type: "u64" },
+      sketch_bytes: { offset: 16, type: "u64" },
+      column_bytes: { offset: 24, type: "u64" },
+      buffer_bytes: { offset: 32, type: "u64" },
+      grammar_bytes: { offset: 40, type: "u64" },
     },
   },
   wf_sampling: {

@@ -80,7 +80,7 @@ export function readConfigFile(path: string, table: ReadonlyMap<string, Options>
       }
       commands.set(key, settings);
     } else if (isTable(value) && !Object.hasOwn(all, key)) {
-      throw fault(line, `[${key}] is no command${suggestion(key, [...table.keys()])}`);
+      throw fault(line, `[${key}] is no command that has settings${suggestion(key, [...table.keys()])}`);
     } else {
       const option = findSetting(key, all, "", (message) => fault(line, message));
       common.set(key, readSetting(path, line, key, option, value));

@@ -3,11 +3,12 @@
  * are closed after their answers before it comes to that. (Bun raises the soft limit to the hard one when it starts.)
  */
 
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
+import { descriptorLimit } from "../machine/system.ts";
 import { notes } from "../terminal/output.ts";
 
 /** Fewer than these soon run out: some twenty are in use before the first connection. */
-const COMFORTABLE = 256;
+export const COMFORTABLE_DESCRIPTORS = 256;
 
 /** The share of the limit above which connections are not kept. */
 const BUSY_SHARE = 0.75;
@@ -18,12 +19,12 @@ export class Descriptors {
   readonly limit: number;
 
   constructor() {
-    this.limit = readLimit();
+    this.limit = descriptorLimit();
   }
 
   /** Says on stderr when there are few. */
   warn(): void {
-    if (this.limit >= COMFORTABLE) return;
+    if (this.limit >= COMFORTABLE_DESCRIPTORS) return;
     notes.write(
       `wrinklefree: warning: only ${this.limit} file descriptors are allowed, which is about as many clients as can be connected at once; raise it with 'ulimit -n' or LimitNOFILE=\n`,
     );
@@ -39,14 +40,5 @@ export class Descriptors {
     } catch {
       return true;
     }
-  }
-}
-
-function readLimit(): number {
-  try {
-    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-    return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
-  } catch {
-    return Number.POSITIVE_INFINITY;
   }
 }

@@ -16,7 +16,7 @@ import { contextLengthExceeded, invalid, RequestError } from "./request_error.ts
 const UNREAD_MAX = 1024;
 
 /** What answers may take together until they are sent, in bytes. */
-const ANSWER_BYTES_MAX = 512 * 1024 * 1024;
+export const ANSWER_BYTES_MAX = 512 * 1024 * 1024;
 
 /** What answers of requests for much may take of that: slow readers of a few of them must not keep everybody else out. */
 const LARGE_ANSWER_BYTES_MAX = ANSWER_BYTES_MAX * 0.75;

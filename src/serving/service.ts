@@ -3,11 +3,9 @@
  * chat both stand on it.
  */
 
-import { Engine, type HeadKind, type KvKind, kvTokenBytes, type ZerosKind } from "../engine/engine.ts";
-import { cpuCores } from "../engine/library.ts";
+import { Engine, type EngineOptions, kvTokenBytes } from "../engine/engine.ts";
 import { Model } from "../engine/model.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
-import { Failure } from "../errors.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
 import { notes, notice } from "../terminal/output.ts";
@@ -15,32 +13,15 @@ import { showProgress } from "../terminal/progress.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import { engineLayout, type LayoutOptions } from "./engine_layout.ts";
 
 /** How a model is to be run. */
-export interface ServiceOptions {
-  /** Threads that compute; 0: one for each core this process may use, or for each of `cpus`. */
-  threads: number;
-  /** Cores to pin the threads to; none: wherever the system likes. */
-  cpus: number[];
-  /** Tokens that one request may hold, prompt and answer; 0: what the model was made for. */
-  context: number;
-  /** Requests that decode together. */
-  parallel: number;
-  /** Most prompt tokens that one step computes; 0: what the engine thinks best. */
-  batchTokens: number;
-  /** Bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need. */
-  memory: number;
-  kvKind: KvKind;
-  head: HeadKind;
-  zeros: ZerosKind;
+export interface ServiceOptions extends LayoutOptions {
   /** Whether control tokens that messages spell are control tokens; otherwise only those of the chat template are. */
   parseSpecialInMessages: boolean;
   /** The date that chat templates see; otherwise that of each request. */
   templateDate?: Date | undefined;
 }
-
-/** The engine counts tokens in 32 bits. */
-const KV_TOKENS_MAX = 2 ** 31;
 
 /** A running model. */
 export class Service {
@@ -61,6 +42,7 @@ export class Service {
   readonly context: number;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
+  readonly #layout: EngineOptions;
   /** Of the KV pool, for one token. */
   readonly #kvTokenBytes: number;
   // A service is given to others when it has these; they take long to come.
@@ -79,15 +61,11 @@ export class Service {
     });
     this.tokenizer = tokenizer;
     this.template = template;
-    this.threads = options.threads || options.cpus.length || cpuCores();
-    this.parallel = options.parallel;
+    this.#layout = engineLayout(packed.config, name, options);
+    this.threads = this.#layout.threads;
+    this.parallel = this.#layout.maxSequences;
+    this.context = this.#layout.context;
     this.#kvTokenBytes = kvTokenBytes(packed.config, options.kvKind);
-    this.context = options.context || packed.config.context;
-    if (this.context > packed.config.context) {
-      throw new Failure(
-        `--ctx ${this.context} is more than ${name} was made for; its context has ${packed.config.context} tokens: lower --ctx, or leave it out`,
-      );
-    }
   }
 
   /**
@@ -98,28 +76,17 @@ export class Service {
    */
   static async start(resolved: ResolvedModel, options: ServiceOptions): Promise<Service> {
     const service = new Service(resolved, options);
-    await service.#load(resolved, options);
+    await service.#load(resolved);
     return service;
   }
 
-  async #load({ packed, path, bytes, name }: ResolvedModel, options: ServiceOptions): Promise<void> {
-    const kvTokens = options.memory === 0 ? this.context * this.parallel : this.#tokensIn(options.memory);
+  async #load({ packed, path, bytes, name }: ResolvedModel): Promise<void> {
     const progress = showProgress(`reading ${name}`, notes);
     const model =
       bytes === undefined
         ? await Model.open(path ?? packed.path, progress.update).finally(progress.finish)
         : Model.fromBytes(bytes, name);
-    this.#engine = await Engine.create(model, {
-      threads: this.threads,
-      maxSequences: this.parallel,
-      context: this.context,
-      kvTokens,
-      batchTokens: options.batchTokens,
-      cpus: options.cpus,
-      kvKind: options.kvKind,
-      head: options.head,
-      zeros: options.zeros,
-    }).finally(() => model.close()); // the engine keeps what it needs
+    this.#engine = await Engine.create(model, this.#layout).finally(() => model.close()); // the engine keeps what it needs
     this.#engine.setVocabulary(this.#readableTokens());
     this.#kvBlocks = this.#engine.stats().blocks;
   }
@@ -166,22 +133,6 @@ export class Service {
     const ends = new Set(eosTokenIds);
     return Array.from({ length: vocabSize }, (_, id) =>
       ends.has(id) || this.tokenizer.isSpecial(id) ? new Uint8Array(0) : this.tokenizer.bytes(id),
-    );
-  }
-
-  /**
-   * The tokens that a pool of this many bytes is asked to hold. The engine adds a block for every sequence, because each may leave
-   * its last one partly empty; these are within the bytes too.
-   *
-   * @throws Failure when that is less than one context.
-   */
-  #tokensIn(memory: number): number {
-    const blockBytes = KV_BLOCK * this.#kvTokenBytes;
-    const tokens = (Math.floor(memory / blockBytes) - this.parallel) * KV_BLOCK;
-    if (tokens >= this.context) return Math.min(tokens, KV_TOKENS_MAX);
-    const needed = (Math.ceil(this.context / KV_BLOCK) + this.parallel) * blockBytes;
-    throw new Failure(
-      `--memory is ${memory} bytes; one context of ${this.context} tokens and a block for each of ${this.parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
     );
   }
 }

@@ -1,0 +1,130 @@
+/** `wrinklefree doctor`: whether this machine serves models as it should, and what to do where it does not. */
+
+import { type Finding, fail } from "../doctor/finding.ts";
+import { examineMemory, examineModel, examineStoredModels } from "../doctor/models.ts";
+import { examineClock, examineCores, examineHugePages, examineKernels, examineNuma } from "../doctor/processor.ts";
+import { examineSpeed } from "../doctor/speed.ts";
+import { examineDescriptors, examinePlace, examineStore, examineTemporaryDirectory } from "../doctor/surroundings.ts";
+import { cpuCores, library } from "../engine/library.ts";
+import { Failure } from "../errors.ts";
+import { resolveModel } from "../models/resolve.ts";
+import { Store } from "../models/store.ts";
+import type { Options } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
+import { results } from "../terminal/output.ts";
+import { version } from "../version.ts";
+import { declareCommand } from "./command.ts";
+import { chosenModel, modelChoice, modelOptions, serviceOptions } from "./model_options.ts";
+import { chosenPlaces, serveOptions } from "./serve_options.ts";
+import { resolveOptions, storeOptions } from "./store_options.ts";
+
+const doctorOptions = {
+  json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
+  "no-speed": {
+    group: "Output",
+    help: "leave out the measurement, which keeps all cores busy for two seconds",
+    place: "line",
+    isSwitch: true,
+  },
+  ...modelChoice,
+  host: serveOptions.host,
+  port: serveOptions.port,
+  listen: serveOptions.listen,
+  parallel: serveOptions.parallel,
+  ...modelOptions,
+  ...storeOptions,
+} as const satisfies Options;
+
+export const command = declareCommand({
+  name: "doctor",
+  summary: "see whether this machine serves models as it should",
+  synopsis: ["doctor [MODEL] [options]"],
+  description: [
+    "Looks at the kernels, cores, limits, memory, huge pages, NUMA nodes, clock, temporary directory, port and descriptors that a server " +
+      "would have with the settings of serve, and measures for two seconds how fast memory is read and numbers are multiplied. Each model in " +
+      "the store is held against the memory. Where something is not as it should be, it says what to do.",
+    "The exit code is 0 when nothing fails, also with warnings, and 1 otherwise.",
+  ],
+  options: doctorOptions,
+  settingsOf: "serve",
+  wordsMax: 1,
+  words: ["model"],
+  run: doctor,
+});
+
+async function doctor(given: Given<typeof doctorOptions>): Promise<number> {
+  const findings = await examine(given);
+  const isWell = findings.every(({ state }) => state !== "fail");
+  const text = given.values.json
+    ? `${JSON.stringify({ version, ok: isWell, findings }, null, 2)}\n`
+    : findings.map(describe).join("");
+  results.write(text);
+  return isWell ? 0 : 1;
+}
+
+async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
+  const { values } = given;
+  const options = serviceOptions(values, values.parallel);
+  const places = await Promise.all(chosenPlaces(values, []).map(examinePlace));
+  const surroundings = [...places, examineDescriptors()];
+  const [store, storeFinding] = openStore(values.store);
+  try {
+    library();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [examineTemporaryDirectory(error), ...surroundings, storeFinding, examineHugePages(), examineClock()];
+  }
+  const model = chosenModel(given);
+  return [
+    ...attempt("kernels", () => [examineKernels()]),
+    ...examineCores(options.threads, options.cpus),
+    examineMemory(),
+    ...(model === undefined ? [] : await examineChosen(model, given)),
+    ...(store === undefined ? [] : await examineStoredModels(store, options)),
+    examineHugePages(),
+    examineNuma(options.cpus),
+    examineClock(),
+    examineTemporaryDirectory(undefined),
+    storeFinding,
+    ...surroundings,
+    ...(values["no-speed"]
+      ? []
+      : attempt("speed", () => examineSpeed(options.threads || options.cpus.length || cpuCores()))),
+  ];
+}
+
+function openStore(directory: string | undefined): [Store | undefined, Finding] {
+  try {
+    const store = Store.open(directory);
+    return [store, examineStore(store)];
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [undefined, fail("store", error.message, "name another directory with --store")];
+  }
+}
+
+/** The model that a server would be started with. */
+async function examineChosen(model: string, given: Given<typeof doctorOptions>): Promise<Finding[]> {
+  try {
+    const resolved = await resolveModel(model, resolveOptions(given));
+    return [examineModel(resolved, serviceOptions(given.values, given.values.parallel), true)];
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [fail(`model ${model}`, error.message, "'wrinklefree list' shows the models that there are")];
+  }
+}
+
+/** What an examination finds; that it can't be made is a finding, too. */
+function attempt(name: string, examination: () => Finding[]): Finding[] {
+  try {
+    return examination();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return [fail(name, error.message, "put that right first")];
+  }
+}
+
+function describe({ name, state, text, remedy }: Finding): string {
+  const line = `${state.padEnd(5)} ${name}: ${text}\n`;
+  return remedy === undefined ? line : `${line}      -> ${remedy}\n`;
+}

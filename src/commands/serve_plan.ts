@@ -1,0 +1,52 @@
+/** `wrinklefree serve --dry-run`: what would be kept in memory, and whether it fits. */
+
+import { readMemory } from "../machine/memory.ts";
+import type { ResolvedModel } from "../models/resolve.ts";
+import { fitOf, type MemoryPlan, planMemory } from "../serving/memory_plan.ts";
+import type { ServiceOptions } from "../serving/service.ts";
+import { formatBytes } from "../terminal/format_bytes.ts";
+import { notice, results } from "../terminal/output.ts";
+import { formatTable } from "../terminal/table.ts";
+import { openModelText } from "../text/model_text.ts";
+
+/** Prints the plan of a server. @returns the exit code: 1 when it does not fit. @throws Failure. */
+export function printPlan(model: ResolvedModel, options: ServiceOptions, isJson: boolean): number {
+  const { packed, given, name } = model;
+  openModelText(packed, given, (text) => notice(given, text), {
+    messagesAreLiteral: !options.parseSpecialInMessages,
+    date: options.templateDate,
+  });
+  const plan = planMemory(model, options, process.memoryUsage.rss());
+  const memory = readMemory();
+  const fit = fitOf(plan, memory, formatBytes);
+  if (isJson) {
+    const { parts, resident, most, context, parallel, kvBlocks } = plan;
+    const described = {
+      model: name,
+      file: packed.path,
+      context,
+      parallel,
+      kv_blocks: kvBlocks,
+      parts: Object.fromEntries(parts.map((part) => [part.name, part.bytes])),
+      resident,
+      most,
+      memory: { total: memory.total, available: memory.available ?? null, limit: memory.limit ?? null },
+      fit: fit.state,
+      text: fit.text,
+    };
+    results.write(`${JSON.stringify(described, null, 2)}\n`);
+  } else {
+    results.write(`${name}\n${planTable(plan)}\n${fit.text}\n`);
+  }
+  return fit.state === "exceeds" ? 1 : 0;
+}
+
+function planTable({ parts, resident, most }: MemoryPlan): string {
+  const rows = parts.filter(({ name }) => name !== "requests").map(({ bytes, what }) => [formatBytes(bytes), what]);
+  const requests = parts.filter(({ name }) => name === "requests").map(({ bytes, what }) => [formatBytes(bytes), what]);
+  return formatTable(
+    [...rows, [formatBytes(resident), "in all"], ...requests, [formatBytes(most), "at most"]].map(
+      ([bytes = "", what = ""]) => [bytes.padStart(10), what],
+    ),
+  );
+}

@@ -1,0 +1,26 @@
+/** What an examination found. */
+
+/** "warn": it works, but not as well as it could; "fail": it doesn't. */
+export type State = "ok" | "warn" | "fail";
+
+export interface Finding {
+  /** What was looked at, in a word or two. */
+  name: string;
+  state: State;
+  /** What was found. */
+  text: string;
+  /** What to do about it. */
+  remedy?: string;
+}
+
+export function ok(name: string, text: string): Finding {
+  return { name, state: "ok", text };
+}
+
+export function warn(name: string, text: string, remedy: string): Finding {
+  return { name, state: "warn", text, remedy };
+}
+
+export function fail(name: string, text: string, remedy: string): Finding {
+  return { name, state: "fail", text, remedy };
+}

@@ -1,0 +1,61 @@
+/** How the system is set up, as far as it matters for reading much memory from many threads. */
+
+import { readdirSync } from "node:fs";
+import { parseCpuList } from "./cores.ts";
+import { readSystemFile } from "./system_file.ts";
+
+/** A part of the machine with memory of its own. */
+export interface NumaNode {
+  number: number;
+  cpus: number[];
+}
+
+/** The nodes that have cores; none where the system doesn't say. */
+export function numaNodes(): NumaNode[] {
+  const directory = "/sys/devices/system/node";
+  const names = listNames(directory).filter((name) => /^node\d+$/.test(name));
+  return names
+    .map((name) => ({
+      number: Number(name.slice("node".length)),
+      cpus: parseCpuList(readSystemFile(`${directory}/${name}/cpulist`) ?? "") ?? [],
+    }))
+    .filter(({ cpus }) => cpus.length > 0)
+    .sort((one, other) => one.number - other.number);
+}
+
+/** Cores of the machine, whether this process may use them or not; undefined where the system doesn't say. */
+export function onlineCpus(): number[] | undefined {
+  return parseCpuList(readSystemFile("/sys/devices/system/cpu/online") ?? "");
+}
+
+/** Who gets huge pages; undefined where the system has none. */
+export function hugePagesMode(): string | undefined {
+  return /\[(\w+)\]/.exec(readSystemFile("/sys/kernel/mm/transparent_hugepage/enabled") ?? "")?.[1];
+}
+
+/** What the kernel takes the time from; undefined where it doesn't say. */
+export function clockSource(): string | undefined {
+  return readSystemFile("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+}
+
+/** The frequency of the cores in Hz, at most or as it is; undefined where the system doesn't say. */
+export function cpuFrequency(): number | undefined {
+  const kilohertz = Number(readSystemFile("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"));
+  if (kilohertz > 0) return kilohertz * 1e3;
+  const megahertz = Number(/^cpu MHz\s*:\s*([\d.]+)$/m.exec(readSystemFile("/proc/cpuinfo") ?? "")?.[1]);
+  return megahertz > 0 ? megahertz * 1e6 : undefined;
+}
+
+/** How many files this process may have open; infinite where the system doesn't say. */
+export function descriptorLimit(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readSystemFile("/proc/self/limits") ?? "")?.[1];
+  return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
+}
+
+function listNames(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}

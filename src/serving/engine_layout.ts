@@ -1,0 +1,72 @@
+/** How an engine is laid out for what the user wants of a service. */
+
+import { type EngineOptions, type HeadKind, type KvKind, kvTokenBytes, type ZerosKind } from "../engine/engine.ts";
+import { cpuCores } from "../engine/library.ts";
+import { KV_BLOCK } from "../engine/symbols.ts";
+import { Failure } from "../errors.ts";
+import type { ModelConfig } from "../model_file/model_config.ts";
+
+/** What of it can be chosen. */
+export interface LayoutOptions {
+  /** Threads that compute; 0: one for each core this process may use, or for each of `cpus`. */
+  threads: number;
+  /** Cores to pin the threads to; none: wherever the system likes. */
+  cpus: number[];
+  /** Tokens that one request may hold, prompt and answer; 0: what the model was made for. */
+  context: number;
+  /** Requests that decode together. */
+  parallel: number;
+  /** Most prompt tokens that one step computes; 0: what the engine thinks best. */
+  batchTokens: number;
+  /** Bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need. */
+  memory: number;
+  kvKind: KvKind;
+  head: HeadKind;
+  zeros: ZerosKind;
+}
+
+/** The engine counts tokens in 32 bits. */
+const KV_TOKENS_MAX = 2 ** 31;
+
+/**
+ * The options of the engine.
+ *
+ * @param name the model's, for messages.
+ * @throws Failure when the context is more than the model's, or the memory less than one context takes.
+ */
+export function engineLayout(config: ModelConfig, name: string, options: LayoutOptions): Required<EngineOptions> {
+  const context = options.context || config.context;
+  if (context > config.context) {
+    throw new Failure(
+      `--ctx ${context} is more than ${name} was made for; its context has ${config.context} tokens: lower --ctx, or leave it out`,
+    );
+  }
+  const { memory, parallel, cpus, kvKind, head, zeros, batchTokens } = options;
+  return {
+    threads: options.threads || cpus.length || cpuCores(),
+    maxSequences: parallel,
+    context,
+    kvTokens: memory === 0 ? context * parallel : tokensIn(memory, context, parallel, kvTokenBytes(config, kvKind)),
+    batchTokens,
+    cpus,
+    kvKind,
+    head,
+    zeros,
+  };
+}
+
+/**
+ * The tokens that a pool of this many bytes is asked to hold. The engine adds a block for every sequence, because each may leave
+ * its last one partly empty; these are within the bytes too.
+ *
+ * @throws Failure when that is less than one context.
+ */
+function tokensIn(memory: number, context: number, parallel: number, tokenBytes: number): number {
+  const blockBytes = KV_BLOCK * tokenBytes;
+  const tokens = (Math.floor(memory / blockBytes) - parallel) * KV_BLOCK;
+  if (tokens >= context) return Math.min(tokens, KV_TOKENS_MAX);
+  const needed = (Math.ceil(context / KV_BLOCK) + parallel) * blockBytes;
+  throw new Failure(
+    `--memory is ${memory} bytes; one context of ${context} tokens and a block for each of ${parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
+  );
+}

@@ -1,0 +1,181 @@
+/** `wrinklefree doctor`: machines that are as they should be, and each thing that is not, arranged for real. */
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { tinyDirectory } from "./support/goldens.ts";
+import { runProgram, startServer } from "./support/server.ts";
+
+setDefaultTimeout(60_000);
+
+const scratch = mkdtempSync(join(tmpdir(), "wrinklefree-doctor-"));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const PATH = process.env.PATH ?? "/usr/bin:/bin";
+const store = join(scratch, "store");
+
+interface Finding {
+  name: string;
+  state: string;
+  text: string;
+  remedy?: string;
+}
+
+interface Wishes {
+  env?: Record<string, string>;
+  wrapper?: string[];
+  code?: number;
+}
+
+/** Runs the doctor, without the measurement, and gives its findings by name. */
+async function examine(args: string[], { env = {}, wrapper = [], code = 0 }: Wishes = {}) {
+  const free = args.includes("--listen") ? [] : ["--port", "0"];
+  const all = { PATH, WRINKLEFREE_STORE: store, ...env };
+  const run = await runProgram(["doctor", "--json", "--no-speed", ...free, ...args], { env: all, wrapper });
+  const { ok, findings } = JSON.parse(run.stdout) as { ok: boolean; findings: Finding[] };
+  expect([run.stderr, run.code, ok]).toEqual(["", code, code === 0]);
+  return (name: string) => findings.find((finding) => finding.name === name) as Finding;
+}
+
+describe("the doctor", () => {
+  test("looks at everything, in words and with a measurement", async () => {
+    const { code, stdout } = await runProgram(["doctor", "--port", "0"], { env: { PATH, WRINKLEFREE_STORE: store } });
+    expect(code).toBe(0);
+    const names = [...stdout.matchAll(/^(?:ok|warn) +([a-z- ]+): ./gm)].map(([, name]) => name);
+    expect(names).toEqual([
+      "kernels",
+      "cores",
+      "cpu limit",
+      "memory",
+      "huge pages",
+      "numa",
+      "clock",
+      "temporary directory",
+      "store",
+      "port",
+      "descriptors",
+      "read bandwidth",
+      "multiply-adds",
+    ]);
+    expect(stdout).toMatch(/ read bandwidth: [\d.]+ GB\/s; a machine like this should reach \d+\n/);
+    // Whatever is not well comes with something to do.
+    expect(stdout.match(/^(warn|fail).*\n(?! {6}-> .)/gm)).toBeNull();
+  });
+
+  test("kernels that were forced", async () => {
+    const finding = (await examine([], { env: { WRINKLEFREE_CPU: "scalar" } }))("kernels");
+    expect(finding).toMatchObject({
+      state: "warn",
+      text: expect.stringContaining("scalar"),
+      remedy: expect.stringContaining("unset"),
+    });
+    const none = (await examine([], { env: { WRINKLEFREE_CPU: "nonsense" }, code: 1 }))("kernels");
+    expect(none).toMatchObject({
+      state: "fail",
+      text: expect.stringContaining("WRINKLEFREE_CPU=nonsense names no kernel tier"),
+    });
+  });
+
+  test.skipIf(Bun.which("taskset") === null || cpus().length < 2)(
+    "a process that is pinned to fewer cores",
+    async () => {
+      const found = await examine([], { wrapper: ["taskset", "-c", "0"] });
+      expect(found("cores")).toMatchObject({
+        state: "warn",
+        text: expect.stringMatching(/^1 of \d+ may be used; 1 thread$/),
+      });
+      const many = await examine(["--threads", "200"]);
+      expect(many("cores")).toMatchObject({ state: "warn", remedy: expect.stringMatching(/^lower --threads to \d+$/) });
+    },
+  );
+
+  test("few descriptors", async () => {
+    const wrapper = ["bash", "-c", 'ulimit -n 100; exec "$@"', "bash"];
+    expect((await examine([], { wrapper }))("descriptors")).toMatchObject({
+      state: "warn",
+      text: "100 files and connections",
+    });
+  });
+
+  test("a port that another program has, one that a server of ours has, and one that is free", async () => {
+    const other = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("no") });
+    const place = `127.0.0.1:${other.port}`;
+    const choice = ["--port", String(other.port)];
+    const taken = await examine(choice, { code: 1 });
+    expect(taken("port")).toMatchObject({
+      state: "fail",
+      text: `${place}: another program listens there`,
+    });
+    await other.stop(true);
+    expect((await examine(choice))("port").text).toBe(`${place} is free`);
+    const server = await startServer(["--log", "off"]);
+    try {
+      const own = await examine(["--port", String(server.port)]);
+      expect(own("port").text).toBe(`127.0.0.1:${server.port}: a wrinklefree server runs there`);
+    } finally {
+      await server.stop();
+    }
+    const sockets = await examine(["--listen", `unix:${scratch}/llm.sock`]);
+    expect(sockets("port")).toMatchObject({
+      state: "ok",
+      text: `unix:${scratch}/llm.sock: its directory can be written to`,
+    });
+    const nowhere = await examine(["--listen", "unix:/nowhere/llm.sock"], { code: 1 });
+    expect(nowhere("port")).toMatchObject({ state: "fail", text: expect.stringContaining("/nowhere: no such file") });
+    const strange = await examine(["--host", "192.0.2.1"], { code: 1 });
+    expect(strange("port").state).toBe("fail");
+  });
+
+  test("a temporary directory that is missing: the rest is looked at all the same", async () => {
+    const found = await examine([], { env: { BUN_TMPDIR: join(scratch, "missing") }, code: 1 });
+    expect(found("temporary directory")).toMatchObject({ state: "fail", text: expect.stringContaining("missing") });
+    expect(found("descriptors").state).toBe("ok");
+  });
+
+  test("takes the settings of serve, from its table in a file", async () => {
+    const config = join(scratch, "config.toml");
+    writeFileSync(config, "[serve]\nparallel = 2\nthreads = 200\n");
+    expect((await examine(["--config", config]))("cores").text).toContain("200 threads");
+    writeFileSync(config, "[doctor]\nthreads = 1\n");
+    const { code, stderr } = await runProgram(["doctor", "--config", config]);
+    expect([code, stderr]).toEqual([1, `wrinklefree: ${config}:1: [doctor] is no command that has settings\n`]);
+  });
+});
+
+describe("models", () => {
+  const full = join(scratch, "full");
+  const env = { WRINKLEFREE_STORE: full };
+
+  test("each of the store is held against the memory, and so is the one that is to be served", async () => {
+    const packed = await runProgram(["chat", tinyDirectory, "-p", "x", "--max-tokens", "1"], { env: { PATH, ...env } });
+    expect(packed.code).toBe(0);
+    expect((await examine([], { env }))("model tiny")).toMatchObject({
+      state: expect.stringMatching(/ok|warn/),
+      text: expect.stringContaining(" fit into "),
+    });
+    const large = {
+      state: "warn",
+      text: expect.stringContaining(" are more than "),
+      remedy: expect.stringContaining("--dry-run"),
+    };
+    expect((await examine(["--memory", "100T"], { env }))("model tiny")).toMatchObject(large);
+    const served = await examine(["tiny", "--memory", "100T"], { env, code: 1 });
+    expect(served("model tiny")).toMatchObject({ ...large, state: "fail" });
+    const missing = await examine(["/nowhere/model.wf"], { env, code: 1 });
+    expect(missing("model /nowhere/model.wf")).toMatchObject({
+      state: "fail",
+      text: expect.stringContaining("no such file"),
+    });
+  });
+
+  test("one that is damaged", async () => {
+    const damaged = join(scratch, "damaged");
+    mkdirSync(damaged);
+    cpSync(full, damaged, { recursive: true });
+    const [file = ""] = readdirSync(join(damaged, "models")).filter((name) => name.endsWith(".wf"));
+    truncateSync(join(damaged, "models", file), 1000);
+    const found = await examine([], { env: { WRINKLEFREE_STORE: damaged } });
+    expect(found("model tiny")).toMatchObject({ state: "warn", remedy: expect.stringContaining("wrinklefree rm") });
+  });
+});
