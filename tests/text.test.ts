@@ -336,6 +336,23 @@ describe("chat template", () => {
     expect(notices).toEqual([]);
   });
 
+  test.each([
+    ["chat_template.json", "{", "m: chat_template.json: it is not JSON"],
+    ["chat_template.json", "[]", "m: chat_template.json: it is not a JSON object"],
+    ["chat_template.json", '{"chat_template": 5}', "m: chat_template.json: chat_template: a text is needed"],
+    [
+      "tokenizer_config.json",
+      '{"chat_template": [{"template": "x"}]}',
+      "m: tokenizer_config.json: chat_template: a text",
+    ],
+    ["chat_template.jinja", Buffer.from([0xff]), "m: chat_template.jinja: it is not UTF-8"],
+    ["additional_chat_templates/tool_use.jinja", Buffer.from([0xff]), "tool_use.jinja: it is not UTF-8"],
+  ])("%s that is none is refused: %j", (file, text, message) => {
+    const make = () => ChatTemplate.fromAssets(new Map([[file, Buffer.from(text)]]), tokenizer, "m");
+    expect(make).toThrow(Failure);
+    expect(make).toThrow(message);
+  });
+
   test("a missing template is told", () => {
     const notices: string[] = [];
     ChatTemplate.fromAssets(new Map(), tokenizer, "m", {}, (notice) => notices.push(notice));

@@ -7,6 +7,7 @@
 
 import { Failure } from "../errors.ts";
 import { JsonNumber, membersOf } from "../json.ts";
+import { naming } from "../model_file/config_fields.ts";
 import type { PromptText } from "./added_tokens.ts";
 import { type CallForm, findCallForm } from "./call_form.ts";
 import { ControlTokens } from "./control_tokens.ts";
@@ -114,7 +115,12 @@ export class ChatTemplate {
     this.callForm = findCallForm((messages, tools) => this.#run(messages as TemplateMessage[], { tools }, true));
   }
 
-  /** Takes the templates among a packed model's files. @param onNotice told where there is none. */
+  /**
+   * Takes the templates among a packed model's files.
+   *
+   * @param onNotice told where there is none.
+   * @throws Failure when one of them can't be used.
+   */
   static fromAssets(
     assets: ReadonlyMap<string, Uint8Array>,
     tokenizer: Tokenizer,
@@ -122,7 +128,7 @@ export class ChatTemplate {
     settings: TemplateSettings = {},
     onNotice: (notice: string) => void = () => {},
   ): ChatTemplate {
-    const sources = findTemplates(assets);
+    const sources = naming(name, () => findTemplates(assets));
     if (sources.chat === undefined) {
       onNotice("there is no chat template: messages take the form of BitNet-b1.58-2B-4T, which the model may not know");
     }

@@ -5,6 +5,7 @@
  */
 
 import { isObject } from "../json.ts";
+import { Fault, inside, parseJson } from "../model_file/config_fields.ts";
 
 /** A model's templates. */
 export interface TemplateSources {
@@ -14,15 +15,20 @@ export interface TemplateSources {
   toolUse: string | undefined;
 }
 
-/** Finds the templates among a model's files, by their names. @throws SyntaxError when one of them should be JSON and isn't. */
+/** Finds the templates among a model's files, by their names. @throws Fault that says which file is none of those. */
 export function findTemplates(assets: ReadonlyMap<string, Uint8Array>): TemplateSources {
   const text = (name: string) => {
     const file = assets.get(name);
-    return file === undefined ? undefined : new TextDecoder().decode(file);
+    return file === undefined ? undefined : inside(name, () => decoded(file));
   };
   const field = (name: string): TemplateSources => {
-    const file: unknown = JSON.parse(text(name) ?? "{}");
-    return chosenFrom(isObject(file) ? file.chat_template : undefined);
+    const file = assets.get(name);
+    if (file === undefined) return chosenFrom(undefined);
+    return inside(name, () => {
+      const fields = parseJson(file);
+      if (!isObject(fields)) throw new Fault("it is not a JSON object");
+      return inside("chat_template", () => chosenFrom(fields.chat_template));
+    });
   };
   const own = { chat: text("chat_template.jinja"), toolUse: text("additional_chat_templates/tool_use.jinja") };
   if (own.chat !== undefined) return own;
@@ -31,15 +37,27 @@ export function findTemplates(assets: ReadonlyMap<string, Uint8Array>): Template
   return { chat: found.chat, toolUse: own.toolUse ?? found.toolUse };
 }
 
-/** One template, a list of them with their names, or an object of them by their names. */
+function decoded(file: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(file);
+  } catch {
+    throw new Fault("it is not UTF-8");
+  }
+}
+
+/** One template, a list of them with their names, or an object of them by their names. @throws Fault for anything else but null. */
 function chosenFrom(value: unknown): TemplateSources {
+  if (value === undefined || value === null) return { chat: undefined, toolUse: undefined };
   if (typeof value === "string") return { chat: value, toolUse: undefined };
   const entries = Array.isArray(value)
     ? value.map((entry) => (isObject(entry) ? [entry.name, entry.template] : []))
     : isObject(value)
       ? Object.entries(value)
-      : [];
-  const named = entries.filter((entry): entry is [string, string] => entry.every((part) => typeof part === "string"));
+      : [[]];
+  const named = entries.filter(
+    (entry): entry is [string, string] => typeof entry[0] === "string" && typeof entry[1] === "string",
+  );
+  if (named.length < entries.length) throw new Fault("a text is needed, or texts with names");
   const templates = new Map(named);
   const others = named.find(([name]) => name !== "tool_use") ?? named[0];
   return { chat: templates.get("default") ?? others?.[1], toolUse: templates.get("tool_use") };
