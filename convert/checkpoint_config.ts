@@ -5,6 +5,7 @@
 
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits, type ModelConfig } from "../src/model_file/model_config.ts";
+import { mlxGroup } from "./mlx.ts";
 import { readRotaryPositions } from "./rope_scaling.ts";
 
 /** How the linear layers of a checkpoint are stored. */
@@ -203,7 +204,8 @@ export function readArchitecture(fields: ConfigFields): string {
 }
 
 export function readWeightForm(fields: ConfigFields): WeightForm {
-  if (!fields.has("quantization_config")) return "master";
+  // MLX repeats its own `quantization` there.
+  if (!fields.has("quantization_config") || mlxGroup(fields) !== undefined) return "master";
   const quantization = new ConfigFields(fields.raw("quantization_config"), "quantization_config");
   return inside("quantization_config", () => {
     quantization.oneOf("quant_method", ["bitnet"]);

@@ -6,6 +6,7 @@ import { ternaryGroup, ternaryMagnitude } from "../src/engine/library.ts";
 import { Failure } from "../src/errors.ts";
 import { readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
+import { TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import { ASSET_BYTES_MAX, assetNames, packedLayout } from "../src/model_file/layout.ts";
 import { checkModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
@@ -23,6 +24,7 @@ import {
 import { listDirectory, otherContents } from "./checkpoint_directory.ts";
 import { weightSource } from "./encodings.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
+import { mlxGroup, mlxTensors } from "./mlx.ts";
 import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
 import type { SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
 import { endOfTextTokens } from "./special_tokens.ts";
@@ -44,12 +46,15 @@ export function openHuggingFace(directory: string): Checkpoint {
   const parsed = naming(configPath, () => parseJson(text));
   // Before the tensors' files are opened, so that what is not supported is said first.
   naming(configPath, () => readArchitecture(new ConfigFields(parsed, "it")));
-  const files = openSafetensors(directory);
+  const group = naming(configPath, () => mlxGroup(new ConfigFields(parsed, "it")));
+  const stored = openSafetensors(directory);
   try {
+    const files = group === undefined ? stored : mlxTensors(stored, group);
     const { fields, family, weights, config, notices } = describeModel(directory, configPath, parsed, assets, files);
     const isBare = family.isBare === true && !files.tensors.has("model.embed_tokens.weight");
     const nameOf = (name: string) => spelt(family, isBare, name);
-    const form = weights === "master" ? lookAtWeights(files, config, nameOf) : weights;
+    const looked = () => (group === undefined ? lookAtWeights(files, config, nameOf) : "ternary values");
+    const form = weights === "master" ? looked() : weights;
     const isStated = family.isTernary || fields.has("quantization_config");
     if (form === "master" && !isStated) {
       notices.push(
@@ -69,7 +74,7 @@ export function openHuggingFace(directory: string): Checkpoint {
       close: files.close,
     };
   } catch (error) {
-    files.close();
+    stored.close();
     throw error;
   }
 }
@@ -80,7 +85,9 @@ export function openHuggingFace(directory: string): Checkpoint {
  * @throws Failure when the directory cannot be listed
  */
 export function checkpointFiles(directory: string): string[] {
-  const names = listDirectory(directory).filter((name) => name === INDEX_NAME || name.endsWith(".safetensors"));
+  const names = listDirectory(directory).filter(
+    (name) => name === INDEX_NAME || name === MASK_NAME || name.endsWith(".safetensors"),
+  );
   return [...names, ...presentAssets(directory)].sort();
 }
 
@@ -121,10 +128,22 @@ export function describeModel(
   const notices: string[] = [];
   const has = (tensor: string) => files.tensors.has(tensor);
   const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
+  config.maskTokenId = readMaskToken(directory, config);
   config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
   naming(configPath, () => checkModelConfig(config));
   checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
   return { fields, architecture, family, weights, config, notices };
+}
+
+/** What a model that was trained to fill in masks says of them. */
+const MASK_NAME = "dlm_config.json";
+
+/** The mask token, which is an input and never an answer. @throws Failure */
+function readMaskToken(directory: string, { vocabSize }: ModelConfig): number | undefined {
+  const path = join(directory, MASK_NAME);
+  if (!existsSync(path)) return undefined;
+  const text = readSmallFile(path, ASSET_BYTES_MAX);
+  return naming(path, () => new ConfigFields(parseJson(text), "it").whole("mask_token_id", 0, vocabSize - 1));
 }
 
 /** What a family calls a tensor of the packed file. */
@@ -151,12 +170,26 @@ function spelling(
           : Array.from({ length: experts }, (_, expert) => name.replace("*", String(expert)));
       if (kind !== "ternary") {
         const reason = `a ${kind} tensor is not read from it`;
-        return { name, dtypes: FLOATS, reason, ...(kind === "norm" ? { addend } : {}) };
+        const blocks = kind === "embedding" ? TERNARY_BLOCKS : [];
+        return {
+          name,
+          dtypes: [...FLOATS, ...blocks],
+          reason,
+          ...(kind === "norm" ? { addend } : {}),
+          ternary: (tensor) => blockForm(tensor),
+        };
       }
       if (!packed) {
-        const ternary = (): TernaryForm => (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
+        const ternary = (tensor: SourceTensor): TernaryForm =>
+          blockForm(tensor) ?? (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
         const reason = "a ternary tensor is not read from it";
-        return { name, dtypes: FLOATS, reason, ternary, ...(parts === undefined ? {} : { parts }) };
+        return {
+          name,
+          dtypes: [...FLOATS, ...TERNARY_BLOCKS],
+          reason,
+          ternary,
+          ...(parts === undefined ? {} : { parts }),
+        };
       }
       if (parts !== undefined) throw new Failure(`${directory}: packed weights of experts are not supported`);
       return {
@@ -178,6 +211,12 @@ function spelling(
     // A tied head's copy and the rotary tables that old versions of transformers stored carry nothing new.
     isNeedless: (name) => name === "lm_head.weight" || name.endsWith(".rotary_emb.inv_freq"),
   };
+}
+
+/** The form of a tensor of ternary blocks. */
+function blockForm({ dtype }: SourceTensor): TernaryForm | null {
+  const block = TERNARY_BLOCKS.find((known) => known === dtype);
+  return block === undefined ? null : { kind: block, factor: 1 };
 }
 
 /** How the linear layers are stored: as config.json says, or as a look at them shows. */

@@ -4,20 +4,24 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { verifyConversion } from "../convert/verify.ts";
+import { Engine } from "../src/engine/engine.ts";
 import { Model } from "../src/engine/model.ts";
+import { greedySampling } from "../src/engine/sampling.ts";
+import { openByteSource } from "../src/model_file/byte_source.ts";
+import { readGgufHeader } from "../src/model_file/gguf.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { runCommandLine } from "./support/command_line.ts";
-import { writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
+import { huggingFaceName, writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
 import { drawing } from "./support/gguf_model.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
 import { engineHealth, startServer, type TestServer } from "./support/server.ts";
-import { smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
+import { type MemoryTensor, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 let directory: string;
 
@@ -248,6 +252,107 @@ describe("an embedding model's server", () => {
     const { blocks, cached_tokens } = await engineHealth(server);
     expect([blocks.used, blocks.cached, cached_tokens]).toEqual([0, 0, 0]);
   });
+});
+
+describe("MLX's checkpoints of 2 bits", () => {
+  /** A directory as MLX writes it, of a GGUF file's weights, in which `change` may spoil the biases. */
+  function mlxDirectory(gguf: string, like: string, group: number, change: (biases: Float16Array) => void): string {
+    const file = openByteSource(join(directory, gguf));
+    const tensors = new Map<string, MemoryTensor>();
+    for (const { name: theirs, type, shape, begin, end } of readGgufHeader(file).tensors) {
+      const bytes = new Uint8Array(end - begin);
+      file.read(begin, bytes);
+      const name = huggingFaceName(theirs);
+      if (type === "F32") {
+        const values = Float16Array.from(new Float32Array(bytes.buffer));
+        tensors.set(name, { dtype: "F16", shape, bytes: new Uint8Array(values.buffer) });
+        continue;
+      }
+      const [rows, columns] = shape as [number, number];
+      const blockBytes = group / 4 + 2;
+      const count = bytes.length / blockBytes;
+      const codes = new Uint8Array(count * (group / 4));
+      const scales = new Float16Array(count);
+      for (let block = 0; block < count; block++) {
+        const at = block * blockBytes;
+        scales[block] = new DataView(bytes.buffer).getFloat16(at, true);
+        codes.set(bytes.subarray(at + 2, at + blockBytes), block * (group / 4));
+      }
+      const biases = scales.map((scale) => -scale);
+      change(biases);
+      const parts = [rows, columns / group];
+      tensors.set(name, { dtype: "U32", shape: [rows, columns / 16], bytes: codes });
+      tensors.set(name.replace("weight", "scales"), {
+        dtype: "F16",
+        shape: parts,
+        bytes: new Uint8Array(scales.buffer),
+      });
+      tensors.set(name.replace("weight", "biases"), {
+        dtype: "F16",
+        shape: parts,
+        bytes: new Uint8Array(biases.buffer),
+      });
+    }
+    file.close();
+    const config = JSON.parse(readFileSync(join(directory, like, "config.json"), "utf8"));
+    const quantization = { group_size: group, bits: 2 };
+    const path = join(directory, Bun.randomUUIDv7());
+    writeCheckpoint(path, {
+      config: { ...config, quantization, quantization_config: quantization },
+      tensors,
+      files: new Map([["tokenizer.json", readFileSync(join(directory, like, "tokenizer.json"), "utf8")]]),
+    });
+    return path;
+  }
+
+  test.each([
+    ["bonsai.PQ2_0.gguf", "bonsai-g128", 128],
+    ["bonsai.Q2_0_g64.gguf", "bonsai-g64", 64],
+  ] as const)("of %s's weights become the tensors of %s", async (gguf, like, group) => {
+    const path = mlxDirectory(gguf, like, group, () => {});
+    await convertCheckpoint(path, `${path}.wf`);
+    await verifyConversion(path, `${path}.wf`);
+    const [weights, others] = [weightsOf(await pack(like)), weightsOf(await readPackedModel(`${path}.wf`))];
+    for (const [name, bytes] of weights)
+      if (!bytes.equals(others.get(name) as Buffer)) throw new Error(`${name} differs`);
+  });
+
+  test("whose biases are not the scales' negatives are refused by name", async () => {
+    const path = mlxDirectory("bonsai.PQ2_0.gguf", "bonsai-g128", 128, (biases) => {
+      biases[1] = 0.5;
+    });
+    expect(convertCheckpoint(path, `${path}.wf`)).rejects.toThrow("its bias in row 0, group 1 is 0.5, not −");
+  });
+});
+
+test("a mask token is never in an answer, however likely", async () => {
+  const answer = async (path: string) => {
+    const model = await Model.open(path);
+    const engine = await Engine.create(model, {
+      ...{ threads: 2, maxSequences: 2, context: 0, kvTokens: 0, batchTokens: 0 },
+      cpus: [],
+    });
+    const ids: number[] = [];
+    for await (const event of engine.generate(Uint32Array.of(9, 8, 7), greedySampling(12))) {
+      if (event.kind === "token") ids.push(event.token);
+    }
+    await engine.close();
+    model.close();
+    return ids;
+  };
+  const plain = await answer((await pack("minicpm")).path);
+  const mask = plain[3] as number;
+  const path = join(directory, "masked");
+  cpSync(join(directory, "minicpm"), path, { recursive: true });
+  writeFileSync(
+    join(path, "dlm_config.json"),
+    JSON.stringify({ bd_size: 32, mask_token: "|<MASK>|", mask_token_id: mask }),
+  );
+  await convertCheckpoint(path, `${path}.wf`);
+  const masked = await answer(`${path}.wf`);
+  expect(masked.slice(0, plain.indexOf(mask))).toEqual(plain.slice(0, plain.indexOf(mask)));
+  expect(masked.length).toBe(12);
+  expect(masked).not.toContain(mask);
 });
 
 test("a model that answers refuses to embed, and says why", async () => {

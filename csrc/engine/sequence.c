@@ -116,6 +116,7 @@ wf_sequence *wf_sequence_create(const wf_config *config, uint32_t context, const
     sequence->bias_ids = copy_of(request->bias_ids, request->bias_count, sizeof(uint32_t), request->bias_count);
     sequence->bias_values = copy_of(request->bias_values, request->bias_count, sizeof(float), request->bias_count);
     sequence->vocabulary = config->vocabulary;
+    sequence->mask_token = config->mask_token_id;
     bool complete = wf_token_lists_copy(&sequence->lists, request->lists, request->lists_size, config->vocabulary) == 0 &&
                     sequence->tokens && sequence->table && sequence->stop_ids && sequence->bias_ids && sequence->bias_values;
     if (complete && config->pooling != WF_POOLING_NONE) {
@@ -222,6 +223,8 @@ static void allow_all(const wf_sequence *sequence, uint64_t *allowed) {
         allowed[sequence->vocabulary / 64] = ((uint64_t)1 << sequence->vocabulary % 64) - 1;
     for (uint32_t i = 0; is_too_early_to_stop(sequence) && i < sequence->stop_count; i++)
         allowed[sequence->stop_ids[i] / 64] &= ~((uint64_t)1 << sequence->stop_ids[i] % 64);
+    if (sequence->mask_token != WF_NO_TOKEN)
+        allowed[sequence->mask_token / 64] &= ~((uint64_t)1 << sequence->mask_token % 64);
 }
 
 bool wf_sequence_allow(wf_sequence *sequence, uint64_t *allowed) {

@@ -71,6 +71,7 @@ typedef struct wf_sequence {
     uint32_t bounded_from; /* tokens from which on bounds are tried again */
 
     uint32_t vocabulary;
+    uint32_t mask_token; /* that its answer must not have, or WF_NO_TOKEN */
     wf_token_lists lists;
     wf_repetition repetition;
 
@@ -104,9 +105,9 @@ void wf_sequence_pool(wf_sequence *sequence, uint32_t position, const float *sta
 /* Appends a chosen token. */
 void wf_sequence_append(wf_sequence *sequence, uint32_t token);
 
-/* Whether a sequence has a grammar, or lists that keep tokens out. */
+/* Whether a sequence has a grammar, or lists or a model that keep tokens out. */
 static inline bool wf_sequence_is_restricted(const wf_sequence *sequence) {
-    return sequence->matcher.automaton != NULL || wf_token_lists_restrict(&sequence->lists);
+    return sequence->matcher.automaton != NULL || sequence->mask_token != WF_NO_TOKEN || wf_token_lists_restrict(&sequence->lists);
 }
 
 /* The tokens that a restricted sequence may have next: allowed[wf_mask_words(vocabulary)]. False when there is none, because the answer is

@@ -64,6 +64,7 @@ static const char *const config_keys[] = {
     "router",
     "normalises_shares",
     "pooling",
+    "mask_token_id",
 };
 #define CONFIG_KEY_COUNT (sizeof config_keys / sizeof config_keys[0])
 #define REQUIRED_KEY_COUNT 16U
@@ -305,6 +306,8 @@ static int config_tokens(const struct reading *reading, wf_config *config) {
                                  last);
     }
     config->bos_token_id = (uint32_t)id;
+    if (config_count(reading, "mask_token_id", last, WF_NO_TOKEN, &config->mask_token_id) != 0)
+        return -1;
     const struct json_node *eos = json_member(&reading->json, 0, "eos_token_ids");
     bool valid = eos->kind == JSON_ARRAY && eos->length <= WF_EOS_TOKENS_MAX;
     for (uint32_t i = 0; valid && i < eos->length; i++) {

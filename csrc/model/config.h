@@ -89,7 +89,8 @@ typedef struct wf_config {
     bool normalises_shares; /* the shares of the experts that are used are made to add up to 1 */
 
     enum wf_pooling pooling;
-    uint32_t bos_token_id; /* below vocabulary, or WF_NO_TOKEN */
+    uint32_t bos_token_id;  /* below vocabulary, or WF_NO_TOKEN */
+    uint32_t mask_token_id; /* a token that no answer has; below vocabulary, or WF_NO_TOKEN */
     uint32_t eos_count;
     uint32_t eos_token_ids[WF_EOS_TOKENS_MAX]; /* [eos_count], each below vocabulary */
 } wf_config;

@@ -108,6 +108,8 @@ export interface ModelConfig {
   normalisesShares?: true | undefined;
   /** `pooling`: what a text's embedding is made of; absent for a model that gives tokens. */
   pooling?: "last" | "mean" | "cls" | undefined;
+  /** `mask_token_id`: a token that no answer has: it stands for those that are not known yet, where a model was trained so. */
+  maskTokenId?: number | undefined;
   /** `tied_embeddings`: whether the head is the embedding. */
   tiedEmbeddings: boolean;
   /** `bos_token_id`: null when the model has none. */
@@ -184,6 +186,7 @@ export function encodeModelConfig(config: ModelConfig): string {
     router: config.router,
     normalises_shares: config.normalisesShares,
     pooling: config.pooling,
+    mask_token_id: config.maskTokenId,
     tied_embeddings: config.tiedEmbeddings,
     bos_token_id: config.bosTokenId,
     eos_token_ids: config.eosTokenIds,
@@ -251,6 +254,7 @@ export function decodeModelConfig(text: string): ModelConfig {
     router: optional("router", (key) => fields.oneOf(key, ["identity"] as const)),
     normalisesShares: stated("normalises_shares", true),
     pooling: optional("pooling", (key) => fields.oneOf(key, ["last", "mean", "cls"] as const)),
+    maskTokenId: optional("mask_token_id", (key) => fields.whole(key, 0, vocabSize - 1)),
     tiedEmbeddings: fields.flag("tied_embeddings"),
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,
     eosTokenIds: fields.wholes("eos_token_ids", 0, vocabSize - 1),

@@ -62,7 +62,7 @@ export function writeHuggingFaceWeights(gguf: string, directory: string): void {
     if (isInterleaved && /attn_[qk]\.weight/.test(tensor.name)) values = halvesOfHeads(values, columns, headDim);
     // Gemma's own norms hold what is above 1.
     if (architecture === "gemma3" && /norm\./.test(tensor.name)) values = values.map((value) => value - 1);
-    let name = nameOf(tensor.name);
+    let name = huggingFaceName(tensor.name);
     if (architecture === "gemma3" && /ffn_norm/.test(tensor.name))
       name = name.replace("post_attention", "pre_feedforward");
     if (config.architectures[0] === "MixtralForCausalLM")
@@ -87,7 +87,8 @@ export function writeHuggingFaceWeights(gguf: string, directory: string): void {
   );
 }
 
-function nameOf(theirs: string): string {
+/** A tensor's name in a Hugging Face directory, from that in a GGUF file. */
+export function huggingFaceName(theirs: string): string {
   for (const [pattern, ours] of names) if (pattern.test(theirs)) return theirs.replace(pattern, ours);
   throw new Error(`the tensor ${theirs} has no name in a Hugging Face directory`);
 }
