@@ -558,7 +558,12 @@ describe("the parser of calls", () => {
     [
       "a backslash before a character of two units",
       call("f", '{"a": "\\😀b", \'c\': "\\u00😀"}'),
-      [{ name: "f", args: '{"a":"\\😀b","c":"\\u00😀"}' }],
+      [{ name: "f", args: '{"a":"\\\\😀b","c":"\\\\u00😀"}' }],
+    ],
+    [
+      "escapes that JSON hasn't",
+      call("f", '{"a": "\\d+\\.\\n C:\\users\\x\\u00e9\\u12", "b": 1}'),
+      [{ name: "f", args: '{"a":"\\\\d+\\\\.\\n C:\\\\users\\\\x\\u00e9\\\\u12","b":1}' }],
     ],
     ["marks in strings", call("f", '{"a": "<tool_call>"}'), [{ name: "f", args: '{"a":"<tool_call>"}' }]],
     [

@@ -3,7 +3,8 @@
  * is complete, and its arguments are handed on as they come.
  *
  * Models write this JSON by themselves, so it may be wrong. What is wrong before the name is complete makes it no call. After that, it
- * is a call with what there is of its arguments. Some write a literal of Python's instead; their quotes and words are made JSON's.
+ * is a call with what there is of its arguments. Some write a literal of Python's instead; their quotes and words are made JSON's, and so
+ * are escapes.
  */
 
 /** Names of the member that holds the arguments. */
@@ -17,6 +18,10 @@ const WORD = /[^ \n\t\r"'{}[\],:<]+/y;
 
 /** Characters of a string that stand for themselves in any kind of it. */
 const PLAIN = /[^"'\\\p{Cc}]+/uy;
+
+/** An escape that JSON has, and a digit of one. */
+const ESCAPE = /^\\(?:["\\/bfnrt]|u[\da-fA-F]{4})$/;
+const HEX = /^[\da-fA-F]$/;
 
 /** Words of Python's, and what JSON has for them. */
 const WORDS: ReadonlyMap<string, string> = new Map([
@@ -234,6 +239,11 @@ export class CallReader {
       }
       // Never half a character: what follows is read from where a character begins.
       const character = String.fromCodePoint(this.#text.codePointAt(this.#at) as number);
+      if (state.escape.startsWith("\\u") && !HEX.test(character)) {
+        this.#readPiece(state.escape);
+        state.escape = "";
+        continue;
+      }
       this.#at += character.length;
       const piece = state.escape + character;
       if (piece === state.quote) {
@@ -305,8 +315,9 @@ function unescaped(piece: string): string {
   }
 }
 
-/** A piece of a string's text as JSON allows it. Models write control characters as they are. */
+/** A piece of a string's text as JSON allows it. Models write control characters as they are, and escapes that there are none of. */
 function escaped(piece: string): string {
   if (piece === "\\'") return "'";
-  return piece < " " || piece === '"' ? JSON.stringify(piece).slice(1, -1) : piece;
+  if (ESCAPE.test(piece)) return piece;
+  return piece < " " || piece === '"' || piece.startsWith("\\") ? JSON.stringify(piece).slice(1, -1) : piece;
 }
