@@ -1,7 +1,16 @@
 /** `wrinklefree doctor`: machines that are as they should be, and each thing that is not, arranged for real. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { tinyDirectory } from "./support/goldens.ts";
@@ -131,6 +140,32 @@ describe("the doctor", () => {
     const found = await examine([], { env: { BUN_TMPDIR: join(scratch, "missing") }, code: 1 });
     expect(found("temporary directory")).toMatchObject({ state: "fail", text: expect.stringContaining("missing") });
     expect(found("descriptors").state).toBe("ok");
+  });
+
+  const asRoot = process.getuid?.() === 0;
+  const mounts = asRoot && Bun.spawnSync(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", scratch]).exitCode === 0;
+  if (!mounts) console.log("skipping a directory without programs: it takes root, and leave to mount");
+
+  test.skipIf(!mounts)("a temporary directory where no program may run", async () => {
+    const place = join(scratch, "noexec");
+    mkdirSync(place);
+    const line = `mount -t tmpfs -o noexec tmpfs ${place} && BUN_TMPDIR=${place} exec "$@"`;
+    const found = await examine([], { wrapper: ["unshare", "-m", "sh", "-c", line, "sh"], code: 1 });
+    expect(found("temporary directory")).toMatchObject({
+      state: "fail",
+      text: expect.stringContaining("mounted noexec"),
+      remedy: "set BUN_TMPDIR to a directory where programs may run",
+    });
+  });
+
+  // In many containers everybody may have every port.
+  const isFree = Number(readFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "utf8")) <= 7;
+  test.skipIf(!asRoot || isFree || Bun.which("setpriv") === null)("a port that this user may not have", async () => {
+    const wrapper = ["setpriv", "--reuid=65534", "--clear-groups"];
+    const copy = join(scratch, "unprivileged");
+    const found = await examine(["--port", "7"], { wrapper, env: { WRINKLEFREE_STORE: copy }, code: 1 });
+    expect(found("port")).toMatchObject({ state: "fail", text: "127.0.0.1:7: permission denied" });
+    expect(found("store")).toMatchObject({ state: "fail", remedy: expect.stringContaining("--store") });
   });
 
   test("takes the settings of serve, from its table in a file", async () => {

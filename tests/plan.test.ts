@@ -1,9 +1,10 @@
 /** `serve --dry-run`: what would be kept in memory, held against what a server then keeps, and whether it fits. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { planEngineMemory } from "../src/engine/engine.ts";
 import { readControlGroup } from "../src/machine/cgroup.ts";
 import { makeControlGroup } from "./support/control_group.ts";
 import { engineHealth, runProgram, startServer } from "./support/server.ts";
@@ -82,6 +83,20 @@ describe("the plan", () => {
   ])("%p is refused as by a server", async (args, code, message) => {
     const run = await runProgram(["serve", "--dry-run", ...args]);
     expect([run.code, run.stderr]).toEqual([code, expect.stringContaining(message)]);
+  });
+
+  test("of a header that is none, and for an engine that can't be, is refused", () => {
+    const layout = { threads: 1, maxSequences: 4, context: 0, kvTokens: 0, batchTokens: 0, cpus: [] };
+    const demo = new Uint8Array(readFileSync(join(import.meta.dir, "../build/demo.wf")));
+    const header = demo.subarray(0, 8 + Number(new DataView(demo.buffer).getBigUint64(0, true)));
+    expect(planEngineMemory(header, "demo", layout).kv_blocks).toBe(260);
+    for (const size of [0, 7, 8, 100, header.length - 1]) {
+      expect(() => planEngineMemory(header.slice(0, size), "cut.wf", layout)).toThrow(/^cut\.wf: /);
+    }
+    expect(() => planEngineMemory(header, "demo", { ...layout, context: 4096 })).toThrow(
+      "a context of 4096 tokens asked for; this model has 2 to 2048",
+    );
+    expect(() => planEngineMemory(header, "demo", { ...layout, maxSequences: 0 })).toThrow("0 sequences asked for");
   });
 
   test("--json without --dry-run is a command line that makes no sense", async () => {

@@ -1,6 +1,6 @@
 /** `wrinklefree doctor`: whether this machine serves models as it should, and what to do where it does not. */
 
-import { type Finding, fail } from "../doctor/finding.ts";
+import { type Finding, fail, failure } from "../doctor/finding.ts";
 import { examineMemory, examineModel, examineStoredModels } from "../doctor/models.ts";
 import { examineClock, examineCores, examineHugePages, examineKernels, examineNuma } from "../doctor/processor.ts";
 import { examineSpeed } from "../doctor/speed.ts";
@@ -99,7 +99,7 @@ function openStore(directory: string | undefined): [Store | undefined, Finding] 
     return [store, examineStore(store)];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return [undefined, fail("store", error.message, "name another directory with --store")];
+    return [undefined, failure("store", error)];
   }
 }
 
@@ -120,7 +120,7 @@ function attempt(name: string, examination: () => Finding[]): Finding[] {
     return examination();
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return [fail(name, error.message, "put that right first")];
+    return [failure(name, error)];
   }
 }
 

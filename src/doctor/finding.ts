@@ -1,5 +1,7 @@
 /** What an examination found. */
 
+import type { Failure } from "../errors.ts";
+
 /** "warn": it works, but not as well as it could; "fail": it doesn't. */
 export type State = "ok" | "warn" | "fail";
 
@@ -19,6 +21,12 @@ export function ok(name: string, text: string): Finding {
 
 export function warn(name: string, text: string, remedy: string): Finding {
   return { name, state: "warn", text, remedy };
+}
+
+/** A failure whose message says what to do behind its last semicolon. */
+export function failure(name: string, { message }: Failure): Finding {
+  const end = message.lastIndexOf("; ");
+  return end < 0 ? { name, state: "fail", text: message } : fail(name, message.slice(0, end), message.slice(end + 2));
 }
 
 export function fail(name: string, text: string, remedy: string): Finding {

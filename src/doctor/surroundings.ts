@@ -9,7 +9,7 @@ import type { Store } from "../models/store.ts";
 import { COMFORTABLE_DESCRIPTORS } from "../server/descriptors.ts";
 import { describePlace, hostOf, type Place } from "../server/places.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
-import { type Finding, fail, ok, warn } from "./finding.ts";
+import { type Finding, fail, failure, ok, warn } from "./finding.ts";
 
 /** The executable unpacks its library, a few megabytes, at each start. */
 const TEMPORARY_BYTES = 64_000_000;
@@ -20,9 +20,7 @@ const ANSWER_MS = 1000;
 /** The directory into which the library is unpacked. @param loadFailure why it could not be loaded from there. */
 export function examineTemporaryDirectory(loadFailure: Failure | undefined): Finding {
   const directory = process.env.BUN_TMPDIR ?? tmpdir();
-  if (loadFailure !== undefined) {
-    return fail("temporary directory", loadFailure.message, "set BUN_TMPDIR to a directory where programs may run");
-  }
+  if (loadFailure !== undefined) return failure("temporary directory", loadFailure);
   try {
     accessSync(directory, constants.W_OK);
     const { bavail, bsize } = statfsSync(directory);

@@ -10,6 +10,10 @@ const PREFIX = "WRINKLEFREE_";
 export const otherVariables: Readonly<Record<string, string>> = {
   WRINKLEFREE_CPU:
     "the kernels to use, as in avx2 or scalar, instead of the best that the processor has; it is for measurements and tests",
+  HF_TOKEN: "the token for models on the hub that need one; it is sent to the hub alone",
+  HF_ENDPOINT: "another hub's address",
+  HTTPS_PROXY: "the proxy through which the hub is reached",
+  NO_COLOR: "set to anything, it keeps colours out of the terminal",
   BUN_TMPDIR: "where the executable unpacks its library at each start; programs must be allowed to run there",
 };
 
