@@ -209,6 +209,9 @@ describe("commands", () => {
     writeFileSync(join(directory, "notes.txt"), "mine");
     const terminal = await chat([], { cwd: directory, rows: 60, columns: 200 });
     await says(terminal, "/save talk.json", "there is nothing to save yet");
+    await says(terminal, "/system Be brief.", "(from now on)");
+    await says(terminal, "/save brief.json", "(saved 1 message in brief.json)");
+    await says(terminal, "/system off", "(no instructions from now on)");
     await says(terminal, QUESTION, PARIS);
     await says(terminal, "/save talk.json", "(saved 2 messages in talk.json)");
     await says(terminal, SUM, TWELVE);

@@ -2,6 +2,7 @@
 
 import { parameterCount } from "../model_file/model_config.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
+import { plural } from "../terminal/plural.ts";
 import { type Chart, type Point, type Series, short } from "./chart.ts";
 import type { Picture } from "./picture.ts";
 import { type Report, rounded } from "./report.ts";
@@ -128,8 +129,4 @@ function notesOf(runs: Run[]): string[] {
     );
   }
   return notes;
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }

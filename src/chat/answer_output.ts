@@ -6,6 +6,7 @@
 import { timings } from "../api/timings.ts";
 import { HarmlessText } from "../terminal/harmless.ts";
 import { notes, results } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import { dim } from "../terminal/style.ts";
 import type { AnswerEvent, Outcome } from "./chat_model.ts";
 
@@ -130,7 +131,12 @@ export function describeOutcome({ reason, counts }: Outcome): string {
     cancelled: "; it was stopped",
   };
   return (
-    `${speed.prompt_n} prompt tokens${cached}, ${speed.prompt_per_second} per second; ` +
-    `${speed.predicted_n} tokens, ${speed.predicted_per_second} per second${ending[reason] ?? ""}`
+    `${plural(speed.prompt_n, "prompt token")}${cached}, ${rate(speed.prompt_per_second)} per second; ` +
+    `${plural(speed.predicted_n, "token")}, ${rate(speed.predicted_per_second)} per second${ending[reason] ?? ""}`
   );
+}
+
+/** A decimal only where it says something. */
+function rate(value: number): string {
+  return value.toFixed(value < 100 ? 1 : 0);
 }

@@ -8,6 +8,7 @@ import { nearest } from "../hub/nearest.ts";
 import { harmless } from "../terminal/harmless.ts";
 import type { Completion } from "../terminal/line_editor.ts";
 import { notes } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import { describeOutcome } from "./answer_output.ts";
 import type { Conversation } from "./conversation.ts";
 import { loadConversation, saveConversation } from "./conversation_file.ts";
@@ -197,20 +198,22 @@ function save(conversation: Conversation, rest: string): undefined {
   if (rest === "") throw new Failure("/save takes a FILE");
   if (conversation.messages.length === 0) throw new Failure("there is nothing to save yet");
   saveConversation(expanded(rest), conversation.model.name, conversation.messages);
-  return say(`(saved ${conversation.messages.length} messages in ${harmless(rest)})`);
+  return say(`(saved ${plural(conversation.messages.length, "message")} in ${harmless(rest)})`);
 }
 
 function load(conversation: Conversation, rest: string): undefined {
   if (rest === "") throw new Failure("/load takes a FILE");
   conversation.replace(loadConversation(expanded(rest)));
-  return say(`(loaded ${conversation.messages.length} messages; /show shows them)`);
+  return say(`(loaded ${plural(conversation.messages.length, "message")}; /show shows them)`);
 }
 
 function showStatistics({ statistics }: Conversation): undefined {
   const { last, answers, promptTokens, completionTokens } = statistics;
   if (last === undefined) return say("(no answer yet)");
-  say(
-    `the last answer: ${describeOutcome(last)}; the first token after ${(last.counts.firstTokenMs / 1000).toFixed(2)} s`,
-  );
-  return say(`all ${answers}: ${promptTokens} prompt tokens, ${completionTokens} tokens`);
+  say(`the last answer: ${describeOutcome(last)}; the first token after ${inSeconds(last.counts.firstTokenMs)}`);
+  return say(`all ${answers}: ${plural(promptTokens, "prompt token")}, ${plural(completionTokens, "token")}`);
+}
+
+function inSeconds(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

@@ -23,6 +23,7 @@ import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { suggestion } from "../options/suggestion.ts";
 import { interruptible } from "../terminal/interrupt.ts";
+import { plural } from "../terminal/plural.ts";
 import { declareCommand } from "./command.ts";
 import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
@@ -428,8 +429,4 @@ function describe({ kind, threads, parallel, tokens, context }: Plan): string {
     latency: `${tokens} tokens beside a prompt of ${context}`,
   }[kind];
   return `${kind}, ${plural(threads, "thread")}, ${size}`;
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
