@@ -123,7 +123,7 @@ describeInBrowser("the chat page", () => {
     await send(page, "word ".repeat(200));
     await page
       .locator(".answer .fault")
-      .getByText(/This conversation is too long for the model\. It has \d+ tokens; the model can hold 64\./)
+      .getByText(/This conversation is too long for the model\. It has [\d,]+ tokens; the model can hold 64\./)
       .waitFor();
     await expectAccessible(page, "error");
     // Its title is longer than the window is wide.

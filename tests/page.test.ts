@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { Browser, Download, Page } from "playwright-core";
 import {
   conversation,
+  countKept,
   describeInBrowser,
   exported,
   importText,
@@ -208,6 +209,29 @@ describeInBrowser("the chat page", () => {
     await page.context().close();
   });
 
+  test("what was deleted comes back with Undo, also for the browser's database", async () => {
+    const { page } = await open();
+    await importText(page, exported(conversation("Apples", ["red fruit", "yes", "green fruit", "no"])));
+    const messages = page.locator(".message");
+    await eventually(async () => (await messages.count()) === 4);
+    await page.locator(".message").first().hover();
+    await page.getByRole("button", { name: "Delete message and what follows" }).first().click();
+    await page.getByText("4 messages deleted.").waitFor();
+    await eventually(async () => (await countKept(page, "messages")) === 0);
+    await page.getByRole("button", { name: "Undo" }).click();
+    await eventually(async () => (await messages.count()) === 4);
+    await page.getByRole("button", { name: "Actions for Apples" }).click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.locator(".welcome").waitFor();
+    await eventually(async () => (await countKept(page, "messages")) === 0);
+    await page.getByRole("button", { name: "Undo" }).click();
+    await eventually(async () => (await messages.count()) === 4);
+    expect(await page.getByRole("button", { name: "Undo" }).count()).toBe(0);
+    await page.reload();
+    await eventually(async () => (await messages.count()) === 4);
+    await page.context().close();
+  });
+
   test("exports and imports everything, versions included, and Markdown for people", async () => {
     const { page } = await open();
     await say(page, QUESTION);
@@ -378,6 +402,10 @@ describeInBrowser("the chat page", () => {
     }
     await page.getByRole("button", { name: "Close" }).click();
     expect(await page.locator(".live").count()).toBe(0);
+    await page.locator(".badge").click();
+    await page.locator(".live").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(".live").waitFor({ state: "detached" });
     await page.context().close();
   });
 });

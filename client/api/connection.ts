@@ -74,11 +74,17 @@ export function fault(status: number, error: ErrorBody, retryAfter: string | nul
   if (error.code === "context_length_exceeded") {
     const { n_prompt_tokens: tokens, n_ctx: context } = error;
     const numbers =
-      tokens === undefined || context === undefined ? "" : ` It has ${tokens} tokens; the model can hold ${context}.`;
+      tokens === undefined || context === undefined
+        ? ""
+        : ` It has ${format(tokens)} tokens; the model can hold ${format(context)}.`;
     return new Refused(
-      `This conversation is too long for the model.${numbers} Start a new one, delete earlier messages, or attach less.`,
+      `This conversation is too long for the model.${numbers} Shorten the message, delete earlier ones, or start a new conversation.`,
     );
   }
   if (status === 413) return new Refused("This message is too large for the server. Attach less.");
   return new Refused(error.message ?? `The server answered with status ${status}.`);
+}
+
+function format(value: number): string {
+  return value.toLocaleString("en");
 }

@@ -99,9 +99,11 @@ export function putMessages(...added: Message[]): void {
   tellTabs({ kind: "messages", messages: added });
 }
 
-/** Takes a message and all that follows it out of the open conversation. */
+/** Takes a message and all that follows it out of the open conversation, until its reader takes that back. */
 export function deleteMessage({ id, parent, conversation }: Message): void {
   const gone = new Set(subtree(messages.value, id));
+  const deleted = [...messages.value.values()].filter((message) => gone.has(message.id));
+  const leaf = open.value?.leaf ?? null;
   const rest = new Map([...messages.value].filter(([key]) => !gone.has(key)));
   const sibling = [...rest.values()].filter((message) => message.parent === parent).at(-1);
   batch(() => {
@@ -110,6 +112,10 @@ export function deleteMessage({ id, parent, conversation }: Message): void {
   });
   keep(async (store) => store.deleteMessages(conversation, [...gone]));
   tellTabs({ kind: "messages deleted", ids: [...gone] });
+  notify(deleted.length === 1 ? "Message deleted." : `${deleted.length} messages deleted.`, false, () => {
+    putMessages(...deleted);
+    changeConversation(conversation, { leaf });
+  });
 }
 
 /** Shows another version of a message, with what followed it. */
@@ -117,12 +123,21 @@ export function showVersion({ id, conversation }: Message): void {
   changeConversation(conversation, { leaf: latestLeaf(messages.value, id) });
 }
 
-/** Deletes a conversation. */
-export async function deleteConversation(id: string): Promise<void> {
-  conversations.value = conversations.value.filter((conversation) => conversation.id !== id);
-  if (openId.value === id) await openConversation(null);
+/** Deletes a conversation, until its reader takes that back. */
+export async function deleteConversation(conversation: Conversation): Promise<void> {
+  const { id } = conversation;
+  const wasOpen = openId.value === id;
+  conversations.value = conversations.value.filter((other) => other.id !== id);
+  // Both at once: the database reads before it deletes, and a page that is left right now has deleted all the same.
+  const read = saved(conversation);
   keep(async (store) => store.deleteConversation(id));
   tellTabs({ kind: "conversation deleted", id });
+  if (wasOpen) await openConversation(null);
+  const record = await read;
+  notify("Conversation deleted.", false, async () => {
+    await add([record]);
+    if (wasOpen) await openConversation(id);
+  });
 }
 
 /** The conversations whose title or messages hold a text. */
@@ -170,13 +185,18 @@ export async function importFile(file: File): Promise<void> {
     notify(`${file.name}: ${(error as Error).message}`, true);
     return;
   }
+  await add(records);
+  const last = records.at(-1);
+  if (last !== undefined) await openConversation(last.conversation.id);
+  notify(records.length === 1 ? "1 conversation imported." : `${records.length} conversations imported.`);
+}
+
+/** Adds whole conversations. */
+async function add(records: readonly SavedConversation[]): Promise<void> {
   if (database === undefined) for (const { conversation, messages } of records) kept.set(conversation.id, messages);
   else await database.addAll(records);
   conversations.value = [...conversations.value, ...records.map(({ conversation }) => conversation)];
   tellTabs({ kind: "imported" });
-  const last = records.at(-1);
-  if (last !== undefined) await openConversation(last.conversation.id);
-  notify(records.length === 1 ? "1 conversation imported." : `${records.length} conversations imported.`);
 }
 
 /** Writes to the database; a full disk is said. */

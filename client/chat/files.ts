@@ -34,6 +34,7 @@ export async function readAttachment(file: File, room: number): Promise<ReadAtta
     throw new Error(`${file.name} is no text. Only text files can be given to the model.`);
   }
   if (text.includes("\0")) throw new Error(`${file.name} is no text. Only text files can be given to the model.`);
+  if (text === "") throw new Error(`${file.name} is empty.`);
   const tokens = await countTokens(text);
   if (tokens > room) {
     throw new Error(`${file.name} has ${format(tokens)} tokens; the model can hold ${format(Math.max(0, room))} more.`);

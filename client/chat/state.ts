@@ -48,7 +48,15 @@ export const liveElsewhere = signal<ReadonlySet<string>>(new Set());
 export const isAnswering = computed(() => path.value.some(({ id }) => live.value.has(id)));
 
 /** Lines for the reader that go away by themselves. */
-export const notices = signal<readonly { id: number; text: string; isFault: boolean }[]>([]);
+export const notices = signal<readonly Notice[]>([]);
+
+interface Notice {
+  id: number;
+  text: string;
+  isFault: boolean;
+  /** Takes back what the line says. */
+  undo: (() => void) | undefined;
+}
 
 /** What a screen reader says next. */
 export const announcement = signal("");
@@ -66,12 +74,19 @@ export function announce(text: string): void {
 
 let noticeCount = 0;
 const NOTICE_MS = 6000;
+/** Time to see what is gone, and to reach the button. */
+const UNDO_MS = 12_000;
 
-/** Shows a line for some seconds. */
-export function notify(text: string, isFault = false): void {
+/** Shows a line for some seconds. @param undo takes back what it says; then the line has a button for it. */
+export function notify(text: string, isFault = false, undo?: () => void): void {
   const id = ++noticeCount;
-  notices.value = [...notices.value, { id, text, isFault }];
-  setTimeout(() => {
+  const close = () => {
     notices.value = notices.value.filter((notice) => notice.id !== id);
-  }, NOTICE_MS);
+  };
+  const closeAndUndo = () => {
+    close();
+    undo?.();
+  };
+  notices.value = [...notices.value, { id, text, isFault, undo: undo && closeAndUndo }];
+  setTimeout(close, undo === undefined ? NOTICE_MS : UNDO_MS);
 }

@@ -52,7 +52,7 @@ export function ConversationItem({ conversation, isOpen }: { conversation: Conve
           },
           { label: "Export as JSON", icon: "file", run: () => exportOne(conversation, "json") },
           { label: "Export as Markdown", icon: "file", run: () => exportOne(conversation, "markdown") },
-          { label: "Delete", icon: "trash", isDangerous: true, run: () => deleteConversation(id) },
+          { label: "Delete", icon: "trash", isDangerous: true, run: () => deleteConversation(conversation) },
         ]}
       />
     </li>

@@ -1,7 +1,9 @@
 /** Keys that work everywhere on the page. */
 
+import { isWatched } from "../api/status.ts";
 import { stopAnswer } from "../chat/answering.ts";
 import { openConversation } from "../chat/conversations.ts";
+import { isAnswering } from "../chat/state.ts";
 import { drawerIsOpen, focusComposer } from "./windows.ts";
 
 /** Begins to listen. */
@@ -12,7 +14,8 @@ export function listenToKeys(): void {
     const isTyping = target.matches("input, textarea, select");
     if (event.key === "Escape") {
       if (drawerIsOpen.value) drawerIsOpen.value = false;
-      else stopAnswer();
+      else if (isAnswering.value) stopAnswer();
+      else isWatched.value = false;
     } else if (
       event.key.toLowerCase() === "k" &&
       (event.ctrlKey || event.metaKey) &&

@@ -53,9 +53,14 @@ export function Page() {
         <Composer />
         {isWatched.value && <LivePanel />}
         <div class="notices" role="status">
-          {notices.value.map(({ id, text, isFault }) => (
+          {notices.value.map(({ id, text, isFault, undo }) => (
             <p key={id} class={isFault ? "fault" : ""}>
               {text}
+              {undo !== undefined && (
+                <button type="button" class="small-button" onClick={undo}>
+                  Undo
+                </button>
+              )}
             </p>
           ))}
         </div>

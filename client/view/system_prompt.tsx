@@ -59,7 +59,7 @@ export function SystemPrompt({ value, onChange }: { value: string; onChange: (sy
         <div class="presets">
           <input
             aria-label="Name of the preset"
-            placeholder="Keep it under a name"
+            placeholder="Preset name"
             maxLength={60}
             value={name.value}
             onInput={({ currentTarget }) => {

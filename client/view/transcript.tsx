@@ -95,29 +95,31 @@ export function Transcript() {
 
   const start = made.current.first;
   return (
-    <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
-      <div class="messages" ref={content}>
-        {shown.length === 0 ? (
-          <Welcome />
-        ) : (
-          shown.slice(start).map((message, index) => {
-            const all = versions.value.get(message.id) ?? [message];
-            const after = shown.slice(start + index + 1);
-            if (message.role === "user") return <UserMessage key={message.id} message={message} versions={all} />;
-            if (message.role === "tool") return null;
-            return (
-              <Answer
-                key={message.id}
-                message={message}
-                versions={all}
-                results={after.slice(0, after.findIndex(({ role }) => role !== "tool") >>> 0)}
-                isLast={after.every(({ role }) => role === "tool")}
-              />
-            );
-          })
-        )}
-      </div>
-      {!isAtEnd.value && (
+    <>
+      <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
+        <div class="messages" ref={content}>
+          {shown.length === 0 ? (
+            <Welcome />
+          ) : (
+            shown.slice(start).map((message, index) => {
+              const all = versions.value.get(message.id) ?? [message];
+              const after = shown.slice(start + index + 1);
+              if (message.role === "user") return <UserMessage key={message.id} message={message} versions={all} />;
+              if (message.role === "tool") return null;
+              return (
+                <Answer
+                  key={message.id}
+                  message={message}
+                  versions={all}
+                  results={after.slice(0, after.findIndex(({ role }) => role !== "tool") >>> 0)}
+                  isLast={after.every(({ role }) => role === "tool")}
+                />
+              );
+            })
+          )}
+        </div>
+      </main>
+      {!isAtEnd.value && shown.length > 0 && (
         <IconButton
           class="to-end"
           icon="down"
@@ -128,6 +130,6 @@ export function Transcript() {
           }}
         />
       )}
-    </main>
+    </>
   );
 }
