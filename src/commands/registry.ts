@@ -18,6 +18,7 @@ export const commands: Readonly<Record<string, () => Promise<{ command: Command 
   bench: () => import("./bench.ts"),
   doctor: () => import("./doctor.ts"),
   config: () => import("./config.ts"),
+  systemd: () => import("./systemd.ts"),
   completions: () => import("./completions.ts"),
   man: () => import("./man.ts"),
 };

@@ -9,7 +9,7 @@ import { isProxyRange } from "../server/client_address.ts";
 import { isHostName } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
-import { type Place, readPlace } from "../server/places.ts";
+import { describePlace, type Place, readPlace } from "../server/places.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";
@@ -305,9 +305,11 @@ export function chosenPlaces(
   { host, port, listen }: Pick<Values, "host" | "port" | "listen">,
   passed: Place[],
 ): Place[] {
-  const others = [...passed, ...listen];
-  if (others.length > 0 && host === undefined && port === undefined) return others;
-  return [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }, ...others];
+  const isDefault = passed.length + listen.length > 0 && host === undefined && port === undefined;
+  const first: Place[] = isDefault ? [] : [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }];
+  // Units that were made of the same settings listen there already.
+  const taken = passed.map(describePlace);
+  return [...passed, ...[...first, ...listen].filter((place) => !taken.includes(describePlace(place)))];
 }
 
 /** The files of the certificate; undefined without TLS. @throws UsageError. */
