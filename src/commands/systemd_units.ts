@@ -91,6 +91,7 @@ function serviceUnit(service: ServiceDescription): string {
       "TimeoutStartSec=5min",
       `TimeoutStopSec=${drainSeconds + STOP_MARGIN_S}`,
       "WatchdogSec=2min",
+      "WatchdogSignal=SIGKILL",
       "OOMPolicy=stop",
       ...(memoryMax === undefined
         ? []

@@ -94,9 +94,17 @@ export interface KeySource {
   again(): KeySource;
 }
 
+/** Whether a file can be read as often as one likes; what can't be found out shows when it is read. */
+function isLasting(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return true;
+  }
+}
+
 /** Adds the keys of files to those that are known. @throws Failure. */
 export function readKeySource(known: readonly string[], files: readonly string[]): KeySource {
-  const isLasting = (path: string) => statSync(path, { throwIfNoEntry: false })?.isFile() !== false;
   const lasting = files.filter(isLasting);
   const fixed = [...known, ...files.filter((path) => !isLasting(path)).flatMap(readKeyFile)];
   return { keys: [...fixed, ...lasting.flatMap(readKeyFile)], again: () => readKeySource(fixed, lasting) };

@@ -1,0 +1,151 @@
+/** `wrinklefree systemd`: units that systemd itself finds right and safe. */
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { executable, runProgram } from "./support/server.ts";
+
+setDefaultTimeout(60_000);
+
+const directory = realpathSync(mkdtempSync(join(tmpdir(), "wrinklefree-systemd-")));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** Runs the command, which has to succeed, and gives the lines of its units. */
+async function print(...args: string[]): Promise<string[]> {
+  const { code, stdout } = await runProgram(["systemd", "print", ...args]);
+  expect(code).toBe(0);
+  return stdout.split("\n");
+}
+
+const withName = (lines: readonly string[], name: string) => lines.filter((line) => line.startsWith(`${name}=`));
+
+describe("units", () => {
+  test("the socket listens where the server would, and the server is told the rest", async () => {
+    const model = join(directory, "a model%.wf");
+    writeFileSync(model, "");
+    const places = ["--host", "::1", "--port", "8080", "--listen", "unix:/run/llm.sock", "--socket-mode", "666"];
+    const rest = [
+      "--alias",
+      'a "b" $c',
+      "--parallel",
+      "8",
+      "--any-model",
+      "--drain-timeout",
+      "60",
+      "--memory-max",
+      "2G",
+    ];
+    const lines = await print(model, ...places, ...rest);
+    expect(withName(lines, "ListenStream")).toEqual(["ListenStream=[::1]:8080", "ListenStream=/run/llm.sock"]);
+    expect(withName(lines, "SocketMode")).toEqual(["SocketMode=0666"]);
+    const [command] = withName(lines, "ExecStart");
+    expect(command).toStartWith(`ExecStart=${executable} serve "${model.replace("%", "%%")}" `);
+    expect(command).toContain(' --alias "a \\"b\\" $$c"');
+    expect(command).toContain(" --parallel 8");
+    expect(command).toContain(" --any-model");
+    expect(command).not.toMatch(/--(host|port|listen|socket-mode|memory-max)/);
+    expect(withName(lines, "TimeoutStopSec")).toEqual(["TimeoutStopSec=75"]);
+    expect(withName(lines, "MemoryMax")).toEqual([`MemoryMax=${2 ** 31}`]);
+    // A service sees another /tmp than others, so its model is shown to it there.
+    expect(lines).toContain(`BindReadOnlyPaths="${model.replace("%", "%%")}"`);
+  });
+
+  test("by default the demo is served on this machine alone", async () => {
+    const lines = await print();
+    expect(withName(lines, "ListenStream")).toEqual(["ListenStream=127.0.0.1:30000"]);
+    expect(withName(lines, "ExecStart")).toEqual([`ExecStart=${executable} serve`]);
+  });
+
+  test("a file that only root may read is handed over, one that a group may read is read by its leave", async () => {
+    const [secret, shared] = ["secret", "shared"].map((name) => join(directory, name)) as [string, string];
+    for (const path of [secret, shared]) writeFileSync(path, "sk-a\n");
+    chmodSync(secret, 0o600);
+    chmodSync(shared, 0o644);
+    const lines = await print("--api-key-file", secret, "--api-key-file", shared);
+    expect(withName(lines, "LoadCredential")).toEqual([`LoadCredential=api-key-file:${secret}`]);
+    expect(withName(lines, "ExecStart")[0]).toEndWith(`--api-key-file %d/api-key-file --api-key-file ${shared}`);
+    const own = await print("--user", "--api-key-file", secret);
+    expect(withName(own, "LoadCredential")).toEqual([]);
+    expect(withName(own, "ExecStart")[0]).toEndWith(`--api-key-file ${secret}`);
+  });
+
+  test.each<[string, string[], RegExp]>([
+    ["no word", ["systemd"], /^wrinklefree systemd: systemd takes what to do, print or install/],
+    ["another word", ["systemd", "remove"], /print or install, not 'remove'/],
+    ["a key", ["systemd", "print", "--api-key", "sk-a"], /^wrinklefree systemd: --api-key would stand in a unit/],
+    ["any port", ["systemd", "print", "--port", "0"], /^wrinklefree: a socket unit listens on a port that is known/],
+    ["a name", ["systemd", "print", "--host", "llm.example"], /^wrinklefree: a socket unit listens on addresses/],
+    ["a path as a name", ["systemd", "print", "--name", "../a"], /^wrinklefree systemd: --name takes a plain name/],
+    ["half of TLS", ["systemd", "print", "--tls-cert", "/a"], /--tls-cert needs --tls-key/],
+  ])("%s is refused", async (_, args, wanted) => {
+    const { code, stderr } = await runProgram(args);
+    expect(stderr).toMatch(wanted);
+    expect(code).toBeGreaterThan(0);
+  });
+});
+
+describe("install", () => {
+  test("writes them, says what to do next, and replaces nothing that differs unless it is told to", async () => {
+    const home = join(directory, "home");
+    mkdirSync(home);
+    const env = { PATH: "/usr/bin:/bin", HOME: home };
+    const install = (...args: string[]) => runProgram(["systemd", "install", "--user", ...args], { env });
+    const first = await install();
+    const place = join(home, ".config/systemd/user");
+    expect([first.code, first.stdout]).toEqual([0, `${place}/wrinklefree.socket\n${place}/wrinklefree.service\n`]);
+    expect(first.stderr).toContain("systemctl --user enable --now wrinklefree.socket wrinklefree.service\n");
+    expect((await install()).code).toBe(0);
+    const other = await install("--parallel", "2");
+    expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("says something else; add --force") });
+    expect((await install("--parallel", "2", "--force")).code).toBe(0);
+    expect(readFileSync(join(place, "wrinklefree.service"), "utf8")).toContain(" serve --parallel 2\n");
+  });
+});
+
+const analyze = Bun.which("systemd-analyze");
+if (analyze === null) console.log("skipping systemd-analyze: apt-get install systemd");
+
+describe.skipIf(analyze === null)("systemd-analyze", () => {
+  const run = async (...args: string[]) => {
+    const child = Bun.spawn([analyze as string, ...args], {
+      stdout: "pipe",
+      stderr: "pipe",
+      // The user's manager has its directory there.
+      env: { ...process.env, XDG_RUNTIME_DIR: directory },
+    });
+    const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    return { stdout, stderr, code };
+  };
+
+  test.each([["--user"], ["--system"]])("verifies them: %s", async (whose) => {
+    const place = join(directory, whose);
+    const options = whose === "--user" ? ["--user"] : ["--api-key-file", "/etc/hostname"];
+    const args = [
+      "systemd",
+      "install",
+      "--directory",
+      place,
+      "--listen",
+      "unix:/run/a.sock",
+      "--port",
+      "80",
+      ...options,
+    ];
+    expect((await runProgram(args)).code).toBe(0);
+    const files = ["socket", "service"].map((kind) => join(place, `wrinklefree.${kind}`));
+    const { stdout, stderr, code } = await run("verify", whose, ...files);
+    // What it says of units of the machine itself is not about these.
+    const ours = `${stdout}${stderr}`.split("\n").filter((line) => line.includes("wrinklefree"));
+    expect({ code, ours, stderr }).toMatchObject({ code: 0, ours: [] });
+  });
+
+  test("finds the service exposed to at most 3 of 10", async () => {
+    const place = join(directory, "security");
+    const args = ["systemd", "install", "--directory", place, "--host", "0.0.0.0"];
+    expect((await runProgram(args)).code).toBe(0);
+    const { stdout } = await run("security", "--offline=true", "--threshold=30", join(place, "wrinklefree.service"));
+    const exposure = Number(/Overall exposure level for wrinklefree\.service: ([\d.]+)/.exec(stdout)?.[1]);
+    expect(exposure).toBeLessThanOrEqual(3);
+  });
+});
