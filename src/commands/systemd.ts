@@ -5,15 +5,27 @@ import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { describeSystemError, Failure, UsageError } from "../errors.ts";
+import { resolveModel } from "../models/resolve.ts";
 import { directory, file, type Kind, size } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
-import type { Given, Setting } from "../options/settings.ts";
+import { configOption, type Given, type Setting } from "../options/settings.ts";
 import type { Place } from "../server/places.ts";
+import { planMemory } from "../serving/memory_plan.ts";
 import { notes, results } from "../terminal/output.ts";
 import { declareCommand } from "./command.ts";
-import { chosenModel } from "./model_options.ts";
+import { chosenModel, serviceOptions } from "./model_options.ts";
 import { certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
+import { resolveOptions } from "./store_options.ts";
 import { makeUnits, type ServiceDescription, type Unit, type Word } from "./systemd_units.ts";
+
+/** What the name of a packed file ends with. */
+const PACKED_SUFFIX = ".wf";
+
+/** How much more than planned a service may take. */
+const MEMORY_MARGIN = 1.1;
+
+/** Limits are a multiple of so many bytes. */
+const MEMORY_UNIT = 1024 * 1024;
 
 const SYSTEM_DIRECTORY = "/etc/systemd/system";
 
@@ -42,7 +54,7 @@ const unitOptions = {
     place: "line",
     placeholder: "SIZE",
     kind: size,
-    otherwise: "no limit",
+    otherwise: "what serve --dry-run plans at most and a tenth more, where the model is a packed file",
   },
   directory: {
     group: "Units",
@@ -55,7 +67,7 @@ const unitOptions = {
   force: { group: "Units", help: "replace units that are there and differ", place: "line", isSwitch: true },
 } as const satisfies Options;
 
-const options = { ...unitOptions, ...serveOptions } as const satisfies Options;
+const options = { ...unitOptions, ...serveOptions, ...configOption } as const satisfies Options;
 type GivenUnits = Given<typeof options>;
 
 /** Settings of serve that the units have instead of the command line. */
@@ -88,7 +100,7 @@ async function run(given: GivenUnits): Promise<number> {
   if (what !== "print" && what !== "install") {
     throw new UsageError(`systemd takes what to do, print or install${what === undefined ? "" : `, not '${what}'`}`);
   }
-  const service = describeService({ ...given, words });
+  const service = await describeService({ ...given, words });
   const units = makeUnits(service);
   const place = given.values.directory ?? (service.isForUser ? userDirectory() : SYSTEM_DIRECTORY);
   if (what === "print")
@@ -99,7 +111,7 @@ async function run(given: GivenUnits): Promise<number> {
   return 0;
 }
 
-function describeService(given: GivenUnits): ServiceDescription {
+async function describeService(given: GivenUnits): Promise<ServiceDescription> {
   const { values } = given;
   if (given.isOnLine("api-key")) {
     throw new UsageError("--api-key would stand in a unit, which everybody can read; use --api-key-file");
@@ -109,7 +121,7 @@ function describeService(given: GivenUnits): ServiceDescription {
   const served = model === undefined ? [] : [existsSync(model) ? realpathSync(model) : model];
   const program = ownProgram();
   const passedOn = given.settings.filter(
-    ({ name, sources }) => sources[0]?.kind === "option" && !IN_UNITS.includes(name),
+    ({ name, option, sources }) => sources[0]?.kind === "option" && option.place !== "line" && !IN_UNITS.includes(name),
   );
   const isForUser = values.user;
   const secrets = isForUser ? [] : passedOn.flatMap(secretFiles);
@@ -127,8 +139,17 @@ function describeService(given: GivenUnits): ServiceDescription {
     groups: [...new Set(groups)],
     credentials,
     drainSeconds: values["drain-timeout"],
-    memoryMax: values["memory-max"],
+    memoryMax: values["memory-max"] ?? (await plannedMemory(model, given)),
   };
+}
+
+/** The memory that serving takes at most, and some more; undefined where that is not known before the model is converted or pulled. */
+async function plannedMemory(model: string | undefined, given: GivenUnits): Promise<number | undefined> {
+  const isPacked = model === undefined || (model.endsWith(PACKED_SUFFIX) && existsSync(model));
+  if (!isPacked) return undefined;
+  const resolved = await resolveModel(model, resolveOptions(given));
+  const { most } = planMemory(resolved, serviceOptions(given.values, given.values.parallel), process.memoryUsage.rss());
+  return Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
 }
 
 /** The command by which this program was started. */
