@@ -13,9 +13,9 @@ export interface ConversionPlan {
   config: ModelConfig;
   /** Of the packed file; neurons that turn out to be always zero will make it smaller. */
   fileBytes: number;
-  /** Of the head's sketch, which `--head exact` does without. */
+  /** Of the head's sketch. */
   sketchBytes: number;
-  /** Of the second copy of the down projections, which `--zeros multiply` does without. */
+  /** Of the second copy of the down projections, which is made if there is room for it. */
   copyBytes: number;
   /** Of a token's keys and values in fp32. */
   kvTokenBytes: number;

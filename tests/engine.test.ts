@@ -41,6 +41,44 @@ beforeAll(() => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
+test("a screened head draws the same tokens as the exact one, alone and in a batch, before and after its copy for draws is made", async () => {
+  const { model, goldens } = await open("tiny", "tiny");
+  const prompt = Uint32Array.from(goldens.logits[0]?.ids ?? []);
+  const drawn: number[][][] = [];
+  for (const head of ["screened", "exact"] as const) {
+    const layout = { threads: 2, maxSequences: 4, context: 512, kvTokens: 0, batchTokens: 0, cpus: [] };
+    const engine = await Engine.create(model, { ...layout, head });
+    await engine.copiesMade();
+    const answers: number[][] = [];
+    for (const temperature of [0.7, 2]) {
+      for (const [count, rest] of [
+        [1, {}],
+        [1, { topP: 0.9 }],
+        [4, { topP: 0.99 }],
+        [4, { minP: 0.05, topP: 0.8 }],
+      ] as const) {
+        const sampling = { ...defaultSampling(200), ...rest, temperature, ignoreEos: true };
+        const requests = Array.from({ length: count }, (_, index) =>
+          tokensOf(engine.generate(prompt, { ...sampling, seed: BigInt(7 + index) })),
+        );
+        answers.push(...(await Promise.all(requests)));
+      }
+    }
+    drawn.push(answers);
+    await engine.close();
+  }
+  model.close();
+  expect(drawn[0]).toHaveLength(20);
+  expect(new Set(drawn[0]?.map(String)).size).toBeGreaterThan(4);
+  expect(drawn[0]).toEqual(drawn[1] as number[][]);
+});
+
+async function tokensOf(events: AsyncIterable<EngineEvent>): Promise<number[]> {
+  const tokens: number[] = [];
+  for await (const event of events) if (event.kind === "token") tokens.push(event.token);
+  return tokens;
+}
+
 describe("logits", () => {
   for (const [name, goldensOf] of [
     ["tiny", "tiny"],

@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Shape, shapes } from "../src/model_file/shapes.ts";
+import { makeControlGroup } from "./support/control_group.ts";
 import { writeRandomModel } from "./support/random_model.ts";
-import { eventually, startServer, type TestServer } from "./support/server.ts";
+import { engineHealth, eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -18,7 +19,7 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 const shape: Shape = {
   ...(shapes.tiny as Shape),
   hiddenSize: 2048,
-  intermediateSize: 8192,
+  intermediateSize: 16384,
   layers: 2,
   heads: 16,
   kvHeads: 4,
@@ -58,5 +59,117 @@ describe("the file", () => {
     const answer = await server.post("/v1/completions", { prompt, max_tokens: 2, logprobs: 1 });
     expect(answer.status).toBe(200);
     await eventually(few);
+  });
+});
+
+interface Plan {
+  kv_blocks: number;
+  parts: Record<string, number>;
+  kept: number;
+  bound: number;
+  memory: { total: number };
+}
+
+async function plan(args: string[], wrapper: string[] = []): Promise<Plan> {
+  const { code, stdout, stderr } = await runProgram(["serve", model, "--dry-run", "--json", ...args], { wrapper });
+  expect([code, stderr]).toEqual([0, ""]);
+  return JSON.parse(stdout) as Plan;
+}
+
+/** The program takes some megabytes more or less each time it is started. */
+const LEEWAY = 6_000_000;
+
+describe("--memory-budget", () => {
+  const pool = ["--memory", "20M"];
+  const budget = (bytes: number) => ["--memory-budget", String(Math.round(bytes))];
+
+  test("without it, all that speeds up steps is there, and as many tokens as all requests can need", async () => {
+    const { parts, kv_blocks, bound, memory } = await plan(["--parallel", "4"]);
+    expect([parts.columns, bound]).toEqual([DOWN_BYTES, memory.total]);
+    expect(parts.sketch).toBeGreaterThan(HEAD_BYTES / 2);
+    expect(kv_blocks).toBe(4 * (shape.context / 32) + 4);
+  });
+
+  test("the copy that makes the least difference goes first, and what can't be done without is said", async () => {
+    const { kept, parts } = await plan(pool);
+    const all = await plan([...pool, ...budget(kept + LEEWAY)]);
+    expect(all.parts).toMatchObject({ sketch: parts.sketch, columns: parts.columns });
+    const less = await plan([...pool, ...budget(kept - DOWN_BYTES / 2)]);
+    expect([less.parts.columns, less.parts.sketch]).toEqual([undefined, parts.sketch]);
+    const small = [...pool, ...budget(kept - DOWN_BYTES - LEEWAY)];
+    for (const dryRun of [["--dry-run"], []]) {
+      const { code, stderr } = await runProgram(["serve", model, "--port", "0", ...dryRun, ...small]);
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringMatching(/^wrinklefree: --memory-budget is \d+ bytes; random needs \d+ /),
+      ]);
+    }
+  });
+
+  test("keys and values have what copies leave, one context at least", async () => {
+    const whole = await plan(["--parallel", "16"]);
+    const kv = whole.parts.kv as number;
+    const { parts, kept } = await plan(["--parallel", "16", ...budget(whole.kept - kv / 2)]);
+    expect(parts).toMatchObject({ sketch: whole.parts.sketch, columns: whole.parts.columns });
+    expect(parts.kv).toBeWithin(kv / 2 - LEEWAY, kv / 2 + LEEWAY);
+    expect(kept).toBeLessThanOrEqual(whole.kept - kv / 2);
+    const least = await runProgram([
+      "serve",
+      model,
+      "--dry-run",
+      "--parallel",
+      "16",
+      ...budget(whole.kept - kv - DOWN_BYTES),
+    ]);
+    expect([least.code, least.stderr]).toEqual([1, expect.stringContaining("with one context of 512 tokens")]);
+  });
+
+  test("a server keeps to it", async () => {
+    const { kept } = await plan(pool);
+    const most = kept - DOWN_BYTES / 2;
+    const server = await startServer([model, ...pool, ...budget(most), "--log", "off"]);
+    try {
+      const health = async () => (await (await fetch(`${server.url}/health`)).json()) as { memory: { copies: number } };
+      expect((await health()).memory.copies).toBeWithin(HEAD_BYTES / 2, HEAD_BYTES);
+      // Draws, so that all of the sketch is made, and more tokens than the cache holds.
+      for (let index = 0; (await engineHealth(server)).blocks.cached < 50 && index < 10; index++) {
+        const prompt = `${index} ${"The capital of France is Paris. ".repeat(30)}`;
+        const answer = await server.post("/v1/completions", { prompt, max_tokens: 2, temperature: 1 });
+        expect(answer.status).toBe(200);
+      }
+      await eventually(() => server.residentMegabytes() * 1024 * 1024 < most + 4 * LEEWAY);
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test.each(["0", "much", "-1"])("%p is no size", async (size) => {
+    const { code, stderr } = await runProgram(["serve", `--memory-budget=${size}`]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining("--memory-budget takes a number of bytes")]);
+  });
+});
+
+test.each(["--head", "--zeros"])(
+  "%s is no option of the server any more: copies follow from the memory",
+  async (option) => {
+    const { code, stderr } = await runProgram(["serve", option, "exact"]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(option)]);
+  },
+);
+
+describe("a control group", () => {
+  test("is a budget as well", async () => {
+    const { kept } = await plan(["--memory", "20M"]);
+    const group = makeControlGroup(Math.round(kept - DOWN_BYTES / 2));
+    if (group === undefined) {
+      console.log("skipping a real control group: this user can't make one below its own");
+      return;
+    }
+    try {
+      const { parts, bound } = await plan(["--memory", "20M"], group.wrapper);
+      expect([parts.columns, bound < kept]).toEqual([undefined, true]);
+    } finally {
+      group.remove();
+    }
   });
 });

@@ -210,10 +210,12 @@ describeInBrowser("the chat page and its server", () => {
       parallel: 1,
       batchTokens: 0,
       memory: 0,
+      memoryBudget: 0,
+      wantsCopies: true,
+      kvKind: "f32",
       parseSpecialInMessages: false,
-    };
-    const choices = { kvKind: "f32", head: "screened", zeros: "skip" } as const;
-    const service = await Service.start(await resolveModel(undefined), { ...options, ...choices });
+    } as const;
+    const service = await Service.start(await resolveModel(undefined), { ...options, cpus: [] });
     state.setReady(service);
     expect(await lastAnswer(page)).toBe(PARIS);
     // Looked at, it asks more often.

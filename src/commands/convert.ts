@@ -102,10 +102,10 @@ function describePlan(plan: ConversionPlan, source: string): string {
     ["source", plan.format],
     ["architecture", printable(config.architecture)],
     ["packed file", `at most ${formatBytes(fileBytes)}`],
-    ["head's sketch", `${formatBytes(sketchBytes)}, none with --head exact`],
+    ["head's sketch", `${formatBytes(sketchBytes)}`],
     [
       "down projections",
-      copyBytes > 0 ? `${formatBytes(copyBytes)} by columns, none with --zeros multiply` : "no second copy",
+      copyBytes > 0 ? `${formatBytes(copyBytes)} by columns, if there is room for it` : "no second copy",
     ],
     ["keys and values", `${formatBytes(plan.kvTokenBytes)} a token, ${formatBytes(context)} for one full context`],
     ["to serve one request", `${formatBytes(fileBytes + sketchBytes + copyBytes + context)} with a full context`],

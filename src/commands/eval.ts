@@ -91,8 +91,8 @@ async function evaluate(given: Given<typeof evalOptions>): Promise<number> {
     memory: 0,
     kvKind: values.kv,
     // Scores need the whole head, and prompts all weights.
-    head: "exact",
-    zeros: "multiply",
+    memoryBudget: 0,
+    wantsCopies: false,
     parseSpecialInMessages: false,
   };
   const source = openByteSource(path);

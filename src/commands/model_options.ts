@@ -2,7 +2,7 @@
  * The options of every command that runs a model: which one, how many cores, how much memory.
  */
 
-import { HEAD_KINDS, KV_KINDS, ZEROS_KINDS } from "../engine/engine.ts";
+import { KV_KINDS } from "../engine/engine.ts";
 import { BATCH_TOKENS_MAX, CONTEXT_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import { allowedCpus, parseCpuList } from "../machine/cores.ts";
@@ -97,6 +97,17 @@ export const modelOptions = {
     kind: size,
     otherwise: "what all requests that are answered together can need",
   },
+  "memory-budget": {
+    group: "Cores and memory",
+    help:
+      "bytes that are kept at most, as in 2G or 900M: weights, copies of them that make steps faster, keys and values, and the program. " +
+      "Of these, copies are made and prompts remembered as far as there is room. What requests hold comes on top, and so do pages of the " +
+      "file that the system can take back",
+    place: "anywhere",
+    placeholder: "SIZE",
+    kind: size,
+    otherwise: "what the machine has, or this process' control group",
+  },
   "batch-tokens": {
     group: "Cores and memory",
     help: "prompt tokens that one step computes at most",
@@ -106,26 +117,6 @@ export const modelOptions = {
     otherwise: "as many as take a moment, 64 to 512",
   },
   ...kvOption,
-  head: {
-    group: "Cores and memory",
-    help:
-      "screened: a sketch finds the tokens that can matter; exact: all are computed, which takes less memory and more " +
-      "time for the same answers",
-    place: "anywhere",
-    placeholder: "KIND",
-    kind: oneOf(HEAD_KINDS),
-    default: "screened",
-  },
-  zeros: {
-    group: "Cores and memory",
-    help:
-      "skip: weights that only meet zeros are not read; multiply: all are, which takes less memory and more time for " +
-      "the same answers",
-    place: "anywhere",
-    placeholder: "KIND",
-    kind: oneOf(ZEROS_KINDS),
-    default: "skip",
-  },
   "parse-special-in-messages": {
     group: "Prompts",
     help:
@@ -154,8 +145,8 @@ export function serviceOptions(values: ValuesOf<typeof modelOptions>, parallel: 
     batchTokens: values["batch-tokens"] ?? 0,
     memory: values.memory ?? 0,
     kvKind: values.kv,
-    head: values.head,
-    zeros: values.zeros,
+    memoryBudget: values["memory-budget"] ?? 0,
+    wantsCopies: true,
     parseSpecialInMessages: values["parse-special-in-messages"],
     templateDate: values["template-date"],
   };

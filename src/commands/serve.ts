@@ -6,7 +6,7 @@ import { cpuTier, describeCpuTier } from "../engine/library.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure, UsageError } from "../errors.ts";
 import { readMemory } from "../machine/memory.ts";
-import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import { resolveModel } from "../models/resolve.ts";
 import type { Given } from "../options/settings.ts";
 import { Access, reloadAtHangup } from "../server/access.ts";
 import { TrustedProxies } from "../server/client_address.ts";
@@ -15,7 +15,7 @@ import { passedSockets } from "../server/passed_sockets.ts";
 import { hostOf, isLocal } from "../server/places.ts";
 import { ServiceManager } from "../server/service_manager.ts";
 import { StopSignals, stopOrderly } from "../server/shutdown.ts";
-import { type Fit, fitOf, planMemory } from "../serving/memory_plan.ts";
+import { type Fit, fitOf } from "../serving/memory_plan.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
@@ -95,9 +95,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   reloadAtHangup(() => manager.reloading(() => access.reload(listening)), signals);
   manager.watch(state);
   let service: Service | undefined;
-  let resolved: ResolvedModel;
   try {
-    resolved = await resolveModel(model, storeChoice);
+    const resolved = await resolveModel(model, storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.
     service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {
@@ -113,7 +112,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   state.setReady(service);
   // Who comes through them waits for an answer rather than be told to come back.
   await listening.takePassed();
-  const fit = fitOf(planMemory(resolved, options, process.memoryUsage.rss()), readMemory(), formatBytes);
+  const fit = fitOf(service.plan, readMemory(), formatBytes);
   notes.write(startText(state, service, listening, access.keys.count > 0, fit));
   manager.ready(state);
   await signals.first;
@@ -148,9 +147,9 @@ function startText(state: ServerState, service: Service, { urls }: Listening, ne
 }
 
 /** What the process will take at most, and what for. */
-function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel }: Service, fit: Fit): string[] {
+function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel, copyBytes }: Service, fit: Fit): string[] {
   const lines = [
-    `memory   weights ${formatBytes(bytes)}, KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
+    `memory   weights ${formatBytes(bytes)}, ${copyBytes > 0 ? `copies ${formatBytes(copyBytes)}, ` : ""}KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
     `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
   ];
   if (fit.state !== "fits") lines.push(`         ${fit.text}`);

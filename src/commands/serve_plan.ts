@@ -16,20 +16,22 @@ export function printPlan(model: ResolvedModel, options: ServiceOptions, isJson:
     messagesAreLiteral: !options.parseSpecialInMessages,
     date: options.templateDate,
   });
-  const plan = planMemory(model, options, process.memoryUsage.rss());
   const memory = readMemory();
+  const plan = planMemory(model, options, process.memoryUsage.rss(), memory);
   const fit = fitOf(plan, memory, formatBytes);
   if (isJson) {
-    const { parts, resident, most, context, parallel, kvBlocks } = plan;
+    const { parts, kept, resident, most, bound, layout, kvBlocks } = plan;
     const described = {
       model: name,
       file: packed.path,
-      context,
-      parallel,
+      context: layout.context,
+      parallel: layout.maxSequences,
       kv_blocks: kvBlocks,
       parts: Object.fromEntries(parts.map((part) => [part.name, part.bytes])),
+      kept,
       resident,
       most,
+      bound,
       memory: { total: memory.total, available: memory.available ?? null, limit: memory.limit ?? null },
       fit: fit.state,
       text: fit.text,
@@ -41,12 +43,16 @@ export function printPlan(model: ResolvedModel, options: ServiceOptions, isJson:
   return fit.state === "exceeds" ? 1 : 0;
 }
 
-function planTable({ parts, resident, most }: MemoryPlan): string {
+function planTable({ parts, kept, resident, most }: MemoryPlan): string {
   const rows = parts.filter(({ name }) => name !== "requests").map(({ bytes, what }) => [formatBytes(bytes), what]);
   const requests = parts.filter(({ name }) => name === "requests").map(({ bytes, what }) => [formatBytes(bytes), what]);
   return formatTable(
-    [...rows, [formatBytes(resident), "in all"], ...requests, [formatBytes(most), "at most"]].map(
-      ([bytes = "", what = ""]) => [bytes.padStart(10), what],
-    ),
+    [
+      ...rows,
+      [formatBytes(resident), "in all"],
+      [formatBytes(kept), "of that always, for which --memory-budget is a bound"],
+      ...requests,
+      [formatBytes(most), "at most"],
+    ].map(([bytes = "", what = ""]) => [bytes.padStart(10), what]),
   );
 }

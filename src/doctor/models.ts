@@ -43,7 +43,8 @@ export async function examineStoredModels(store: Store, options: LayoutOptions):
 export function examineModel(model: ResolvedModel, options: LayoutOptions, isServed: boolean): Finding {
   const name = `model ${model.name}`;
   try {
-    const fit = fitOf(planMemory(model, options, process.memoryUsage.rss()), readMemory(), formatBytes);
+    const memory = readMemory();
+    const fit = fitOf(planMemory(model, options, process.memoryUsage.rss(), memory), memory, formatBytes);
     if (fit.state === "fits") return ok(name, fit.text);
     return fit.state === "exceeds" && isServed ? fail(name, fit.text, REMEDY) : warn(name, fit.text, REMEDY);
   } catch (error) {

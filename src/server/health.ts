@@ -31,6 +31,7 @@ export function health(state: ServerState): object {
       resident: process.memoryUsage.rss(),
       weights: service?.bytes ?? null,
       kv_cache: service?.kvBytes ?? null,
+      copies: service?.copyBytes ?? null,
     },
     loading: state.loading ?? null,
   };

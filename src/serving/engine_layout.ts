@@ -1,6 +1,6 @@
 /** How an engine is laid out for what the user wants of a service. */
 
-import { type EngineOptions, type HeadKind, type KvKind, kvTokenBytes, type ZerosKind } from "../engine/engine.ts";
+import { type EngineOptions, type KvKind, kvTokenBytes } from "../engine/engine.ts";
 import { cpuCores } from "../engine/library.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
@@ -21,9 +21,14 @@ export interface LayoutOptions {
   /** Bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need. */
   memory: number;
   kvKind: KvKind;
-  head: HeadKind;
-  zeros: ZerosKind;
+  /** Bytes that the server keeps at most, as memory_plan.ts counts them; 0: what the machine has. */
+  memoryBudget: number;
+  /** Whether copies of weights that speed up steps are worth their memory. */
+  wantsCopies: boolean;
 }
+
+/** The copies of weights that an engine makes. */
+export type Copies = Required<Pick<EngineOptions, "head" | "zeros">>;
 
 /** The engine counts tokens in 32 bits. */
 const KV_TOKENS_MAX = 2 ** 31;
@@ -32,16 +37,23 @@ const KV_TOKENS_MAX = 2 ** 31;
  * The options of the engine.
  *
  * @param name the model's, for messages.
+ * @param memory bytes of the KV pool; 0: as many as `parallel` requests of `context` tokens need.
  * @throws Failure when the context is more than the model's, or the memory less than one context takes.
  */
-export function engineLayout(config: ModelConfig, name: string, options: LayoutOptions): Required<EngineOptions> {
+export function engineLayout(
+  config: ModelConfig,
+  name: string,
+  options: LayoutOptions,
+  copies: Copies,
+  memory = options.memory,
+): Required<EngineOptions> {
   const context = options.context || config.context;
   if (context > config.context) {
     throw new Failure(
       `--ctx ${context} is more than ${name} was made for; its context has ${config.context} tokens: lower --ctx, or leave it out`,
     );
   }
-  const { memory, parallel, cpus, kvKind, head, zeros, batchTokens } = options;
+  const { parallel, cpus, kvKind, batchTokens } = options;
   return {
     threads: options.threads || cpus.length || cpuCores(),
     maxSequences: parallel,
@@ -50,8 +62,7 @@ export function engineLayout(config: ModelConfig, name: string, options: LayoutO
     batchTokens,
     cpus,
     kvKind,
-    head,
-    zeros,
+    ...copies,
   };
 }
 
@@ -69,4 +80,11 @@ function tokensIn(memory: number, context: number, parallel: number, tokenBytes:
   throw new Failure(
     `--memory is ${memory} bytes; one context of ${context} tokens and a block for each of ${parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
   );
+}
+
+/** Bytes of the least KV pool: one context, and a block for each request. */
+export function leastPool(config: ModelConfig, options: LayoutOptions): number {
+  const context = options.context || config.context;
+  const blocks = Math.ceil(context / KV_BLOCK) + options.parallel;
+  return blocks * KV_BLOCK * kvTokenBytes(config, options.kvKind);
 }

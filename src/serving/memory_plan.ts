@@ -1,11 +1,12 @@
 /** What serving a model will keep in memory, part by part, and whether that fits: before anything of it is loaded. */
 
-import { planEngineMemory } from "../engine/engine.ts";
+import { type EngineOptions, planEngineMemory } from "../engine/engine.ts";
+import { Failure } from "../errors.ts";
 import type { Memory } from "../machine/memory.ts";
 import { memoryByteSource, openByteSource } from "../model_file/byte_source.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
 import { BODIES_BYTES_MAX } from "./body_budget.ts";
-import { engineLayout, type LayoutOptions } from "./engine_layout.ts";
+import { type Copies, engineLayout, type LayoutOptions, leastPool } from "./engine_layout.ts";
 import { ANSWER_BYTES_MAX } from "./jobs.ts";
 
 /** A part of the plan. */
@@ -19,13 +20,19 @@ export interface PlannedPart {
 /** The plan, in bytes. */
 export interface MemoryPlan {
   parts: PlannedPart[];
+  /**
+   * What steps need again and again: all that is resident but an embedding and a head of which single rows are read, as a rule. Those pages
+   * of the file are given back when nothing runs, and the system can take them at any time.
+   */
+  kept: number;
   /** All that is resident when the server has long been at work, but for what requests hold. */
   resident: number;
   /** The same with what requests hold at most. */
   most: number;
-  /** Tokens that one request may hold. */
-  context: number;
-  parallel: number;
+  /** What is kept is not more than this, if that can be: the budget, or what the machine has if that is less. */
+  bound: number;
+  /** How the engine is laid out. */
+  layout: Required<EngineOptions>;
   kvBlocks: number;
 }
 
@@ -36,21 +43,74 @@ export interface Fit {
   text: string;
 }
 
+/** Which copies are made: the first that there is room for. Without its sketch all of the head would be needed, which is larger. */
+const COPIES: readonly Copies[] = [
+  { head: "screened", zeros: "skip" },
+  { head: "screened", zeros: "multiply" },
+];
+const NO_COPIES: readonly Copies[] = [{ head: "exact", zeros: "multiply" }];
+
 /**
- * Plans the memory of a server.
+ * Plans the memory of a server: which copies of weights it makes, and how many tokens it has room for.
  *
  * @param programBytes what the process takes beside the model.
- * @throws Failure for options that the model does not allow.
+ * @param memory what the machine has.
+ * @throws Failure for options that the model does not allow, and for a budget that is too small.
  */
-export function planMemory(model: ResolvedModel, options: LayoutOptions, programBytes: number): MemoryPlan {
-  const { packed, name } = model;
-  const layout = engineLayout(packed.config, name, options);
-  const engine = planEngineMemory(readHeader(model), name, layout);
+export function planMemory(
+  model: ResolvedModel,
+  options: LayoutOptions,
+  programBytes: number,
+  memory: Memory,
+): MemoryPlan {
+  const { config } = model.packed;
+  const machine = memory.limit?.value ?? memory.total;
+  const bound = options.memoryBudget === 0 ? machine : Math.min(options.memoryBudget, machine);
+  const header = readHeader(model);
+  const plan = (copies: Copies, pool: number) => describe(model, header, options, copies, pool, programBytes, bound);
+  const least = options.memory === 0 ? leastPool(config, options) : options.memory;
+  const choices = options.wantsCopies ? COPIES : NO_COPIES;
+  const plans = choices.map((copies) => plan(copies, least));
+  const chosen = plans.findIndex(({ kept }) => kept <= bound);
+  if (chosen < 0) {
+    const smallest = plans.at(-1) as MemoryPlan;
+    if (options.memoryBudget === 0) return smallest;
+    throw new Failure(tooSmall(model.name, smallest, options));
+  }
+  if (options.memory > 0) return plans[chosen] as MemoryPlan;
+  const copies = choices[chosen] as Copies;
+  // The pool has what is left, unless all requests together need less.
+  const whole = plan(copies, 0);
+  if (whole.kept <= bound) return whole;
+  return plan(copies, least + bound - (plans[chosen] as MemoryPlan).kept);
+}
+
+function tooSmall(name: string, { kept, bound, layout }: MemoryPlan, options: LayoutOptions): string {
+  const pool = options.memory === 0 ? `one context of ${layout.context} tokens` : "a KV cache of --memory";
+  const what =
+    bound < options.memoryBudget
+      ? `--memory-budget is ${options.memoryBudget} bytes, of which there are ${bound}`
+      : `--memory-budget is ${bound} bytes`;
+  return `${what}; ${name} needs ${kept} with ${pool}: raise it, lower --ctx, --parallel or --memory, or take --kv q8`;
+}
+
+/** A plan with these copies and a KV pool of so many bytes, 0: as many as all requests together need. */
+function describe(
+  { packed, name }: ResolvedModel,
+  header: Uint8Array,
+  options: LayoutOptions,
+  copies: Copies,
+  pool: number,
+  programBytes: number,
+  bound: number,
+): MemoryPlan {
+  const layout = engineLayout(packed.config, name, options, copies, pool);
+  const engine = planEngineMemory(header, name, layout);
   const bytesOf = (wanted: (tensor: string) => boolean) =>
     packed.tensors.reduce((sum, tensor) => (wanted(tensor.name) ? sum + tensor.end - tensor.begin : sum), 0);
   const embedding = bytesOf((tensor) => tensor.startsWith("model.embed_tokens."));
   const head = bytesOf((tensor) => tensor.startsWith("lm_head."));
-  const { kv_bytes: kv, kv_blocks: kvBlocks, context } = engine;
+  const { kv_bytes: kv, kv_blocks: kvBlocks } = engine;
   const requests = BODIES_BYTES_MAX + ANSWER_BYTES_MAX + engine.grammar_bytes;
   const parts: PlannedPart[] = [
     {
@@ -60,8 +120,8 @@ export function planMemory(model: ResolvedModel, options: LayoutOptions, program
     },
     { name: "head", bytes: head, what: "weights: head" },
     { name: "layers", bytes: packed.bytes - embedding - head, what: "weights: layers, and the files of the tokenizer" },
-    { name: "sketch", bytes: engine.sketch_bytes, what: "sketch of the head; none with --head exact" },
-    { name: "columns", bytes: engine.column_bytes, what: "down projections by columns; none with --zeros multiply" },
+    { name: "sketch", bytes: engine.sketch_bytes, what: "sketch of the head, a quarter of it from the first draw on" },
+    { name: "columns", bytes: engine.column_bytes, what: "down projections by columns, where there is room for them" },
     {
       name: "kv",
       bytes: kv,
@@ -74,31 +134,34 @@ export function planMemory(model: ResolvedModel, options: LayoutOptions, program
   const planned = parts.filter(({ bytes }) => bytes > 0);
   const most = planned.reduce((sum, { bytes }) => sum + bytes, 0);
   const resident = most - requests;
-  return { parts: planned, resident, most, context, parallel: layout.maxSequences, kvBlocks };
+  const hasSketch = engine.sketch_bytes > 0;
+  const isTied = packed.config.tiedEmbeddings;
+  const rows = (isTied && !hasSketch ? 0 : embedding) + (hasSketch ? head : 0);
+  return { parts: planned, kept: resident - rows, resident, most, bound, layout, kvBlocks };
 }
 
 /** Whether a plan fits into the memory that there is. @param format writes a size. */
 export function fitOf(
-  { resident, most }: MemoryPlan,
+  { kept, most }: MemoryPlan,
   { total, available, limit }: Memory,
   format: (bytes: number) => string,
 ): Fit {
   const bound = limit?.value ?? total;
   const whose = limit === undefined ? "this machine's" : `the limit of ${limit.file},`;
-  const remedy = "lower --memory, --ctx or --parallel, or take --kv q8, --head exact or --zeros multiply";
-  if (resident > bound) {
-    return { state: "exceeds", text: `${format(resident)} are more than ${whose} ${format(bound)}: ${remedy}` };
+  const remedy = "lower --memory, --ctx or --parallel, or take --kv q8";
+  if (kept > bound) {
+    return { state: "exceeds", text: `${format(kept)} are more than ${whose} ${format(bound)}: ${remedy}` };
   }
   if (most > bound) {
     return {
       state: "tight",
-      text: `${format(resident)} fit into ${whose} ${format(bound)}, but not with all that requests may hold: ${remedy}`,
+      text: `${format(kept)} fit into ${whose} ${format(bound)}, but not with all that requests may hold: ${remedy}`,
     };
   }
-  if (available !== undefined && resident > available) {
+  if (available !== undefined && kept > available) {
     return {
       state: "tight",
-      text: `${format(resident)} fit into ${whose} ${format(bound)}, but only ${format(available)} are free now: end what else runs, or ${remedy}`,
+      text: `${format(kept)} fit into ${whose} ${format(bound)}, but only ${format(available)} are free now: end what else runs, or ${remedy}`,
     };
   }
   return { state: "fits", text: `${format(most)} at most fit into ${whose} ${format(bound)}` };

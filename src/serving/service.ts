@@ -3,9 +3,10 @@
  * chat both stand on it.
  */
 
-import { Engine, type EngineOptions, kvTokenBytes } from "../engine/engine.ts";
+import { Engine } from "../engine/engine.ts";
 import { Model } from "../engine/model.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
+import { readMemory } from "../machine/memory.ts";
 import { type ModelConfig, parameterCount } from "../model_file/model_config.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
 import { notes, notice } from "../terminal/output.ts";
@@ -13,7 +14,8 @@ import { showProgress } from "../terminal/progress.ts";
 import type { ChatTemplate } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { engineLayout, type LayoutOptions } from "./engine_layout.ts";
+import type { LayoutOptions } from "./engine_layout.ts";
+import { type MemoryPlan, type PlannedPart, planMemory } from "./memory_plan.ts";
 
 /** How a model is to be run. */
 export interface ServiceOptions extends LayoutOptions {
@@ -42,14 +44,13 @@ export class Service {
   readonly context: number;
   readonly tokenizer: Tokenizer;
   readonly template: ChatTemplate;
-  readonly #layout: EngineOptions;
-  /** Of the KV pool, for one token. */
-  readonly #kvTokenBytes: number;
-  // A service is given to others when it has these; they take long to come.
+  /** What is kept in memory. */
+  readonly plan: MemoryPlan;
+  // A service is given to others when it has this; it takes long to come.
   #engine!: Engine;
-  #kvBlocks!: number;
 
-  private constructor({ packed, bytes, name, given }: ResolvedModel, options: ServiceOptions) {
+  private constructor(resolved: ResolvedModel, options: ServiceOptions) {
+    const { packed, bytes, name, given } = resolved;
     this.config = packed.config;
     this.name = name;
     this.isDemo = bytes !== undefined;
@@ -61,11 +62,11 @@ export class Service {
     });
     this.tokenizer = tokenizer;
     this.template = template;
-    this.#layout = engineLayout(packed.config, name, options);
-    this.threads = this.#layout.threads;
-    this.parallel = this.#layout.maxSequences;
-    this.context = this.#layout.context;
-    this.#kvTokenBytes = kvTokenBytes(packed.config, options.kvKind);
+    this.plan = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());
+    const { threads, maxSequences, context } = this.plan.layout;
+    this.threads = threads;
+    this.parallel = maxSequences;
+    this.context = context;
   }
 
   /**
@@ -86,9 +87,8 @@ export class Service {
       bytes === undefined
         ? await Model.open(path ?? packed.path, progress.update).finally(progress.finish)
         : Model.fromBytes(bytes, name);
-    this.#engine = await Engine.create(model, this.#layout).finally(() => model.close()); // the engine keeps what it needs
+    this.#engine = await Engine.create(model, this.plan.layout).finally(() => model.close()); // the engine keeps what it needs
     this.#engine.setVocabulary(this.#readableTokens());
-    this.#kvBlocks = this.#engine.stats().blocks;
   }
 
   get engine(): Engine {
@@ -97,7 +97,7 @@ export class Service {
 
   /** Blocks of the KV pool. */
   get kvBlocks(): number {
-    return this.#kvBlocks;
+    return this.plan.kvBlocks;
   }
 
   /** Tokens that the KV pool holds. */
@@ -107,7 +107,13 @@ export class Service {
 
   /** Memory of the KV pool in bytes when it is full. Addresses for it are set aside at the start, memory is taken as it fills. */
   get kvBytes(): number {
-    return this.kvTokens * this.#kvTokenBytes;
+    return this.plan.parts.find(({ name }) => name === "kv")?.bytes ?? 0;
+  }
+
+  /** Memory of the copies of weights that speed up steps, in bytes. */
+  get copyBytes(): number {
+    const isCopy = ({ name }: PlannedPart) => name === "sketch" || name === "columns";
+    return this.plan.parts.filter(isCopy).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** The most tokens that a prompt can have, for admission: each stands for a byte of the text at least, and the context bounds them. */
