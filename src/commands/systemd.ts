@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { describeSystemError, Failure, UsageError } from "../errors.ts";
+import { readMemory } from "../machine/memory.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { directory, file, type Kind, size } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
@@ -148,7 +149,8 @@ async function plannedMemory(model: string | undefined, given: GivenUnits): Prom
   const isPacked = model === undefined || (model.endsWith(PACKED_SUFFIX) && existsSync(model));
   if (!isPacked) return undefined;
   const resolved = await resolveModel(model, resolveOptions(given));
-  const { most } = planMemory(resolved, serviceOptions(given.values, given.values.parallel), process.memoryUsage.rss());
+  const options = serviceOptions(given.values, given.values.parallel);
+  const { most } = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());
   return Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
 }
 
