@@ -28,6 +28,10 @@ export interface Family {
   spelling: [string, string][];
   /** Whether names may lack the "model." in front. */
   isBare?: boolean;
+  /** What share of a head's dimensions is rotated where config.json does not say it; absent: all, and nothing else is supported. */
+  rotatedShare?: number;
+  /** How master weights become ternary; absent: by their mean magnitude. */
+  masters?: "thresholds";
   /** Whether norms but those of projections hold what is above 1. */
   normsAboveOne?: boolean;
   /** Whether its models were trained for 1.58 bits, all of them. */
@@ -100,8 +104,47 @@ export const families: Record<string, Family> = {
     ],
     parts: gemma3,
   },
+  MapleForCausalLM: {
+    ...llama,
+    headDim: 128,
+    rotatedShare: 0.5,
+    masters: "thresholds",
+    isTernary: true,
+    spelling: [...expertNames, ["model.embed_tokens", "model.word_embeddings"]],
+    parts: maple,
+  },
   Qwen3MoeForCausalLM: { ...llama, headDim: 128, spelling: expertNames, parts: qwen3Moe },
 };
+
+/**
+ * Maple: three of four layers see a window, the token itself not counted, and only these have rotary positions, in half of each head. Gates
+ * and what they gate are limited. Its config.json states little, so the published model's numbers stand in.
+ */
+function maple(fields: ConfigFields, { layers, headDim }: ModelConfig): Partial<ModelConfig> {
+  const types = fields.raw("layer_types");
+  const slidingLayers = Array.from({ length: layers }, (_, layer) =>
+    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : layer % 4 !== 3),
+  );
+  const rotated = headDim * rotatedShare(fields, 0.5);
+  return {
+    ...experts(fields, "num_experts"),
+    qkNorms: true,
+    intermediateSize: fields.whole("moe_intermediate_size", 1, limits.intermediateSize),
+    normalisesShares: fields.flag("norm_topk_prob", true) ? true : undefined,
+    ropeDimensions: rotated === headDim ? undefined : rotated,
+    fullRope: false,
+    slidingWindow: fields.whole("sliding_window", 1, limits.context - 1, 512) + 1,
+    slidingLayers,
+    activationLimit: fields.positive("swiglu_limit", limits.ropeTheta, 7),
+  };
+}
+
+/** What share of a head's dimensions is rotated. */
+function rotatedShare(fields: ConfigFields, fallback: number): number {
+  const share = fields.positive("partial_rotary_factor", 2, fallback);
+  if (share <= 1) return share;
+  throw new Fault(`partial_rotary_factor is ${share}; a share up to 1 is needed`);
+}
 
 /** What models that give embeddings have in common: each projection has a norm of its own, and the last token stands for the text. */
 function embedding(has: (tensor: string) => boolean): Partial<ModelConfig> {
@@ -227,7 +270,7 @@ export function readWeightForm(fields: ConfigFields): WeightForm {
 
 /** Refuses settings that would change the computation and that the engine does not know. */
 export function refuseUnsupported(fields: ConfigFields, family: Family): void {
-  const hasWindows = family === families.Gemma3TextModel;
+  const hasWindows = family === families.Gemma3TextModel || family === families.MapleForCausalLM;
   for (const key of ["attention_bias", "mlp_bias", "use_qk_norm"]) {
     if (fields.flag(key, false)) throw new Fault(`${key} is true, which is not supported`);
   }
@@ -282,7 +325,11 @@ export function readConfig(
     notices.push("there is no lm_head.weight although tie_word_embeddings is false: the embedding serves as the head");
   }
   const headDim = fields.whole("head_dim", 1, limits.headDim, family.headDim ?? hiddenSize / heads);
-  const rotary = readRotaryPositions(fields, family.ropeTheta, headDim);
+  const share = family.rotatedShare === undefined ? 1 : rotatedShare(fields, family.rotatedShare);
+  // An odd head is refused elsewhere.
+  if (share !== 1 && (headDim * share) % 2 !== 0)
+    throw new Fault(`${share} of a head's ${headDim} dimensions are no even number`);
+  const rotary = readRotaryPositions(fields, family.ropeTheta, headDim * share, share);
   const context = fields.whole("max_position_embeddings", 1, limits.context);
   if (rotary.context !== undefined && rotary.context < context) {
     notices.push(

@@ -181,7 +181,8 @@ function spelling(
       }
       if (!packed) {
         const ternary = (tensor: SourceTensor): TernaryForm =>
-          blockForm(tensor) ?? (form === "master" ? { kind: form } : { kind: "values", factor: 1 });
+          blockForm(tensor) ??
+          (form === "master" ? { kind: family.masters ?? "master" } : { kind: "values", factor: 1 });
         const reason = "a ternary tensor is not read from it";
         return {
           name,

@@ -10,6 +10,7 @@ import type { WeightScales } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Chunk, namingTensor, readChunks } from "./chunks.ts";
 import { storedColumns, weightSource } from "./encodings.ts";
+import { toFloat32 } from "./floats.ts";
 import { requireScale } from "./match_tensors.ts";
 import type { CheckpointTensor, TernaryForm } from "./source_tensor.ts";
 
@@ -60,6 +61,7 @@ async function packByForm(source: CheckpointTensor, matrix: Matrix, packing: Pac
       "it has one scale where other matrices have scales by groups of inputs, which is not supported",
     );
   }
+  if (form.kind === "thresholds") return await packByThresholds(source, matrix, packing);
   if (!isWhole && matrix.scales === "row") return await packRowByRow(source, matrix, packing, form.factor);
   if (!isWhole && matrix.scales !== "matrix") return await packByGroups(source, matrix, packing, form.factor);
   const scale =
@@ -89,6 +91,44 @@ async function packByGroups(
     await take(chunk.row, inOrder(packed, chunk.rows, source.interleavedRows));
   }
   return Float32Array.of(factor);
+}
+
+/** The share of a row's mean magnitude beyond which a weight is not zero. */
+export const THRESHOLD = 0.7;
+
+/** Master weights that are quantised row by row. */
+async function packByThresholds(
+  source: CheckpointTensor,
+  { rows, columns, scales: kind }: Matrix,
+  { hash, buffer, take }: Packing,
+): Promise<Float32Array> {
+  if (kind !== "row") throw tensorFailure(source.file, source.name, "rows with scales beside groups are not supported");
+  const scales = new Float32Array(rows);
+  for (const chunk of readChunks(source, buffer)) {
+    hash.update(chunk.bytes);
+    const values = namingTensor(source, chunk, () => toFloat32(chunk.bytes, source.dtype));
+    const codes = new Uint8Array(values.length);
+    for (let row = 0; row < chunk.rows; row++) {
+      let sum = 0;
+      for (let index = row * columns; index < (row + 1) * columns; index++) sum += Math.abs(values[index] as number);
+      const threshold = Math.fround(THRESHOLD * (sum / columns));
+      let beyond = 0;
+      let count = 0;
+      for (let index = row * columns; index < (row + 1) * columns; index++) {
+        const value = values[index] as number;
+        const isBeyond = Math.abs(value) > threshold;
+        codes[index] = isBeyond ? (value > 0 ? 2 : 0) : 1;
+        if (!isBeyond) continue;
+        beyond += Math.abs(value);
+        count++;
+      }
+      scales[chunk.row + row] = count === 0 ? SCALE_MIN : beyond / count;
+    }
+    const packed = new Uint8Array(chunk.rows * packedRowBytes(columns));
+    packRows(codes, "codes", chunk.rows, columns, 1, packed);
+    await take(chunk.row, packed);
+  }
+  return scales;
 }
 
 /** Weights that are ternary row by row. */
@@ -158,7 +198,7 @@ async function quantise(
 async function repack(
   source: CheckpointTensor,
   { hash, buffer, take }: Packing,
-  form: Exclude<TernaryForm, { kind: "master" | "quarters" }>,
+  form: Exclude<TernaryForm, { kind: "master" | "thresholds" | "quarters" }>,
 ): Promise<number> {
   const kind = weightSource(source.dtype) as WeightSource;
   let magnitude = 0;

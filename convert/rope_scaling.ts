@@ -45,15 +45,21 @@ interface Source {
  * Reads them.
  *
  * @param theta the base, where no place has one.
- * @param dimensions of a head.
+ * @param dimensions of a head that are rotated.
+ * @param share of a head's dimensions that these are.
  * @throws Fault for what is not supported, and where two places contradict each other.
  */
-export function readRotaryPositions(fields: ConfigFields, theta: number, dimensions: number): RotaryPositions {
+export function readRotaryPositions(
+  fields: ConfigFields,
+  theta: number,
+  dimensions: number,
+  share = 1,
+): RotaryPositions {
   const sources = [...readSources(fields, "rope_parameters"), ...readSources(fields, "rope_scaling")];
   const all = [{ name: "", fields }, ...sources];
   for (const { name, fields: source } of all) {
-    if (source.has("partial_rotary_factor") && source.raw("partial_rotary_factor") !== 1) {
-      throw new Fault(`${join(name, "partial_rotary_factor")} is not 1, which is not supported`);
+    if (source.has("partial_rotary_factor") && source.raw("partial_rotary_factor") !== share) {
+      throw new Fault(`${join(name, "partial_rotary_factor")} is not ${share}, which is not supported`);
     }
   }
   const bases = all

@@ -38,6 +38,8 @@ export interface SourceTensors {
 export type TernaryForm =
   /** Weights in floating point that are quantised: the scale is their mean magnitude. */
   | { kind: "master" }
+  /** Such weights, row by row: those beyond 0.7 of the row's mean magnitude count, and the scale is the mean magnitude of these. */
+  | { kind: "thresholds" }
   /** Weights in floating point that are −s, 0 and s, with one s or several: it times `factor` is the scale. */
   | { kind: "values"; factor: number }
   /** Byte c of row r holds weight c of rows r, r + out/4, r + out/2 and r + 3·out/4. */

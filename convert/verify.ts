@@ -14,7 +14,7 @@ import { CHUNK_BYTES, type ConversionProgress, largestLayout } from "./convert.t
 import { storedColumns } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
-import { placeOfRow, SCALE_MIN } from "./linear.ts";
+import { placeOfRow, SCALE_MIN, THRESHOLD } from "./linear.ts";
 import { codesOfBlocks, codesOfPacked, codesOfQuarter, codesOfValues, valuesOfBlocks } from "./plain_codes.ts";
 import type { CheckpointTensor, Encoding, TernaryForm } from "./source_tensor.ts";
 import { type KeptNeurons, placeNeurons } from "./unused_neurons.ts";
@@ -201,6 +201,10 @@ class Comparison {
       const place = (row * rowBytes + scalesAt) / 2 + Math.floor(column / (entry.group as number));
       return halves[place] as number;
     };
+    if (source.ternary?.kind === "thresholds") {
+      this.compareThresholds(entry, codes, rowScales as Float32Array);
+      return;
+    }
     for (const chunk of readChunks(source, this.buffer)) {
       const form = source.ternary as TernaryForm;
       const values =
@@ -221,6 +225,33 @@ class Comparison {
     }
     this.done.codes += codes.length;
     this.done.scales += rowScales === undefined ? rows * Math.ceil(columns / (entry.group as number)) : rows;
+  }
+
+  /** Rows whose codes and scales follow from the mean of their magnitudes. */
+  private compareThresholds(entry: LayoutEntry, codes: Uint8Array, scales: Float32Array): void {
+    const source = this.source(entry);
+    const columns = storedColumns(source);
+    for (const chunk of readChunks(source, this.buffer)) {
+      const values = toFloat32(chunk.bytes, source.dtype);
+      for (let row = 0; row < chunk.rows; row++) {
+        const weights = values.subarray(row * columns, (row + 1) * columns);
+        const magnitudes = weights.map(Math.abs);
+        const threshold = Math.fround((THRESHOLD * magnitudes.reduce((sum, value) => sum + value, 0)) / columns);
+        const beyond = magnitudes.filter((value) => value > threshold);
+        const scale = beyond.reduce((sum, value) => sum + value, 0) / Math.max(1, beyond.length) || SCALE_MIN;
+        const at = chunk.row + row;
+        const column = weights.findIndex((value, index) => {
+          const expected = Math.abs(value) > threshold ? Math.sign(value) : 0;
+          return codes[at * columns + index] !== expected + 1;
+        });
+        if (column >= 0) throw this.fault(entry, `row ${at}, column ${column} has another code`);
+        if (Math.abs((scales[at] as number) / scale - 1) > MEAN_TOLERANCE) {
+          throw this.fault(entry, `the scale of row ${at} is ${scales[at]}, not ${scale}`);
+        }
+      }
+    }
+    this.done.codes += codes.length;
+    this.done.scales += scales.length;
   }
 
   /** Matrices with a scale each. */
@@ -265,7 +296,7 @@ class Comparison {
       return;
     }
     const { rows, columns } = entry.source as { rows: number; columns: number };
-    if (entry.experts !== undefined) {
+    if (entry.experts !== undefined && this.packed.config.scales !== "row") {
       this.compareExperts(entry, entry.experts);
       return;
     }
@@ -318,6 +349,7 @@ class Comparison {
   private decode(source: CheckpointTensor, take: (row: number, codes: Uint8Array) => void): number {
     const form = source.ternary as TernaryForm;
     const columns = storedColumns(source);
+    if (form.kind === "thresholds") throw new Error("rows with thresholds are compared by themselves");
     if (form.kind === "quarters") {
       const quarterRows = source.shape[0] as number;
       for (const chunk of readChunks(source, this.buffer)) {
@@ -346,7 +378,10 @@ class Comparison {
   }
 
   /** The scale that stands in the weights or their blocks, or that they give by their mean. */
-  private scaleOf(source: CheckpointTensor, form: Exclude<TernaryForm, { kind: "quarters" | "I2_S" }>): number {
+  private scaleOf(
+    source: CheckpointTensor,
+    form: Exclude<TernaryForm, { kind: "thresholds" | "quarters" | "I2_S" }>,
+  ): number {
     let sum = 0;
     let largest = 0;
     for (const { bytes } of readChunks(source, this.buffer)) {

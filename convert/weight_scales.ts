@@ -47,6 +47,7 @@ export function chooseScales(config: ModelConfig, tensors: Map<string, Checkpoin
 
 function scalesOf(tensor: CheckpointTensor): WeightScales {
   const kind = tensor.ternary?.kind;
+  if (kind === "thresholds") return "row";
   if (kind === "Q2_0") return "64";
   if (kind === "PQ2_0" || kind === "PTQ1_0") return "128";
   if (kind !== "values" && kind !== "TQ1_0" && kind !== "TQ2_0") return "matrix";

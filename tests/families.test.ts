@@ -19,6 +19,7 @@ import { unpackFixtures } from "./support/archive.ts";
 import { runCommandLine } from "./support/command_line.ts";
 import { huggingFaceName, writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
 import { drawing } from "./support/gguf_model.ts";
+import { smallMaple } from "./support/maple_reference.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
 import { engineHealth, startServer, type TestServer } from "./support/server.ts";
 import { type MemoryTensor, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
@@ -323,6 +324,27 @@ describe("MLX's checkpoints of 2 bits", () => {
     });
     expect(convertCheckpoint(path, `${path}.wf`)).rejects.toThrow("its bias in row 0, group 1 is 0.5, not −");
   });
+});
+
+test("Maple: rows with thresholds, rotary positions in half of a head or none, windows, limited gates", async () => {
+  const { checkpoint, logits } = smallMaple();
+  const path = join(directory, "maple");
+  writeCheckpoint(path, checkpoint);
+  await convertCheckpoint(path, `${path}.wf`);
+  await verifyConversion(path, `${path}.wf`);
+  const ids = Array.from({ length: 40 }, (_, index) => (index * 17 + 5) % 67);
+  const model = await Model.open(`${path}.wf`);
+  const found = model.logits(Uint32Array.from(ids), 2, 67);
+  model.close();
+  const expected = logits(ids);
+  const all = expected.flat();
+  const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
+  const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / all.length);
+  const errors = all.map((value, index) => Math.abs(value - (found[index] as number)) / deviation);
+  // Another expert is chosen where two are nearly equal.
+  expect(median(errors)).toBeLessThan(2e-2);
+  const worst = expected.map((_, position) => Math.max(...errors.slice(position * 67, (position + 1) * 67)));
+  expect(worst.filter((error) => error > 0.15).length).toBeLessThanOrEqual(2);
 });
 
 test("a mask token is never in an answer, however likely", async () => {
