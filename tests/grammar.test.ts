@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import Ajv2020 from "ajv/dist/2020";
 import fc from "fast-check";
-import { answerGrammar } from "../src/grammar/answer_forms.ts";
+import { answerGrammar, ToolSchemaError } from "../src/grammar/answer_forms.ts";
 import { SchemaError } from "../src/grammar/schema_error.ts";
 import { FOLLOWED } from "../src/grammar/schema_keywords.ts";
 import { stringFormat } from "../src/grammar/string_formats.ts";
@@ -420,6 +420,30 @@ describe("objects, arrays and all values", () => {
     expect(isNull({ type: "string", const: "a" })).toBe(false);
     expect(isNull({ enum: ["a", null] })).toBe(true);
     expect(isNull({ const: null })).toBe(true);
+  });
+
+  test("what all schemas of a request take together is bounded", () => {
+    const chain = Array.from({ length: 12 }, (_, i) => {
+      const next = { $ref: `#/$defs/d${i + 1}` };
+      return [`d${i}`, { allOf: [next, next] }];
+    });
+    const $defs = { ...Object.fromEntries(chain), d12: { type: "object", properties: { a: { type: "integer" } } } };
+    const tools = Array.from({ length: 60 }, (_, i) => ({
+      name: `f${i}`,
+      parameters: { $ref: "#/$defs/d0", $defs },
+      path: `tools[${i}]`,
+    }));
+    answerGrammar({ calls: { tools: tools.slice(0, 1), isParallel: false } });
+    const refused = () => answerGrammar({ calls: { tools, isParallel: false } });
+    expect(refused).toThrow(ToolSchemaError);
+    const option = (value: number) => ({ type: "object", properties: { k: { const: value } }, required: ["k"] });
+    const nested = (groups: number) => ({
+      oneOf: Array.from({ length: groups }, (_, i) => ({
+        oneOf: Array.from({ length: 40 }, (_, k) => option(i * 40 + k)),
+      })),
+    });
+    compile(nested(10));
+    expect(() => compile(nested(64))).toThrow("too many alternatives to compare");
   });
 
   test("arrays have as many elements as they may", () => {

@@ -7,6 +7,7 @@ import { isObject, membersOf } from "../json.ts";
 import { equalityKey } from "./decimal.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import { names, nonEmptyArray, type Schema, TYPES, typesOf } from "./schema_keywords.ts";
+import type { WorkBudget } from "./work_budget.ts";
 
 /** Most alternatives of a oneOf, which are compared with each other. */
 const ALTERNATIVES_MAX = 256;
@@ -16,6 +17,7 @@ const REFERENCES_MAX = 64;
 
 /** What is certain of every value that is valid by a schema. */
 interface Facts {
+  /** An integer is a number here. */
   types: ReadonlySet<string>;
   /** The only values there are, by their equalityKey. */
   values: ReadonlySet<string> | undefined;
@@ -31,10 +33,15 @@ export class DisjointSchemas {
   /** Of the alternatives that were seen. */
   readonly #known = new Map<Schema, readonly Facts[]>();
   readonly #resolve: (reference: unknown, path: string) => unknown;
+  readonly #budget: WorkBudget;
 
-  /** @param resolve gives what a reference within the schema leads to. */
-  constructor(resolve: (reference: unknown, path: string) => unknown) {
+  /**
+   * @param resolve gives what a reference within the schema leads to.
+   * @param budget what comparing may take.
+   */
+  constructor(resolve: (reference: unknown, path: string) => unknown, budget: WorkBudget) {
     this.#resolve = resolve;
+    this.#budget = budget;
   }
 
   /** @throws SchemaError unless no value can be valid by two of the schemas. */
@@ -46,9 +53,15 @@ export class DisjointSchemas {
       );
     }
     const facts = options.map((option, i) => this.#of(option, `${path}/oneOf/${i}`));
+    const areApart = (one: Facts, other: Facts): boolean => {
+      this.#budget.spend(Math.min(sizeOf(one), sizeOf(other)), () =>
+        unsupportedSchema(path, "'oneOf' has too many alternatives to compare with each other; use 'anyOf'"),
+      );
+      return areDisjoint(one, other);
+    };
     for (let i = 0; i < facts.length; i++) {
       for (let k = 0; k < i; k++) {
-        if (facts[i]?.every((one) => facts[k]?.every((other) => areDisjoint(one, other)))) continue;
+        if (facts[i]?.every((one) => facts[k]?.every((other) => areApart(one, other)))) continue;
         throw unsupportedSchema(
           path,
           `'oneOf' is only supported where no value can be of two kinds, and ${k} and ${i} may overlap; use 'anyOf'`,
@@ -99,16 +112,21 @@ export class DisjointSchemas {
       if (Array.isArray(allowed)) marks.set(name, new Set(allowed.map(equalityKey)));
     }
     const texts = values && new Set(values.map(equalityKey));
-    return { types: new Set(types), values: texts, marks };
+    return { types: new Set(types.map((type) => (type === "integer" ? "number" : type))), values: texts, marks };
   }
+}
+
+/** Steps of comparing with something larger. */
+function sizeOf({ values, marks }: Facts): number {
+  let size = 1 + (values?.size ?? 0);
+  for (const mark of marks.values()) size += mark.size;
+  return size;
 }
 
 function areDisjoint(a: Facts, b: Facts): boolean {
   const apart = (one: ReadonlySet<string>, other: ReadonlySet<string>) => one.isDisjointFrom(other);
   if (a.values !== undefined && b.values !== undefined) return apart(a.values, b.values);
-  const numbers = (types: ReadonlySet<string>) =>
-    new Set([...types].map((type) => (type === "integer" ? "number" : type)));
-  if (apart(numbers(a.types), numbers(b.types))) return true;
+  if (apart(a.types, b.types)) return true;
   const areObjects = [a, b].every(({ types }) => types.size === 1 && types.has("object"));
   return areObjects && [...a.marks].some(([name, values]) => apart(values, b.marks.get(name) ?? values));
 }

@@ -51,7 +51,8 @@ const UNIQUE_VALUES_MAX = 8;
 export class SchemaCompiler {
   readonly builder = new GrammarBuilder();
   readonly json = new JsonText(this.builder);
-  readonly #strings = new StringCompiler(this.builder, this.json, new WorkBudget());
+  readonly #work = new WorkBudget();
+  readonly #strings = new StringCompiler(this.builder, this.json, this.#work);
   readonly #objects = new ObjectCompiler(
     {
       builder: this.builder,
@@ -206,13 +207,14 @@ export class SchemaCompiler {
   }
 
   #comparing(): DisjointSchemas {
-    return new DisjointSchemas((reference, path) => this.#resolve(reference, path));
+    return new DisjointSchemas((reference, path) => this.#resolve(reference, path), this.#work);
   }
 
   #merging(): SchemaMerger {
     return new SchemaMerger(
       (reference, path) => this.#resolve(reference, path),
       (one, other, path) => this.#areEqual(one, other, path),
+      this.#work,
     );
   }
 

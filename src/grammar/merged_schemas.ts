@@ -13,12 +13,13 @@ import {
   TYPES,
   typesOf,
 } from "./schema_keywords.ts";
+import type { WorkBudget } from "./work_budget.ts";
 
 /** Schemas within schemas. */
 const DEPTH_MAX = 64;
 
-/** Most members, keywords and properties of all allOf together: references can make much of little. */
-const MERGED_MAX = 100_000;
+/** Steps that a member, keyword or property of an allOf costs. References can make much of little. */
+const MERGED_WORK = 3;
 
 /** By which nothing is valid. */
 const NOTHING: Schema = { not: {} };
@@ -27,18 +28,21 @@ const NOTHING: Schema = { not: {} };
 export class SchemaMerger {
   readonly #resolve: (reference: unknown, path: string) => unknown;
   readonly #areEqual: (one: unknown, other: unknown, path: string) => boolean;
-  #merged = 0;
+  readonly #budget: WorkBudget;
 
   /**
    * @param resolve gives what a reference within the document leads to.
    * @param areEqual whether two parts of it say the same.
+   * @param budget what putting together may take.
    */
   constructor(
     resolve: (reference: unknown, path: string) => unknown,
     areEqual: (one: unknown, other: unknown, path: string) => boolean,
+    budget: WorkBudget,
   ) {
     this.#resolve = resolve;
     this.#areEqual = areEqual;
+    this.#budget = budget;
   }
 
   /** A schema without its allOf: everything in one. @throws SchemaError */
@@ -106,10 +110,9 @@ export class SchemaMerger {
 
   /** @throws SchemaError when too much is put together. */
   #countMerged({ properties, required, ...others }: Schema, path: string): void {
-    this.#merged += 1 + Object.keys(others).length;
-    this.#merged += membersOf(properties)?.length ?? 0;
-    if (Array.isArray(required)) this.#merged += required.length;
-    if (this.#merged > MERGED_MAX) throw unsupportedSchema(path, "'allOf' puts too much together");
+    const described = membersOf(properties)?.length ?? 0;
+    const merged = 1 + Object.keys(others).length + described + (Array.isArray(required) ? required.length : 0);
+    this.#budget.spend(MERGED_WORK * merged, () => unsupportedSchema(path, "'allOf' puts too much together"));
   }
 }
 
