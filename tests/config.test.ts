@@ -67,7 +67,8 @@ function sampleOf(option: Option): string {
       return false;
     }
   });
-  return accepted as string;
+  if (accepted === undefined) throw new Error(`${option.help}: no candidate is a value of this option; add one`);
+  return accepted;
 }
 
 function settingsOf({ options }: (typeof commands)[number]): [string, Option][] {
