@@ -131,6 +131,19 @@ describe("-f", () => {
   });
 });
 
+test("a file that can't be read is said before a model is opened", async () => {
+  writeFileSync(join(scratch, "broken.wf"), "no model");
+  const { stderr } = await pipe(["chat", "broken.wf", "-f", "missing.txt", "-p", QUESTION], "");
+  expect(stderr).toBe("wrinklefree: missing.txt: no such file or directory\n");
+});
+
+test.each([
+  ["", "the message is empty"],
+  ["-", "there is no message on stdin"],
+])("-p '%s' without a message", async (prompt, message) => {
+  expect((await pipe(["chat", "-p", prompt], "")).stderr).toContain(`wrinklefree: ${message}\n`);
+});
+
 describe("a command line that begins with a model", () => {
   const model = join(fixtures, "tiny");
 

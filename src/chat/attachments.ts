@@ -11,16 +11,28 @@ import type { ChatModel } from "./chat_model.ts";
 /** Longest text, as long as a request to the server may be. */
 const BYTES_MAX = 8 << 20;
 
+/** A file that is attached to a message. */
+export interface Attachment {
+  path: string;
+  text: string;
+}
+
+/** Reads the files that are attached to a message. @throws Failure that names the file. */
+export async function readAttachments(paths: readonly string[]): Promise<Attachment[]> {
+  const attachments: Attachment[] = [];
+  for (const path of paths) attachments.push({ path, text: await readFile(path) });
+  return attachments;
+}
+
 /**
- * Reads the files that are attached to a message, and checks that the model can hold each.
+ * Checks that the model can hold each file.
  *
  * @returns the text that goes before the message.
  * @throws Failure that names the file.
  */
-export async function readAttachments(paths: readonly string[], model: ChatModel): Promise<string> {
+export async function attachedText(attachments: readonly Attachment[], model: ChatModel): Promise<string> {
   const parts: string[] = [];
-  for (const path of paths) {
-    const text = await readFile(path);
+  for (const { path, text } of attachments) {
     const fault = await model.faultOf(text);
     if (fault !== undefined) throw new Failure(`${path}: ${fault}; attach a shorter text`);
     notes.write(`(attached: ${path}, ${formatBytes(Buffer.byteLength(text))})\n`);

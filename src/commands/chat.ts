@@ -3,7 +3,7 @@
  * `wrinklefree chat -p "…" > answer.txt` does what one expects.
  */
 
-import { readAttachments, readStdin } from "../chat/attachments.ts";
+import { attachedText, readAttachments, readStdin } from "../chat/attachments.ts";
 import type { ChatModel } from "../chat/chat_model.ts";
 import { Conversation } from "../chat/conversation.ts";
 import { HistoryFile, historyPath } from "../chat/history_file.ts";
@@ -134,13 +134,16 @@ async function chat(given: Given<typeof chatOptions>, model: string | undefined,
   const connect = connection(model, given);
   // Before the model is loaded: what can't be read ends the command at once.
   const message = await firstMessage(values.prompt, prompt.join(" "), isPiped && !values.lines);
+  const attachments = await readAttachments(values.file);
   const opened = await connect();
   try {
     notes.write(`${opened.description}\n`);
     const conversation = new Conversation(opened, settings, values.system);
-    const options = { isJson: values.json, attached: await readAttachments(values.file, opened) };
+    const options = { isJson: values.json, attached: await attachedText(attachments, opened) };
     if (message !== undefined) {
-      if (message === "" && options.attached === "") throw new Failure("there is no message on stdin");
+      if (message === "" && attachments.length === 0) {
+        throw new Failure(isOnce && values.prompt !== "-" ? "the message is empty" : "there is no message on stdin");
+      }
       await answerOnce(conversation, message, options);
     } else if (isPiped) {
       await talkInLines(conversation, { ...options, isAsking: false });

@@ -125,7 +125,9 @@ export class Service {
   get description(): string {
     const millions = Math.round(this.parameters / 1e6);
     const size = millions < 1000 ? `${millions}-million` : `${(this.parameters / 1e9).toFixed(1)}-billion`;
-    return `a ${size}-parameter ${this.isDemo ? "demo model (it shows that everything works; do not expect it to know things)" : "model"}`;
+    // Eight, eleven, eighteen and eighty begin with a vowel.
+    const article = /^(8|11\b|18\b)/.test(size) ? "an" : "a";
+    return `${article} ${size}-parameter ${this.isDemo ? "demo model (it shows that everything works; do not expect it to know things)" : "model"}`;
   }
 
   /** Cancels what runs and frees the memory. */
