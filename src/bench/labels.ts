@@ -38,7 +38,7 @@ export class Room {
 
   /** A place beside a point for a text in a font of this size; undefined where there is none. It is taken from then on. */
   beside(x: number, y: number, text: string, size: number): Place | undefined {
-    const gap = 7;
+    const gap = 8;
     const places: Place[] = [
       { x, y: y - gap, anchor: "middle" },
       { x, y: y + gap + 0.75 * size, anchor: "middle" },

@@ -7,7 +7,10 @@ import { type Chart, type Point, type Series, short } from "./chart.ts";
 import type { Picture } from "./picture.ts";
 import { type Report, rounded } from "./report.ts";
 import type { Run } from "./runs.ts";
-import { fromZero, type Scale, through } from "./scale.ts";
+import { byFactors, fromZero, type Scale, through } from "./scale.ts";
+
+/** Speeds that differ by more than this factor are drawn by factors: the small ones are those of single answers, which matter most. */
+const EVEN_FACTOR_MAX = 12;
 
 /** A run that has a speed. */
 type SpeedRun = Run & { throughput: NonNullable<Run["throughput"]> };
@@ -31,7 +34,7 @@ export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
   if (speeds.length > 0) {
     const scale = through(
       speeds.map(({ threads }) => threads),
-      false,
+      isWide(speeds),
     );
     charts.push(
       speedChart("By threads", { name: "threads", scale }, speeds, "threads", (run) =>
@@ -62,16 +65,22 @@ function speedChart(
   const series = new Map<string, SpeedRun[]>();
   for (const run of runs) series.getOrInsertComputed(nameOf(run), () => []).push(run);
   const most = Math.max(...runs.map(({ throughput }) => throughput.tokensPerSecond.most));
+  const least = Math.min(...runs.map(({ throughput }) => throughput.tokensPerSecond.least));
   return {
     title,
     x,
-    y: { name: "tokens a second", scale: fromZero(most) },
+    y: { name: "tokens a second", scale: isWide(runs) ? byFactors(least / 1.2, most * 1.1) : fromZero(most) },
     series: [...series].map(([name, ofSeries]): Series => {
       const points = ofSeries.map((run) => point(run, run[by])).sort((a, b) => a.x - b.x);
       return { name, points };
     }),
     bounds: [],
   };
+}
+
+function isWide(runs: SpeedRun[]): boolean {
+  const medians = runs.map(({ throughput }) => throughput.tokensPerSecond.median);
+  return Math.max(...medians) > EVEN_FACTOR_MAX * Math.min(...medians);
 }
 
 function point(run: SpeedRun, x: number): Point {
