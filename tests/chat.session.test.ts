@@ -150,6 +150,8 @@ describe("commands", () => {
     for (const name of ["help", "system", "set", "show", "clear", "retry", "undo", "save", "load", "stats", "bye"]) {
       expect(terminal.rows.join("\n")).toContain(`\n  /${name} `);
     }
+    const help = terminal.rows.slice(terminal.rows.indexOf("> /help"));
+    expect(help.filter((row) => row.length > 80)).toEqual([]);
     await types(terminal, `/sy${TAB}`, "/system ▏");
     await types(terminal, `${ctrl("u")}/s${TAB}`, "/s▏");
     expect(terminal.rows.at(-2)).toBe("/system  /set  /show  /save  /stats");

@@ -78,7 +78,7 @@ export function Answer(properties: {
       {isWritten && (
         <div class="actions">
           <Versions message={message} versions={versions} />
-          <CopyButton text={() => content} label="Copy answer" />
+          {content !== "" && <CopyButton text={() => content} label="Copy answer" />}
           <IconButton
             icon="again"
             label="Answer again"

@@ -34,13 +34,13 @@ const commands: Readonly<Record<string, SlashCommand>> = {
   help: { takes: "", summary: "this list", run: showHelp },
   system: {
     takes: "[TEXT | off]",
-    summary: "show or change the instructions that come before the conversation",
+    summary: "show or change the instructions to the model",
     run: changeSystem,
     complete: (rest) => startingWith([OFF], rest),
   },
   set: {
     takes: "[NAME VALUE]",
-    summary: "show or change how answers are chosen; the value 'default' takes a change back",
+    summary: "show or change how answers are chosen; 'default' resets",
     run: changeSetting,
     complete: (rest) =>
       startingWith(
@@ -125,8 +125,9 @@ function showHelp(): undefined {
   const width = Math.max(...lines.map(([usage]) => usage.length));
   say(lines.map(([usage, summary]) => `  ${usage.padEnd(width)}  ${summary}`).join("\n"));
   say(`
-  Enter sends. Alt-Enter, a backslash at the end of a line, or """ before and after write several lines.
-  Arrows go through what was entered before, Ctrl-R searches it, Tab completes commands.
+  Enter sends. Several lines: Alt-Enter, a backslash at the end of a line, or
+  """ before and after.
+  Arrows go through what was entered before, Ctrl-R searches it, Tab completes.
   Ctrl-C clears the line or stops an answer.`);
 }
 

@@ -23,7 +23,7 @@ export interface TalkOptions {
 
 /** @param newLine what starts a new line of a message. */
 const hint = (newLine: string) =>
-  `Enter sends, ${newLine} starts a new line, /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n`;
+  `Enter sends, ${newLine} starts a new line.\n/help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.\n`;
 
 /** Answers one message. */
 export async function answerOnce(conversation: Conversation, text: string, options: TalkOptions): Promise<void> {
