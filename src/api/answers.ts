@@ -56,10 +56,9 @@ export async function answer(
   const jobs = exchange.state.jobs.admit(count, exchange.client, prompts.tokensAtMost, asking);
   try {
     const ids = await prompts.encode();
-    jobs[0]?.setPromptTokens(
-      ids.reduce((sum, prompt) => sum + prompt.length, 0),
-      prompts.param,
-    );
+    const promptTokens = ids.reduce((sum, prompt) => sum + prompt.length, 0);
+    jobs[0]?.setPromptTokens(promptTokens, prompts.param);
+    exchange.charge(promptTokens);
     exchange.onSent(
       exchange.state.jobs.holdAnswers(answerBytes(ids, prompts.repeatedBytes, parameters, service.context)),
     );
@@ -99,8 +98,16 @@ async function* allChoices(
   const queue = new EventQueue<ChoiceEvent>();
   let unfinished = choices.length;
   const written = choices.map(async (events, choice) => {
+    let charged = 0;
     try {
-      for await (const event of events) queue.push({ ...event, choice });
+      for await (const event of events) {
+        if ("counts" in event) {
+          // As they come: a client who leaves has used them too.
+          exchange.charge(event.counts.completionTokens - charged);
+          charged = event.counts.completionTokens;
+        }
+        queue.push({ ...event, choice });
+      }
     } catch (error) {
       queue.fail(error);
     }

@@ -64,6 +64,7 @@ export async function embedTexts(
     }
     const tokens = ids.reduce((sum, text) => sum + text.length, 0);
     job.setPromptTokens(Math.max(...ids.map((text) => text.length)), param);
+    exchange.charge(tokens);
     const vectors = new Array<Float32Array>(ids.length);
     let next = 0;
     const work = async () => {

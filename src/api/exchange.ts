@@ -27,6 +27,10 @@ export class Exchange {
   readonly body: BodyShare;
   /** Which of the server's API keys the request came with; undefined where it needs none. */
   key: ApiKey | undefined;
+  /** Says that so many tokens were used, for the limits of its key. */
+  charge: (tokens: number) => void = () => undefined;
+  /** Says that it is over, for the same. */
+  endUse: () => void = () => undefined;
   /** What the answers cost, as far as they are complete. */
   readonly counts: Counts[] = [];
   /** Whether the answer is a stream, which goes on after the handler has returned. */

@@ -41,7 +41,9 @@ export const keyOption = {
 export const keyOptions = {
   "api-key-file": {
     group: "Access",
-    help: "clients have to send one of the keys in this file, one a line; a pipe will do",
+    help:
+      "clients have to send one of the keys in this file, one a line, each with name=NAME for the log and limits of its own behind " +
+      "it if it has any, requests=N, tokens=N and running=N; a pipe will do",
     place: "anywhere",
     placeholder: "FILE",
     kind: file,
@@ -66,7 +68,10 @@ export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files
   const keys = [...new Set(values["api-key"])];
   // Before files are read: a pipe can be read only once.
   if (isOnLine("api-key")) restartWithout(keys);
-  return readKeySource(keys, files);
+  return readKeySource(
+    keys.map((text) => ({ text })),
+    files,
+  );
 }
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */

@@ -180,6 +180,6 @@ function connection(model: string | undefined, given: Given<typeof chatOptions>)
     isOnLine(name as keyof typeof chatOptions),
   );
   if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
-  const [key] = readApiKeys(given, []).keys;
+  const key = readApiKeys(given, []).keys[0]?.text;
   return () => RemoteModel.connect(url, key, model);
 }

@@ -25,7 +25,7 @@ import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
-import { ANSWERS_MAX, certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
+import { ANSWERS_MAX, certificateFiles, chosenPlaces, keyLimits, serveOptions } from "./serve_options.ts";
 import { printPlan } from "./serve_plan.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
@@ -69,7 +69,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
       `refusing to listen on ${hostOf(exposed)}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
     );
   }
-  const access = new Access(keySource, tlsFiles);
+  const access = new Access(keySource, keyLimits(values), tlsFiles);
 
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();

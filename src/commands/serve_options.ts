@@ -10,6 +10,7 @@ import { isHostName } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
 import { describePlace, type Place, readPlace } from "../server/places.ts";
+import type { KeyLimits } from "../serving/key_limits.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";
@@ -164,6 +165,30 @@ const listening = {
 /** Who may use it. */
 const access = {
   ...keyOptions,
+  "key-requests": {
+    group: "Access",
+    help: "requests that each key may make in a minute",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, 2 ** 31),
+    otherwise: "no limit",
+  },
+  "key-tokens": {
+    group: "Access",
+    help: "tokens of prompts and answers that each key may use in a minute",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, 2 ** 31),
+    otherwise: "no limit",
+  },
+  "key-running": {
+    group: "Access",
+    help: "requests that each key may have under way at once",
+    place: "anywhere",
+    placeholder: "N",
+    kind: wholeNumber(1, 65_536),
+    otherwise: "no limit",
+  },
   insecure: {
     group: "Access",
     help: "without a key, listen on an address that others can reach; anyone there can use the server",
@@ -319,4 +344,9 @@ export function certificateFiles(values: Values): CertificateFiles | undefined {
   if (certificate === undefined && key === undefined) return undefined;
   const [given, other] = certificate === undefined ? ["--tls-key", "--tls-cert"] : ["--tls-cert", "--tls-key"];
   throw new UsageError(`${given} needs ${other} beside it`);
+}
+
+/** What each key may use that has no limits of its own. */
+export function keyLimits(values: Values): KeyLimits {
+  return { requests: values["key-requests"], tokens: values["key-tokens"], running: values["key-running"] };
 }

@@ -5,6 +5,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { Failure } from "../errors.ts";
+import type { KeyLimits } from "../serving/key_limits.ts";
 import { notes } from "../terminal/output.ts";
 import { ApiKeys, type KeySource } from "./auth.ts";
 import { type Certificate, type CertificateFiles, readCertificate } from "./certificate.ts";
@@ -18,10 +19,14 @@ export class Access {
   #source: KeySource;
   #certificate: Certificate | undefined;
 
-  /** @param files undefined: no TLS. @throws Failure for a certificate that can't be served. */
-  constructor(source: KeySource, files: CertificateFiles | undefined) {
+  /**
+   * @param limits of each key that has none of its own.
+   * @param files undefined: no TLS.
+   * @throws Failure for a certificate that can't be served.
+   */
+  constructor(source: KeySource, limits: KeyLimits, files: CertificateFiles | undefined) {
     this.#source = source;
-    this.keys = new ApiKeys(source.keys);
+    this.keys = new ApiKeys(source.keys, limits);
     this.#files = files;
     this.#certificate = this.#readCertificate();
   }

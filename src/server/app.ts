@@ -11,6 +11,7 @@ import { Elysia } from "elysia";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
 import { getModel } from "../api/openai/models.ts";
+import { KeyAccounts } from "../serving/key_limits.ts";
 import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
 import type { ApiKeys } from "./auth.ts";
@@ -92,10 +93,19 @@ export function createResponder(state: ServerState, options: ServerOptions) {
   const exchanges = new WeakMap<Request, Exchange>();
   const app = createApp(state, exchanges);
   const { apiKeys, trustedProxies } = options;
+  const accounts = new KeyAccounts();
   const cors = new CorsPolicy(options.corsOrigins);
   const descriptors = new Descriptors();
   descriptors.warn();
   const hosts = new HostNames(options.allowedHosts);
+
+  /** Counts a request against the limits of its key. @throws RequestError 429. */
+  function limit(exchange: Exchange): void {
+    if (exchange.key === undefined) return;
+    const { charge, end } = accounts.begin(exchange.key);
+    exchange.charge = charge;
+    exchange.endUse = end;
+  }
 
   async function respond(exchange: Exchange, checksHost: boolean): Promise<Response> {
     const { request, path } = exchange;
@@ -105,6 +115,7 @@ export function createResponder(state: ServerState, options: ServerOptions) {
       if (preflight !== undefined) return preflight;
       exchange.key = apiKeys.check(request, path);
       if (path === undefined) throw new RequestError(400, "The Host header of your request is malformed.");
+      if (request.method === "POST") limit(exchange);
       const routed = routingRequest(request.method, path);
       exchanges.set(routed, exchange);
       return await app.fetch(routed);
@@ -126,6 +137,7 @@ export function createResponder(state: ServerState, options: ServerOptions) {
       // Without this, a connection would stay open for good.
       server.timeout(request, options.keepAliveSeconds);
       exchange.body.release();
+      exchange.endUse();
       const { counts } = exchange;
       const status = exchange.client.aborted ? CLIENT_CLOSED_REQUEST : answered;
       state.metrics.requested(method, route, status);

@@ -9,6 +9,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
 import type { ApiKey } from "../serving/api_key.ts";
+import type { KeyLimits } from "../serving/key_limits.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { isAsset } from "./page.ts";
 
@@ -28,17 +29,25 @@ const LABEL_DIGITS = 8;
 export class ApiKeys {
   #known: readonly KnownKey[] = [];
 
-  /** @param keys none of them empty; no keys at all let everybody in. */
-  constructor(keys: readonly string[]) {
+  readonly #limits: KeyLimits;
+
+  /**
+   * @param keys none of them empty; no keys at all let everybody in.
+   * @param limits of each key that has none of its own.
+   */
+  constructor(keys: readonly GivenKey[], limits: KeyLimits = {}) {
+    this.#limits = limits;
     this.replace(keys);
   }
 
   /** From now on these are the keys. Requests that are under way go on. */
-  replace(keys: readonly string[]): void {
-    this.#known = [...new Set(keys)].map((key) => {
-      const digest = hash(key);
-      const text = digest.toString("hex");
-      return { digest, key: { hash: text, label: text.slice(0, LABEL_DIGITS) } };
+  replace(keys: readonly GivenKey[]): void {
+    const byText = new Map(keys.map((key) => [key.text, key]));
+    this.#known = [...byText.values()].map(({ text, name, limits }) => {
+      const digest = hash(text);
+      const hexadecimal = digest.toString("hex");
+      const label = name ?? hexadecimal.slice(0, LABEL_DIGITS);
+      return { digest, key: { hash: hexadecimal, label, limits: { ...this.#limits, ...limits } } };
     });
   }
 
@@ -87,9 +96,18 @@ export function isSendable(key: string): boolean {
   return /^[\x21-\x7e]+$/.test(key);
 }
 
+/** A key as it was given. */
+export interface GivenKey {
+  text: string;
+  /** What the log calls it. */
+  name?: string;
+  /** Those that it has of its own. */
+  limits?: KeyLimits;
+}
+
 /** Keys, and where they can be read again. */
 export interface KeySource {
-  readonly keys: readonly string[];
+  readonly keys: readonly GivenKey[];
   /** Reads the files anew. What came from elsewhere, from pipes too, stays. @throws Failure. */
   again(): KeySource;
 }
@@ -104,18 +122,18 @@ function isLasting(path: string): boolean {
 }
 
 /** Adds the keys of files to those that are known. @throws Failure. */
-export function readKeySource(known: readonly string[], files: readonly string[]): KeySource {
+export function readKeySource(known: readonly GivenKey[], files: readonly string[]): KeySource {
   const lasting = files.filter(isLasting);
   const fixed = [...known, ...files.filter((path) => !isLasting(path)).flatMap(readKeyFile)];
   return { keys: [...fixed, ...lasting.flatMap(readKeyFile)], again: () => readKeySource(fixed, lasting) };
 }
 
 /**
- * Reads keys from a file, one a line; empty lines and those that begin with # are none.
+ * Reads keys from a file, one a line, each with settings behind it if it has any; empty lines and those that begin with # are none.
  *
  * @throws Failure when the file can't be read, has none, or has one that nobody could send.
  */
-function readKeyFile(path: string): string[] {
+function readKeyFile(path: string): GivenKey[] {
   let text: string;
   try {
     text = readText(path);
@@ -123,16 +141,36 @@ function readKeyFile(path: string): string[] {
     if (error instanceof Failure) throw error;
     throw new Failure(`can't read the keys in ${path}: ${describeSystemError(error)}`);
   }
-  const lines = text.split(/\r\n|\r|\n/).map((line) => line.trim());
-  const wrong = lines.findIndex((line) => !line.startsWith("#") && line !== "" && !isSendable(line));
-  if (wrong >= 0) {
-    throw new Failure(
-      `${path}: line ${wrong + 1} is no key; write visible ASCII characters without spaces, one key a line`,
-    );
+  const keys: GivenKey[] = [];
+  for (const [index, line] of text.split(/\r\n|\r|\n/).entries()) {
+    const content = line.trim();
+    if (content === "" || content.startsWith("#")) continue;
+    const key = readKeyLine(content);
+    if (key === undefined) {
+      throw new Failure(
+        `${path}: line ${index + 1} is no key; write visible ASCII characters without spaces, one key a line, and behind it what it has of name=NAME, requests=N, tokens=N and running=N`,
+      );
+    }
+    keys.push(key);
   }
-  const keys = lines.filter((line) => line !== "" && !line.startsWith("#"));
   if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
   return keys;
+}
+
+/** Reads "KEY name=alice requests=60 tokens=100000 running=4"; undefined for anything else. */
+function readKeyLine(line: string): GivenKey | undefined {
+  const [text = "", ...settings] = line.split(/\s+/);
+  if (!isSendable(text)) return undefined;
+  const limits: { requests?: number; tokens?: number; running?: number } = {};
+  let name: string | undefined;
+  for (const setting of settings) {
+    const [, what, value = ""] = /^(name|requests|tokens|running)=([\w.@-]{1,64})$/.exec(setting) ?? [];
+    const isCount = /^[1-9]\d{0,11}$/.test(value);
+    if (what === "name") name = value;
+    else if (isCount && (what === "requests" || what === "tokens" || what === "running")) limits[what] = Number(value);
+    else return undefined;
+  }
+  return name === undefined ? { text, limits } : { text, name, limits };
 }
 
 /** Reads a file whose size nobody may know: a pipe has none, and a device no end. */
