@@ -4,8 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ApiKey } from "../src/serving/api_key.ts";
-import { KeyAccounts, type KeyLimits } from "../src/serving/key_limits.ts";
+import type { ApiKey, KeyLimits } from "../src/serving/api_key.ts";
+import { KeyAccounts } from "../src/serving/key_limits.ts";
 import type { RequestError } from "../src/serving/request_error.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";

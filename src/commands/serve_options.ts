@@ -10,7 +10,7 @@ import { isHostName } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
 import { describePlace, type Place, readPlace } from "../server/places.ts";
-import type { KeyLimits } from "../serving/key_limits.ts";
+import type { KeyLimits } from "../serving/api_key.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";

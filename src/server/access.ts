@@ -5,7 +5,7 @@
 
 import { closeSync, openSync } from "node:fs";
 import { Failure } from "../errors.ts";
-import type { KeyLimits } from "../serving/key_limits.ts";
+import type { KeyLimits } from "../serving/api_key.ts";
 import { notes } from "../terminal/output.ts";
 import { ApiKeys, type KeySource } from "./auth.ts";
 import { type Certificate, type CertificateFiles, readCertificate } from "./certificate.ts";

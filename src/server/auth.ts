@@ -8,8 +8,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
-import type { ApiKey } from "../serving/api_key.ts";
-import type { KeyLimits } from "../serving/key_limits.ts";
+import type { ApiKey, KeyLimits } from "../serving/api_key.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { isAsset } from "./page.ts";
 

@@ -1,4 +1,12 @@
-import type { KeyLimits } from "./key_limits.ts";
+/** Bounds on one key; undefined: none. */
+export interface KeyLimits {
+  /** Requests that compute something, a minute. */
+  readonly requests?: number | undefined;
+  /** Tokens of prompts and answers, a minute. */
+  readonly tokens?: number | undefined;
+  /** Requests under way at once. */
+  readonly running?: number | undefined;
+}
 
 /** An API key as everybody knows it but the check of access. The key itself is kept nowhere. */
 export interface ApiKey {

@@ -6,16 +6,6 @@
 import type { ApiKey } from "./api_key.ts";
 import { RequestError } from "./request_error.ts";
 
-/** Bounds on one key; undefined: none. */
-export interface KeyLimits {
-  /** Requests that compute something, a minute. */
-  readonly requests?: number | undefined;
-  /** Tokens of prompts and answers, a minute. */
-  readonly tokens?: number | undefined;
-  /** Requests under way at once. */
-  readonly running?: number | undefined;
-}
-
 const MINUTE_MS = 60_000;
 
 /** Seconds after which to try again when requests are under way whose end nobody knows. */
