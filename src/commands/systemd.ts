@@ -25,8 +25,8 @@ const PACKED_SUFFIX = ".wf";
 /** How much more than planned a service may take. */
 const MEMORY_MARGIN = 1.1;
 
-/** Limits are a multiple of so many bytes. */
-const MEMORY_UNIT = 1024 * 1024;
+/** Limits are a multiple of so many bytes: the program itself takes a megabyte more or less each time, and a unit must not differ for that. */
+const MEMORY_UNIT = 64 * 1024 * 1024;
 
 const SYSTEM_DIRECTORY = "/etc/systemd/system";
 
