@@ -7,7 +7,7 @@ import type { Job } from "../serving/jobs.ts";
 import { RequestError } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { endedByShutdown } from "../serving/state.ts";
-import { type GenerationEvent, generate } from "../text/generation.ts";
+import { type Counts, type GenerationEvent, generate } from "../text/generation.ts";
 import { requireTextModel } from "./embeddings.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Exchange } from "./exchange.ts";
@@ -98,13 +98,18 @@ async function* allChoices(
   const queue = new EventQueue<ChoiceEvent>();
   let unfinished = choices.length;
   const written = choices.map(async (events, choice) => {
-    let charged = 0;
+    let cost: Counts | undefined;
     try {
       for await (const event of events) {
         if ("counts" in event) {
-          // As they come: a client who leaves has used them too.
-          exchange.charge(event.counts.completionTokens - charged);
-          charged = event.counts.completionTokens;
+          // As it grows: a client who leaves has used it too.
+          exchange.charge(event.counts.completionTokens - (cost?.completionTokens ?? 0));
+          if (cost === undefined) {
+            cost = { ...event.counts };
+            exchange.counts.push(cost);
+          } else {
+            Object.assign(cost, event.counts);
+          }
         }
         queue.push({ ...event, choice });
       }
@@ -118,7 +123,6 @@ async function* allChoices(
     for await (const event of queue.drain()) {
       if (event.kind === "end") {
         if (event.reason === "cancelled" && !exchange.client.aborted) throw endedByShutdown();
-        exchange.counts.push(event.counts);
         metrics.answered(event.reason, event.counts);
         jobs[event.choice]?.finish();
         open--;

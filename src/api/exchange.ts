@@ -31,7 +31,7 @@ export class Exchange {
   charge: (tokens: number) => void = () => undefined;
   /** Says that it is over, for the same. */
   endUse: () => void = () => undefined;
-  /** What the answers cost, as far as they are complete. */
+  /** What the answers cost so far. */
   readonly counts: Counts[] = [];
   /** Whether the answer is a stream, which goes on after the handler has returned. */
   isStreamed = false;
