@@ -15,7 +15,8 @@ import { isProxyRange, TrustedProxies } from "../src/server/client_address.ts";
 import { canMakeCertificates, makeCertificate, type TestCertificate } from "./support/certificates.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
-import { eventually, openConnection, runProgram, startServer, type TestServer } from "./support/server.ts";
+import { eventually, executable, openConnection, runProgram, startServer, type TestServer } from "./support/server.ts";
+import { TestTerminal } from "./support/terminal.ts";
 
 setDefaultTimeout(60_000);
 
@@ -332,6 +333,15 @@ describe("keys", () => {
     expect((await fetch(`${server.url}/v1/models`, { headers: { "x-api-key": "sk-a" } })).status).toBe(200);
     expect(server.log().match(/^wrinklefree: nothing is reloaded/gm)?.length).toBe(4);
   });
+});
+
+test("a server whose terminal goes ends; one that is sent SIGHUP while it is there does not", async () => {
+  const terminal = new TestTerminal([executable, "serve", "--port", "0"]);
+  await eventually(() => terminal.raw.includes("/v1/chat/completions"));
+  process.kill(terminal.pid, "SIGHUP");
+  await eventually(() => terminal.raw.includes("wrinklefree: reloaded: "));
+  terminal.hangUp();
+  expect(await terminal.exited).toBe(0);
 });
 
 describe("the client's address", () => {
