@@ -36,6 +36,8 @@ describe("a base URL without /v1", () => {
     expect(openAi.choices[0]?.text).toBe(llamaCpp.content);
     expect((await server.post("/chat/completions/", FRANCE)).status).toBe(200);
     expect((await fetch(`${server.url}/models/`)).status).toBe(200);
+    const embeddings = await server.post("/embeddings", { input: "x" });
+    expect([embeddings.status, await embeddings.json()]).toMatchObject([400, { error: { param: "model" } }]);
   });
 
   test("errors, the log and the counters know such a path by its full name", async () => {

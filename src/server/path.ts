@@ -7,7 +7,7 @@
 const ORIGIN = "http://localhost";
 
 /** OpenAI's paths as clients ask for them whose base URL lacks the /v1. */
-const UNPREFIXED = /^\/(?:chat\/completions|completions|models)(?=\/|$)/;
+const UNPREFIXED = /^\/(?:chat\/completions|completions|embeddings|models)(?=\/|$)/;
 
 /**
  * The path of a request, normalised as in URLs, and with OpenAI's /v1 where it is missing; undefined where Host and target together make
