@@ -6,8 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { modelCosts } from "../src/bench/costs.ts";
 import { randomSubject } from "../src/bench/subject.ts";
+import { packedLayout } from "../src/model_file/layout.ts";
 import { decodeModelConfig, encodeModelConfig } from "../src/model_file/model_config.ts";
 import { shapes } from "../src/model_file/shapes.ts";
+import { unpackFixtures } from "./support/archive.ts";
 import { fixtures, runCommandLine } from "./support/command_line.ts";
 
 setDefaultTimeout(120_000);
@@ -43,6 +45,7 @@ const measured: Record<string, string[]> = {
   prefill: runKeys.slice(7, 17).filter((key) => key !== "zeros"),
   decode: runKeys.slice(7, 14),
   latency: runKeys.slice(14),
+  embed: runKeys.slice(7, 14).filter((key) => key !== "zeros"),
 };
 
 describe("a shape without a file", () => {
@@ -178,7 +181,61 @@ test("a model from a directory of a checkpoint, decoding only", () => {
   expect(runs.map(({ kind }: { kind: string }) => kind)).toEqual(["decode", "decode"]);
 });
 
+test("an embedding model: texts of each length, alone and together, in every form", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "wrinklefree-bench-"));
+  await unpackFixtures("embeddings", directory);
+  const svg = join(directory, "embeddings.svg");
+  const command = ["bench", join(directory, "embedding-qwen3.I2_S.gguf"), "--threads=1", "--repetitions=2"];
+  const cache = { WRINKLEFREE_CACHE: directory };
+  const json = runCommandLine([...command, "--embed", "--prompt=9,40", "--json", `--svg=${svg}`], cache);
+  const table = runCommandLine([...command, "--prompt=9", "--parallel=3"], cache);
+  const picture = await Bun.file(svg).text();
+  rmSync(directory, { recursive: true });
+  expect({
+    exitCode: json.exitCode,
+    lines: [...(json.stderr.match(/^measuring: embed, 1 thread, .* tokens/gm) ?? [])],
+  }).toEqual({
+    exitCode: 0,
+    lines: [9, 40].flatMap((tokens) =>
+      ["1 text", "4 texts"].map((texts) => `measuring: embed, 1 thread, ${texts} of ${tokens} tokens`),
+    ),
+  });
+  const { model, runs } = JSON.parse(json.stdout);
+  expect(model).toMatchObject({ random: false, head_bytes: 0 });
+  expect(runs).toMatchObject(
+    [9, 40].flatMap((tokens) =>
+      [1, 4].map((parallel) => ({ kind: "embed", threads: 1, parallel, tokens, context: 0 })),
+    ),
+  );
+  for (const run of runs) {
+    expect(Object.keys(run)).toEqual(runKeys);
+    for (const key of runKeys.slice(7)) {
+      if (measured.embed?.includes(key)) expect(run[key]).toBeGreaterThan(0);
+      else expect(run[key]).toBeNull();
+    }
+    expect(picture).toContain(
+      `${run.parallel === 1 ? "1 text" : "4 texts"} of ${run.tokens} tokens: ${run.tok_s} tok/s`,
+    );
+  }
+  expect(table.stdout).toMatch(/^embed +1 +3 +0 +9 +[\d.]+ /m);
+});
+
 test.each([
+  // The tensors in the published GGUF files: I2_S and the others.
+  ["bitnet-embedding-0.6b", 196, 310],
+  ["bitnet-embedding-270m", 126, 236],
+])("the shape %s has as many tensors as the published file", (name, ternary, others) => {
+  const config = { ...(shapes[name] as (typeof shapes)[string]), bosTokenId: null, eosTokenIds: [] };
+  const kinds = packedLayout(config, new Map()).map(({ kind }) => kind);
+  const count = kinds.filter((kind) => kind === "ternary").length;
+  expect([count, kinds.filter((kind) => kind !== "scale").length - count]).toEqual([ternary, others]);
+});
+
+test.each([
+  [["--shape", "tiny", "--embed"], "tiny answers with text and has no embeddings"],
+  [["--shape", "bitnet-embedding-270m", "--decode", "3"], "--decode is for models that answer"],
+  [["--embed", "--prompt", "128,0"], "no text to embed"],
+  [["--embed", "--prompt", "32769"], "--prompt 32769 needs a context of 32769 tokens; bitnet-embedding-0.6b has 32768"],
   [["--shape", "giant"], "--shape is one of tiny, "],
   [["--shape", "tiny", "some.wf"], "either a MODEL or a --shape"],
   [["--threads", "0"], "--threads"],

@@ -11,7 +11,10 @@ import { tensorBytes } from "../model_file/safetensors.ts";
 export interface Costs {
   /** Bytes of all ternary rows, with the scales of their groups: every step reads them once; of experts those of one token. */
   ternaryBytes: number;
-  /** Bytes of the head's sketch, or of a ternary head: a step that gives greedy tokens reads them once, and of a head with a sketch a few rows. */
+  /**
+   * Bytes of the head's sketch, or of a ternary head: a step that gives greedy tokens reads them once, and of a head with a sketch a few
+   * rows. 0 for a model that gives embeddings, no tokens.
+   */
   headBytes: number;
   /** Bytes of keys and values for one position that a token sees. */
   positionBytes: number;
@@ -35,7 +38,7 @@ export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
     : screenedRowBytes(config.hiddenSize);
   return {
     ternaryBytes: matrices.reduce((sum, tensor) => sum + tensorBytes(tensor) * share(tensor), 0),
-    headBytes: config.vocabSize * headRowBytes,
+    headBytes: config.pooling === undefined ? config.vocabSize * headRowBytes : 0,
     positionBytes: kvTokenBytes(config, kvKind),
     multiplyAdds: matrices.reduce((sum, tensor, index) => sum + (weights[index] as number) * share(tensor), 0),
   };

@@ -66,6 +66,12 @@ export function kernelsWriter(form: Form, machine: Machine): ReportWriter<Kernel
   return new JsonWriter(() => ({ machine: machineFields(machine) }), "kernels", kernelFields);
 }
 
+/** What steps read of a model's weights. */
+export function describeBytes({ ternaryBytes, headBytes }: Costs): string {
+  const head = headBytes === 0 ? "" : `, ${formatBytes(headBytes)} head`;
+  return `${formatBytes(ternaryBytes)} ternary${head}`;
+}
+
 /** A run as JSON and CSV give it, the same names for every kind; README.md documents them. */
 function runFields(run: Run, report: Report) {
   const { throughput, firstTokenMs, secondTurn } = run;
@@ -225,8 +231,7 @@ class RunTables implements ReportWriter<Run> {
     const count = parameterCount(subject.config);
     const parameters = count < 1e9 ? `${(count / 1e6).toFixed(1)} M` : `${(count / 1e9).toFixed(2)} G`;
     const weights = subject.isRandom ? `${subject.name}, random weights` : subject.name;
-    const bytes = `${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`;
-    results.write(`${machineLine(machine)}model    ${weights}, ${parameters} parameters: ${bytes}\n`);
+    results.write(`${machineLine(machine)}model    ${weights}, ${parameters} parameters: ${describeBytes(costs)}\n`);
   }
 
   addLimits(threads: number): void {

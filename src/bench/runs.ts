@@ -1,6 +1,6 @@
 /**
- * The measurements: prompts through an engine and tokens out of it, timed by the engine's own clock. What is timed is what a
- * server's users get, scheduler, sampling and event delivery included.
+ * The measurements: prompts through an engine, and tokens or embeddings out of it. Tokens are timed by the engine's own clock, embeddings
+ * until all are there. What is timed is what a server's users get, scheduler, sampling and event delivery included.
  */
 
 import { Engine, type EngineOptions, type KvKind } from "../engine/engine.ts";
@@ -38,11 +38,17 @@ const SECOND_TURN_TOKENS = FIRST_TURN_TOKENS + ANSWER_TOKENS + NEXT_TOKENS;
 
 /** One measurement to make. */
 export interface Plan {
-  kind: "prefill" | "decode" | "latency";
+  kind: "prefill" | "decode" | "latency" | "embed";
   threads: number;
-  /** Decode: sequences that decode together. Prefill: 1. Latency: 2, the short request and the one whose prompt is long. */
+  /**
+   * Decode: sequences that decode together. Embed: texts that are embedded together. Prefill: 1. Latency: 2, the short request and the one
+   * whose prompt is long.
+   */
   parallel: number;
-  /** Prefill: tokens of the prompt. Decode: tokens of each sequence in one repetition. Latency: tokens of the short prompt. */
+  /**
+   * Prefill: tokens of the prompt. Decode: tokens of each sequence in one repetition. Latency: tokens of the short prompt. Embed: tokens of
+   * each text.
+   */
   tokens: number;
   /** Decode: tokens of each sequence's prompt, which is not timed. Latency: tokens of the long prompt. */
   context: number;
@@ -64,7 +70,7 @@ export interface Spread {
 
 /** How much a run got done. */
 export interface Throughput {
-  /** Tokens a second of all sequences together. */
+  /** Tokens a second of all sequences or texts together. */
   tokensPerSecond: Spread;
   /** Bytes that a step has to read: ternary weights, the head when tokens come out, keys and values. */
   bytesPerStep: number;
@@ -76,7 +82,7 @@ export interface Throughput {
 
 /** What a measurement gave; what its kind doesn't measure is null. */
 export interface Run extends Plan {
-  /** Prefill and decode. */
+  /** All but latency. */
   throughput: Throughput | null;
   /** Prefill: milliseconds until the prompt's first token. Latency: until the short request's, which came during the long prompt. */
   firstTokenMs: Spread | null;
@@ -86,6 +92,7 @@ export interface Run extends Plan {
 
 /** Tokens that each sequence of a run must have room for, at least. */
 export function contextOf(plan: Plan): number {
+  if (plan.kind === "embed") return plan.tokens;
   if (plan.kind === "prefill") return plan.tokens + 1;
   if (plan.kind === "latency") return Math.max(plan.context, plan.tokens, SECOND_TURN_TOKENS) + 1;
   return promptTokens(plan) + stepsUntilAllDecode(plan) + decodeSteps(plan) + 1;
@@ -108,21 +115,26 @@ export async function measure(model: Model, config: ModelConfig, costs: Costs, p
         return await measureDecode(engine, config.vocabSize, costs, plan);
       case "latency":
         return await measureLatency(engine, config.vocabSize, plan);
+      case "embed":
+        return await measureEmbed(engine, config, costs, plan);
     }
   } finally {
     await engine.close();
   }
 }
 
-/** A latency run is about waiting for others, so its engine is like the server's; the others are about the most that can be had. */
+/**
+ * A latency run is about waiting for others, and an embed run about what /v1/embeddings does, so their engines are like the server's; the
+ * others are about the most that can be had.
+ */
 function engineOptions(config: ModelConfig, plan: Plan): EngineOptions {
-  const isLatency = plan.kind === "latency";
+  const isServed = plan.kind === "latency" || plan.kind === "embed";
   return {
     threads: plan.threads,
-    maxSequences: isLatency ? SERVED_TOGETHER : plan.parallel,
-    context: Math.min(contextOf(plan) + (isLatency ? 0 : SURPLUS_TOKENS), config.context),
+    maxSequences: plan.kind === "latency" ? SERVED_TOGETHER : plan.parallel,
+    context: Math.min(contextOf(plan) + (isServed ? 0 : SURPLUS_TOKENS), config.context),
     kvTokens: 0,
-    batchTokens: isLatency ? 0 : BATCH_TOKENS,
+    batchTokens: isServed ? 0 : BATCH_TOKENS,
     cpus: [],
     kvKind: plan.kvKind,
   };
@@ -273,6 +285,43 @@ async function secondTurn(engine: Engine, first: Uint32Array, next: Uint32Array)
     if (event.kind === "progress") cached = event.cached;
   }
   return { tokens: prompt.length, computed: prompt.length - cached };
+}
+
+/**
+ * Texts are embedded together, again and again. The engine finds out with the first ones how many tokens a step has time for: these are not
+ * timed.
+ */
+async function measureEmbed(engine: Engine, config: ModelConfig, costs: Costs, plan: Plan): Promise<Run> {
+  const draw = randomTokens(config.vocabSize, 1);
+  const embedTogether = async (count: number, tokens: number) => {
+    const texts = Array.from({ length: count }, () => draw(tokens));
+    const begun = performance.now();
+    await Promise.all(texts.map((text) => engine.embed(text, config.hiddenSize)));
+    return performance.now() - begun;
+  };
+  const warmUpTokens = Math.min(plan.tokens, BATCH_TOKENS);
+  await embedTogether(Math.ceil(BATCH_TOKENS / warmUpTokens), warmUpTokens);
+  const before = engine.stats();
+  const times: number[] = [];
+  for (let repetition = 0; repetition < plan.repetitions; repetition++) {
+    times.push(await embedTogether(plan.parallel, plan.tokens));
+  }
+  const steps = (engine.stats().steps - before.steps) / plan.repetitions;
+  const tokens = plan.parallel * plan.tokens;
+  const tokensPerSecond = summary(times.map((ms) => (tokens / ms) * 1000));
+  // Texts are computed side by side, so each step sees an even part more of all of them.
+  const visible = (tokens * (steps + 1)) / (2 * steps);
+  return {
+    ...plan,
+    throughput: {
+      tokensPerSecond,
+      bytesPerStep: costs.ternaryBytes + visible * costs.positionBytes,
+      stepsPerSecond: (tokensPerSecond.median / tokens) * steps,
+      zerosFound: null,
+    },
+    firstTokenMs: null,
+    secondTurn: null,
+  };
 }
 
 /** A sequence needs one token to begin with, whatever the context. */

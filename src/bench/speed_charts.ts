@@ -1,11 +1,10 @@
-/** A model's runs as a picture: tokens a second by sequences and by threads. */
+/** A model's runs as a picture: tokens a second by sequences, or by texts that are embedded together, and by threads. */
 
 import { parameterCount } from "../model_file/model_config.ts";
-import { formatBytes } from "../terminal/format_bytes.ts";
 import { plural } from "../terminal/plural.ts";
 import { type Chart, type Point, type Series, short } from "./chart.ts";
 import type { Picture } from "./picture.ts";
-import { type Report, rounded } from "./report.ts";
+import { describeBytes, type Report, rounded } from "./report.ts";
 import type { Run } from "./runs.ts";
 import { byFactors, fromZero, type Scale, through } from "./scale.ts";
 
@@ -13,12 +12,13 @@ import { byFactors, fromZero, type Scale, through } from "./scale.ts";
 const EVEN_FACTOR_MAX = 12;
 
 /** A run that has a speed. */
-type SpeedRun = Run & { throughput: NonNullable<Run["throughput"]> };
+type SpeedRun = Run & { kind: Exclude<Run["kind"], "latency">; throughput: NonNullable<Run["throughput"]> };
 
 /** Makes the picture. */
 export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
   const speeds = runs.filter((run): run is SpeedRun => run.throughput !== null);
   const decodes = speeds.filter(({ kind }) => kind === "decode");
+  const embeds = speeds.filter(({ kind }) => kind === "embed");
   const charts: Chart[] = [];
   if (decodes.length > 0) {
     const scale = through(
@@ -31,22 +31,33 @@ export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
       ),
     );
   }
+  if (embeds.length > 0) {
+    const scale = through(
+      embeds.map(({ parallel }) => parallel),
+      true,
+    );
+    charts.push(
+      speedChart("By texts", { name: "texts that are embedded together", scale }, embeds, "parallel", (run) =>
+        [plural(run.threads, "thread"), `${short(run.tokens)} tokens`].join(", "),
+      ),
+    );
+  }
   if (speeds.length > 0) {
     const scale = through(
       speeds.map(({ threads }) => threads),
       isWide(speeds),
     );
     charts.push(
-      speedChart("By threads", { name: "threads", scale }, speeds, "threads", (run) =>
-        run.kind === "prefill"
-          ? `prompt of ${short(run.tokens)}`
-          : [plural(run.parallel, "sequence"), ...particulars(run, decodes)].join(", "),
-      ),
+      speedChart("By threads", { name: "threads", scale }, speeds, "threads", (run) => {
+        if (run.kind === "prefill") return `prompt of ${short(run.tokens)}`;
+        if (run.kind === "embed") return `${plural(run.parallel, "text")} of ${short(run.tokens)}`;
+        return [plural(run.parallel, "sequence"), ...particulars(run, decodes)].join(", ");
+      }),
     );
   }
   const count = parameterCount(subject.config);
   const size = count < 1e9 ? `${(count / 1e6).toFixed(1)} million` : `${(count / 1e9).toFixed(2)} billion`;
-  const weights = `${size} parameters: ${formatBytes(costs.ternaryBytes)} ternary, ${formatBytes(costs.headBytes)} head`;
+  const weights = `${size} parameters: ${describeBytes(costs)}`;
   return {
     title: `${subject.name}${subject.isRandom ? ", random weights" : ""}: tokens a second`,
     lines: [weights],
@@ -94,11 +105,12 @@ function point(run: SpeedRun, x: number): Point {
   };
 }
 
-function describe(run: Run): string {
-  const what =
-    run.kind === "prefill"
-      ? `a prompt of ${run.tokens} tokens`
-      : `${plural(run.parallel, "sequence")}, context ${run.context}, temperature ${run.temperature}, zeros from ${run.zeros}`;
+function describe(run: SpeedRun): string {
+  const what = {
+    prefill: `a prompt of ${run.tokens} tokens`,
+    decode: `${plural(run.parallel, "sequence")}, context ${run.context}, temperature ${run.temperature}, zeros from ${run.zeros}`,
+    embed: `${plural(run.parallel, "text")} of ${run.tokens} tokens`,
+  }[run.kind];
   return `${run.kind}, ${plural(run.threads, "thread")}, ${what}`;
 }
 
@@ -130,6 +142,7 @@ function notesOf(runs: Run[]): string[] {
       `Each sequence writes ${decode.tokens} tokens${behind}${drawn}; those of all sequences are counted together.`,
     );
   }
+  if (runs.some(({ kind }) => kind === "embed")) notes.push("Tokens of all texts are counted together.");
   for (const run of runs) {
     if (run.kind !== "latency" || run.firstTokenMs === null) continue;
     const seconds = `${short(run.firstTokenMs.median)} ms`;

@@ -28,6 +28,14 @@ import { declareCommand } from "./command.ts";
 import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
 
 const DEFAULT_SHAPE = "2b-4t";
+const DEFAULT_EMBEDDING_SHAPE = "bitnet-embedding-0.6b";
+
+/** Tokens of prompts, and of texts to embed, unless --prompt says otherwise. */
+const PROMPTS = [128];
+const TEXTS = [128, 4096];
+
+/** What is measured of models that answer, and of them alone. */
+const ANSWER_OPTIONS = ["decode", "latency", "ctx-at", "zeros", "temperature"] as const;
 
 /** Tokens of a latency run's long prompt unless --latency says otherwise, and of the short one that arrives meanwhile. */
 const LATENCY_PROMPT = 2000;
@@ -43,15 +51,21 @@ const benchOptions = {
     place: "line",
     placeholder: "NAME",
     kind: { ...text, completion: Object.keys(shapes) },
-    otherwise: DEFAULT_SHAPE,
+    otherwise: `${DEFAULT_SHAPE}; with --embed ${DEFAULT_EMBEDDING_SHAPE}`,
+  },
+  embed: {
+    group: "Runs",
+    help: "measure how fast texts are embedded, as is done with any embedding model; a model that answers is refused",
+    place: "line",
+    isSwitch: true,
   },
   prompt: {
     group: "Runs",
-    help: "tokens of the prompt of a prefill run, 0 for none",
+    help: "tokens of the prompt of a prefill run, 0 for none, or of the texts that are embedded",
     place: "line",
-    placeholder: "N",
-    kind: wholeNumber(0, 1 << 24),
-    default: "128",
+    placeholder: "LIST",
+    kind: listOf(wholeNumber(0, 1 << 24)),
+    otherwise: `${PROMPTS}; of texts to embed ${TEXTS}`,
   },
   decode: {
     group: "Runs",
@@ -71,7 +85,7 @@ const benchOptions = {
   },
   parallel: {
     group: "Runs",
-    help: "sequences that decode together; their tokens are counted together",
+    help: "sequences that decode, or texts that are embedded, together; their tokens are counted together",
     place: "line",
     placeholder: "LIST",
     kind: listOf(wholeNumber(1, SEQUENCES_MAX)),
@@ -169,10 +183,11 @@ export const command = declareCommand({
   ],
   description: [
     "Measures how fast prompts are read (prefill) and tokens are written (decode), and how long a request waits for its first token " +
-      "that arrives while a long prompt is read (latency). A shape needs no file: it is a model of that size with random weights in " +
-      "memory, to see what this machine would do. The machine is measured too, in the same process: how fast memory can be read, and " +
-      'how many 8-bit multiply-adds the kernels\' instructions can do. "kernels" measures the products and attention by themselves. ' +
-      '"of reads" and "of multiply-adds" are the shares of these that a run reached.',
+      "that arrives while a long prompt is read (latency); of an embedding model, how fast texts are embedded (embed). A shape needs " +
+      "no file: it is a model of that size with random weights in memory, to see what this machine would do. The machine is measured " +
+      "too, in the same process: how fast memory can be read, and how many 8-bit multiply-adds the kernels' instructions can do. " +
+      '"kernels" measures the products and attention by themselves. "of reads" and "of multiply-adds" are the shares of these that a ' +
+      "run reached.",
     modelHelp,
   ],
   options: benchOptions,
@@ -198,7 +213,7 @@ async function bench(given: Given<typeof benchOptions>): Promise<number> {
     throw new UsageError("--tokens and --tiers are for 'bench kernels'");
   }
   const wishes = {
-    prompt: values.prompt,
+    prompts: values.prompt,
     decode: values.decode,
     latency: values.latency,
     parallel: values.parallel,
@@ -212,8 +227,17 @@ async function bench(given: Given<typeof benchOptions>): Promise<number> {
   if (word !== undefined && values.zeros !== undefined) {
     throw new UsageError("--zeros is for random weights; a MODEL has the zeros that it has");
   }
-  const subject = await findSubject(word, values.shape, resolveOptions(given));
-  const plans = makePlans(wishes, subject.config);
+  const subject = await findSubject(word, values, resolveOptions(given));
+  const isEmbedding = subject.config.pooling !== undefined;
+  if (values.embed && !isEmbedding) {
+    throw new UsageError(
+      `--embed is for embedding models, such as --shape ${DEFAULT_EMBEDDING_SHAPE}; ${subject.name} answers with text and has no embeddings`,
+    );
+  }
+  const needless = isEmbedding && ANSWER_OPTIONS.find(given.isOnLine);
+  if (needless)
+    throw new UsageError(`--${needless} is for models that answer; ${subject.name} gives embeddings, no text`);
+  const plans = isEmbedding ? embedPlans(wishes, subject.config) : answerPlans(wishes, subject.config);
   checkContexts(plans, subject);
   await measureModel(subject, threadCounts, plans, wishes.kvKind, output);
   return 0;
@@ -228,7 +252,8 @@ interface Output {
 }
 
 interface Wishes {
-  prompt: number;
+  /** Undefined: the default. */
+  prompts: number[] | undefined;
   decode: number;
   /** Undefined: the default. */
   latency: number | undefined;
@@ -241,19 +266,32 @@ interface Wishes {
   repetitions: number;
 }
 
-/** All combinations. A prefill run has one prompt: several together are cut into the same batches. */
-function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
-  const { prompt, decode, parallel, threads, contexts } = wishes;
-  const common = {
-    zeros: wishes.zeros[0] as number,
-    temperature: 0,
-    kvKind: wishes.kvKind,
-    repetitions: wishes.repetitions,
-  };
+/** What all plans have in common. */
+function commonOf({ zeros, kvKind, repetitions }: Wishes) {
+  return { zeros: zeros[0] as number, temperature: 0, kvKind, repetitions };
+}
+
+/** All combinations for a model that gives embeddings. Without --prompt, a text that is longer than the model's context is as long as that. */
+function embedPlans(wishes: Wishes, { context: most }: ModelConfig): Plan[] {
+  const lengths = wishes.prompts ?? [...new Set(TEXTS.map((tokens) => Math.min(tokens, most)))];
+  if (lengths.includes(0)) throw new UsageError("with --prompt 0 there is no text to embed");
+  const embed = { ...commonOf(wishes), kind: "embed", context: 0 } as const;
+  return wishes.threads.flatMap((threads) =>
+    lengths.flatMap((tokens) => wishes.parallel.map((parallel) => ({ ...embed, threads, parallel, tokens }))),
+  );
+}
+
+/** All combinations for a model that answers. A prefill run has one prompt: several together are cut into the same batches. */
+function answerPlans(wishes: Wishes, config: ModelConfig): Plan[] {
+  const { decode, parallel, threads, contexts } = wishes;
+  const prompts = (wishes.prompts ?? PROMPTS).filter((tokens) => tokens > 0);
+  const common = commonOf(wishes);
   const latency = wishes.latency ?? Math.min(LATENCY_PROMPT, config.context - 1);
   const plans: Plan[] = [];
   for (const count of threads) {
-    if (prompt > 0) plans.push({ kind: "prefill", threads: count, parallel: 1, tokens: prompt, context: 0, ...common });
+    for (const tokens of prompts) {
+      plans.push({ kind: "prefill", threads: count, parallel: 1, tokens, context: 0, ...common });
+    }
     for (const context of decode > 0 ? contexts : []) {
       for (const sequences of parallel) {
         const plan: Plan = { ...common, kind: "decode", threads: count, parallel: sequences, tokens: decode, context };
@@ -281,7 +319,7 @@ function makePlans(wishes: Wishes, config: ModelConfig): Plan[] {
 /** The model that was asked for. @throws UsageError, or Failure when there is no such model. */
 async function findSubject(
   model: string | undefined,
-  shapeName: string | undefined,
+  { shape: shapeName, embed }: { shape: string | undefined; embed: boolean },
   options: ResolveOptions,
 ): Promise<Subject> {
   if (model !== undefined && shapeName !== undefined)
@@ -291,7 +329,7 @@ async function findSubject(
     if (hint !== "") throw new UsageError(`there is no model '${model}'${hint}`);
     return givenSubject(await resolveModel(model, options));
   }
-  const name = shapeName ?? DEFAULT_SHAPE;
+  const name = shapeName ?? (embed ? DEFAULT_EMBEDDING_SHAPE : DEFAULT_SHAPE);
   const shape = Object.hasOwn(shapes, name) ? shapes[name] : undefined;
   if (shape === undefined) {
     const names = Object.keys(shapes);
@@ -307,6 +345,7 @@ function checkContexts(plans: Plan[], { name, config }: Subject): void {
     if (needed <= config.context) continue;
     const what = {
       prefill: `--prompt ${plan.tokens}`,
+      embed: `--prompt ${plan.tokens}`,
       decode: `--ctx-at ${plan.context} with --decode ${plan.tokens}`,
       latency: `--latency ${plan.context}`,
     }[plan.kind];
@@ -425,6 +464,7 @@ function ordered(plans: Plan[], zeros: number, form: Form): Plan[] {
 function describe({ kind, threads, parallel, tokens, context }: Plan): string {
   const size = {
     prefill: `${tokens} tokens`,
+    embed: `${plural(parallel, "text")} of ${tokens} tokens`,
     decode: `${plural(parallel, "sequence")} at context ${context}`,
     latency: `${tokens} tokens beside a prompt of ${context}`,
   }[kind];

@@ -63,6 +63,17 @@ const bitcpm = {
   tiedEmbeddings: true,
 } as const;
 
+/** BitNet-embedding: a norm before each projection, and the last token stands for the text. */
+const bitnetEmbedding = {
+  context: 32768,
+  rmsNormEps: 1e-6,
+  subNorms: false,
+  inputNorms: true,
+  qkNorms: true,
+  pooling: "last",
+  tiedEmbeddings: true,
+} as const;
+
 /** By the name that a command line uses. */
 export const shapes: Record<string, Shape> = {
   /** The demonstration model inside the executable. */
@@ -211,6 +222,35 @@ export const shapes: Record<string, Shape> = {
     expertsUsed: 8,
     normalisesShares: true,
     tiedEmbeddings: false,
+  },
+  "bitnet-embedding-0.6b": {
+    ...bitnetEmbedding,
+    architecture: "Qwen3Model",
+    vocabSize: 151936,
+    hiddenSize: 1024,
+    intermediateSize: 3072,
+    layers: 28,
+    heads: 16,
+    kvHeads: 8,
+    headDim: 128,
+    ropeTheta: 1000000,
+    activation: "silu",
+  },
+  /** As the published GGUF file has it: no layer sees a window, and all have one rotary base. */
+  "bitnet-embedding-270m": {
+    ...bitnetEmbedding,
+    architecture: "Gemma3TextModel",
+    vocabSize: 262144,
+    hiddenSize: 640,
+    intermediateSize: 2048,
+    layers: 18,
+    heads: 4,
+    kvHeads: 1,
+    headDim: 256,
+    ropeTheta: 10000,
+    activation: "gelu_tanh",
+    postNorms: true,
+    embeddingScale: Math.sqrt(640),
   },
   /** The sizes of Qwen3-30B-A3B, ternary by groups of 128. */
   "qwen3moe-30b-a3b": {
