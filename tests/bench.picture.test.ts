@@ -15,6 +15,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 const speeds = join(directory, "speeds.svg");
 const kernels = join(directory, "kernels.svg");
+const oneChart = join(directory, "one-chart.svg");
 
 /** A name that XML would read as something else. */
 const ODD_NAME = "a<b>&\"c'";
@@ -50,6 +51,8 @@ beforeAll(() => {
   const kernel = runCommandLine(["bench", "kernels", ...args]);
   expect(kernel.exitCode).toBe(0);
   kernelRuns = JSON.parse(kernel.stdout).kernels;
+  const narrow = ["--threads=1", "--tokens=16", "--json", `--svg=${oneChart}`];
+  expect(runCommandLine(["bench", "kernels", ...narrow]).exitCode).toBe(0);
 });
 
 /** What the points of each chart say of themselves. */
@@ -138,6 +141,7 @@ describeInBrowser("in a browser", () => {
   describe.each([
     ["speeds", speeds],
     ["kernels", kernels],
+    ["kernels in one chart", oneChart],
   ])("%s", (_, path) => {
     test("it is well-formed, and no text lies on another or outside", async () => {
       const page = await open(path, "light");

@@ -5,6 +5,7 @@ import { dirname, resolve } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
 import { version } from "../version.ts";
 import { type Chart, drawChart } from "./chart.ts";
+import { textWidth } from "./labels.ts";
 import type { Machine } from "./machine.ts";
 import type { ReportWriter } from "./report.ts";
 import { element, textOf } from "./svg.ts";
@@ -108,13 +109,15 @@ function styleSheet(): string {
 
 const MARGIN = 28;
 const LINE_HEIGHT = 19;
+const NOTE_SIZE = 13;
 
-function drawPicture({ title, lines, charts, notes }: Picture): string {
+function drawPicture({ title, lines, charts, notes: sentences }: Picture): string {
   const drawings = charts.map(drawChart);
   const columns = Math.min(2, drawings.length);
   const columnWidth = Math.max(...drawings.map(({ width }) => width));
   const rowHeight = Math.max(...drawings.map(({ height }) => height)) + MARGIN;
   const width = 2 * MARGIN + columns * columnWidth + (columns - 1) * MARGIN;
+  const notes = sentences.flatMap((sentence) => wrapped(sentence, width - 2 * MARGIN));
   const chartsTop = MARGIN + 32 + lines.length * LINE_HEIGHT + 12;
   const notesTop = chartsTop + Math.ceil(drawings.length / columns) * rowHeight;
   const height = notesTop + notes.length * LINE_HEIGHT + MARGIN / 2;
@@ -141,6 +144,17 @@ function drawPicture({ title, lines, charts, notes }: Picture): string {
     ...placed,
     ...notes.map((line, index) => textLine(line, notesTop + index * LINE_HEIGHT)),
   );
+}
+
+/** A sentence in lines that are no wider than this: a picture with one chart is narrow. */
+function wrapped(sentence: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of sentence.split(" ")) {
+    const line = lines.at(-1);
+    if (line === undefined || textWidth(`${line} ${word}`, NOTE_SIZE) > width) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
 }
 
 function textLine(line: string, y: number): string {
