@@ -2,8 +2,9 @@
  * attend.h: how every vector tier goes through a chunk of a sequence: one block after the other for all heads and tokens, so that
  * it comes from a cache for all but the first. A query is one head of one token. A tier includes this once it has defined
  *   running          the softmax of one query so far, with `largest` and `total` among its fields;
- *   attend_queries   which adds the positions from `from` up to `visible` of one block, those before with a weight of zero, to `count` queries: queries[count] with [head_dim] each,
- *                    states[count], sums[count][value_stride]; meanwhile it may ask for the lines ahead.
+ *   attend_queries   which adds the positions from `from` up to `visible` of one block, those before with a weight of zero, to `count`
+ *                    queries: queries[count] with [head_dim] each, states[count], sums[count][value_stride]; meanwhile it may ask
+ *                    for the lines ahead.
  */
 /* `kind` is a constant at each call. */
 ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, float *sums, wf_softmax *softmaxes) {
@@ -25,28 +26,25 @@ ALWAYS_INLINE void attend_kind(const wf_attention *input, enum wf_kv_kind kind, 
             ahead.end = (const char *)wf_in_block(input, input->values, start + WF_KV_BLOCK) +
                         (size_t)WF_KV_BLOCK * input->value_stride * wf_element_bytes(kind);
         }
-        if (input->window != 0) {
-            /* Each row sees a part of its own. */
-            for (uint32_t i = 0; i < input->rows; i++) {
-                const uint32_t seen = input->positions + i, first = wf_first_seen(input, i);
-                if (seen > start && first < start + WF_KV_BLOCK)
-                    attend_queries(input, kind, queries + (size_t)i * input->group, input->group, start,
-                                   first > start ? first - start : 0, seen - start < WF_KV_BLOCK ? seen - start : WF_KV_BLOCK,
-                                   &ahead, states + (size_t)i * input->group,
-                                   sums + (size_t)i * input->group * input->value_stride);
+        for (uint32_t row = 0, next; row < input->rows; row = next) {
+            const uint32_t seen = input->positions + row, first = wf_first_seen(input, row);
+            const float *const *of_row = queries + (size_t)row * input->group;
+            running *states_of_row = states + (size_t)row * input->group;
+            float *sums_of_row = sums + (size_t)row * input->group * input->value_stride;
+            next = row + 1;
+            if (seen <= start || first >= start + WF_KV_BLOCK)
+                continue;
+            if (first > start || seen < start + WF_KV_BLOCK) {
+                attend_queries(input, kind, of_row, input->group, start, first > start ? first - start : 0,
+                               seen - start < WF_KV_BLOCK ? seen - start : WF_KV_BLOCK, &ahead, states_of_row, sums_of_row);
+                continue;
             }
-            continue;
+            /* Those that see the block whole go through it together. */
+            while (next < input->rows && wf_first_seen(input, next) <= start)
+                next++;
+            attend_queries(input, kind, of_row, (next - row) * input->group, start, 0, WF_KV_BLOCK, &ahead, states_of_row,
+                           sums_of_row);
         }
-        /* The rows that see a part of the block, one after the other, and then all those that see it whole. */
-        uint32_t row = start < input->positions ? 0 : start - input->positions + 1;
-        for (; row < input->rows && input->positions + row < start + WF_KV_BLOCK; row++)
-            attend_queries(input, kind, queries + (size_t)row * input->group, input->group, start, 0,
-                           input->positions + row - start, &ahead, states + (size_t)row * input->group,
-                           sums + (size_t)row * input->group * input->value_stride);
-        if (row < input->rows)
-            attend_queries(input, kind, queries + (size_t)row * input->group, (input->rows - row) * input->group, start, 0,
-                           WF_KV_BLOCK, &ahead, states + (size_t)row * input->group,
-                           sums + (size_t)row * input->group * input->value_stride);
     }
 
     for (uint32_t i = 0; i < count; i++)
