@@ -1,5 +1,5 @@
 /*
- * amx.h: what the files of tiles (AMX) share: the registers' configuration, and transposing. Their tier is above AVX-512.
+ * amx.h: what the files of tiles (AMX) share: the registers' configuration, the four tiles of sums, and transposing. Their tier is above AVX-512.
  */
 #ifndef WF_AMX_H
 #define WF_AMX_H
@@ -29,6 +29,22 @@ static inline void configure(void) {
     is_configured = true;
 }
 
+/* Registers 0 to 3 are sums; the others are for what is multiplied. */
+ALWAYS_INLINE void zero_sums(void) {
+    WF_TILE_ZERO(0);
+    WF_TILE_ZERO(1);
+    WF_TILE_ZERO(2);
+    WF_TILE_ZERO(3);
+}
+
+/* sums[register][row][token] */
+ALWAYS_INLINE void store_sums(int32_t sums[4][256]) {
+    WF_TILE_STORE(0, sums[0]);
+    WF_TILE_STORE(1, sums[1]);
+    WF_TILE_STORE(2, sums[2]);
+    WF_TILE_STORE(3, sums[3]);
+}
+
 /* Rows and columns of 16 by 16 elements of 32 bits change places: by pairs, by fours, then by lanes of 128 bits. */
 ALWAYS_INLINE void transpose(__m512i v[16]) {
     __m512i pairs[16], fours[16];
@@ -52,6 +68,19 @@ ALWAYS_INLINE void transpose(__m512i v[16]) {
         v[4 + b] = _mm512_shuffle_i32x4(high, high2, 0x88);
         v[12 + b] = _mm512_shuffle_i32x4(high, high2, 0xdd);
     }
+}
+
+/* The tokens of a tile that begins with number `token` of so many. */
+ALWAYS_INLINE uint32_t tokens_of_tile(uint32_t token, uint32_t tokens) {
+    return tokens - token < TILE_TOKENS ? tokens - token : TILE_TOKENS;
+}
+
+/* Writes a tile's products[row], of `rows` rows by `tokens` tokens, to out[token][row]. */
+ALWAYS_INLINE void store_products(__m512i products[16], uint32_t rows, uint32_t tokens, float *out, size_t out_stride) {
+    transpose(products);
+    for (uint32_t i = 0; i < 16; i++)
+        if (i < tokens)
+            _mm512_mask_storeu_epi32(out + i * out_stride, lanes_below(rows), products[i]);
 }
 
 #endif

@@ -90,8 +90,8 @@ ALWAYS_INLINE void next_block(unpacking *at) {
 /* The products of `rows` rows by the tokens of a tile from the sums of their lower and upper bytes, [16][16] row by row. */
 static void finish_tile(const int32_t *lower, const int32_t *upper, const wf_sketch_rows *rows, uint32_t first, uint32_t row_count,
                         const wf_wide_activations *x, uint32_t token, float *out, size_t out_stride) {
-    const uint32_t tokens = x->tokens - token < TILE_TOKENS ? x->tokens - token : TILE_TOKENS;
-    const __mmask16 present = lanes_below(tokens), stored = lanes_below(row_count);
+    const uint32_t tokens = tokens_of_tile(token, x->tokens);
+    const __mmask16 present = lanes_below(tokens);
     const __m512i values = _mm512_maskz_loadu_epi32(present, x->sums + token);
     const __m512 factors = _mm512_maskz_loadu_ps(present, x->factors + token);
     const bool is_fine = rows->fine != NULL;
@@ -109,10 +109,7 @@ static void finish_tile(const int32_t *lower, const int32_t *upper, const wf_ske
         const __m512 scale = _mm512_set1_ps(rows->scales[first + (row < row_count ? row : 0)]);
         products[row] = _mm512_castps_si512(_mm512_mul_ps(product, _mm512_mul_ps(scale, factors)));
     }
-    transpose(products);
-    for (uint32_t i = 0; i < 16; i++)
-        if (i < tokens)
-            _mm512_mask_storeu_epi32(out + (token + i) * out_stride + first, stored, products[i]);
+    store_products(products, row_count, tokens, out + token * out_stride + first, out_stride);
 }
 
 /* One half of a block by a tile of tokens: 0 and 1 are the sums of two tiles of rows by lower bytes, 2 and 3 by upper ones. */
@@ -146,19 +143,13 @@ ALWAYS_INLINE void multiply_rows(const wf_sketch_rows *rows, uint32_t row_count,
     for (uint32_t row = 0; row < row_count; row += BLOCK_ROWS)
         for (uint32_t token = 0; token < x->tokens; token += TILE_TOKENS) {
             const uint8_t *values = x->arranged + token / TILE_TOKENS * wf_wide_arranged_bytes(x->stride);
-            WF_TILE_ZERO(0);
-            WF_TILE_ZERO(1);
-            WF_TILE_ZERO(2);
-            WF_TILE_ZERO(3);
+            zero_sums();
             for (uint32_t block = 0; block < rows->blocks; block++, turn ^= 1) {
                 for (uint32_t half = 0; half < HALVES; half++, values += 2 * TILE_BYTES)
                     multiply_half(ring[turn] + half * HALF_BYTES, values, &at, is_fine, half, ring[turn ^ 1]);
                 next_block(&at);
             }
-            WF_TILE_STORE(0, sums[0]);
-            WF_TILE_STORE(1, sums[1]);
-            WF_TILE_STORE(2, sums[2]);
-            WF_TILE_STORE(3, sums[3]);
+            store_sums(sums);
             for (uint32_t tile = 0; tile < 2 && row + tile * TILE_ROWS < row_count; tile++) {
                 const uint32_t first = row + tile * TILE_ROWS, left = row_count - first;
                 finish_tile(sums[tile], sums[2 + tile], rows, first, left < TILE_ROWS ? left : TILE_ROWS, x, token, out,

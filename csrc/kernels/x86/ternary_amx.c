@@ -76,8 +76,8 @@ static void arrange(const int8_t *values, size_t stride, uint32_t batch, uint32_
 /* The products of `rows` rows by `tokens` tokens from their sums[16][16], row by row, to out[token][row]. */
 static void finish_tile(const int32_t *sums, uint32_t rows, const wf_activations *x, uint32_t token, float *out,
                         size_t out_stride) {
-    const uint32_t left = x->tokens - token, tokens = left < TILE_TOKENS ? left : TILE_TOKENS;
-    const __mmask16 present = (__mmask16)((1U << tokens) - 1), stored = (__mmask16)((1U << rows) - 1);
+    const uint32_t tokens = tokens_of_tile(token, x->tokens);
+    const __mmask16 present = lanes_below(tokens);
     const __m512i sums_of_values = _mm512_maskz_loadu_epi32(present, x->sums + token);
     const __m512 factors = _mm512_maskz_loadu_ps(present, x->factors + token);
     __m512i products[16];
@@ -85,10 +85,7 @@ static void finish_tile(const int32_t *sums, uint32_t rows, const wf_activations
         const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums + 16 * row), sums_of_values);
         products[row] = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factors));
     }
-    transpose(products);
-    for (uint32_t i = 0; i < 16; i++)
-        if (i < tokens)
-            _mm512_mask_storeu_epi32(out + (token + i) * out_stride, stored, products[i]);
+    store_products(products, rows, tokens, out + token * out_stride, out_stride);
 }
 
 /* ---- Unpacking ---- */
@@ -222,10 +219,7 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     for (uint32_t row = 0; row < row_count; row += BLOCK_ROWS)
         for (uint32_t token = 0; token < x->tokens; token += 2 * TILE_TOKENS) {
             const int8_t *values = x->arranged + token * wf_arranged_bytes((uint32_t)row_bytes * 4);
-            WF_TILE_ZERO(0);
-            WF_TILE_ZERO(1);
-            WF_TILE_ZERO(2);
-            WF_TILE_ZERO(3);
+            zero_sums();
             for (size_t byte = 0; byte < row_bytes; byte += LINE_BYTES, values += 8 * TILE_BYTES) {
                 const uint8_t *codes = ring[(line + 1) % LINES_TOGETHER];
                 uint8_t *later = ring[line % LINES_TOGETHER];
@@ -240,10 +234,7 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
             }
             while (block.finished < 4) /* of short rows */
                 finish_next(&block, x, out, out_stride);
-            WF_TILE_STORE(0, block.sums[0]);
-            WF_TILE_STORE(1, block.sums[1]);
-            WF_TILE_STORE(2, block.sums[2]);
-            WF_TILE_STORE(3, block.sums[3]);
+            store_sums(block.sums);
             if (is_narrow)
                 for (uint32_t i = 0; i < 256; i++) {
                     block.sums[0][i] += block.sums[1][i];
@@ -263,10 +254,7 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
 static uint64_t multiply_add_peak(uint64_t rounds) {
     static const _Alignas(64) uint8_t codes[TILE_BYTES];
     configure();
-    WF_TILE_ZERO(0);
-    WF_TILE_ZERO(1);
-    WF_TILE_ZERO(2);
-    WF_TILE_ZERO(3);
+    zero_sums();
     WF_TILE_LOAD(4, codes);
     WF_TILE_LOAD(5, codes);
     WF_TILE_LOAD(6, codes);
