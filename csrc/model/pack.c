@@ -92,9 +92,6 @@ double wf_sum_of_magnitudes(const void *weights, uint32_t source, uint64_t count
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-/* Whether the weights are floating-point numbers. */
-static bool is_master(uint32_t source) { return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16; }
-
 /* Takes the magnitude of one more weight, or of several, into *found, which is 0 before the first. Returns false when it is another one,
  * or none. */
 static bool is_same_magnitude(float magnitude, float *found) {
@@ -128,14 +125,14 @@ static float master_magnitude(const uint8_t *at, uint32_t source, uint64_t count
 }
 
 float wf_ternary_magnitude(const void *weights, uint32_t source, uint64_t count) {
-    if (is_master(source))
+    if (wf_is_master(source))
         return master_magnitude(weights, source, count);
     if (source != WF_SOURCE_TQ1_0 && source != WF_SOURCE_TQ2_0)
         return (float)NAN;
     const uint64_t bytes = source == WF_SOURCE_TQ1_0 ? WF_TQ1_0_BYTES : WF_TQ2_0_BYTES;
     float found = 0.0f;
     for (uint64_t block = 1; block <= count / WF_TQ_WEIGHTS; block++)
-        if (!is_same_magnitude(wf_tq_scale((const uint8_t *)weights + block * bytes), &found))
+        if (!is_same_magnitude(wf_half_at((const uint8_t *)weights + block * bytes - 2), &found))
             return (float)NAN;
     return found;
 }
@@ -213,7 +210,7 @@ int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64
                      uint32_t error_size) {
     if (source > WF_SOURCE_TQ2_0)
         return wf_fail(error, error_size, "%" PRIu32 " is no source of weights: use one of WF_SOURCE_…", source);
-    if (is_master(source) && !(isfinite(scale) && scale > 0.0f))
+    if (wf_is_master(source) && !(isfinite(scale) && scale > 0.0f))
         return wf_fail(error, error_size, "the weight scale is %g; it must be finite and above 0", (double)scale);
     if (rows == 0 || columns == 0)
         return 0;
@@ -222,7 +219,7 @@ int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows, uint64
     const bool blocks = source == WF_SOURCE_TQ1_0 || source == WF_SOURCE_TQ2_0;
     if (blocks && columns % WF_TQ_WEIGHTS != 0)
         return wf_fail(error, error_size, "rows of %" PRIu64 " weights are no whole blocks of %u", columns, WF_TQ_WEIGHTS);
-    if (is_master(source))
+    if (wf_is_master(source))
         return pack_master_rows(weights, source, rows, columns, scale, out, error, error_size);
     if (blocks || (source == WF_SOURCE_I2_S && columns % WF_BLOCK_WEIGHTS == 0))
         return pack_block_rows(weights, source, rows, columns, out, error, error_size);

@@ -36,10 +36,6 @@ struct source {
     uint32_t group; /* of the packed rows */
 };
 
-static bool is_master(uint32_t source) { return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16; }
-
-static float half_at(const uint8_t *bytes) { return wf_float_of_half((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8); }
-
 /* Gives all groups from weight `first` to `end` of a block one scale. */
 static void set_scales(struct block *block, uint32_t group, uint32_t first, uint32_t end, float scale) {
     for (uint32_t i = first / group; i < end / group; i++)
@@ -57,22 +53,15 @@ static void take_q2_0(const struct source *source, uint64_t row, uint64_t column
     for (uint32_t first = 0; first < WF_BLOCK_WEIGHTS && column + first < source->columns; first += width) {
         const uint8_t *at = source->weights + (row * source->columns + column + first) / width * bytes;
         take_pairs_of_bits(at + 2, width, block->codes + first);
-        set_scales(block, source->group, first, first + width, half_at(at));
+        set_scales(block, source->group, first, first + width, wf_half_at(at));
     }
 }
 
-/* Base-3 digits: a byte is a fraction that is multiplied out digit by digit. Runs of bytes whose digits n are neighbours follow each other. */
 static void take_ptq1_0(const struct source *source, uint64_t row, uint64_t column, struct block *block) {
-    static const struct { uint32_t bytes, digits; } runs[] = {{16, 5}, {8, 5}, {2, 4}};
+    static const wf_digit_run runs[] = {{16, 5}, {8, 5}, {2, 4}};
     const uint8_t *at = source->weights + (row * source->columns + column) / WF_BLOCK_WEIGHTS * PTQ1_0_BYTES;
-    uint8_t *codes = block->codes;
-    set_scales(block, source->group, 0, WF_BLOCK_WEIGHTS, half_at(at + PTQ1_0_BYTES - 2));
-    for (size_t run = 0; run < sizeof runs / sizeof *runs; run++) {
-        for (uint32_t digit = 0, power = 1; digit < runs[run].digits; digit++, power *= 3)
-            for (uint32_t i = 0; i < runs[run].bytes; i++)
-                *codes++ = (uint8_t)((at[i] * power & 255U) * 3U >> 8);
-        at += runs[run].bytes;
-    }
+    wf_codes_of_digits(at, runs, sizeof runs / sizeof *runs, block->codes);
+    set_scales(block, source->group, 0, WF_BLOCK_WEIGHTS, wf_half_at(at + PTQ1_0_BYTES - 2));
 }
 
 /* Half a block of TQ1_0 or TQ2_0. */
@@ -85,7 +74,7 @@ static void take_tq(const struct source *source, uint64_t row, uint64_t column, 
     else
         wf_pack_tq2_0(at, packed);
     wf_codes_of_block(packed + column % WF_TQ_WEIGHTS / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES, block->codes);
-    set_scales(block, source->group, 0, WF_BLOCK_WEIGHTS, wf_tq_scale(at + bytes));
+    set_scales(block, source->group, 0, WF_BLOCK_WEIGHTS, wf_half_at(at + bytes - 2));
 }
 
 /* Weights in floating point. Returns the first place where a group has a second magnitude or none, or WF_BLOCK_WEIGHTS. */
@@ -140,7 +129,7 @@ static uint32_t weights_of_block(uint32_t source) {
     case WF_SOURCE_TQ2_0:
         return WF_TQ_WEIGHTS;
     default:
-        return is_master(source) ? 1 : 0;
+        return wf_is_master(source) ? 1 : 0;
     }
 }
 

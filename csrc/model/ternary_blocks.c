@@ -1,6 +1,6 @@
 /*
  * ternary_blocks.c: I2_S keeps the same four weights in a byte as our blocks, in the other order; TQ2_0 has our order already; TQ1_0
- * keeps five weights in a byte, as a fraction in base 3 that is multiplied out digit by digit.
+ * keeps five weights in a byte, as digits in base 3.
  */
 #include "model/ternary_blocks.h"
 
@@ -11,7 +11,9 @@
 /* Code 1, zero, for four weights. */
 #define ZEROS 0x55
 
-float wf_tq_scale(const uint8_t *end) { return wf_float_of_half((uint32_t)end[-2] | (uint32_t)end[-1] << 8); }
+bool wf_is_master(uint32_t source) { return source == WF_SOURCE_F32 || source == WF_SOURCE_F16 || source == WF_SOURCE_BF16; }
+
+float wf_half_at(const uint8_t bytes[2]) { return wf_float_of_half((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8); }
 
 /* Whether none of the codes in bytes[count] is 3, which has both bits set. */
 static bool are_codes(const uint8_t *bytes, size_t count) {
@@ -21,34 +23,36 @@ static bool are_codes(const uint8_t *bytes, size_t count) {
     return faults == 0;
 }
 
+void wf_codes_of_digits(const uint8_t *bytes, const wf_digit_run *runs, uint32_t run_count, uint8_t *codes) {
+    for (uint32_t run = 0; run < run_count; run++) {
+        for (uint32_t digit = 0, power = 1; digit < runs[run].digits; digit++, power *= 3)
+            for (uint32_t i = 0; i < runs[run].bytes; i++)
+                *codes++ = (uint8_t)((bytes[i] * power & 255U) * 3U >> 8);
+        bytes += runs[run].bytes;
+    }
+}
+
+/* Packs the codes of a block of ours, none of them over 3. */
+static void pack_codes(const uint8_t codes[WF_BLOCK_WEIGHTS], uint8_t out[WF_BLOCK_BYTES]) {
+    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
+        out[p] = (uint8_t)(codes[p] | codes[32 + p] << 2 | codes[64 + p] << 4 | codes[96 + p] << 6);
+}
+
 bool wf_pack_tq1_0(const uint8_t block[WF_TQ1_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]) {
-    /* Runs of bytes whose digits n together are neighbours: how many bytes, and how many digits each has. */
-    static const struct { size_t bytes, digits; } runs[] = {{32, 5}, {16, 5}, {4, 4}};
-    if (wf_tq_scale(block + WF_TQ1_0_BYTES) == 0.0f) {
+    static const wf_digit_run runs[] = {{32, 5}, {16, 5}, {4, 4}};
+    if (wf_half_at(block + WF_TQ1_0_BYTES - 2) == 0.0f) {
         memset(out, ZEROS, 2 * (size_t)WF_BLOCK_BYTES);
         return true;
     }
     uint8_t codes[WF_TQ_WEIGHTS];
-    uint8_t *at = codes;
-    for (size_t run = 0; run < sizeof runs / sizeof *runs; run++) {
-        uint32_t power = 1;
-        for (size_t digit = 0; digit < runs[run].digits; digit++) {
-            for (size_t i = 0; i < runs[run].bytes; i++)
-                *at++ = (uint8_t)((block[i] * power & 255U) * 3U >> 8);
-            power *= 3;
-        }
-        block += runs[run].bytes;
-    }
-    for (size_t half = 0; half < 2; half++) {
-        const uint8_t *from = codes + half * WF_BLOCK_WEIGHTS;
-        for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
-            *out++ = (uint8_t)(from[p] | from[32 + p] << 2 | from[64 + p] << 4 | from[96 + p] << 6);
-    }
+    wf_codes_of_digits(block, runs, sizeof runs / sizeof *runs, codes);
+    pack_codes(codes, out);
+    pack_codes(codes + WF_BLOCK_WEIGHTS, out + WF_BLOCK_BYTES);
     return true;
 }
 
 bool wf_pack_tq2_0(const uint8_t block[WF_TQ2_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]) {
-    if (wf_tq_scale(block + WF_TQ2_0_BYTES) == 0.0f)
+    if (wf_half_at(block + WF_TQ2_0_BYTES - 2) == 0.0f)
         memset(out, ZEROS, 2 * (size_t)WF_BLOCK_BYTES);
     else
         memcpy(out, block, 2 * (size_t)WF_BLOCK_BYTES);
@@ -116,7 +120,6 @@ bool wf_pack_code_block(const uint8_t *codes, size_t count, uint8_t out[WF_BLOCK
         faults |= block[i] > 2 ? 1 : 0;
     if (faults != 0)
         return false;
-    for (size_t p = 0; p < WF_BLOCK_BYTES; p++)
-        out[p] = (uint8_t)(block[p] | block[32 + p] << 2 | block[64 + p] << 4 | block[96 + p] << 6);
+    pack_codes(block, out);
     return true;
 }

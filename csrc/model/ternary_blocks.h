@@ -15,8 +15,19 @@
 #define WF_TQ1_0_BYTES 54U
 #define WF_TQ2_0_BYTES 66U
 
-/* The scale of a block that ends at `end`. */
-float wf_tq_scale(const uint8_t *end);
+/* Whether weights are floating-point numbers. */
+bool wf_is_master(uint32_t source);
+
+/* The half that two bytes hold, the lower one first: a block's scale. */
+float wf_half_at(const uint8_t bytes[2]);
+
+/* Bytes whose digits n together are neighbours, and how many digits each has. */
+typedef struct wf_digit_run {
+    uint32_t bytes, digits;
+} wf_digit_run;
+
+/* Codes from base-3 digits: a byte is a fraction that is multiplied out digit by digit. Runs of bytes follow each other. */
+void wf_codes_of_digits(const uint8_t *bytes, const wf_digit_run *runs, uint32_t run_count, uint8_t *codes);
 
 /* The 256 weights of a block as two blocks of ours. Its codes may be anything. Returns false when one of them is 3. */
 bool wf_pack_tq1_0(const uint8_t block[WF_TQ1_0_BYTES], uint8_t out[2 * WF_BLOCK_BYTES]);
