@@ -98,7 +98,7 @@ uint64_t wf_linear_row_bytes(enum wf_layout layout, uint64_t inputs, uint32_t gr
     case WF_LAYOUT_TERNARY:
         return wf_packed_row_bytes(inputs);
     case WF_LAYOUT_GROUPED:
-        return wf_packed_row_bytes(inputs) + wf_padded_groups(inputs, group) * sizeof(uint16_t);
+        return wf_grouped_row_bytes(inputs, group);
     case WF_LAYOUT_BF16:
         return inputs * sizeof(uint16_t);
     }

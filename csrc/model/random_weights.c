@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/grouped_input.h"
 #include "wrinklefree.h"
 
 #define BLOCK_BYTES (512U << 10)
@@ -89,14 +88,13 @@ float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outpu
 }
 
 void wf_random_groups(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs, uint32_t group) {
-    const uint64_t code_bytes = wf_packed_row_bytes(inputs), groups = wf_padded_groups(inputs, group);
-    const uint64_t row_bytes = code_bytes + groups * sizeof(uint16_t);
+    const uint64_t code_bytes = wf_packed_row_bytes(inputs), row_bytes = wf_grouped_row_bytes(inputs, group);
     /* All groups have the scale that a matrix of these weights would have. */
     const uint16_t scale = wf_half_of_float(sqrtf(1.5f / (float)inputs));
     for (uint64_t row = 0; row < outputs; row++) {
         uint8_t *at = rows + row * row_bytes;
         fill(random, random->codes, at, code_bytes);
-        memset(at + code_bytes, 0, groups * sizeof scale);
+        memset(at + code_bytes, 0, row_bytes - code_bytes);
         for (uint64_t i = 0; i * group < inputs; i++)
             memcpy(at + code_bytes + i * sizeof scale, &scale, sizeof scale);
     }
