@@ -28,7 +28,31 @@ struct binding {
 
 static uint64_t round_up(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-/* Finds a matrix of bf16, whole rows of zeros at its end padding it to a multiple of 64 bytes. */
+/* Chooses the functions of a matrix that is described and has its rows, of the tensor or tensors `name`. */
+static int bind_functions(const struct binding *binding, const char *name, wf_linear *linear) {
+    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+}
+
+/* Finds or makes a matrix without scales of its own, whole rows of zeros at its end padding it to a multiple of 64 bytes. */
+static int bind_padded(const struct binding *binding, const char *name, wf_linear *linear) {
+    const bool is_bf16 = linear->layout == WF_LAYOUT_BF16;
+    const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, linear->inputs, linear->group);
+    linear->row_bytes = (uint32_t)row_bytes;
+    uint64_t rows = linear->outputs;
+    while (rows * row_bytes % WF_ALIGNMENT != 0)
+        rows++;
+    uint8_t *bytes = wf_container_take(binding->container, name, is_bf16 ? WF_TYPE_BF16 : WF_TYPE_U8, rows,
+                                       is_bf16 ? linear->inputs : row_bytes);
+    if (bytes == NULL)
+        return -1;
+    linear->rows = bytes;
+    if (binding->random != NULL && is_bf16)
+        wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * linear->inputs);
+    else if (binding->random != NULL)
+        wf_random_groups(binding->random, bytes, rows, linear->inputs, linear->group);
+    return bind_functions(binding, name, linear);
+}
+
 static int bind_dense(const struct binding *binding, const char *name, uint32_t outputs, uint32_t inputs, wf_linear *linear) {
     *linear = (wf_linear){
         .layout = WF_LAYOUT_BF16,
@@ -38,22 +62,14 @@ static int bind_dense(const struct binding *binding, const char *name, uint32_t 
         .inputs = inputs,
         .outputs = outputs,
     };
-    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_BF16, inputs, 0);
-    linear->row_bytes = (uint32_t)row_bytes;
-    uint64_t rows = outputs;
-    while (rows * row_bytes % WF_ALIGNMENT != 0)
-        rows++;
-    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_BF16, rows, inputs);
-    if (bytes == NULL)
-        return -1;
-    linear->rows = bytes;
-    if (binding->random != NULL)
-        wf_random_bf16(binding->random, (uint16_t *)(void *)bytes, rows * inputs);
-    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+    return bind_padded(binding, name, linear);
 }
 
-/* Finds a ternary matrix with a row per token, padded likewise. */
-static int bind_ternary_vocabulary(const struct binding *binding, const char *name, const wf_config *config, wf_linear *linear) {
+/* Finds a matrix with a row per token. */
+static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, bool is_ternary,
+                           wf_linear *linear) {
+    if (!is_ternary)
+        return bind_dense(binding, name, config->vocabulary, config->hidden, linear);
     *linear = (wf_linear){
         .layout = WF_LAYOUT_GROUPED,
         .scale_kind = WF_SCALE_GROUP,
@@ -63,24 +79,7 @@ static int bind_ternary_vocabulary(const struct binding *binding, const char *na
         .inputs = config->hidden,
         .outputs = config->vocabulary,
     };
-    const uint64_t row_bytes = wf_linear_row_bytes(WF_LAYOUT_GROUPED, config->hidden, config->scale_group);
-    linear->row_bytes = (uint32_t)row_bytes;
-    uint64_t rows = config->vocabulary;
-    while (rows * row_bytes % WF_ALIGNMENT != 0)
-        rows++;
-    uint8_t *bytes = wf_container_take(binding->container, name, WF_TYPE_U8, rows, row_bytes);
-    if (bytes == NULL)
-        return -1;
-    linear->rows = bytes;
-    if (binding->random != NULL)
-        wf_random_groups(binding->random, bytes, rows, config->hidden, config->scale_group);
-    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
-}
-
-static int bind_vocabulary(const struct binding *binding, const char *name, const wf_config *config, bool is_ternary,
-                           wf_linear *linear) {
-    return is_ternary ? bind_ternary_vocabulary(binding, name, config, linear)
-                      : bind_dense(binding, name, config->vocabulary, config->hidden, linear);
+    return bind_padded(binding, name, linear);
 }
 
 /* Finds a norm of `count` values and checks them, padding included: they are few, and one NaN would silence the whole
@@ -172,7 +171,7 @@ static int bind_linear(const struct binding *binding, const char name[PART_BYTES
     snprintf(full_name, sizeof full_name, "%s.norm.weight", name);
     if (config->input_norms && bind_norm(binding, full_name, inputs, &linear->input_norm) != 0)
         return -1;
-    return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+    return bind_functions(binding, name, linear);
 }
 
 /* Finds one of the three matrices of all experts of a layer: their rows one expert behind the other, and a scale for each expert or for each
@@ -199,8 +198,8 @@ static int bind_experts(const struct binding *binding, const char name[PART_BYTE
         if (linear->scale <= 0.0f)
             return wf_container_fail(binding->container, "tensor %s: the scale of expert %" PRIu32 " is %g; it must be above 0",
                                      full_name, i, (double)linear->scale);
-        if (wf_linear_bind(linear) != 0)
-            return wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
+        if (bind_functions(binding, name, linear) != 0)
+            return -1;
     }
     return 0;
 }
