@@ -168,8 +168,8 @@ static void route(void *context, uint32_t row) {
 
 /* ---- Gathering ---- */
 
-/* Gives every choice its place among the gathered rows. */
-static void place_rows(wf_moe *moe, uint32_t rows) {
+/* Gives every choice its place among the gathered rows. Returns how many tiles these are. */
+static uint32_t place_rows(wf_moe *moe, uint32_t rows) {
     const wf_config *config = &moe->model->config;
     const uint32_t choices = rows * config->experts_used;
     memset(moe->counts, 0, config->experts * sizeof *moe->counts);
@@ -189,31 +189,19 @@ static void place_rows(wf_moe *moe, uint32_t rows) {
         choice->place = moe->counts[choice->expert]++;
         moe->source[choice->place] = i / config->experts_used;
     }
+    return next / WF_ARRANGED_TOKENS;
 }
 
-static uint32_t tiles_of(uint32_t rows) { return (rows + WF_ARRANGED_TOKENS - 1) / WF_ARRANGED_TOKENS; }
-
-/* The segment of a tile; *unit, its number among all, becomes that in the segment. */
-static const struct segment *segment_of(const wf_moe *moe, uint32_t *unit) {
-    const struct segment *segment = moe->segments;
-    while (*unit >= tiles_of(segment->count))
-        *unit -= tiles_of(segment++->count);
-    return segment;
-}
-
-static uint32_t all_tiles(const wf_moe *moe) {
-    uint32_t tiles = 0;
-    for (uint32_t i = 0; i < moe->segment_count; i++)
-        tiles += tiles_of(moe->segments[i].count);
-    return tiles;
-}
-
-/* The first row of a unit's tile; *rows are those in it, *segment those of its expert. */
+/* The first row of a tile, the `unit`-th of all experts'; *rows are those in it, *segment those of its expert. */
 static uint32_t tile_at(const wf_moe *moe, uint32_t unit, uint32_t *rows, const struct segment **segment) {
-    *segment = segment_of(moe, &unit);
-    const uint32_t before = unit * WF_ARRANGED_TOKENS, left = (*segment)->count - before;
+    const uint32_t first = unit * WF_ARRANGED_TOKENS;
+    const struct segment *of = moe->segments;
+    while (first >= of->first + of->count)
+        of++;
+    const uint32_t left = of->first + of->count - first;
     *rows = left < WF_ARRANGED_TOKENS ? left : WF_ARRANGED_TOKENS;
-    return (*segment)->first + before;
+    *segment = of;
+    return first;
 }
 
 /* Copies the quantised inputs of a tile's rows. */
@@ -310,8 +298,7 @@ static void combine(void *context, uint32_t row) {
 void wf_moe_run(wf_moe *moe, uint32_t index, const wf_quantised *inputs, wf_activate *activate, const void *context, float *out) {
     struct moe_job job = {moe, &moe->model->layers[index], inputs, activate, context, out, 0, 0};
     wf_pool_run(moe->pool, route, &job, inputs->count);
-    place_rows(moe, inputs->count);
-    const uint32_t tiles = all_tiles(moe);
+    const uint32_t tiles = place_rows(moe, inputs->count);
     wf_pool_run(moe->pool, gather_tile, &job, tiles);
     uint32_t units = plan_slices(&job, &job.layer->experts[0].up);
     wf_pool_run(moe->pool, multiply_gated, &job, units);
