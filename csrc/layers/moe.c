@@ -221,9 +221,7 @@ static void gather_tile(void *context, uint32_t unit) {
 /* Divides `outputs` rows of each expert's matrix into slices. */
 static uint32_t plan_slices(struct moe_job *job, const wf_linear *linear) {
     const uint32_t wanted = UNITS_PER_THREAD * wf_pool_threads(job->moe->pool) / job->moe->segment_count + 1;
-    const uint32_t together = job->moe->kernels->rows_together, limit = WF_SLICE_BYTES_MAX / linear->row_bytes;
-    const uint32_t slice = linear->outputs / wanted;
-    job->slice = ((slice < limit ? slice : limit) / together + 1) * together;
+    job->slice = wf_slice_rows(linear, job->moe->kernels, wanted);
     job->slices = (linear->outputs + job->slice - 1) / job->slice;
     return job->slices * job->moe->segment_count;
 }

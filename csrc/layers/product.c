@@ -6,6 +6,12 @@
 /* A matrix goes into as many slices for each thread as evens out their speeds. */
 #define SLICES_PER_THREAD 8U
 
+uint32_t wf_slice_rows(const wf_linear *linear, const wf_kernels *kernels, uint32_t parts) {
+    const uint32_t together = kernels->rows_together, limit = WF_SLICE_BYTES_MAX / linear->row_bytes;
+    const uint32_t slice = linear->outputs / parts;
+    return ((slice < limit ? slice : limit) / together + 1) * together;
+}
+
 uint32_t wf_products_plan(wf_products *products, uint32_t threads) {
     const wf_quantised *inputs = products->inputs;
     uint32_t units = 0;
@@ -15,12 +21,7 @@ uint32_t wf_products_plan(wf_products *products, uint32_t threads) {
         if (product->linear->input_kind == WF_INPUT_INT8)
             wf_linear_factors(product->linear, inputs->inverse_scales, inputs->count, factors);
         product->factors = factors;
-        uint32_t slice = product->linear->outputs / (threads * SLICES_PER_THREAD);
-        const uint32_t limit = WF_SLICE_BYTES_MAX / product->linear->row_bytes;
-        slice = slice < limit ? slice : limit;
-        /* A multiple of what the kernels work through together. */
-        const uint32_t together = inputs->kernels->rows_together;
-        product->slice = (slice / together + 1) * together;
+        product->slice = wf_slice_rows(product->linear, inputs->kernels, threads * SLICES_PER_THREAD);
         product->slices = (product->linear->outputs + product->slice - 1) / product->slice;
         units += product->slices;
     }

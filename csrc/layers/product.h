@@ -33,6 +33,10 @@ typedef struct wf_products {
     float residual_scale; /* of what is added to a residual */
 } wf_products;
 
+/* Weight rows in one unit, where a matrix is to go into `parts` of them: about WF_SLICE_BYTES_MAX at most, and a multiple of what the
+ * kernels work through together. */
+uint32_t wf_slice_rows(const wf_linear *linear, const wf_kernels *kernels, uint32_t parts);
+
 /* Divides products into slices for `threads`. Returns the slices of all of them. */
 uint32_t wf_products_plan(wf_products *products, uint32_t threads);
 
