@@ -290,10 +290,8 @@ struct activation_job {
 static void activate_row(void *context, uint32_t row) {
     const struct activation_job *job = context;
     float *gate = job->ffn->gate + (size_t)row * job->neurons, *up = job->ffn->up + (size_t)row * job->neurons;
-    for (uint32_t i = 0; !job->is_gated && i < job->neurons; i++) {
-        gate[i] = up[i];
+    for (uint32_t i = 0; !job->is_gated && i < job->neurons; i++)
         up[i] = 1.0f;
-    }
     activate(job->ffn, gate, up, job->neurons);
 }
 
@@ -305,7 +303,7 @@ static void multiply_apart(wf_ffn *ffn, const wf_layer *layer, const float *hidd
         multiply_alone(ffn, &layer->gate, ffn->gate);
     }
     prepare(ffn, layer, &layer->up, hidden);
-    multiply_alone(ffn, &layer->up, ffn->up);
+    multiply_alone(ffn, &layer->up, job.is_gated ? ffn->up : ffn->gate);
     wf_pool_run(ffn->pool, activate_row, &job, ffn->inputs->count);
 }
 
