@@ -8,7 +8,7 @@
 import { closeSync } from "node:fs";
 import { Failure } from "../errors.ts";
 import { type EngineEvent, type FinishReason, RequestEvents } from "./events.ts";
-import { checked, cString, library, type Pointer, packStruct, readNumber } from "./library.ts";
+import { checked, cString, library, type Pointer, packStruct, unpackStruct } from "./library.ts";
 import type { Model } from "./model.ts";
 import { defaultSampling, packLists, packSampling, type Sampling } from "./sampling.ts";
 import {
@@ -62,16 +62,13 @@ export type EngineMemory = Record<keyof typeof layouts.wf_memory_plan.fields, nu
  * @throws Failure as Engine.create, for options out of range.
  */
 export function planEngineMemory(header: Uint8Array, name: string, options: EngineOptions): EngineMemory {
-  const { size, fields } = layouts.wf_memory_plan;
-  const plan = new Uint8Array(size);
+  const plan = new Uint8Array(layouts.wf_memory_plan.size);
   checked(
     (error, errorSize) =>
       library().wf_plan_memory(header, header.length, cString(name), packOptions(options), plan, error, errorSize),
     (result) => result !== 0,
   );
-  return Object.fromEntries(
-    Object.entries(fields).map(([field, { offset, type }]) => [field, readNumber(plan, offset, type)]),
-  ) as EngineMemory;
+  return unpackStruct(layouts.wf_memory_plan, plan);
 }
 
 function packOptions(options: EngineOptions): Uint8Array {
@@ -236,12 +233,9 @@ export class Engine {
 
   /** What the engine is doing and has done. */
   stats(): EngineStats {
-    const { size, fields } = layouts.wf_engine_stats;
-    const bytes = new Uint8Array(size);
+    const bytes = new Uint8Array(layouts.wf_engine_stats.size);
     library().wf_engine_read_stats(this.open(), bytes);
-    return Object.fromEntries(
-      Object.entries(fields).map(([name, field]) => [name, readNumber(bytes, field.offset, field.type)]),
-    ) as EngineStats;
+    return unpackStruct(layouts.wf_engine_stats, bytes);
   }
 
   /** Waits for the copies of weights that make steps faster; answers don't depend on them. */

@@ -140,6 +140,13 @@ const writers = {
   f64: (view: DataView, offset: number, value: number | bigint) => view.setFloat64(offset, Number(value), true),
 };
 
+const readers: Record<keyof typeof writers, (view: DataView, offset: number) => number> = {
+  u32: (view, offset) => view.getUint32(offset, true),
+  u64: (view, offset) => Number(view.getBigUint64(offset, true)),
+  f32: (view, offset) => view.getFloat32(offset, true),
+  f64: (view, offset) => view.getFloat64(offset, true),
+};
+
 /** The bytes of a struct with the given values in its fields. */
 export function packStruct<L extends Layout>(
   layout: L,
@@ -155,12 +162,14 @@ export function packStruct<L extends Layout>(
   return new Uint8Array(view.buffer);
 }
 
-/** The number at an offset of a struct's bytes. */
-export function readNumber(bytes: Uint8Array, offset: number, type: keyof typeof writers): number {
+/** The values of a struct's fields, read from its bytes. */
+export function unpackStruct<L extends Layout>(layout: L, bytes: Uint8Array): Record<keyof L["fields"], number> {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  if (type === "u64") return Number(view.getBigUint64(offset, true));
-  if (type === "u32") return view.getUint32(offset, true);
-  return type === "f32" ? view.getFloat32(offset, true) : view.getFloat64(offset, true);
+  const fields = Object.entries(layout.fields) as [string, { offset: number; type: keyof typeof readers }][];
+  return Object.fromEntries(fields.map(([name, { offset, type }]) => [name, readers[type](view, offset)])) as Record<
+    keyof L["fields"],
+    number
+  >;
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { closeSync } from "node:fs";
-import { checked, library, type Pointer, readNumber } from "./library.ts";
+import { checked, library, type Pointer, unpackStruct } from "./library.ts";
 import { layouts } from "./symbols.ts";
 
 /** Milliseconds between two looks at how far a call is. */
@@ -42,11 +42,9 @@ export async function onThread(
 }
 
 function progressOf(task: Pointer): { done: number; total: number } {
-  const { size, fields } = layouts.wf_progress;
-  const progress = new Uint8Array(size);
+  const progress = new Uint8Array(layouts.wf_progress.size);
   library().wf_task_progress(task, progress);
-  const read = ({ offset, type }: (typeof fields)["done" | "total"]) => readNumber(progress, offset, type);
-  return { done: read(fields.done), total: read(fields.total) };
+  return unpackStruct(layouts.wf_progress, progress);
 }
 
 /** Resolves when a task's call has returned. */
