@@ -171,10 +171,7 @@ export class Engine {
    * @throws Failure when the request is out of range.
    */
   generate(tokens: Uint32Array, sampling: Sampling, signal?: AbortSignal): AsyncIterable<EngineEvent> {
-    const request = this.submit(tokens, sampling);
-    const queue = new RequestEvents();
-    this.requests.set(request, queue);
-    return this.events(request, queue, signal);
+    return this.events(this.submit(tokens, sampling), signal);
   }
 
   /**
@@ -192,15 +189,13 @@ export class Engine {
     onStart?: () => void,
   ): Promise<Float32Array | undefined> {
     const request = this.submit(tokens, defaultSampling(0));
-    const queue = new RequestEvents();
-    this.requests.set(request, queue);
-    for await (const event of this.events(request, queue, signal)) if (event.kind === "progress") onStart?.();
+    for await (const event of this.events(request, signal)) if (event.kind === "progress") onStart?.();
     const values = new Float32Array(dimensions);
     const count = library().wf_engine_take_embedding(this.open(), request, values, dimensions);
     return count === dimensions ? values : undefined;
   }
 
-  /** Queues a request. @returns its number. @throws Failure when it is out of range. */
+  /** Queues a request, with a queue for its events. @returns its number. @throws Failure when it is out of range. */
   private submit(tokens: Uint32Array, sampling: Sampling): number {
     const packed = packSampling(sampling);
     const stopIds = Uint32Array.from(sampling.stopIds);
@@ -208,7 +203,7 @@ export class Engine {
     const biasValues = Float32Array.from(sampling.logitBias.values());
     const lists = packLists(sampling.lists);
     const grammar = sampling.grammar ?? NO_GRAMMAR;
-    return checked(
+    const request = checked(
       (error, size) =>
         library().wf_engine_submit(
           this.open(),
@@ -229,6 +224,8 @@ export class Engine {
         ),
       (result) => result === 0,
     );
+    this.requests.set(request, new RequestEvents());
+    return request;
   }
 
   /** What the engine is doing and has done. */
@@ -278,7 +275,8 @@ export class Engine {
     if (this.handle !== undefined) library().wf_engine_cancel(this.handle, request);
   }
 
-  private async *events(request: number, queue: RequestEvents, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+  private async *events(request: number, signal?: AbortSignal): AsyncIterable<EngineEvent> {
+    const queue = this.requests.get(request) as RequestEvents;
     const abort = () => this.cancel(request);
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
