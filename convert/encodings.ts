@@ -3,7 +3,7 @@
 import type { WeightSource } from "../src/engine/library.ts";
 import { type GgufType, ggufBlockWeights, ggufTensorBytes, TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import { type Dtype, dtypeBytes } from "../src/model_file/safetensors.ts";
-import type { CheckpointTensor, Encoding } from "./source_tensor.ts";
+import type { CheckpointTensor, Encoding, SourceTensor, TernaryForm } from "./source_tensor.ts";
 
 const weightSources: Partial<Record<Encoding, WeightSource>> = {
   F32: "f32",
@@ -30,6 +30,12 @@ export function encodedBytes(encoding: Encoding, weights: number): number {
   if (!blocked.includes(encoding)) return dtypeBytes(encoding as Dtype) * weights;
   const type = encoding as GgufType;
   return ggufTensorBytes(type, weights) - ggufTensorBytes(type, 0);
+}
+
+/** The form of a tensor of ternary blocks; null for any other. `factor` is what their scales are to be multiplied by. */
+export function blockForm({ dtype }: SourceTensor, factor = 1): TernaryForm | null {
+  const kind = TERNARY_BLOCKS.find((block) => block === dtype);
+  return kind === undefined ? null : { kind, factor };
 }
 
 /** Rows of a tensor as it is stored: [rows, columns]; anything else is one row. */

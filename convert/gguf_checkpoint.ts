@@ -8,7 +8,7 @@ import { checkModelConfig, limits, type ModelConfig } from "../src/model_file/mo
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
-import { encodedBytes } from "./encodings.ts";
+import { blockForm, encodedBytes } from "./encodings.ts";
 import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
@@ -392,10 +392,7 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
           dtypes: [...FLOATS, "Q8_0", "Q6_K", "Q4_0", ...TERNARY_BLOCKS],
           reason,
           // An embedding may be ternary too.
-          ternary(tensor) {
-            const block = ternaryBlock(tensor);
-            return block === undefined ? null : { kind: block, factor: 1 };
-          },
+          ternary: (tensor) => blockForm(tensor),
         };
       }
       return {
@@ -414,14 +411,9 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
   };
 }
 
-/** A tensor's encoding, if it is one of ternary blocks. */
-function ternaryBlock({ dtype }: SourceTensor) {
-  return TERNARY_BLOCKS.find((block) => block === dtype);
-}
-
 function ternaryForm(tensor: SourceTensor, factor: number): TernaryForm {
-  const block = ternaryBlock(tensor);
-  if (block !== undefined) return { kind: block, factor };
+  const blocks = blockForm(tensor, factor);
+  if (blocks !== null) return blocks;
   if (tensor.dtype !== "I2_S") return { kind: "values", factor };
   const { shape } = tensor;
   const stored = new Float32Array(1);

@@ -22,7 +22,7 @@ import {
   type WeightForm,
 } from "./checkpoint_config.ts";
 import { listDirectory, otherContents } from "./checkpoint_directory.ts";
-import { weightSource } from "./encodings.ts";
+import { blockForm, weightSource } from "./encodings.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
 import { mlxGroup, mlxTensors } from "./mlx.ts";
 import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
@@ -212,12 +212,6 @@ function spelling(
     // A tied head's copy and the rotary tables that old versions of transformers stored carry nothing new.
     isNeedless: (name) => name === "lm_head.weight" || name.endsWith(".rotary_emb.inv_freq"),
   };
-}
-
-/** The form of a tensor of ternary blocks. */
-function blockForm({ dtype }: SourceTensor): TernaryForm | null {
-  const block = TERNARY_BLOCKS.find((known) => known === dtype);
-  return block === undefined ? null : { kind: block, factor: 1 };
 }
 
 /** How the linear layers are stored: as config.json says, or as a look at them shows. */
