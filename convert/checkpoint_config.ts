@@ -121,10 +121,6 @@ export const families: Record<string, Family> = {
  * and what they gate are limited. Its config.json states little, so the published model's numbers stand in.
  */
 function maple(fields: ConfigFields, { layers, headDim }: ModelConfig): Partial<ModelConfig> {
-  const types = fields.raw("layer_types");
-  const slidingLayers = Array.from({ length: layers }, (_, layer) =>
-    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : layer % 4 !== 3),
-  );
   const rotated = headDim * rotatedShare(fields, 0.5);
   return {
     ...experts(fields, "num_experts"),
@@ -134,9 +130,17 @@ function maple(fields: ConfigFields, { layers, headDim }: ModelConfig): Partial<
     ropeDimensions: rotated === headDim ? undefined : rotated,
     fullRope: false,
     slidingWindow: fields.whole("sliding_window", 1, limits.context - 1, 512) + 1,
-    slidingLayers,
+    slidingLayers: slidingLayers(fields, layers, 4),
     activationLimit: fields.positive("swiglu_limit", limits.ropeTheta, 7),
   };
+}
+
+/** 1 for each layer that sees a window, else 0. Where a config.json does not say which: all but the last of every `period`. */
+function slidingLayers(fields: ConfigFields, layers: number, period: number): number[] {
+  const types = fields.raw("layer_types");
+  return Array.from({ length: layers }, (_, layer) =>
+    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : (layer + 1) % period !== 0),
+  );
 }
 
 /** What share of a head's dimensions is rotated. */
@@ -164,11 +168,7 @@ function gemma3(
   for (const key of ["attn_logit_softcapping", "final_logit_softcapping"]) {
     if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
   }
-  const types = fields.raw("layer_types");
-  const pattern = fields.whole("sliding_window_pattern", 1, limits.layers, 6);
-  const slidingLayers = Array.from({ length: layers }, (_, layer) =>
-    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : (layer + 1) % pattern !== 0),
-  );
+  const period = fields.whole("sliding_window_pattern", 1, limits.layers, 6);
   return {
     ...embedding(has),
     qkNorms: true,
@@ -176,7 +176,7 @@ function gemma3(
     embeddingScale: Math.sqrt(hiddenSize),
     attentionScale: 1 / Math.sqrt(fields.positive("query_pre_attn_scalar", limits.ropeTheta, headDim)),
     slidingWindow: fields.whole("sliding_window", 1, limits.context, context),
-    slidingLayers,
+    slidingLayers: slidingLayers(fields, layers, period),
     slidingRopeTheta: fields.positive("rope_local_base_freq", limits.ropeTheta, 10000),
   };
 }
