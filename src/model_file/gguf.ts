@@ -10,6 +10,7 @@ import { Failure } from "../errors.ts";
 import type { ByteSource } from "./byte_source.ts";
 import { printable } from "./config_fields.ts";
 import { type GgufType, ggufBlockWeights, ggufTensorBytes, ggufTypeOfId } from "./gguf_types.ts";
+import { tensorFailure } from "./safetensors.ts";
 
 /** A list of a GGUF's metadata: texts, or the typed array of its numbers. Booleans are bytes, 0 or 1. */
 export type GgufArray =
@@ -135,11 +136,6 @@ export function readGgufHeader(source: ByteSource): GgufHeader {
   checkNames(source, tensors);
   checkOverlap(source, tensors);
   return { version, metadata, tensors };
-}
-
-/** A failure that names the file, the tensor and the fault. */
-function tensorFailure(source: ByteSource, tensor: string, fault: string): Failure {
-  return new Failure(`${source.name}: tensor '${printable(tensor)}': ${fault}`);
 }
 
 /** Reads a header from its beginning to its end. */
