@@ -78,11 +78,6 @@ export function ggufBlockWeights(type: GgufType): number {
   return readable[type].block;
 }
 
-/** Bytes of one block. */
-export function ggufBlockBytes(type: GgufType): number {
-  return readable[type].blockBytes;
-}
-
 /** Bytes of a tensor of whole blocks. */
 export function ggufTensorBytes(type: GgufType, weights: number): number {
   const { block, blockBytes, tailBytes } = readable[type];
