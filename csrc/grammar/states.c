@@ -81,17 +81,23 @@ void wf_states_drop(wf_automaton *automaton) {
 
 /* ---- Frames and states by what they are ---- */
 
+static uint64_t hash_call(uint32_t edge, uint32_t count, uint32_t parent) { return wf_mix(wf_mix(edge, count), parent); }
+
 static uint64_t hash_frame(const wf_automaton *automaton, uint32_t index) {
     const wf_frame *at = &automaton->frames[index];
-    return wf_mix(wf_mix(at->edge, at->count), at->parent);
+    return hash_call(at->edge, at->count, at->parent);
+}
+
+static uint64_t hash_places(bool is_complete, const wf_place *places, uint32_t count) {
+    uint64_t hash = is_complete;
+    for (uint32_t i = 0; i < count; i++)
+        hash = wf_mix(hash, (uint64_t)places[i].node << 32 | places[i].frame);
+    return hash;
 }
 
 static uint64_t hash_state(const wf_automaton *automaton, uint32_t index) {
     const wf_state *at = &automaton->states[index];
-    uint64_t hash = at->is_complete;
-    for (uint32_t i = 0; i < at->count; i++)
-        hash = wf_mix(hash, (uint64_t)automaton->places[at->first + i].node << 32 | automaton->places[at->first + i].frame);
-    return hash;
+    return hash_places(at->is_complete, automaton->places + at->first, at->count);
 }
 
 static void enter(wf_table *entered, uint64_t hash, uint32_t index) {
@@ -127,7 +133,7 @@ bool wf_states_make_bottom(wf_automaton *automaton) {
 }
 
 uint32_t wf_frame_of(wf_automaton *automaton, uint32_t edge, uint32_t count, uint32_t parent) {
-    const uint64_t hash = wf_mix(wf_mix(edge, count), parent);
+    const uint64_t hash = hash_call(edge, count, parent);
     const uint32_t last = automaton->frame_table.slot_count - 1;
     for (uint32_t slot = (uint32_t)hash & last; automaton->frame_table.slots[slot] != 0; slot = (slot + 1) & last) {
         const uint32_t index = automaton->frame_table.slots[slot] - 1;
@@ -154,9 +160,7 @@ uint32_t wf_state_found(wf_automaton *automaton) {
     if (count == 0 && !automaton->found_end)
         return WF_STATE_DEAD;
     qsort(automaton->found, count, sizeof *automaton->found, by_place);
-    uint64_t hash = automaton->found_end;
-    for (uint32_t i = 0; i < count; i++)
-        hash = wf_mix(hash, (uint64_t)automaton->found[i].node << 32 | automaton->found[i].frame);
+    const uint64_t hash = hash_places(automaton->found_end, automaton->found, count);
     const uint32_t last = automaton->state_table.slot_count - 1;
     for (uint32_t slot = (uint32_t)hash & last; automaton->state_table.slots != NULL && automaton->state_table.slots[slot] != 0;
          slot = (slot + 1) & last) {
