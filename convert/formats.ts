@@ -55,8 +55,8 @@ export function checkpointName(path: string): string {
  * @throws Failure when it cannot be read
  */
 export function sourceFiles(path: string): string[] {
-  if (!isCheckpoint(path)) return [path];
-  return fileFormat(path)?.files(path) ?? checkpointFiles(path).map((name) => join(path, name));
+  if (statusOf(path).isDirectory()) return checkpointFiles(path).map((name) => join(path, name));
+  return fileFormat(path)?.files(path) ?? [path];
 }
 
 function fileFormat(path: string) {
