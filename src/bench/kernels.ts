@@ -21,6 +21,11 @@ export type MeasuredKernel = keyof typeof MULTIPLY_ADDS_PER_BYTE;
 
 const KERNELS = Object.keys(MULTIPLY_ADDS_PER_BYTE) as MeasuredKernel[];
 
+/** Whether a kernel computes with floats; the others do with 8-bit numbers. */
+export function isOfFloats(kernel: MeasuredKernel): boolean {
+  return kernel.startsWith("attention");
+}
+
 /** Tokens that kernels are measured with unless told otherwise: decode, small batches, pieces of prompts. */
 export const KERNEL_TOKENS = [1, 2, 4, 8, 16, 64, 128, 512];
 
@@ -84,7 +89,7 @@ export class KernelBench {
   }
 
   #peak(kernel: MeasuredKernel, tier: string, threads: number): number {
-    const what = kernel.startsWith("attention") ? "floatMultiplyAdds" : "multiplyAdds";
+    const what = isOfFloats(kernel) ? "floatMultiplyAdds" : "multiplyAdds";
     if (tier === this.#machine.tier) return this.#machine[what].get(threads) as number;
     const key = `${what} ${tier} ${threads}`;
     const known = this.#peaks.get(key) ?? measureMachine(what, tier, threads);

@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, statSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
+import { plural } from "../terminal/plural.ts";
 import { version } from "../version.ts";
 import { type Chart, drawChart } from "./chart.ts";
 import { textWidth } from "./labels.ts";
@@ -58,7 +59,7 @@ export class PictureWriter<Result> implements ReportWriter<Result> {
     const day = new Date().toISOString().slice(0, 10);
     const interrupted = isComplete ? "" : ", interrupted before all was measured";
     const lines = [
-      `${cpu}, ${cores} ${cores === 1 ? "core" : "cores"}, ${tierDescription} kernels`,
+      `${cpu}, ${plural(cores, "core")}, ${tierDescription} kernels`,
       ...picture.lines,
       `${day}, wrinklefree ${version}${interrupted}`,
     ];

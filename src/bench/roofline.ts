@@ -1,7 +1,8 @@
 /** Kernels as a picture: each under the machine's two limits, how fast memory is read and how many multiply-adds there are. */
 
+import { plural } from "../terminal/plural.ts";
 import { type Bound, type Chart, type Point, type Series, short } from "./chart.ts";
-import type { KernelRun, MeasuredKernel } from "./kernels.ts";
+import { isOfFloats, type KernelRun, type MeasuredKernel } from "./kernels.ts";
 import type { Picture } from "./picture.ts";
 import { rounded } from "./report.ts";
 import { byFactors } from "./scale.ts";
@@ -21,7 +22,7 @@ export function kernelsPicture(runs: KernelRun[]): Picture {
   const threadCounts = [...new Set(runs.map(({ threads }) => threads))];
   const charts = tiers.flatMap((tier) =>
     threadCounts.map((threads) => ({
-      title: `${threads} ${threads === 1 ? "thread" : "threads"}${tiers.length > 1 ? `, ${tier}` : ""}`,
+      title: `${plural(threads, "thread")}${tiers.length > 1 ? `, ${tier}` : ""}`,
       runs: runs.filter((run) => run.tier === tier && run.threads === threads),
     })),
   );
@@ -41,16 +42,12 @@ function intensity(run: KernelRun): number {
   return run.multiply_add_g_s / run.read_gb_s;
 }
 
-function isOfFloats(run: KernelRun): boolean {
-  return run.kernel.startsWith("attention");
-}
-
 function roofline(title: string, runs: KernelRun[]): Chart {
   const [first] = runs as [KernelRun];
   const reads = first.read_gb_s / first.share_of_read;
   const peaks = [
-    { name: "8-bit limit", of: runs.find((run) => !isOfFloats(run)) },
-    { name: "float limit", of: runs.find(isOfFloats) },
+    { name: "8-bit limit", of: runs.find(({ kernel }) => !isOfFloats(kernel)) },
+    { name: "float limit", of: runs.find(({ kernel }) => isOfFloats(kernel)) },
   ].flatMap(({ name, of }) =>
     of === undefined ? [] : [{ name, peak: of.multiply_add_g_s / of.share_of_multiply_add }],
   );
