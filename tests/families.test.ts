@@ -21,7 +21,7 @@ import { huggingFaceName, writeHuggingFaceWeights } from "./support/gguf_as_hugg
 import { drawing } from "./support/gguf_model.ts";
 import { smallMaple } from "./support/maple_reference.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
-import { engineHealth, startServer, type TestServer } from "./support/server.ts";
+import { engineHealth, runProgram, startServer, type TestServer } from "./support/server.ts";
 import { type MemoryTensor, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 
 let directory: string;
@@ -165,6 +165,33 @@ describe.each([
       a.reduce((sum, value, index) => sum + value * (b[index] as number), 0);
     return product(one, other) / Math.sqrt(product(one, one) * product(other, other));
   };
+
+  test("commands that need answers refuse it in a line, and serve shows how it is asked", async () => {
+    const { path } = await pack(source);
+    const text = join(directory, "text.txt");
+    writeFileSync(text, "The capital of France is Paris.");
+    for (const command of [
+      ["check", path],
+      ["chat", path, "-p", "x"],
+      ["eval", "perplexity", path, "--file", text],
+    ]) {
+      const { code, stdout, stderr } = await runProgram(command);
+      expect([code, stdout, stderr]).toEqual([
+        1,
+        "",
+        expect.stringContaining(`${path}: this model gives embeddings, no text`),
+      ]);
+      expect(stderr.match(/\n/g)?.length).toBe(1);
+    }
+    const server = await startServer([path]);
+    try {
+      while (!server.log().includes("curl ")) await Bun.sleep(10);
+      expect(server.log()).toContain(`curl ${server.url}/v1/embeddings `);
+      expect(server.log()).not.toContain("chat");
+    } finally {
+      await server.stop();
+    }
+  });
 
   test("gives the goldens' embeddings over HTTP: alone, as a list, in base64 and in llama.cpp's shape", async () => {
     const goldens = (await Bun.file(join(directory, goldensOf, "goldens.json")).json()) as EmbeddingGoldens;

@@ -12,7 +12,7 @@ import { RemoteModel } from "../chat/remote_model.ts";
 import { settingOptions, settingsOf } from "../chat/settings.ts";
 import { answerOnce, talk, talkInLines } from "../chat/talk.ts";
 import { Failure, UsageError } from "../errors.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { requireAnswers, resolveModel } from "../models/resolve.ts";
 import { file, type Kind, text } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
@@ -174,7 +174,11 @@ function connection(model: string | undefined, given: Given<typeof chatOptions>)
   if (url === undefined) {
     if (isOnLine("api-key")) throw new UsageError("--api-key is for a server; give its --url");
     const [store, options] = [resolveOptions(given), serviceOptions(values, 1)];
-    return async () => new LocalModel(await Service.start(await resolveModel(model, store), options));
+    return async () => {
+      const resolved = await resolveModel(model, store);
+      requireAnswers(resolved);
+      return new LocalModel(await Service.start(resolved, options));
+    };
   }
   const local = [...Object.keys(modelOptions), ...Object.keys(storeOptions)].find((name) =>
     isOnLine(name as keyof typeof chatOptions),

@@ -10,7 +10,7 @@ import { cpuCores, cpuTier } from "../engine/library.ts";
 import { Model } from "../engine/model.ts";
 import { Failure } from "../errors.ts";
 import { parameterCount } from "../model_file/model_config.ts";
-import { type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import { type ResolvedModel, requireAnswers, resolveModel } from "../models/resolve.ts";
 import { wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
@@ -66,6 +66,7 @@ export const command = declareCommand({
 async function check(given: Given<typeof checkOptions>): Promise<number> {
   const { concurrent, threads = cpuCores(), ctx: wantedContext } = given.values;
   const resolved = await resolveModel(chosenModel(given), resolveOptions(given));
+  requireAnswers(resolved);
   const { config } = resolved.packed;
   const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, config.context);
   if (context > config.context || context < CONTEXT_MIN) {

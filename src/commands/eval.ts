@@ -5,7 +5,7 @@ import { Scores, scoreWindow, strideMax, Windows } from "../eval/perplexity.ts";
 import { textOf } from "../eval/text_file.ts";
 import { textIds } from "../eval/text_ids.ts";
 import { openByteSource } from "../model_file/byte_source.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { requireAnswers, resolveModel } from "../models/resolve.ts";
 import { file, wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
@@ -101,6 +101,7 @@ async function evaluate(given: Given<typeof evalOptions>): Promise<number> {
     // What is no text is refused before a model is loaded for it.
     const first = parts.next();
     const resolved = await resolveModel(model, store);
+    requireAnswers(resolved);
     const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, resolved.packed.config.context);
     const service = await Service.start(resolved, { ...options, context });
     try {

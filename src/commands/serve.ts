@@ -126,7 +126,10 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
 
 /** What the user needs to know at the start. */
 function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean, fit: Fit): string {
-  const message = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}';
+  const isEmbedding = service.config.pooling !== undefined;
+  const [path, body] = isEmbedding
+    ? ["embeddings", '{"input":"The capital of France"}']
+    : ["chat/completions", '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}'];
   const key = needsKey ? " -H 'Authorization: Bearer KEY'" : "";
   const [first = ""] = urls;
   const isUnix = first.startsWith("unix:");
@@ -138,9 +141,9 @@ function startText(state: ServerState, service: Service, { urls }: Listening, ne
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
-    ...(isUnix ? [] : [`chat     ${first}/ in a browser`]),
+    ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),
     "",
-    `  curl ${target}/v1/chat/completions${key} -H 'Content-Type: application/json' -d '${message}'`,
+    `  curl ${target}/v1/${path}${key} -H 'Content-Type: application/json' -d '${body}'`,
     "",
     "",
   ].join("\n");

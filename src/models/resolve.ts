@@ -32,6 +32,12 @@ export interface ResolvedModel {
   given: string;
 }
 
+/** @throws Failure when a model gives nothing but embeddings, for a command that needs one that answers. */
+export function requireAnswers({ packed, given }: ResolvedModel): void {
+  if (packed.config.pooling === undefined) return;
+  throw new Failure(`${given}: this model gives embeddings, no text: serve it, and POST to /v1/embeddings`);
+}
+
 /** What the user allows. */
 export interface ResolveOptions {
   /** The store's directory; what the environment says when absent. */
