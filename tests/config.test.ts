@@ -226,12 +226,14 @@ describe("faults are one line with file, line and key, and exit code 1", () => {
     ["alias = [\n'a',\n'b']\nport = 70000", "4: port takes a whole number from 0 to 65535, not '70000'"],
     ["[serve]\nlog = 'jsn'", "2: log takes text, json, off, not 'jsn' (did you mean 'json'?)"],
     ["any-model = 'yes'", "1: any-model takes true or false, not 'yes'"],
+    ["alias = ['a', 3]", "1: alias takes a text in quotes, or several in [], not the number 3"],
     ["alias = [['a']]", "1: alias takes a text in quotes, or several in [], not a list"],
     ["kv = 5", "1: kv takes a text in quotes, not the number 5"],
     ["port = [1, 2]", "1: port takes a number or a text, not a list"],
     ["template-date = 2026-11-26T00:00:00Z", "1: template-date takes a text in quotes, not a time"],
     ["store = ''", "1: store takes a directory"],
     ["api-key = 'sk secret'", "1: api-key takes visible ASCII characters"],
+    ["api-key = 271828", "1: api-key takes a text in quotes, or several in [], not what stands there"],
   ])("%p", async (text, message) => {
     const path = write(`${text}\n`);
     const { code, stdout, stderr } = await runProgram(["config", "print", "--config", path]);
@@ -270,7 +272,8 @@ describe("faults are one line with file, line and key, and exit code 1", () => {
     ["config prnt", "config takes what to do: print, not 'prnt'"],
     ["config print srve", "there is no command 'srve' that has settings (did you mean 'serve'?)"],
     ["config print --prot 1", "unknown option '--prot' (did you mean '--port'?)"],
-    ["config print convert", "there is no command 'convert' that has settings"],
+    ["config print convert", "config: convert has no settings;"],
+    ["config print doctor", "config: doctor has the settings of serve: config print serve;"],
     ["serve --no-port", "unknown option '--no-port'"],
     ["serve --no-insecure=1", "--no-insecure takes no value"],
   ])("%s is a command line that makes no sense", async (line, message) => {

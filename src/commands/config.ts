@@ -41,11 +41,17 @@ async function run(args: string[], table: CommandTable): Promise<number> {
   const commands = await table();
   const named = rest[0] !== undefined && !rest[0].startsWith("-");
   const name = named ? (rest[0] as string) : DEFAULT_COMMAND;
-  const found = commands.find(
-    (one) => one.name === name && one.settingsOf === undefined && Object.values(one.options).some(isSetting),
+  const configurable = commands.filter(
+    (one) => one.settingsOf === undefined && Object.values(one.options).some(isSetting),
   );
+  const found = configurable.find((one) => one.name === name);
   if (found === undefined) {
-    const names = commands.map((one) => one.name);
+    const other = commands.find((one) => one.name === name);
+    if (other?.settingsOf !== undefined) {
+      throw new UsageError(`${name} has the settings of ${other.settingsOf}: config print ${other.settingsOf}`);
+    }
+    if (other !== undefined) throw new UsageError(`${name} has no settings`);
+    const names = configurable.map((one) => one.name);
     throw new UsageError(`there is no command '${name}' that has settings${suggestion(name, names)}`);
   }
   const settings = Object.fromEntries(Object.entries(found.options).filter(([, option]) => isSetting(option)));

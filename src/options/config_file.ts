@@ -123,7 +123,9 @@ function findSetting(name: string, options: Options, owner: string, fault: (mess
 
 /** Checks the type of a value. @throws Failure. */
 function readSetting(path: string, line: number, name: string, option: Option, value: unknown): FileSetting {
-  const fault = (wanted: string) => new Failure(`${path}:${line}: ${name} takes ${wanted}, not ${typeName(value)}`);
+  const isSecret = !option.isSwitch && option.isSecret;
+  const fault = (wanted: string, found: unknown = value) =>
+    new Failure(`${path}:${line}: ${name} takes ${wanted}, not ${isSecret ? "what stands there" : typeName(found)}`);
   if (option.isSwitch) {
     if (typeof value !== "boolean") throw fault("true or false");
     return { value, line };
@@ -134,7 +136,7 @@ function readSetting(path: string, line: number, name: string, option: Option, v
     line,
     value: parts.map((part) => {
       const written = asText(part, option.kind.isNumber === true);
-      if (written === undefined) throw fault(option.isList ? `${wanted}, or several in []` : wanted);
+      if (written === undefined) throw fault(option.isList ? `${wanted}, or several in []` : wanted, part);
       return option.kind.completion === undefined ? written : placed(written, path, option.kind.completion);
     }),
   };
