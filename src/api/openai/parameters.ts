@@ -41,7 +41,8 @@ export const chatTable: ParameterTable = {
     (value) => Array.isArray(value) && value.every((modality) => modality === "text"),
   ),
   audio: refuse("this model writes text only"),
-  web_search_options: refuse("this server searches nothing"),
+  // {} asks for a search as well.
+  web_search_options: refuseUnless("this server searches nothing", (value) => value === false),
   moderation: refuse("this server judges nothing"),
   // A guess at the answer makes OpenAI's servers faster.
   prediction: "harmless",
