@@ -443,6 +443,21 @@ describe("chat template", () => {
       `${letters(19)}{% for i in range(90000) %}{% set y = x.s | upper %}{% endfor %}`,
       "steps",
     ],
+    [
+      "attributes of long ranges",
+      "{% set x = range(100000) %}{% for i in range(90000) %}{{ x.y }}{{ x.count }}{% endfor %}",
+      "steps",
+    ],
+    [
+      "the first word of many",
+      "{% set x = 'a ' * 499999 %}{% for i in range(90000) %}{% set y = x.split(none, 1) %}{% endfor %}",
+      "steps",
+    ],
+    [
+      "the last word of many",
+      "{% set x = 'a ' * 499999 %}{% for i in range(90000) %}{% set y = x.rsplit(none, 1) %}{% endfor %}",
+      "steps",
+    ],
     ["a long list", "{{ range(1000000000) | length }}", "Range too big"],
     ["an endless list", "{{ range(0, 10, 0) | length }}", "range()"],
     [

@@ -61,14 +61,14 @@ export function ownAttribute(value: Value, name: string, budget: Budget): Value 
   const text = textOf(value);
   if (text !== undefined) return stringMethod(value as string | Markup, name, budget);
   if (value instanceof Dict) return CHANGES_DICTS.has(name) ? unsafe(value, name) : dictMethod(value, name);
-  if (isList(value)) return CHANGES_LISTS.has(name) ? unsafe(value, name) : listMethod(value, value, name, budget);
+  if (isList(value)) return CHANGES_LISTS.has(name) ? unsafe(value, name) : listMethod(value, name, budget);
   if (value instanceof Tuple) {
     const place = value.names.indexOf(name);
-    return place >= 0 ? value.items[place] : listMethod(value, value.items, name, budget);
+    return place >= 0 ? value.items[place] : listMethod(value, name, budget);
   }
   if (value instanceof Range) {
     if (name === "start" || name === "stop" || name === "step") return value[name];
-    return listMethod(value, Array.from(value), name, budget);
+    return listMethod(value, name, budget);
   }
   if (value instanceof DictView) return undefined;
   return numberAttribute(value, name);
@@ -146,19 +146,18 @@ function dictMethod(dict: Dict, name: string): Value | undefined {
   }
 }
 
-function listMethod(value: Value, items: readonly Value[], name: string, budget: Budget): Value | undefined {
+function listMethod(value: readonly Value[] | Tuple | Range, name: string, budget: Budget): Value | undefined {
   switch (name) {
     case "count":
       return method(name, [["value"]], ([wanted = null]) => {
-        budget.list(items.length);
-        return items.filter((element) => equals(element, wanted, budget)).length;
+        return listOf(value, budget).filter((element) => equals(element, wanted, budget)).length;
       });
     case "index":
       return method(
         name,
         [["value"], ["start", 0], ["stop", Number.MAX_SAFE_INTEGER]],
         ([wanted = null, start = 0, stop = 0]) => {
-          budget.list(items.length);
+          const items = listOf(value, budget);
           const place = (given: Value) => {
             const index = wholeArgument(given);
             return index < 0 ? Math.max(0, index + items.length) : index;

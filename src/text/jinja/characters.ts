@@ -16,6 +16,7 @@ const SPACES = new RegExp(`[${SPACE}]+`, "g");
 const ONLY_SPACES = new RegExp(`^[${SPACE}]+$`);
 const SPACES_HERE = new RegExp(`[${SPACE}]*`, "y");
 const ONE_SPACE = new RegExp(`[${SPACE}]`);
+const WORD_HERE = new RegExp(`[^${SPACE}]*`, "y");
 
 const CONTROL_LINE_ENDS = "\x1c-\x1e";
 
@@ -89,15 +90,31 @@ export function isSpace(text: string): boolean {
 
 /** Where the white space that begins at a place ends. */
 export function endOfSpaces(text: string, start: number): number {
-  SPACES_HERE.lastIndex = start;
-  SPACES_HERE.test(text);
-  return SPACES_HERE.lastIndex;
+  return endOfMatch(SPACES_HERE, text, start);
+}
+
+/** Where what is no white space and begins at a place ends. */
+export function endOfWord(text: string, start: number): number {
+  return endOfMatch(WORD_HERE, text, start);
+}
+
+function endOfMatch(pattern: RegExp, text: string, start: number): number {
+  pattern.lastIndex = start;
+  pattern.test(text);
+  return pattern.lastIndex;
 }
 
 /** Where the white space that ends at a place begins. */
 export function startOfSpaces(text: string, end: number): number {
   let start = end;
   while (start > 0 && ONE_SPACE.test(text[start - 1] as string)) start--;
+  return start;
+}
+
+/** Where what is no white space and ends at a place begins. */
+export function startOfWord(text: string, end: number): number {
+  let start = end;
+  while (start > 0 && !ONE_SPACE.test(text[start - 1] as string)) start--;
   return start;
 }
 

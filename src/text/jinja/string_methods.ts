@@ -4,12 +4,14 @@ import { optionalText, textArgument, wholeArgument } from "./arguments.ts";
 import type { Budget } from "./budget.ts";
 import {
   endOfSpaces,
+  endOfWord,
   isSpace,
   lines,
   pointCount,
   pointOffset,
   points,
   startOfSpaces,
+  startOfWord,
   unitOffset,
   words,
 } from "./characters.ts";
@@ -163,7 +165,8 @@ function splitter(isFromRight: boolean): StringMethod {
       const mark = optionalText(sep);
       if (mark === "") throw new TemplateError("empty separator");
       if (mark !== undefined && limit < 0) budget.list(countOf(text, mark, budget) + 1);
-      const parts = mark === undefined ? splitWords(text, limit, isFromRight) : splitAt(text, mark, limit, isFromRight);
+      const parts =
+        mark === undefined ? splitWords(text, limit, isFromRight, budget) : splitAt(text, mark, limit, isFromRight);
       budget.list(parts.length);
       return parts;
     },
@@ -184,18 +187,26 @@ function splitAt(text: string, mark: string, limit: number, isFromRight: boolean
   return isFromRight ? parts.reverse() : parts;
 }
 
-function splitWords(text: string, limit: number, isFromRight: boolean): string[] {
-  const all = words(text);
-  if (limit < 0 || all.length <= limit) return all;
-  // The rest keeps the white space at its other end.
-  if (isFromRight) {
-    let end = startOfSpaces(text, text.length);
-    for (const word of all.slice(all.length - limit).reverse()) end = startOfSpaces(text, end - word.length);
-    return [text.slice(0, end), ...all.slice(all.length - limit)];
+/** The words of a text; behind so many of them, the rest as it is. What is not taken off is not looked at. */
+function splitWords(text: string, limit: number, isFromRight: boolean, budget: Budget): string[] {
+  if (limit < 0) return words(text);
+  const parts: string[] = [];
+  let [start, end] = isFromRight ? [0, startOfSpaces(text, text.length)] : [endOfSpaces(text, 0), text.length];
+  while (parts.length < limit && start < end) {
+    if (isFromRight) {
+      const place = startOfWord(text, end);
+      parts.push(text.slice(place, end));
+      end = startOfSpaces(text, place);
+    } else {
+      const place = endOfWord(text, start);
+      parts.push(text.slice(start, place));
+      start = endOfSpaces(text, place);
+    }
   }
-  let start = endOfSpaces(text, 0);
-  for (const word of all.slice(0, limit)) start = endOfSpaces(text, start + word.length);
-  return [...all.slice(0, limit), text.slice(start)];
+  budget.walk(start + text.length - end);
+  // The rest keeps the white space at its other end.
+  if (start < end) parts.push(text.slice(start, end));
+  return isFromRight ? parts.reverse() : parts;
 }
 
 /** partition and rpartition. */
