@@ -41,7 +41,7 @@ export function points(text: string): string[] {
   return Array.from(text);
 }
 
-/** A part of a text between two code points, of which the numbers are within it. */
+/** A part of a text between two code points; the second may lie behind its end. */
 export function pointSlice(text: string, start: number, stop: number): string {
   if (!isWide(text)) return text.slice(start, stop);
   const from = unitOffset(text, start, 0);

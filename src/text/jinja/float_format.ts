@@ -1,10 +1,10 @@
 /** Numbers in the forms that both `%` and format() know: %f, %e, %g and their kin. */
 
 import { TemplateError } from "./errors.ts";
-import { fixedText, significantDigits } from "./numbers.ts";
+import { exponentText, fixedText, significantDigits } from "./numbers.ts";
 
 /** Most digits after the point. */
-export const PRECISION_MAX = 1000;
+const PRECISION_MAX = 1000;
 
 /**
  * A double without its sign.
@@ -46,8 +46,4 @@ function withPoint(text: string, isAlternate: boolean): string {
 
 function mantissa(digits: string, isAlternate: boolean): string {
   return digits.length === 1 ? withPoint(digits, isAlternate) : `${digits[0]}.${digits.slice(1)}`;
-}
-
-function exponentText(exponent: number): string {
-  return `e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
 }

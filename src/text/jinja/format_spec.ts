@@ -149,7 +149,7 @@ interface Specification {
 const SPECIFICATION = /^(?:([\s\S])?([<>=^]))?([-+ ])?(z)?(#)?(0)?(\d+)?([_,])?(?:\.(\d+))?([\s\S])?$/u;
 
 /** A value in the form that a specification says, as format() has it. @throws TemplateError. */
-export function formatValue(value: Value, spec: string, budget: Budget): string {
+function formatValue(value: Value, spec: string, budget: Budget): string {
   const text = textOf(value);
   const number = typeof value === "boolean" && spec === "" ? undefined : numberOf(value);
   if (text === undefined && number === undefined) {
@@ -160,7 +160,7 @@ export function formatValue(value: Value, spec: string, budget: Budget): string 
   if (parts === null) throw new TemplateError("Invalid format specifier");
   const [, fill, align, sign = "", , alternate, zero, width = "0", grouping = "", precision, letter = ""] = parts;
   const specification: Specification = {
-    fill: fill ?? (zero !== undefined && align === undefined ? "0" : zero !== undefined ? "0" : " "),
+    fill: fill ?? (zero === undefined ? " " : "0"),
     align: align ?? (zero !== undefined && number !== undefined ? "=" : undefined),
     sign,
     isAlternate: alternate !== undefined,
@@ -184,11 +184,7 @@ function formatText(text: string, specification: Specification, type: string): s
   if (sign !== "" || isAlternate || grouping !== "" || specification.align === "=") {
     throw new TemplateError("not allowed in string format specifier");
   }
-  return pad(
-    precision === undefined ? text : pointSlice(text, 0, Math.min(precision, pointCount(text))),
-    specification,
-    "<",
-  );
+  return pad(precision === undefined ? text : pointSlice(text, 0, precision), specification, "<");
 }
 
 function unknownCode(letter: string, type: string): TemplateError {

@@ -1,11 +1,11 @@
 /** Values as JSON, as Hugging Face's `tojson` has json.dumps write them. */
 
-import { wholeArgument } from "./arguments.ts";
+import { indentArgument } from "./arguments.ts";
 import { type Budget, TextBuilder } from "./budget.ts";
 import { TemplateError } from "./errors.ts";
 import { floatText, intText } from "./numbers.ts";
 import { isTrue, order } from "./operators.ts";
-import { Dict, Float, isInt, isList, Tuple, textOf, typeName, type Value } from "./values.ts";
+import { Dict, Float, isInt, itemsOf, textOf, typeName, type Value } from "./values.ts";
 
 /** How JSON is to be written. */
 export interface JsonForm {
@@ -27,19 +27,13 @@ export function jsonForm(
 ): JsonForm {
   const form: JsonForm = {
     ensureAscii: isTrue(ensureAscii),
-    indent: undefined,
+    indent: indent === null ? undefined : indentArgument(indent, budget),
     itemSeparator: indent === null ? ", " : ",",
     keySeparator: ": ",
     sortKeys: isTrue(sortKeys),
   };
-  if (indent !== null) {
-    const text = textOf(indent);
-    const width = text === undefined ? Math.max(0, wholeArgument(indent)) : text.length;
-    budget.make(width);
-    form.indent = text ?? " ".repeat(width);
-  }
   if (separators !== null) {
-    const pair = isList(separators) ? separators : separators instanceof Tuple ? separators.items : [];
+    const pair = itemsOf(separators) ?? [];
     const [item, key] = pair.map(textOf);
     if (item === undefined || key === undefined || pair.length !== 2) {
       throw new TemplateError("tojson() takes two texts as separators");
@@ -76,9 +70,6 @@ class Writer {
     if (text !== undefined) this.#builder.add(this.#quote(text));
     else if (value === null || typeof value === "boolean" || isInt(value) || value instanceof Float) {
       this.#builder.add(scalar(value));
-    } else if (isList(value) || value instanceof Tuple) {
-      const items = isList(value) ? value : value.items;
-      this.#writeParts("[", items, "]", line, (element, inner) => this.write(element, inner));
     } else if (value instanceof Dict) {
       const entries = [...value.entries()];
       if (this.#form.sortKeys) entries.sort(([a], [b]) => order(a, b, this.#budget));
@@ -88,7 +79,9 @@ class Writer {
         this.write(field, inner);
       });
     } else {
-      throw new TemplateError(`Object of type ${typeName(value)} is not JSON serializable`);
+      const items = itemsOf(value);
+      if (items === undefined) throw new TemplateError(`Object of type ${typeName(value)} is not JSON serializable`);
+      this.#writeParts("[", items, "]", line, (element, inner) => this.write(element, inner));
     }
   }
 
@@ -119,7 +112,7 @@ class Writer {
     if (!this.#form.ensureAscii) return `"${quoted}"`;
     const plain = quoted.replace(/[\u0080-\uffff]/g, (unit) => {
       this.#budget.spend(0.5);
-      return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+      return escapeCharacter(unit);
     });
     return `"${plain}"`;
   }

@@ -186,11 +186,16 @@ export function floatText(value: number): string {
   const exponent = Number(power);
   const digits = `${first}${rest}`;
   if (exponent < -4 || exponent >= 16) {
-    return `${sign}${first}${rest === "" ? "" : `.${rest}`}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
+    return `${sign}${first}${rest === "" ? "" : `.${rest}`}${exponentText(exponent)}`;
   }
   if (exponent < 0) return `${sign}0.${"0".repeat(-exponent - 1)}${digits}`;
   const whole = digits.slice(0, exponent + 1).padEnd(exponent + 1, "0");
   return `${sign}${whole}.${digits.slice(exponent + 1) || "0"}`;
+}
+
+/** A power of ten behind a number's digits, in two digits at least. */
+export function exponentText(exponent: number): string {
+  return `e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
 }
 
 /** A finite, non-negative double as a fraction of ints. */
@@ -207,7 +212,7 @@ function fractionOf(value: number): { numerator: bigint; denominator: bigint } {
 }
 
 /** A quotient of non-negative ints rounded to the nearest int, of two as near to the even one. */
-export function roundedQuotient(numerator: bigint, denominator: bigint): bigint {
+function roundedQuotient(numerator: bigint, denominator: bigint): bigint {
   const quotient = numerator / denominator;
   const twice = 2n * (numerator - quotient * denominator);
   return twice > denominator || (twice === denominator && quotient % 2n === 1n) ? quotient + 1n : quotient;

@@ -1,5 +1,6 @@
 /** What Python's operators make of values: truth, equality, order, membership, arithmetic, items and slices. */
 
+import { wholeArgument } from "./arguments.ts";
 import type { Budget } from "./budget.ts";
 import { comparePoints, pointCount, pointSlice, points } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
@@ -14,6 +15,7 @@ import {
   isHashable,
   isInt,
   isList,
+  itemsOf,
   Markup,
   Range,
   Stream,
@@ -108,9 +110,9 @@ export function equals(a: Value, b: Value, budget: Budget): boolean {
   if (a instanceof DictView && b instanceof DictView) {
     return a.kind !== "values" && b.kind !== "values" && a.dict.size === b.dict.size && areWithin(a, b, budget);
   }
-  const [list, other] =
-    isList(a) && isList(b) ? [a, b] : a instanceof Tuple && b instanceof Tuple ? [a.items, b.items] : [];
-  if (list === undefined || other === undefined) return false;
+  const list = itemsOf(a);
+  const other = itemsOf(b);
+  if (list === undefined || other === undefined || isList(a) !== isList(b)) return false;
   return (
     list.length === other.length &&
     budget.deeper(() => list.every((item, i) => equals(item, other[i] as Value, budget)))
@@ -139,7 +141,7 @@ export function readKey(key: Value, budget: Budget): void {
 }
 
 /** Whether `value in container`. @throws TemplateError when that can't be asked. */
-export function contains(container: Value, value: Value, budget: Budget): boolean {
+function contains(container: Value, value: Value, budget: Budget): boolean {
   const text = textOf(container);
   if (text !== undefined) {
     const part = textOf(value);
@@ -181,9 +183,9 @@ export function order(a: Value, b: Value, budget: Budget, sign = "<"): number {
   }
   if (a instanceof Undefined) a.fail();
   if (b instanceof Undefined) b.fail();
-  const [list, second] =
-    isList(a) && isList(b) ? [a, b] : a instanceof Tuple && b instanceof Tuple ? [a.items, b.items] : [];
-  if (list === undefined || second === undefined) {
+  const list = itemsOf(a);
+  const second = itemsOf(b);
+  if (list === undefined || second === undefined || isList(a) !== isList(b)) {
     throw new TemplateError(`'${sign}' not supported between instances of '${typeName(a)}' and '${typeName(b)}'`);
   }
   return budget.deeper(() => {
@@ -277,7 +279,7 @@ function repeat(value: Value, times: Value, budget: Budget): Value | undefined {
     budget.make(text.length * count);
     return value instanceof Markup ? new Markup(text.repeat(count)) : text.repeat(count);
   }
-  const items = isList(value) ? value : value instanceof Tuple ? value.items : undefined;
+  const items = itemsOf(value);
   if (items === undefined) return undefined;
   const copies: Value[] = [];
   if (items.length > 0) {
@@ -321,7 +323,7 @@ function sliceIndices(
 /** An index as a number, undefined for None. @throws TemplateError for anything but ints. */
 function indexOf(value: Value): number | undefined {
   if (value === null) return undefined;
-  if (isInt(value) || typeof value === "boolean") return Math.max(-(2 ** 53), Math.min(2 ** 53, Number(value)));
+  if (isInt(value) || typeof value === "boolean") return wholeArgument(value);
   if (value instanceof Undefined) value.fail();
   throw new TemplateError("slice indices must be integers or None or have an __index__ method");
 }
@@ -337,7 +339,7 @@ export function slice(value: Value, start: Value, stop: Value, step: Value, budg
     const { first, last, step: stride } = sliceIndices(value.length, start, stop, step);
     return new Range(value.at(first), value.at(last), stride * value.step);
   }
-  const items = isList(value) ? value : value instanceof Tuple ? value.items : undefined;
+  const items = itemsOf(value);
   if (items === undefined) {
     if (value instanceof Undefined) value.fail();
     throw new TemplateError(
@@ -380,7 +382,7 @@ export function itemOf(value: Value, index: Value, budget: Budget): Value | unde
     const character = pointSlice(text, place, place + 1);
     return value instanceof Markup ? new Markup(character) : character;
   }
-  const items = isList(value) ? value : value instanceof Tuple ? value.items : undefined;
+  const items = itemsOf(value);
   const place = within(items?.length ?? (value instanceof Range ? value.length : 0));
   if (place === undefined) return undefined;
   return items === undefined ? (value as Range).at(place) : items[place];

@@ -87,10 +87,7 @@ function convert(value: Value, conversion: Conversion, budget: Budget, escapes: 
   if (letter === "s" || letter === "r" || letter === "a") {
     const written = letter === "s" ? str(value, budget) : letter === "r" ? repr(value, budget) : ascii(value, budget);
     const text = escapes && !(letter === "s" && value instanceof Markup) ? escapeText(written, budget) : written;
-    return padText(
-      precision === undefined ? text : pointSlice(text, 0, Math.min(precision, pointCount(text))),
-      conversion,
-    );
+    return padText(precision === undefined ? text : pointSlice(text, 0, precision), conversion);
   }
   if (letter === "c") return padText(character(value), conversion);
   if ("diuxXo".includes(letter)) return convertInt(value, conversion);

@@ -138,7 +138,7 @@ export function isPrintable(character: string): boolean {
 }
 
 /** The escape of a character: \x1f, \u2028 or \U000e0001. */
-export function escapeOf(character: string): string {
+function escapeOf(character: string): string {
   const point = character.codePointAt(0) as number;
   if (point < 0x100) return `\\x${point.toString(16).padStart(2, "0")}`;
   return point < 0x10000 ? `\\u${point.toString(16).padStart(4, "0")}` : `\\U${point.toString(16).padStart(8, "0")}`;

@@ -376,11 +376,6 @@ const LETTERS = /^\p{L}+$/u;
 const LETTERS_AND_NUMBERS = /^[\p{L}\p{N}]+$/u;
 const IDENTIFIER = /^[\p{ID_Start}_]\p{ID_Continue}*$/u;
 
-/** Whether all characters are decimal digits. */
-export function isDigits(text: string): boolean {
-  return DIGITS.test(text);
-}
-
 /** Methods by their names. format and format_map are not among them: they need more than the text. */
 export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string, StringMethod>([
   ["capitalize", converter(capitalize)],
@@ -420,7 +415,7 @@ export const STRING_METHODS: ReadonlyMap<string, StringMethod> = new Map<string,
   ["isalpha", examiner((text) => LETTERS.test(text))],
   ["isascii", examiner((text) => !/[\u0080-\uffff]/.test(text))],
   ["isdecimal", examiner((text) => DECIMAL.test(text))],
-  ["isdigit", examiner(isDigits)],
+  ["isdigit", examiner((text) => DIGITS.test(text))],
   ["isidentifier", examiner((text) => IDENTIFIER.test(text))],
   ["islower", examiner(isLower)],
   ["isnumeric", examiner((text) => NUMERIC.test(text))],

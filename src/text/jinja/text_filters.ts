@@ -1,6 +1,6 @@
 /** The filters that make texts. */
 
-import { optionalText, textArgument, wholeArgument } from "./arguments.ts";
+import { indentArgument, optionalText, textArgument, wholeArgument } from "./arguments.ts";
 import type { Budget } from "./budget.ts";
 import { lines, pointCount, pointSlice, SPACE } from "./characters.ts";
 import { TemplateError } from "./errors.ts";
@@ -42,19 +42,16 @@ function title(text: string): string {
   return text
     .split(WORD_STARTS)
     .map((part) => {
-      const first = pointSlice(part, 0, Math.min(1, part.length));
+      const first = pointSlice(part, 0, 1);
       return first.toUpperCase() + part.slice(first.length).toLowerCase();
     })
     .join("");
 }
 
 function indent(text: string, width: Value, first: boolean, blank: boolean, budget: Budget): string {
-  const given = textOf(width);
-  const size = given === undefined ? Math.max(0, wholeArgument(width)) : given.length;
-  budget.make(size);
-  const indention = given ?? " ".repeat(size);
+  const indention = indentArgument(width, budget);
   const all = lines(`${text}\n`);
-  budget.make(text.length + all.length * size);
+  budget.make(text.length + all.length * indention.length);
   const indented = all.map((line, i) => (i === 0 || (line === "" && !blank) ? line : indention + line));
   return (first ? indention : "") + indented.join("\n");
 }

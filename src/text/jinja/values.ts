@@ -292,6 +292,11 @@ export function isList(value: Value): value is readonly Value[] {
   return Array.isArray(value);
 }
 
+/** The elements of a list or a tuple; undefined for everything else. */
+export function itemsOf(value: Value): readonly Value[] | undefined {
+  return isList(value) ? value : value instanceof Tuple ? value.items : undefined;
+}
+
 /** Whether a value is an int other than a boolean. */
 export function isInt(value: Value): value is Int {
   return typeof value === "number" || typeof value === "bigint";
