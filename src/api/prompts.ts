@@ -10,7 +10,7 @@ import { answer, type ChoiceEvents, type Prompts } from "./answers.ts";
 import type { TextIds } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
 import type { GenerationParameters } from "./sampling.ts";
-import { invalidType, missing, readIntegers } from "./schema.ts";
+import { checkLength, invalidType, missing, readIntegers } from "./schema.ts";
 import { encodeTruncated, type Truncation, truncated } from "./truncation.ts";
 
 /** Most prompts of a request. */
@@ -31,10 +31,7 @@ export function readPrompts(body: JsonObject, name: string, service: Service, mo
     return readIntegers(ids, path, { low: 0, high: service.config.vocabSize - 1 });
   };
   if (typeof value[0] === "number") return [readIds(value, name)];
-  if (value.length > most) {
-    const message = `Invalid '${name}': array too long. Expected an array with maximum length ${most}.`;
-    throw invalid(name, "array_above_max_length", message);
-  }
+  checkLength(value, name, most);
   return value.map((prompt, i) => {
     const path = `${name}[${i}]`;
     if (typeof prompt === "string") return prompt;

@@ -4,11 +4,10 @@
  */
 
 import type { JsonObject } from "../json.ts";
-import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkParameters, streamOptionsTable } from "./parameters.ts";
-import { onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
+import { checkLength, onlyWith, optionalBoolean, optionalObject, optionalString } from "./schema.ts";
 
 /** Longest cache_salt, in UTF-16 code units. */
 export const CACHE_SALT_LENGTH_MAX = 1024;
@@ -50,13 +49,7 @@ export function readStreamParameters(body: JsonObject): StreamParameters {
  */
 export function readScope(body: JsonObject, exchange: Exchange): bigint {
   const salt = optionalString(body, "cache_salt");
-  if (salt !== undefined && salt.length > CACHE_SALT_LENGTH_MAX) {
-    throw invalid(
-      "cache_salt",
-      "string_above_max_length",
-      `Invalid 'cache_salt': string too long. Expected a string with maximum length ${CACHE_SALT_LENGTH_MAX}.`,
-    );
-  }
+  if (salt !== undefined) checkLength(salt, "cache_salt", CACHE_SALT_LENGTH_MAX);
   return exchange.state.scopes.of(exchange.key?.hash, salt);
 }
 

@@ -18,6 +18,7 @@ import {
   optionalInteger,
   optionalObject,
   readIntegers,
+  readText,
 } from "./schema.ts";
 
 /** Bounds of the parameters that are numbers. The readers below check them, and the API's description states them. */
@@ -210,19 +211,7 @@ function readStops(body: JsonObject): string[] {
   if (typeof value !== "string" && !Array.isArray(value))
     throw invalidType("stop", "a string or an array of strings", value);
   const stops = typeof value === "string" ? [value] : (optionalArray(body, "stop", STOP_STRINGS_MAX) as unknown[]);
-  return stops.map((stop, i) => {
-    const path = Array.isArray(value) ? `stop[${i}]` : "stop";
-    if (typeof stop !== "string") throw invalidType(path, "a string", stop);
-    if (stop === "") {
-      throw invalid(
-        path,
-        "string_below_min_length",
-        `Invalid '${path}': empty string. Expected a string with minimum length 1.`,
-      );
-    }
-    // Text never holds half a character, so neither may a stop string: a lone surrogate becomes U+FFFD here, as it does in text.
-    return stop.toWellFormed();
-  });
+  return stops.map((stop, i) => readText(stop, Array.isArray(value) ? `stop[${i}]` : "stop"));
 }
 
 function readStopIds(body: JsonObject, vocabularySize: number): number[] {

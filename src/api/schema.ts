@@ -102,8 +102,13 @@ export function checkRange(value: number, path: string, kind: "decimal" | "integ
 
 /** A boolean; `otherwise` when absent or null. `path` is the name in errors, for an object inside of the body. */
 export function optionalBoolean(body: JsonObject, name: string, otherwise = false, path = name): boolean {
-  const value = body[name] ?? otherwise;
-  if (typeof value !== "boolean") throw invalidType(path, "a boolean", value);
+  return statedBoolean(body, name, path) ?? otherwise;
+}
+
+/** The same of one that has no default: undefined when absent or null. */
+export function statedBoolean(body: JsonObject, name: string, path = name): boolean | undefined {
+  const value = body[name] ?? undefined;
+  if (value !== undefined && typeof value !== "boolean") throw invalidType(path, "a boolean", value);
   return value;
 }
 
@@ -126,14 +131,24 @@ export function optionalArray(body: JsonObject, name: string, lengthMax: number)
   const value = body[name] ?? undefined;
   if (value === undefined) return undefined;
   if (!Array.isArray(value)) throw invalidType(name, "an array", value);
-  if (value.length > lengthMax) {
-    throw invalid(
-      name,
-      "array_above_max_length",
-      `Invalid '${name}': array too long. Expected an array with maximum length ${lengthMax}.`,
-    );
-  }
+  checkLength(value, name, lengthMax);
   return value;
+}
+
+/** Checks the length of a string or an array. */
+export function checkLength(value: string | readonly unknown[], path: string, lengthMax: number): void {
+  if (value.length <= lengthMax) return;
+  const [kind, article] = typeof value === "string" ? ["string", "a"] : ["array", "an"];
+  const message = `Invalid '${path}': ${kind} too long. Expected ${article} ${kind} with maximum length ${lengthMax}.`;
+  throw invalid(path, `${kind}_above_max_length`, message);
+}
+
+/** A string with something in it. Texts never hold half a character, so it becomes U+FFFD here, as it does in them. */
+export function readText(value: unknown, path: string): string {
+  if (typeof value !== "string") throw invalidType(path, "a string", value);
+  if (value !== "") return value.toWellFormed();
+  const message = `Invalid '${path}': empty string. Expected a string with minimum length 1.`;
+  throw invalid(path, "string_below_min_length", message);
 }
 
 /** How many values there are in one, itself included; counted up to a limit. */

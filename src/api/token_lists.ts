@@ -11,7 +11,7 @@ import { TokenSearch } from "../text/token_search.ts";
 import { turns } from "../text/turns.ts";
 import { encodeText } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
-import { invalidType, optionalArray, readIntegers } from "./schema.ts";
+import { checkLength, optionalArray, readIntegers, readText } from "./schema.ts";
 
 /** Most words of each kind: each is tokenized in a turn of its own, and looked for at every token. */
 export const WORDS_MAX = 256;
@@ -23,7 +23,7 @@ export const WORD_LENGTH_MAX = 256;
 const BREAKERS = ["\n", ":", '"', "*"];
 
 /** Longest breakers together, in UTF-16 code units: each of their beginnings is looked for in all tokens. */
-export const BREAKERS_LENGTH_MAX = 1024;
+const BREAKERS_LENGTH_MAX = 1024;
 
 /** Most tokens of the sequences that breakers make, all together: each of a request's answers keeps them. */
 const BREAKER_IDS_MAX = 65_536;
@@ -62,16 +62,9 @@ function readAllowed(body: JsonObject, vocabularySize: number): number[] | undef
 function readWords(body: JsonObject, param: string): string[] | undefined {
   return optionalArray(body, param, WORDS_MAX)?.map((word, index) => {
     const path = `${param}[${index}]`;
-    if (typeof word !== "string") throw invalidType(path, "a string", word);
-    if (word === "") {
-      const message = `Invalid '${path}': empty string. Expected a string with minimum length 1.`;
-      throw invalid(path, "string_below_min_length", message);
-    }
-    if (word.length > WORD_LENGTH_MAX) {
-      const message = `Invalid '${path}': string too long. Expected a string with maximum length ${WORD_LENGTH_MAX}.`;
-      throw invalid(path, "string_above_max_length", message);
-    }
-    return word.toWellFormed();
+    const text = readText(word, path);
+    checkLength(text, path, WORD_LENGTH_MAX);
+    return text;
   });
 }
 

@@ -14,7 +14,15 @@ import type { Exchange } from "../exchange.ts";
 import { readChatPrompt } from "../openai/chat_prompt.ts";
 import { checkParameters } from "../parameters.ts";
 import { readModel } from "../request.ts";
-import { invalidType, missing, onlyOneOf, optionalBoolean, optionalString, readIntegers } from "../schema.ts";
+import {
+  checkLength,
+  invalidType,
+  missing,
+  onlyOneOf,
+  optionalBoolean,
+  optionalString,
+  readIntegers,
+} from "../schema.ts";
 import { applyTemplateTable, detokenizeTable, tokenizeTable } from "./parameters.ts";
 
 /** Most ids of a request or an answer; more than any context, few enough to be counted in a moment. */
@@ -68,10 +76,7 @@ export async function detokenize(exchange: Exchange, body: JsonObject): Promise<
   const { tokens } = body;
   if (tokens === undefined) throw missing("tokens");
   if (!Array.isArray(tokens)) throw invalidType("tokens", "an array of token ids", tokens);
-  if (tokens.length > TOKENS_MAX) {
-    const message = `Invalid 'tokens': array too long. Expected an array with maximum length ${TOKENS_MAX}.`;
-    throw invalid("tokens", "array_above_max_length", message);
-  }
+  checkLength(tokens, "tokens", TOKENS_MAX);
   await turns.take(true, exchange.client);
   const ids = readIntegers(tokens, "tokens", { low: 0, high: service.config.vocabSize - 1 });
   const text = service.tokenizer.decode(ids);

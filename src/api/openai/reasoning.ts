@@ -6,7 +6,7 @@
 import type { JsonObject } from "../../json.ts";
 import { unsupported } from "../../serving/request_error.ts";
 import { REASONING_FORMATS, type ReasoningFormat } from "../../serving/state.ts";
-import { invalidType, invalidValue, missing, optionalBoolean, optionalObject, optionalString } from "../schema.ts";
+import { invalidValue, missing, optionalBoolean, optionalObject, optionalString, statedBoolean } from "../schema.ts";
 
 /** Reads `reasoning_effort`, `reasoning`, `thinking` and `enable_thinking`, as variables of templates. @throws RequestError 400. */
 export function readThinkingVariables(body: JsonObject): JsonObject {
@@ -14,9 +14,9 @@ export function readThinkingVariables(body: JsonObject): JsonObject {
   if ((reasoning.max_tokens ?? undefined) !== undefined) throw unsupported("reasoning.max_tokens", "use 'max_tokens'");
   const effort = optionalString(body, "reasoning_effort") ?? optionalString(reasoning, "effort", "reasoning.effort");
   const isWanted =
-    wish(body, "enable_thinking") ??
+    statedBoolean(body, "enable_thinking") ??
     readThinking(body) ??
-    wish(reasoning, "enabled", "reasoning.enabled") ??
+    statedBoolean(reasoning, "enabled", "reasoning.enabled") ??
     (effort === undefined ? undefined : effort !== "none");
   return {
     // Templates have either name for the switch, and ignore the other one.
@@ -38,12 +38,6 @@ function readThinking(body: JsonObject): boolean | undefined {
   return type === "enabled";
 }
 
-function wish(body: JsonObject, name: string, path = name): boolean | undefined {
-  const value = body[name] ?? undefined;
-  if (value !== undefined && typeof value !== "boolean") throw invalidType(path, "a boolean", value);
-  return value;
-}
-
 /** What becomes of thoughts: a field of their own, a part of the text, or nothing. */
 export type ThoughtsPlace = "field" | "text" | "nowhere";
 
@@ -58,8 +52,8 @@ export function readThoughtsPlace(body: JsonObject, standard: ReasoningFormat): 
   if (!REASONING_FORMATS.some((known) => known === format)) {
     throw invalidValue("reasoning_format", `one of ${REASONING_FORMATS.join(", ")}`);
   }
-  const isSeparate = wish(body, "separate_reasoning") ?? format !== "none";
-  const isExcluded = wish(optionalObject(body, "reasoning") ?? {}, "exclude", "reasoning.exclude") ?? false;
+  const isSeparate = optionalBoolean(body, "separate_reasoning", format !== "none");
+  const isExcluded = optionalBoolean(optionalObject(body, "reasoning") ?? {}, "exclude", false, "reasoning.exclude");
   if (isExcluded || !optionalBoolean(body, "include_reasoning", true)) return "nowhere";
   return isSeparate ? "field" : "text";
 }
