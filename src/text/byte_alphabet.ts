@@ -7,7 +7,7 @@
 export const byteCharacters: readonly string[] = makeAlphabet();
 
 /** The byte of each character, by its code; undefined for characters that are none of them. */
-export const characterBytes: readonly (number | undefined)[] = invert(byteCharacters);
+const characterBytes: readonly (number | undefined)[] = invert(byteCharacters);
 
 function makeAlphabet(): string[] {
   let next = 0x100;

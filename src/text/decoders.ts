@@ -6,7 +6,7 @@
 
 import { ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
 import { readBytes } from "./byte_alphabet.ts";
-import { readPattern } from "./patterns.ts";
+import { readMetaspace, readReplace } from "./patterns.ts";
 import type { Stage } from "./tokenizer_files.ts";
 
 /** A tokenizer's way from tokens to text. */
@@ -85,15 +85,10 @@ function flatten(stage: Stage): Stage[] {
 
 function readTokenStep(stage: Stage, fields: ConfigFields): TokenStep {
   switch (stage.type) {
-    case "Replace": {
-      const pattern = readPattern("Replace", stage.pattern);
-      const content = typeof stage.content === "string" ? stage.content : fields.text("content");
-      const replacement = content.replaceAll("$", "$$$$");
-      return (token) => token.replace(pattern, replacement);
-    }
+    case "Replace":
+      return readReplace(stage, fields);
     case "Metaspace": {
-      const mark = stage.replacement === undefined ? "▁" : fields.text("replacement");
-      const scheme = fields.oneOf("prepend_scheme", ["always", "first", "never"] as const, "always");
+      const { mark, scheme } = readMetaspace(stage, fields);
       return (token, isFirst) => token.replaceAll(mark, isFirst && scheme !== "never" ? "" : " ");
     }
     default:

@@ -5,7 +5,7 @@
 
 import { ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
 import { spellBytes } from "./byte_alphabet.ts";
-import { readPattern } from "./patterns.ts";
+import { readReplace } from "./patterns.ts";
 import type { Stage } from "./tokenizer_files.ts";
 import { spacesAfter, spacesBefore } from "./white_space.ts";
 
@@ -33,13 +33,8 @@ export function readNormalizer(stage: Stage | null | undefined): Normalizer | un
     case "NFKC":
     case "NFKD":
       return (text) => text.normalize(type);
-    case "Replace": {
-      const pattern = readPattern("Replace", stage.pattern);
-      const content = typeof stage.content === "string" ? stage.content : fields.text("content");
-      // As it is: nothing in it stands for a part of the match.
-      const replacement = content.replaceAll("$", "$$$$");
-      return (text) => text.replace(pattern, replacement);
-    }
+    case "Replace":
+      return readReplace(stage, fields);
     case "Prepend": {
       const prepend = fields.text("prepend");
       return (text) => (text === "" ? "" : prepend + text);

@@ -5,7 +5,8 @@
 
 import { SplitPreTokenizer } from "@huggingface/tokenizers";
 import { isObject } from "../json.ts";
-import { Fault, printable } from "../model_file/config_fields.ts";
+import { type ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
+import type { Stage } from "./tokenizer_files.ts";
 
 /** A part of a text: a match, or what lies between two. */
 export interface Part {
@@ -28,6 +29,22 @@ export function readPattern(stage: string, pattern: unknown): RegExp {
   if (typeof expression === "string" && expression !== "") return compile(stage, expression);
   const found = printable(JSON.stringify(pattern) ?? "missing");
   throw new Fault(`${stage} has the pattern ${found}; a text in String or Regex is needed`);
+}
+
+/** Reads a Replace: what a text, or a token, becomes by it. @throws Fault for what is wrong. */
+export function readReplace(stage: Stage, fields: ConfigFields): (text: string) => string {
+  const pattern = readPattern("Replace", stage.pattern);
+  const content = typeof stage.content === "string" ? stage.content : fields.text("content");
+  // As it is: nothing in it stands for a part of the match.
+  const replacement = content.replaceAll("$", "$$$$");
+  return (text) => text.replace(pattern, replacement);
+}
+
+/** Reads what a Metaspace puts in the place of spaces, and which texts it puts one before. @throws Fault for what is wrong. */
+export function readMetaspace(stage: Stage, fields: ConfigFields) {
+  const mark = stage.replacement === undefined ? "▁" : fields.text("replacement");
+  const scheme = fields.oneOf("prepend_scheme", ["always", "first", "never"] as const, "always");
+  return { mark, scheme };
 }
 
 /** Puts an expression in Oniguruma's notation into JavaScript's. @throws Fault when that is not possible. */

@@ -5,7 +5,7 @@
 
 import { ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
 import { spellBytes } from "./byte_alphabet.ts";
-import { compile, type Part, parts, readPattern } from "./patterns.ts";
+import { compile, type Part, parts, readMetaspace, readPattern } from "./patterns.ts";
 import type { Stage } from "./tokenizer_files.ts";
 
 /**
@@ -97,8 +97,7 @@ const DEFAULT_LENGTH = 5;
 
 /** Spaces become marks, one is put before the text, and each begins a piece. */
 function metaspace(stage: Stage, fields: ConfigFields): PreTokenizer[] {
-  const mark = stage.replacement === undefined ? "▁" : fields.text("replacement");
-  const scheme = fields.oneOf("prepend_scheme", ["always", "first", "never"] as const, "always");
+  const { mark, scheme } = readMetaspace(stage, fields);
   if (fields.has("add_prefix_space") && !fields.flag("add_prefix_space") && scheme !== "never") {
     throw new Fault(`Metaspace has add_prefix_space false, and prepend_scheme ${scheme}; they contradict each other`);
   }

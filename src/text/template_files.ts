@@ -5,7 +5,8 @@
  */
 
 import { isObject } from "../json.ts";
-import { Fault, inside, parseJson } from "../model_file/config_fields.ts";
+import { Fault, inside } from "../model_file/config_fields.ts";
+import { readObject } from "./tokenizer_files.ts";
 
 /** A model's templates. */
 export interface TemplateSources {
@@ -22,13 +23,8 @@ export function findTemplates(assets: ReadonlyMap<string, Uint8Array>): Template
     return file === undefined ? undefined : inside(name, () => decoded(file));
   };
   const field = (name: string): TemplateSources => {
-    const file = assets.get(name);
-    if (file === undefined) return chosenFrom(undefined);
-    return inside(name, () => {
-      const fields = parseJson(file);
-      if (!isObject(fields)) throw new Fault("it is not a JSON object");
-      return inside("chat_template", () => chosenFrom(fields.chat_template));
-    });
+    const fields = readObject(assets, name);
+    return inside(name, () => inside("chat_template", () => chosenFrom(fields?.chat_template)));
   };
   const own = { chat: text("chat_template.jinja"), toolUse: text("additional_chat_templates/tool_use.jinja") };
   if (own.chat !== undefined) return own;

@@ -6,7 +6,7 @@
  * as images. Their text is then text like any other.
  */
 
-import { isObject } from "../json.ts";
+import { isObject, type JsonObject } from "../json.ts";
 import { Fault, inside, parseJson, printable } from "../model_file/config_fields.ts";
 import { limits } from "../model_file/model_config.ts";
 
@@ -112,13 +112,14 @@ export function tokenText(token: unknown): string {
 }
 
 /** A stage and the stages inside it. */
-export function flatten(stage: Stage | null | undefined): Stage[] {
+function flatten(stage: Stage | null | undefined): Stage[] {
   if (!isObject(stage)) return [];
   const inner = [stage.normalizers, stage.pretokenizers, stage.processors, stage.decoders];
   return [stage, ...inner.flatMap((stages) => (Array.isArray(stages) ? stages.flatMap(flatten) : []))];
 }
 
-function readObject(assets: ReadonlyMap<string, Uint8Array>, file: string): Record<string, unknown> | undefined {
+/** A JSON object among a model's files; undefined where there is no such file. @throws Fault naming the file. */
+export function readObject(assets: ReadonlyMap<string, Uint8Array>, file: string): JsonObject | undefined {
   const bytes = assets.get(file);
   if (bytes === undefined) return undefined;
   return inside(file, () => {
@@ -238,9 +239,7 @@ function checkStages(description: TokenizerDescription): void {
       throw new Fault(`post_processor puts ${quoted(String(text))} around texts, which is no token of the model`);
     }
   }
-  for (const stage of [description.normalizer, description.pre_tokenizer].flatMap(flatten)) {
-    checkSizes(stage);
-  }
+  for (const stage of [description.normalizer, description.pre_tokenizer].flatMap(flatten)) checkSizes(stage);
 }
 
 function isToken({ model, added_tokens: added }: TokenizerDescription, text: unknown): boolean {
@@ -262,13 +261,12 @@ function tokensAround(stage: Stage): unknown[] {
 }
 
 function checkSizes(stage: Stage): void {
-  for (const [key, value] of Object.entries(stage)) {
-    if (typeof value === "string" && ["content", "prepend", "replacement", "str_rep"].includes(key)) {
-      if (value.length <= REPLACEMENT_LENGTH_MAX) continue;
-      throw new Fault(
-        `${printable(String(stage.type))} puts in ${value.length} characters at a time; ${REPLACEMENT_LENGTH_MAX} are the limit`,
-      );
-    }
+  for (const key of ["content", "prepend", "replacement", "str_rep"]) {
+    const value = stage[key];
+    if (typeof value !== "string" || value.length <= REPLACEMENT_LENGTH_MAX) continue;
+    throw new Fault(
+      `${printable(String(stage.type))} puts in ${value.length} characters at a time; ${REPLACEMENT_LENGTH_MAX} are the limit`,
+    );
   }
 }
 
