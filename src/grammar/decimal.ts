@@ -24,7 +24,7 @@ export function decimalOf(value: unknown): Decimal | undefined {
   const point = Math.max(0, -shift) + before.length + shift;
   const whole = digits.slice(0, point).replace(/^0+(?=.)/, "") || "0";
   const fraction = digits.slice(point).replace(/0+$/, "");
-  return { isNegative: sign === "-" && !(whole === "0" && fraction === ""), whole, fraction };
+  return { isNegative: sign === "-" && !isZero({ whole, fraction }), whole, fraction };
 }
 
 /** An integer as a decimal. */
@@ -47,7 +47,7 @@ export function negated(decimal: Decimal): Decimal {
 }
 
 /** Whether a decimal is zero. */
-export function isZero({ whole, fraction }: Decimal): boolean {
+export function isZero({ whole, fraction }: Omit<Decimal, "isNegative">): boolean {
   return whole === "0" && fraction === "";
 }
 

@@ -126,6 +126,11 @@ export class GrammarBuilder {
     };
   }
 
+  /** What can't be written. */
+  nothing(): Part {
+    return () => this.node();
+  }
+
   optional(part: Part): Part {
     return this.choice(part, (from) => from);
   }

@@ -69,7 +69,11 @@ export class SchemaCompiler {
   #rules = new Map<string, Rule>();
   #seen = new Map<Schema, Rule>();
   #disjoint = this.#comparing();
-  #merger = this.#merging();
+  readonly #merger = new SchemaMerger(
+    (reference, path) => this.#resolve(reference, path),
+    (one, other, path) => this.#areEqual(one, other, path),
+    this.#work,
+  );
   #depth = 0;
   #values = 0;
   #compared = 0;
@@ -87,7 +91,6 @@ export class SchemaCompiler {
     this.#rules = new Map();
     this.#seen = new Map();
     this.#disjoint = this.#comparing();
-    this.#merger = this.#merging();
     return this.#reporting("#", () => this.#value(schema, "#"));
   }
 
@@ -118,7 +121,7 @@ export class SchemaCompiler {
   /** A value by a schema. Equal schemas are compiled once. */
   #value(schema: unknown, path: string): Part {
     if (schema === true) return this.json.value;
-    if (schema === false) return nothing(this.builder);
+    if (schema === false) return this.builder.nothing();
     if (schema instanceof OrderedObject) {
       const [unknown] = schema.keys().filter((keyword) => !isKnown(keyword));
       throw unsupportedSchema(path, `'${printable(String(unknown))}' is not supported`);
@@ -172,7 +175,7 @@ export class SchemaCompiler {
     if (schema.not !== undefined) {
       const isEverything = schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
       if (!isEverything) throw unsupportedSchema(path, "'not' is only supported with {}, which forbids every value");
-      return nothing(this.builder);
+      return this.builder.nothing();
     }
     for (const keyword of ["$ref", "allOf", "anyOf", "oneOf", "enum", "const"] as const) {
       if (schema[keyword] === undefined) continue;
@@ -210,14 +213,6 @@ export class SchemaCompiler {
     return new DisjointSchemas((reference, path) => this.#resolve(reference, path), this.#work);
   }
 
-  #merging(): SchemaMerger {
-    return new SchemaMerger(
-      (reference, path) => this.#resolve(reference, path),
-      (one, other, path) => this.#areEqual(one, other, path),
-      this.#work,
-    );
-  }
-
   /** What a reference within the schema leads to. */
   #resolve(reference: unknown, path: string): unknown {
     if (typeof reference !== "string") throw invalidSchema(path, "'$ref' has to be a string");
@@ -250,7 +245,7 @@ export class SchemaCompiler {
       else texts.push(text);
     }
     if (texts.length > 0) parts.push(this.builder.texts(texts));
-    return parts.length === 0 ? nothing(this.builder) : this.builder.choice(...parts);
+    return parts.length === 0 ? this.builder.nothing() : this.builder.choice(...parts);
   }
 
   /** The values that `enum`, `const` and `type` together leave. */
@@ -342,14 +337,14 @@ export class SchemaCompiler {
       : [schema.prefixItems, schema.items, "prefixItems"];
     const itemsPath = `${path}/${isOlder ? "additionalItems" : "items"}`;
     if (typeof uniqueItems !== "boolean") throw invalidSchema(path, "'uniqueItems' has to be a boolean");
-    if (least > most) return nothing(builder);
+    if (least > most) return builder.nothing();
     const isTuple = prefixItems !== undefined && !(isOlder && (prefixItems as unknown[]).length === 0);
-    if (uniqueItems && most > 1 && !(isTuple === false && items === false)) {
+    if (uniqueItems && most > 1 && (isTuple || items !== false)) {
       if (isTuple) throw unsupportedSchema(path, "'uniqueItems' is not supported for tuples");
       return this.#uniqueItems(items, least, most, path);
     }
     if (!isTuple) {
-      if (items === false) return least > 0 ? nothing(builder) : builder.text("[]");
+      if (items === false) return least > 0 ? builder.nothing() : builder.text("[]");
       const item = items === undefined ? json.value : this.#value(items, itemsPath);
       return json.listOf("[", item, least, most, "]");
     }
@@ -358,7 +353,7 @@ export class SchemaCompiler {
     const written = parts.flatMap((part, i) => (i === 0 ? [part] : [json.comma, part]));
     const missing = Math.max(0, least - parts.length);
     const hasMore = items !== false && (items !== undefined || missing > 0);
-    if (missing > 0 && items === false) return nothing(builder);
+    if (missing > 0 && items === false) return builder.nothing();
     if (hasMore && most > parts.length) {
       const item = items === undefined ? json.value : this.#value(items, itemsPath);
       const end = items === undefined ? missing : most - parts.length;
@@ -395,11 +390,6 @@ export class SchemaCompiler {
       return builder.text("]")(end);
     };
   }
-}
-
-/** What can't be written. */
-function nothing(builder: GrammarBuilder): Part {
-  return () => builder.node();
 }
 
 /** An alternative of a schema that says more beside its alternatives. */

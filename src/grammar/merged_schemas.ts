@@ -24,14 +24,14 @@ const MERGED_WORK = 3;
 /** By which nothing is valid. */
 const NOTHING: Schema = { not: {} };
 
-/** Puts schemas of one document together. */
+/** Puts schemas together. */
 export class SchemaMerger {
   readonly #resolve: (reference: unknown, path: string) => unknown;
   readonly #areEqual: (one: unknown, other: unknown, path: string) => boolean;
   readonly #budget: WorkBudget;
 
   /**
-   * @param resolve gives what a reference within the document leads to.
+   * @param resolve gives what a reference within the document at hand leads to.
    * @param areEqual whether two parts of it say the same.
    * @param budget what putting together may take.
    */
@@ -144,8 +144,7 @@ export function narrowed(keyword: string, one: unknown, other: unknown): unknown
   if (keyword === "uniqueItems") return true;
   if (keyword === "enum" && Array.isArray(one) && Array.isArray(other)) {
     const keys = new Set(other.map(equalityKey));
-    const both = one.filter((value) => keys.has(equalityKey(value)));
-    return both;
+    return one.filter((value) => keys.has(equalityKey(value)));
   }
   const [ones, others] = [decimalOf(one), decimalOf(other)];
   if (ones === undefined || others === undefined) return undefined;

@@ -56,7 +56,7 @@ export function hasTooManyRemainders(range: NumberRange): boolean {
 export function numberWithin(builder: GrammarBuilder, range: NumberRange): Part {
   const isInteger = range.isInteger || range.multipleOf?.fraction === "";
   const bounds = isInteger ? integerBounds(range) : range;
-  if (bounds === undefined) return () => builder.node();
+  if (bounds === undefined) return builder.nothing();
   const { low, high } = bounds;
   const whole = { ...range, isInteger };
   const parts: Part[] = [];

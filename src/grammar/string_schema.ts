@@ -5,7 +5,7 @@
  * says it is.
  */
 
-import { ALL } from "./code_points.ts";
+import { ALL, single } from "./code_points.ts";
 import { automatonText, bothTexts, isTextOf, type TextAutomaton } from "./deterministic_automaton.ts";
 import { type GrammarBuilder, GrammarTooLarge, type Part } from "./grammar_builder.ts";
 import type { JsonText } from "./json_text.ts";
@@ -13,7 +13,7 @@ import { expressionText, lengthsOf, wholeText } from "./pattern.ts";
 import { type Expression, PatternError, readPattern } from "./regular_expression.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
 import { count, PatternList, type Schema } from "./schema_keywords.ts";
-import { stringFormat } from "./string_formats.ts";
+import { type StringFormat, stringFormat } from "./string_formats.ts";
 import { textAutomaton } from "./text_automaton.ts";
 import type { WorkBudget } from "./work_budget.ts";
 
@@ -22,7 +22,8 @@ interface StringSchema {
   least: number;
   most: number;
   patterns: readonly string[];
-  format: string | undefined;
+  /** Undefined where there is none that answers are held to. */
+  format: StringFormat | undefined;
 }
 
 /** What has to hold of a text: that something in it matches, or that nothing does. */
@@ -48,10 +49,9 @@ export class StringCompiler {
   /** A string by a schema. @throws SchemaError */
   string(schema: Schema, path: string): Part {
     const wanted = readStringSchema(schema, path);
-    const { least, most, patterns } = wanted;
-    const format = wanted.format === undefined ? undefined : stringFormat(wanted.format);
+    const { least, most, patterns, format } = wanted;
     if (patterns.length === 0 && format === undefined) {
-      if (least > most) return () => this.#builder.node();
+      if (least > most) return this.#builder.nothing();
       return least === 0 && most === Number.POSITIVE_INFINITY ? this.#json.string : this.#json.stringOf(least, most);
     }
     const [only, another] = [...patterns, ...(format === undefined ? [] : [format.alone])];
@@ -103,11 +103,10 @@ export class StringCompiler {
   }
 
   #automaton(wanted: StringSchema, more: readonly TextCondition[], path: string): TextAutomaton {
-    const { least, most, patterns } = wanted;
+    const { least, most, patterns, format } = wanted;
     const conditions: TextCondition[] = patterns.map((pattern) => ({ expression: this.#expression(pattern, path) }));
     conditions.push(...more);
     const length: TextCondition = { expression: ofLength(least, most) };
-    const format = wanted.format === undefined ? undefined : stringFormat(wanted.format);
     try {
       if (format !== undefined) {
         const pattern = patterns.length === 0 ? format.alone : format.beside;
@@ -151,7 +150,7 @@ function readStringSchema(schema: Schema, path: string): StringSchema {
     least: count(schema, "minLength", path) ?? 0,
     most: count(schema, "maxLength", path) ?? Number.POSITIVE_INFINITY,
     patterns: pattern === undefined ? [] : typeof pattern === "string" ? [pattern] : pattern.patterns,
-    format,
+    format: format === undefined ? undefined : stringFormat(format),
   };
 }
 
@@ -177,8 +176,7 @@ function ofLength(least: number, most: number): Expression {
 /** This text only. */
 function exactly(text: string): Expression {
   const characters = Array.from(text, (character): Expression => {
-    const codePoint = character.codePointAt(0) as number;
-    return { kind: "one", set: [{ low: codePoint, high: codePoint }] };
+    return { kind: "one", set: [single(character.codePointAt(0) as number)] };
   });
   return { kind: "sequence", parts: [{ kind: "start" }, ...characters, { kind: "end" }] };
 }

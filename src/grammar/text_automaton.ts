@@ -74,11 +74,7 @@ class Determiner {
     for (const formula of states.keys()) {
       for (let index = 0; index < this.#classes.length; index++) {
         const target = this.#step(formula, index);
-        if (target === this.#never) next.push(NOWHERE);
-        else {
-          if (!states.has(target)) states.set(target, states.size);
-          next.push(states.get(target) as number);
-        }
+        next.push(target === this.#never ? NOWHERE : states.getOrInsertComputed(target, () => states.size));
       }
     }
     return {

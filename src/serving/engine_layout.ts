@@ -73,10 +73,9 @@ export function engineLayout(
  * @throws Failure when that is less than one context.
  */
 function tokensIn(memory: number, context: number, parallel: number, tokenBytes: number): number {
-  const blockBytes = KV_BLOCK * tokenBytes;
-  const tokens = (Math.floor(memory / blockBytes) - parallel) * KV_BLOCK;
+  const tokens = (Math.floor(memory / (KV_BLOCK * tokenBytes)) - parallel) * KV_BLOCK;
   if (tokens >= context) return Math.min(tokens, KV_TOKENS_MAX);
-  const needed = (Math.ceil(context / KV_BLOCK) + parallel) * blockBytes;
+  const needed = poolBytes(context, parallel, tokenBytes);
   throw new Failure(
     `--memory is ${memory} bytes; one context of ${context} tokens and a block for each of ${parallel} requests need ${needed}: raise --memory, or lower --ctx or --parallel`,
   );
@@ -84,7 +83,9 @@ function tokensIn(memory: number, context: number, parallel: number, tokenBytes:
 
 /** Bytes of the least KV pool: one context, and a block for each request. */
 export function leastPool(config: ModelConfig, options: LayoutOptions): number {
-  const context = options.context || config.context;
-  const blocks = Math.ceil(context / KV_BLOCK) + options.parallel;
-  return blocks * KV_BLOCK * kvTokenBytes(config, options.kvKind);
+  return poolBytes(options.context || config.context, options.parallel, kvTokenBytes(config, options.kvKind));
+}
+
+function poolBytes(context: number, parallel: number, tokenBytes: number): number {
+  return (Math.ceil(context / KV_BLOCK) + parallel) * KV_BLOCK * tokenBytes;
 }
