@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import type { OpenApiDocument, Operation, Schema } from "../src/api/openapi.ts";
-import { faultsOf, faultsOfSchema, valuesOf } from "./support/json_schema.ts";
+import { faultsOf, faultsOfSchema, resolve, valuesOf } from "./support/json_schema.ts";
 import { eventually, parseEvents, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(120_000);
@@ -79,6 +79,18 @@ describe("the description", () => {
       expect(other.status).toBe(405);
       expect(other.headers.get("allow")).toStartWith(method.toUpperCase());
     }
+  });
+
+  test.each([
+    ["/v1/completions", "prompt", 256],
+    ["/completion", "prompt", 256],
+    ["/v1/embeddings", "input", 2048],
+    ["/embedding", "content", 2048],
+  ])("allows %s as many texts as it takes", (path, name, most) => {
+    const content = description.paths[path]?.post?.requestBody?.content ?? {};
+    const schema = content["application/json"]?.schema as Schema;
+    const { anyOf = [] } = resolve(schema, description.components.schemas).properties?.[name] ?? {};
+    expect(anyOf.flatMap(({ maxItems }) => maxItems ?? [])).toEqual([most]);
   });
 
   test("is right about plain requests, streamed or not", async () => {

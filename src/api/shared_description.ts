@@ -20,13 +20,12 @@ import { BOUNDS, STOP_IDS_MAX, STOP_STRINGS_MAX } from "./sampling.ts";
 import { WORD_LENGTH_MAX, WORDS_MAX } from "./token_lists.ts";
 
 export const tokenId: Schema = { ...integer, minimum: 0 };
-export const anyPrompt: Schema = {
-  anyOf: [
-    string,
-    array(tokenId, { minItems: 1 }),
-    array({ anyOf: [string, array(tokenId, { minItems: 1 })] }, { minItems: 1, maxItems: PROMPTS_MAX }),
-  ],
-};
+
+/** A text, ids, or up to so many of either. */
+export function anyPrompt(most = PROMPTS_MAX): Schema {
+  const ids = array(tokenId, { minItems: 1 });
+  return { anyOf: [string, ids, array({ anyOf: [string, ids] }, { minItems: 1, maxItems: most })] };
+}
 
 /** The parameters of sampling that mean the same everywhere. */
 export const samplingParameters = allOrNull({

@@ -1,6 +1,7 @@
 /** The description of llama.cpp's paths, some of them vLLM's as well. */
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
+import { TEXTS_MAX } from "../embeddings.ts";
 import { templateParameters } from "../openai/description.ts";
 import {
   array,
@@ -26,22 +27,23 @@ import {
   streamParameters,
   tokenId,
 } from "../shared_description.ts";
+import { NORMS } from "./embedding.ts";
 import { TOKENS_MAX } from "./tokenize.ts";
 
 export const llamaCppDescription: Described = {
   schemas: {
     EmbeddingRequest: object({
-      content: said(anyPrompt, "Or `input`."),
-      input: anyPrompt,
+      content: said(anyPrompt(TEXTS_MAX), "Or `input`."),
+      input: anyPrompt(TEXTS_MAX),
       model: orNull(string),
       embd_normalize: orNull(
-        said({ ...integer, minimum: -1, maximum: 16 }, "-1: as it is. 0: by the largest magnitude. p: by the p-norm."),
+        said({ ...integer, ...within(NORMS) }, "-1: as it is. 0: by the largest magnitude. p: by the p-norm."),
       ),
     }),
     EmbeddingAnswer: array(whole({ index: integer, embedding: array(array(number)) })),
     LlamaRequest: object(
       {
-        prompt: anyPrompt,
+        prompt: anyPrompt(),
         ...commonParameters,
         ...samplingParameters,
         ...formParameters,

@@ -12,8 +12,8 @@ import { embeddingTable } from "./parameters.ts";
 /** The largest magnitude when `embd_normalize` is 0: 16-bit integers, nearly. */
 const LARGEST = 32760;
 
-/** The largest p of a p-norm. */
-const NORM_MAX = 16;
+/** What `embd_normalize` may be; see `scaled`. */
+export const NORMS = { low: -1, high: 16 };
 
 export async function embedding(exchange: Exchange, body: JsonObject): Promise<Response> {
   const { service } = readModel(exchange, body);
@@ -22,7 +22,7 @@ export async function embedding(exchange: Exchange, body: JsonObject): Promise<R
   if (body.content !== undefined && body.input !== undefined) throw onlyOneOf("content", "input");
   const param = body.input === undefined ? "content" : "input";
   const texts = readPrompts(body, param, service, TEXTS_MAX);
-  const norm = optionalInteger(body, "embd_normalize", { low: -1, high: NORM_MAX }) ?? 2;
+  const norm = optionalInteger(body, "embd_normalize", NORMS) ?? 2;
   const { vectors } = await embedTexts(exchange, service, param, texts);
   return exchange.json(vectors.map((vector, index) => ({ index, embedding: [[...scaled(vector, norm)]] })));
 }

@@ -2,6 +2,7 @@
 
 import { TOP_LOGPROBS_MAX } from "../../engine/symbols.ts";
 import { REASONING_FORMATS } from "../../serving/state.ts";
+import { TEXTS_MAX } from "../embeddings.ts";
 import {
   array,
   boolean,
@@ -242,7 +243,7 @@ export const openAiDescription: Described = {
     ),
     EmbeddingsRequest: object(
       {
-        input: anyPrompt,
+        input: anyPrompt(TEXTS_MAX),
         model: orNull(string),
         encoding_format: orNull({ ...string, enum: ["float", "base64"] }),
         dimensions: orNull(said({ ...integer, minimum: 1 }, "Only as many as the model's embeddings have.")),
@@ -264,7 +265,7 @@ export const openAiDescription: Described = {
     }),
     CompletionRequest: object(
       {
-        prompt: anyPrompt,
+        prompt: anyPrompt(),
         ...openAiParameters,
         max_tokens: orNull(
           said({ ...integer, minimum: 0 }, "Absent: to the end of the context. 0 with echo: scores only."),
