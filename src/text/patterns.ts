@@ -1,6 +1,6 @@
 /**
  * What the stages of a tokenizer look for in a text: a text, or a regular expression in Oniguruma's notation, which
- * @huggingface/tokenizers puts into JavaScript's.
+ * @huggingface/tokenizers puts into JavaScript's; and those stages that several parts of a tokenizer may have.
  */
 
 import { SplitPreTokenizer } from "@huggingface/tokenizers";
