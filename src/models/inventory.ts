@@ -8,7 +8,7 @@ import { describeSystemError, Failure } from "../errors.ts";
 import { INCOMPLETE_SUFFIX } from "../hub/download.ts";
 import { formatHubName, parseHubName } from "../hub/hub_name.ts";
 import { nearest } from "../hub/nearest.ts";
-import { repositoryOf } from "../hub/snapshot.ts";
+import { repositoryFolder, repositoryOf } from "../hub/snapshot.ts";
 import { isInUse, removeUnlessInUse } from "./file_lock.ts";
 import { pullLock } from "./pull.ts";
 import { sourceFiles } from "./source_files.ts";
@@ -261,7 +261,7 @@ function unneededDownloads(store: Store, records: SourceRecord[]): Leftover[] {
 /** Whether a process pulls a repository now. */
 function isPulling(store: Store, repository: string): boolean {
   // The lock's file is there while one does.
-  if (!existsSync(join(store.directory, "locks", pullLock(repository)))) return false;
+  if (!existsSync(join(store.locks, pullLock(repository)))) return false;
   try {
     const lock = store.tryLock(pullLock(repository));
     lock?.release();
@@ -273,7 +273,7 @@ function isPulling(store: Store, repository: string): boolean {
 
 /** Removes snapshots whose contents are gone, and a repository's folder when nothing is left in it. */
 function removeBrokenSnapshots(store: Store, repository: string): void {
-  const folder = join(store.hub, `models--${repository.replace("/", "--")}`);
+  const folder = repositoryFolder(store.hub, repository);
   const snapshots = join(folder, "snapshots");
   for (const commit of listNames(snapshots)) {
     const snapshot = join(snapshots, commit);

@@ -82,6 +82,10 @@ export class Store {
     return join(this.directory, "hub");
   }
 
+  get locks(): string {
+    return join(this.directory, "locks");
+  }
+
   /** The packed models, by name. */
   list(): StoredModel[] {
     const found: StoredModel[] = [];
@@ -133,11 +137,12 @@ export class Store {
     what: string,
     work: (signal: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
-    const locks = join(this.directory, "locks");
-    this.prepare(locks);
+    this.prepare(this.locks);
     return await interruptible(async (signal) => {
       const onWait = () => notes.write(`waiting for another process that ${what}\n`);
-      const lock = await this.#locking(() => waitForLock(join(locks, name), onWait, signal));
+      const lock = await waitForLock(join(this.locks, name), onWait, signal).catch((error: unknown) => {
+        throw this.failure(error);
+      });
       if (lock === null) throw new Failure("interrupted");
       try {
         return await work(signal);
@@ -149,18 +154,9 @@ export class Store {
 
   /** The lock of some work; null when another process does it. @throws Failure when the store cannot be written to. */
   tryLock(name: string): FileLock | null {
-    const locks = join(this.directory, "locks");
-    this.prepare(locks);
+    this.prepare(this.locks);
     try {
-      return tryLock(join(locks, name));
-    } catch (error) {
-      throw this.failure(error);
-    }
-  }
-
-  async #locking<Result>(work: () => Promise<Result>): Promise<Result> {
-    try {
-      return await work();
+      return tryLock(join(this.locks, name));
     } catch (error) {
       throw this.failure(error);
     }
