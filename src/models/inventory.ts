@@ -225,7 +225,8 @@ function pulledFiles(store: Store, { path }: SourceRecord): string[] {
 /** What was pulled and is packed by now, belongs to a revision that was replaced, or never came to its end. */
 function unneededDownloads(store: Store, records: SourceRecord[]): Leftover[] {
   const hub = existsSync(store.hub) ? realpathSync(store.hub) : store.hub;
-  const isPacked = ({ key }: SourceRecord) => key !== null && store.find(key) !== undefined;
+  const keys = new Set<string | null>(store.list().map(({ key }) => key));
+  const isPacked = ({ key }: SourceRecord) => keys.has(key);
   const files = (wanted: (record: SourceRecord) => boolean) =>
     new Set(
       records
