@@ -1,7 +1,7 @@
 /** `wrinklefree list`: what is in the store. */
 
 import { UsageError } from "../errors.ts";
-import { type Inventory, takeInventory } from "../models/inventory.ts";
+import { type Inventory, takeInventory, unusedEntries } from "../models/inventory.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
@@ -58,7 +58,8 @@ function toJson(store: Store, { entries, leftovers }: Inventory): object {
   };
 }
 
-function toText(store: Store, { entries, leftovers }: Inventory): string {
+function toText(store: Store, inventory: Inventory): string {
+  const { entries, leftovers } = inventory;
   const rows = entries.map(({ name, from, model, bytes, isInUse, unused }) => {
     const state = isInUse
       ? "in use"
@@ -76,8 +77,7 @@ function toText(store: Store, { entries, leftovers }: Inventory): string {
     sections.push(`unused:\n${formatTable(lines, "  ")}`);
   }
   const total = [...entries, ...leftovers].reduce((sum, { bytes }) => sum + bytes, 0);
-  const unused = [...entries.filter((entry) => entry.unused !== null && !entry.isInUse), ...leftovers];
-  const given = unused.reduce((sum, { bytes }) => sum + bytes, 0);
+  const given = [...unusedEntries(inventory), ...leftovers].reduce((sum, { bytes }) => sum + bytes, 0);
   const hint = given > 0 ? `; 'wrinklefree prune' gives ${formatBytes(given)} back` : "";
   sections.push(`${store.directory}: ${formatBytes(total)}${hint}`);
   return `${sections.join("\n\n")}\n`;

@@ -1,7 +1,7 @@
 /** `wrinklefree prune`: removes what nobody needs from the store. */
 
 import { Failure } from "../errors.ts";
-import { removeEntry, removeLeftover, takeInventory } from "../models/inventory.ts";
+import { removeEntry, removeLeftover, takeInventory, unusedEntries } from "../models/inventory.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notes, results } from "../terminal/output.ts";
@@ -24,15 +24,14 @@ export const command = declareCommand({
   words: [],
   async run({ values }) {
     const store = Store.open(values.store);
-    const { entries, leftovers } = takeInventory(store);
-    const unused = entries.filter((entry) => entry.unused !== null && !entry.isInUse);
+    const inventory = takeInventory(store);
     const work = [
-      ...unused.map((entry) => ({
+      ...unusedEntries(inventory).map((entry) => ({
         line: `${entry.name}: ${entry.unused}`,
         bytes: entry.bytes,
         remove: () => removeEntry(store, entry),
       })),
-      ...leftovers.map((leftover) => ({
+      ...inventory.leftovers.map((leftover) => ({
         line: leftover.what,
         bytes: leftover.bytes,
         remove: () => removeLeftover(store, leftover),

@@ -125,6 +125,11 @@ function isOf(origin: SourceRecord["origin"], text: string, hubName: ReturnType<
   return origin.revision === hubName.revision || origin.commit === hubName.revision;
 }
 
+/** The entries that nobody needs and no process uses. */
+export function unusedEntries({ entries }: Inventory): StoreEntry[] {
+  return entries.filter(({ unused, isInUse }) => unused !== null && !isInUse);
+}
+
 /**
  * Removes an entry, with what was pulled for it.
  *
