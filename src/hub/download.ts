@@ -86,13 +86,14 @@ export async function download(
   }
 }
 
-/** Bytes of contents that came in an earlier fetch. */
-export function bytesPresent({ file, target }: Wanted): number {
-  return readNote(target, file.size).reduce((sum, count) => sum + count, 0);
+/** Bytes of contents that are still to come, beside those of an earlier fetch. */
+export function bytesLacking(wanted: Wanted[]): number {
+  const present = ({ file, target }: Wanted) => readNote(target, file.size).reduce((sum, count) => sum + count, 0);
+  return wanted.reduce((sum, item) => sum + item.file.size - present(item), 0);
 }
 
 /** Removes contents that are not all there. */
-export function removeIncomplete(target: string): void {
+function removeIncomplete(target: string): void {
   for (const suffix of [INCOMPLETE_SUFFIX, NOTE_SUFFIX]) rmSync(target + suffix, { force: true });
 }
 
@@ -101,7 +102,7 @@ function requireSpace(wanted: Wanted[]): void {
   const [first] = wanted;
   if (first === undefined) return;
   const folder = dirname(first.target);
-  const needed = wanted.reduce((sum, item) => sum + item.file.size - bytesPresent(item), 0);
+  const needed = bytesLacking(wanted);
   const { bavail, bsize } = statfsSync(folder);
   if (bavail * bsize >= needed) return;
   throw new Failure(

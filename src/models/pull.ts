@@ -3,7 +3,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readArchitecture } from "../../convert/checkpoint_config.ts";
-import { bytesPresent, download, type Wanted } from "../hub/download.ts";
+import { bytesLacking, download, type Wanted } from "../hub/download.ts";
 import type { Hub } from "../hub/endpoint.ts";
 import { chooseFiles, describe, type FileChoice } from "../hub/file_choice.ts";
 import { formatHubName, type HubName } from "../hub/hub_name.ts";
@@ -49,9 +49,7 @@ export interface PullPlan {
 export async function planPull(store: Store, hub: Hub, name: HubName, file?: string): Promise<PullPlan> {
   const { commit, files } = await interruptible((signal) => readRepository(hub, name, signal));
   const choice = chooseFiles(formatHubName(name), files, file);
-  const wanted = missing(store, name, choice.files);
-  const bytes = wanted.reduce((sum, item) => sum + item.file.size - bytesPresent(item), 0);
-  return { name, commit, choice, bytes };
+  return { name, commit, choice, bytes: bytesLacking(missing(store, name, choice.files)) };
 }
 
 /** A plan in words: what is taken, and what else there is. */
