@@ -10,7 +10,7 @@ import { resolveModel } from "../models/resolve.ts";
 import { directory, file, type Kind, size } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import { configOption, type Given, type Setting } from "../options/settings.ts";
-import type { Place } from "../server/places.ts";
+import { describePlace, type Place } from "../server/places.ts";
 import { planMemory } from "../serving/memory_plan.ts";
 import { notes, results } from "../terminal/output.ts";
 import { declareCommand } from "./command.ts";
@@ -167,7 +167,7 @@ function streamOf(place: Place): string {
   const address = hostname === "localhost" ? "127.0.0.1" : hostname;
   if (isIP(address) === 0) throw new Failure(`a socket unit listens on addresses; give that of '${hostname}'`);
   if (port === 0) throw new Failure("a socket unit listens on a port that is known; give another one than 0");
-  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return describePlace({ kind: "address", hostname: address, port });
 }
 
 /** What an option that was given becomes on the service's command line. */

@@ -155,9 +155,10 @@ class Listener {
     const { place } = this;
     if (isUnix(place)) return [describePlace(place)];
     const scheme = this.isSecure ? "https" : "http";
-    const port = place.kind === "passed" ? /\d+$/.exec(place.address)?.[0] : this.#server.port;
-    const hosts = reachableHosts(hostOf(place)).map((host) => (host.includes(":") ? `[${host}]` : host));
-    return hosts.map((host) => `${scheme}://${host}:${port}`);
+    const port = Number(place.kind === "passed" ? /\d+$/.exec(place.address)?.[0] : this.#server.port);
+    return reachableHosts(hostOf(place)).map(
+      (hostname) => `${scheme}://${describePlace({ kind: "address", hostname, port })}`,
+    );
   }
 
   /** Has another server, with this certificate, accept what comes. @throws Failure; then this one goes on. */
