@@ -13,6 +13,7 @@ import { formatBytes } from "../terminal/format_bytes.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice, results } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
+import { formatTable } from "../terminal/table.ts";
 import { declareCommand } from "./command.ts";
 
 export const command = declareCommand({
@@ -83,15 +84,10 @@ export const command = declareCommand({
 
 async function verify(source: string, output: string, options: SourceOptions): Promise<void> {
   const progress = showProgress("comparing", notes);
-  try {
-    const { codes, scales, values } = await interruptible((signal) =>
-      verifyConversion(source, output, { ...options, signal, onProgress: progress.update }),
-    );
-    progress.finish();
-    results.write(`verified: ${codes} codes, ${scales} scales and ${values} other values are those of the source\n`);
-  } finally {
-    progress.finish();
-  }
+  const { codes, scales, values } = await interruptible((signal) =>
+    verifyConversion(source, output, { ...options, signal, onProgress: progress.update }),
+  ).finally(progress.finish);
+  results.write(`verified: ${codes} codes, ${scales} scales and ${values} other values are those of the source\n`);
 }
 
 function describePlan(plan: ConversionPlan, source: string): string {
@@ -110,6 +106,5 @@ function describePlan(plan: ConversionPlan, source: string): string {
     ["keys and values", `${formatBytes(plan.kvTokenBytes)} a token, ${formatBytes(context)} for one full context`],
     ["to serve one request", `${formatBytes(fileBytes + sketchBytes + copyBytes + context)} with a full context`],
   ];
-  const width = Math.max(...lines.map(([name]) => name.length));
-  return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+  return `${formatTable(lines)}\n`;
 }
