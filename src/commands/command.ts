@@ -37,11 +37,26 @@ export function declareCommand<const All extends Options>(declared: Declared<All
     ...declared,
     options: completeOptions(options),
     async run(args, table) {
-      const given = await readOptions(settingsOf, args, options, wordsMax, () => optionTable(table));
-      for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
-      return await declared.run(given, table);
+      return await declared.run(await readGiven(settingsOf, args, options, wordsMax, table), table);
     },
   };
+}
+
+/**
+ * Reads the options of a command from all places, and says on stderr what is odd about them.
+ *
+ * @throws UsageError for the command line, Failure for the other places.
+ */
+export async function readGiven<All extends Options>(
+  command: string,
+  args: string[],
+  options: All,
+  wordsMax: number,
+  table: CommandTable,
+): Promise<Given<All>> {
+  const given = await readOptions(command, args, options, wordsMax, () => optionTable(table));
+  for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
+  return given;
 }
 
 /** The options of all commands that have settings of their own, or none. */

@@ -2,11 +2,11 @@
 
 import { UsageError } from "../errors.ts";
 import { isSetting, type Options } from "../options/option.ts";
-import { configOption, type Given, readOptions, type Setting, type Source } from "../options/settings.ts";
+import { configOption, type Given, type Setting, type Source } from "../options/settings.ts";
 import { suggestion } from "../options/suggestion.ts";
-import { notes, results } from "../terminal/output.ts";
+import { results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
-import { type Command, type CommandTable, optionTable } from "./command.ts";
+import { type Command, type CommandTable, readGiven } from "./command.ts";
 
 const DEFAULT_COMMAND = "serve";
 
@@ -56,10 +56,7 @@ async function run(args: string[], table: CommandTable): Promise<number> {
   }
   const settings = Object.fromEntries(Object.entries(found.options).filter(([, option]) => isSetting(option)));
   const options: Options = { ...settings, ...printOptions };
-  const given = await readOptions(name, named ? rest.slice(1) : rest, options, found.wordsMax, () =>
-    optionTable(table),
-  );
-  for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
+  const given = await readGiven(name, named ? rest.slice(1) : rest, options, found.wordsMax, table);
   const shown = withModel(given).filter(({ option }) => isSetting(option));
   const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);
   results.write(text);
