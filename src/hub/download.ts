@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
-import { openByteSource } from "../model_file/byte_source.ts";
+import { openByteSource, readInPieces } from "../model_file/byte_source.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { type Hub, PassingFault, Patience } from "./endpoint.ts";
 import type { HubName } from "./hub_name.ts";
@@ -351,16 +351,11 @@ async function checksum(
   if (!isLarge) hash.update(`blob ${size}\0`);
   const source = openByteSource(path);
   try {
-    const buffer = new Uint8Array(Math.min(CHECK_BYTES, size));
-    for (let position = 0; position < size; position += buffer.length) {
-      const bytes = buffer.subarray(0, Math.min(buffer.length, size - position));
-      source.read(position, bytes);
-      hash.update(bytes);
-      onProgress(position + bytes.length);
-      // Lets a signal's handler run: reading is synchronous.
-      await new Promise(setImmediate);
-      if (signal.aborted) throw new Failure("stopped; the next 'wrinklefree pull' goes on from there");
-    }
+    const isWhole = await readInPieces(source, size, CHECK_BYTES, signal, (piece, done) => {
+      hash.update(piece);
+      onProgress(done);
+    });
+    if (!isWhole) throw new Failure("stopped; the next 'wrinklefree pull' goes on from there");
     return hash.digest("hex");
   } finally {
     source.close();

@@ -107,6 +107,34 @@ export function memoryByteSource(bytes: Uint8Array, name: string): ByteSource {
 }
 
 /**
+ * Reads the first bytes of a source from end to end.
+ *
+ * @param size how many
+ * @param pieceBytes how many at once
+ * @param onPiece gets each piece, whose memory is that of the next, and how many bytes were read with it
+ * @returns whether all were read, since the signal did not come
+ * @throws Failure when they are not all there
+ */
+export async function readInPieces(
+  source: ByteSource,
+  size: number,
+  pieceBytes: number,
+  signal: AbortSignal,
+  onPiece: (piece: Uint8Array, done: number) => void,
+): Promise<boolean> {
+  const buffer = new Uint8Array(Math.min(pieceBytes, size));
+  for (let position = 0; position < size; position += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, size - position));
+    source.read(position, piece);
+    onPiece(piece, position + piece.length);
+    // Lets a signal's handler run: reading is synchronous.
+    await new Promise(setImmediate);
+    if (signal.aborted) return false;
+  }
+  return true;
+}
+
+/**
  * Reads a whole small file.
  *
  * @param limit most bytes that it may have

@@ -8,7 +8,7 @@
 import { type BigIntStats, statSync } from "node:fs";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { describeSystemError, Failure } from "../errors.ts";
-import { openByteSource } from "../model_file/byte_source.ts";
+import { openByteSource, readInPieces } from "../model_file/byte_source.ts";
 import { KEY_DIGITS } from "./store.ts";
 
 /** Bytes that are hashed at once. */
@@ -105,17 +105,12 @@ function readStatus(path: string): BigIntStats {
 async function hashFile(path: string, signal: AbortSignal, onProgress: (done: number) => void): Promise<string> {
   const file = openByteSource(path);
   try {
-    const buffer = new Uint8Array(Math.min(CHUNK_BYTES, file.size));
     const hashes = new Bun.CryptoHasher("sha256").update(`${file.size}\n`);
-    for (let position = 0; position < file.size; position += buffer.length) {
-      const piece = buffer.subarray(0, Math.min(buffer.length, file.size - position));
-      file.read(position, piece);
+    const isWhole = await readInPieces(file, file.size, CHUNK_BYTES, signal, (piece, done) => {
       hashes.update(`${Bun.hash.xxHash3(piece).toString(16).padStart(16, "0")}\n`);
-      onProgress(position + piece.length);
-      // Lets a signal's handler run: reading is synchronous.
-      await new Promise(setImmediate);
-      if (signal.aborted) throw new Failure(`${path}: interrupted`);
-    }
+      onProgress(done);
+    });
+    if (!isWhole) throw new Failure(`${path}: interrupted`);
     return hashes.digest("hex").slice(0, 32);
   } finally {
     file.close();
