@@ -10,6 +10,7 @@ import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { isSendable, type KeySource, readKeySource } from "../server/auth.ts";
 import { notes } from "../terminal/output.ts";
+import { ownScript } from "./command.ts";
 
 /** Holds a key, or several with white space between them. */
 const VARIABLE = "WRINKLEFREE_API_KEY";
@@ -76,8 +77,7 @@ export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */
 function restartWithout(keys: readonly string[]): void {
-  const script = Bun.main.startsWith("/$bunfs/") ? [] : [...process.execArgv, Bun.main];
-  const command = [process.argv0, ...script, ...withoutKeys(process.argv.slice(2))];
+  const command = [process.argv0, ...ownScript(), ...withoutKeys(process.argv.slice(2))];
   try {
     process.execve?.(process.execPath, command, { ...process.env, [VARIABLE]: keys.join(" ") });
   } catch {

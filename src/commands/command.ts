@@ -64,3 +64,8 @@ export async function optionTable(table: CommandTable): Promise<ReadonlyMap<stri
   const own = (await table()).filter(({ settingsOf }) => settingsOf === undefined);
   return new Map(own.map(({ name, options }) => [name, options]));
 }
+
+/** What stands behind the name of the program where that is the runtime, which runs the sources; nothing in the executable. */
+export function ownScript(): string[] {
+  return Bun.main.startsWith("/$bunfs/") ? [] : [...process.execArgv, Bun.main];
+}

@@ -13,7 +13,7 @@ import { configOption, type Given, type Setting } from "../options/settings.ts";
 import { describePlace, type Place } from "../server/places.ts";
 import { planMemory } from "../serving/memory_plan.ts";
 import { notes, results } from "../terminal/output.ts";
-import { declareCommand } from "./command.ts";
+import { declareCommand, ownScript } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
 import { certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
 import { resolveOptions } from "./store_options.ts";
@@ -120,7 +120,7 @@ async function describeService(given: GivenUnits): Promise<ServiceDescription> {
   certificateFiles(values);
   const model = chosenModel(given);
   const served = model === undefined ? [] : [existsSync(model) ? realpathSync(model) : model];
-  const program = ownProgram();
+  const program = [process.execPath, ...ownScript()];
   const passedOn = given.settings.filter(
     ({ name, option, sources }) => sources[0]?.kind === "option" && option.place !== "line" && !IN_UNITS.includes(name),
   );
@@ -152,11 +152,6 @@ async function plannedMemory(model: string | undefined, given: GivenUnits): Prom
   const options = serviceOptions(given.values, given.values.parallel);
   const { most } = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());
   return Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
-}
-
-/** The command by which this program was started. */
-function ownProgram(): string[] {
-  return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, ...process.execArgv, Bun.main];
 }
 
 /** A place as ListenStream= has it. @throws Failure for what no unit can name. */
