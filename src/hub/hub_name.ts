@@ -9,7 +9,7 @@ export interface HubName {
 }
 
 /** The branch that is meant when a name has no revision. */
-export const DEFAULT_REVISION = "main";
+const DEFAULT_REVISION = "main";
 
 const PART = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$/;
 

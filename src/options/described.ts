@@ -21,7 +21,7 @@ export interface Described {
 }
 
 /** The option that every command has. */
-export const helpOption: Option = {
+const helpOption: Option = {
   group: "Help",
   short: "h",
   help: "show this text",

@@ -7,7 +7,7 @@
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
 /** What stands for the other end of a unix socket, which has no address. */
-export const UNIX_CLIENT = "unix";
+const UNIX_CLIENT = "unix";
 
 /** The proxies whose word is taken. */
 export class TrustedProxies {
