@@ -14,23 +14,25 @@ export interface ScoredToken {
 /** Alternatives that are asked for. */
 const ALTERNATIVES = 5;
 
+/** The tokens of a text, or of the prompt of a conversation. */
+async function tokenize(what: { content: string } | { messages: object[] }, signal?: AbortSignal) {
+  return (await (await ask("tokenize", what, signal)).json()) as { count: number; tokens: number[] };
+}
+
 /** How many tokens a text has. */
 export async function countTokens(content: string, signal?: AbortSignal): Promise<number> {
-  const response = await ask("tokenize", { content }, signal);
-  return ((await response.json()) as { count: number }).count;
+  return (await tokenize({ content }, signal)).count;
 }
 
 /** How many tokens the prompt of a conversation has. */
 export async function countPrompt(messages: object[], signal?: AbortSignal): Promise<number> {
-  const response = await ask("tokenize", { messages }, signal);
-  return ((await response.json()) as { count: number }).count;
+  return (await tokenize({ messages }, signal)).count;
 }
 
 /** Scores an answer that was given to these messages: nothing is generated, the model only reads it. */
 export async function scoreAnswer(messages: object[], content: string): Promise<ScoredToken[]> {
-  const ids = async (body: object) => ((await (await ask("tokenize", body)).json()) as { tokens: number[] }).tokens;
-  const prompt = await ids({ messages });
-  const answer = await ids({ content });
+  const { tokens: prompt } = await tokenize({ messages });
+  const { tokens: answer } = await tokenize({ content });
   const response = await ask("v1/completions", {
     prompt: [...prompt, ...answer],
     echo: true,
