@@ -23,6 +23,11 @@ export const model = signal<ModelFacts | undefined>(undefined);
 /** Whether the server wants a key, and whether the one that it got was wrong. */
 export const keyRequest = signal<"none" | "needed" | "wrong">("none");
 
+/** Has the reader asked for a key. */
+export function requestKey({ wasWrong }: KeyNeeded): void {
+  keyRequest.value = wasWrong ? "wrong" : "needed";
+}
+
 /** Asks for the model whenever the server comes to have another one, or the key changes. */
 export function followModel(): void {
   effect(() => {
@@ -53,7 +58,7 @@ async function askModel(what: string): Promise<void> {
     keyRequest.value = "none";
   } catch (error) {
     // The same question with the same key would have the same answer.
-    if (error instanceof KeyNeeded) keyRequest.value = error.wasWrong ? "wrong" : "needed";
+    if (error instanceof KeyNeeded) requestKey(error);
     else if (asked === what) asked = "";
   }
 }

@@ -6,7 +6,7 @@
 import { batch, effect } from "@preact/signals";
 import { complete, requestMessages } from "../api/completion.ts";
 import { KeyNeeded, NotReady, Refused, Unreachable } from "../api/connection.ts";
-import { keyRequest } from "../api/model.ts";
+import { requestKey } from "../api/model.ts";
 import { health, untilReady } from "../api/status.ts";
 import { type Attachment, type Ending, type Message, pathTo } from "../model/conversation.ts";
 import { newId } from "../model/id.ts";
@@ -61,7 +61,7 @@ export function send(content: string, attachments: Attachment[]): void {
 
 /** Sends a changed message in the place of one that was sent; the old one stays as a version. */
 export function resend(message: Message, content: string): void {
-  const changed = { ...newMessage(message.conversation, message.parent, "user", content) };
+  const changed = newMessage(message.conversation, message.parent, "user", content);
   if (message.attachments !== undefined) changed.attachments = message.attachments;
   putMessages(changed);
   answerTo(changed);
@@ -98,7 +98,7 @@ export function goOn(answer: Message): void {
 
 /** A new version of an answer that begins with a text. */
 export function answerFrom(answer: Message, beginning: string): void {
-  begin({ ...newMessage(answer.conversation, answer.parent, "assistant", beginning) });
+  begin(newMessage(answer.conversation, answer.parent, "assistant", beginning));
 }
 
 /** Stops the answer that comes in the open conversation. */
@@ -212,7 +212,7 @@ async function run(message: Message): Promise<void> {
       } else {
         ending = "error";
         error = isInWords(caught) ? caught.message : String(caught);
-        if (caught instanceof KeyNeeded) keyRequest.value = caught.wasWrong ? "wrong" : "needed";
+        if (caught instanceof KeyNeeded) requestKey(caught);
       }
     }
     break;
