@@ -1,6 +1,7 @@
 /** Requests to the server that the page came from, and their faults in plain words. */
 
 import { apiKey } from "../storage/preferences.ts";
+import { formatCount } from "../text/format.ts";
 
 /** The server can't be reached, or the connection broke. */
 export class Unreachable extends Error {}
@@ -76,15 +77,11 @@ export function fault(status: number, error: ErrorBody, retryAfter: string | nul
     const numbers =
       tokens === undefined || context === undefined
         ? ""
-        : ` It has ${format(tokens)} tokens; the model can hold ${format(context)}.`;
+        : ` It has ${formatCount(tokens)} tokens; the model can hold ${formatCount(context)}.`;
     return new Refused(
       `This conversation is too long for the model.${numbers} Shorten the message, delete earlier ones, or start a new conversation.`,
     );
   }
   if (status === 413) return new Refused("This message is too large for the server. Attach less.");
   return new Refused(error.message ?? `The server answered with status ${status}.`);
-}
-
-function format(value: number): string {
-  return value.toLocaleString("en");
 }

@@ -2,6 +2,7 @@
 
 import { countTokens } from "../api/tokens.ts";
 import type { Attachment } from "../model/conversation.ts";
+import { formatCount } from "../text/format.ts";
 
 /** Larger files are not read: no context holds them. */
 const BYTES_MAX = 4 * 1024 * 1024;
@@ -26,7 +27,7 @@ export function saveFile(name: string, type: string, text: string): void {
  */
 export async function readAttachment(file: File, room: number): Promise<ReadAttachment> {
   if (file.size > BYTES_MAX)
-    throw new Error(`${file.name} is too large: the model can hold ${format(room)} more tokens.`);
+    throw new Error(`${file.name} is too large: the model can hold ${formatCount(room)} more tokens.`);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
@@ -37,11 +38,9 @@ export async function readAttachment(file: File, room: number): Promise<ReadAtta
   if (text === "") throw new Error(`${file.name} is empty.`);
   const tokens = await countTokens(text);
   if (tokens > room) {
-    throw new Error(`${file.name} has ${format(tokens)} tokens; the model can hold ${format(Math.max(0, room))} more.`);
+    throw new Error(
+      `${file.name} has ${formatCount(tokens)} tokens; the model can hold ${formatCount(Math.max(0, room))} more.`,
+    );
   }
   return { name: file.name, text, tokens };
-}
-
-function format(value: number): string {
-  return value.toLocaleString("en");
 }

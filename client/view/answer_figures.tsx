@@ -1,7 +1,7 @@
 /** What an answer cost, on a line. */
 
 import type { Figures } from "../model/conversation.ts";
-import { formatCount, formatRate, formatSeconds, plural } from "./format.ts";
+import { formatCount, formatRate, formatSeconds, plural } from "../text/format.ts";
 
 export function AnswerFigures({ figures }: { figures: Figures }) {
   const { tokens, seconds, tokensPerSecond, firstTokenMs, promptTokens, cachedTokens, drafts } = figures;

@@ -2,7 +2,7 @@
 
 import { model } from "../api/model.ts";
 import { health, isWatched, state } from "../api/status.ts";
-import { formatBytes } from "./format.ts";
+import { formatBytes } from "../text/format.ts";
 
 const WORDS = {
   connecting: "connecting",

@@ -8,7 +8,7 @@ import { send, stopAnswer } from "../chat/answering.ts";
 import { readAttachment } from "../chat/files.ts";
 import { attachments, draft, promptTokens, room, writtenTokens } from "../chat/room.ts";
 import { isAnswering, notify, path } from "../chat/state.ts";
-import { formatCount, plural } from "./format.ts";
+import { formatCount, plural } from "../text/format.ts";
 import { Icon, IconButton } from "./icons.tsx";
 import { editedId } from "./windows.ts";
 

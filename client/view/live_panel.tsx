@@ -2,7 +2,7 @@
 
 import { model } from "../api/model.ts";
 import { health, isWatched, type Sample, samples } from "../api/status.ts";
-import { formatBytes, formatCount, formatRate, formatShare } from "./format.ts";
+import { formatBytes, formatCount, formatRate, formatShare } from "../text/format.ts";
 import { IconButton } from "./icons.tsx";
 import { Sparkline } from "./sparkline.tsx";
 

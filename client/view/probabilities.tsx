@@ -10,7 +10,7 @@ import { type ScoredToken, scoreAnswer } from "../api/tokens.ts";
 import { answerFrom } from "../chat/answering.ts";
 import { isAnswering, messages, open } from "../chat/state.ts";
 import { type Message, pathTo } from "../model/conversation.ts";
-import { formatShare } from "./format.ts";
+import { formatShare } from "../text/format.ts";
 
 /** Probabilities under which a token is marked, more strongly with each. */
 const LEVELS = [0.9, 0.6, 0.3, 0.1];

@@ -1,7 +1,7 @@
 /** That the model reads the prompt, and how far it is. */
 
 import type { Live } from "../chat/state.ts";
-import { formatCount } from "./format.ts";
+import { formatCount } from "../text/format.ts";
 
 /** Shorter prompts are read before anybody could look at a bar. */
 const LONG_TOKENS = 256;

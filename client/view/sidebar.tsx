@@ -6,8 +6,8 @@ import { exportAll, importFile, openConversation, searchConversations } from "..
 import { conversations, openId } from "../chat/state.ts";
 import type { Conversation } from "../model/conversation.ts";
 import { sidebarIsOpen } from "../storage/preferences.ts";
+import { dayOf } from "../text/format.ts";
 import { ConversationItem } from "./conversation_item.tsx";
-import { dayOf } from "./format.ts";
 import { Icon, IconButton } from "./icons.tsx";
 import { drawerIsOpen, focusComposer } from "./windows.ts";
 

@@ -4,8 +4,8 @@ import { model } from "../api/model.ts";
 import { state } from "../api/status.ts";
 import { send } from "../chat/answering.ts";
 import { KNOWN_MODELS } from "../model/known_models.ts";
+import { formatBytes, formatCount } from "../text/format.ts";
 import { CopyButton } from "./copy_button.tsx";
-import { formatBytes, formatCount } from "./format.ts";
 
 /** What the demo was trained to answer. */
 const DEMO_QUESTIONS = [
