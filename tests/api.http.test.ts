@@ -11,13 +11,11 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "nod
 import { UNFINISHED_SUFFIX } from "../convert/output_file.ts";
 import { PARTS_MAX } from "../src/api/json_bounds.ts";
 import { openAi } from "../src/api/openai/dialect.ts";
-import { ApiKeys } from "../src/server/auth.ts";
-import { TrustedProxies } from "../src/server/client_address.ts";
-import { listen } from "../src/server/listening.ts";
 import { BODY_BYTES_MAX, readJsonBody } from "../src/server/request_body.ts";
 import { BODIES_BYTES_MAX, BodyBudget } from "../src/serving/body_budget.ts";
 import { ServerState } from "../src/serving/state.ts";
 import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
+import { listenWith } from "./support/listening_state.ts";
 import {
   accepts,
   type Connection,
@@ -114,17 +112,7 @@ test("every kind of error, one after the other on one connection, which goes on"
 
 test("while the model loads: alive, not ready, and a time to come back", async () => {
   const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
-  const listening = await listen(state, {
-    places: [{ kind: "address", hostname: "127.0.0.1", port: 0 }],
-    socketMode: 0o660,
-    apiKeys: new ApiKeys([]),
-    trustedProxies: new TrustedProxies([]),
-    allowedHosts: [],
-    corsOrigins: [],
-    keepAliveSeconds: 60,
-    basePath: "",
-    log: "off",
-  });
+  const listening = await listenWith(state);
   const one = openConnection(Number(new URL(listening.urls[0] as string).port));
   expect(JSON.parse((await one.ask("GET", "/health")).body)).toMatchObject({ status: "ok", phase: "loading" });
   expect((await one.ask("GET", "/metrics")).status).toBe(200);

@@ -9,9 +9,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { resolveModel } from "../src/models/resolve.ts";
-import { ApiKeys } from "../src/server/auth.ts";
-import { TrustedProxies } from "../src/server/client_address.ts";
-import { listen } from "../src/server/listening.ts";
 import { Service } from "../src/serving/service.ts";
 import { ServerState } from "../src/serving/state.ts";
 import {
@@ -26,6 +23,7 @@ import {
 } from "./support/browser.ts";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
+import { listenWith } from "./support/listening_state.ts";
 import {
   accepts,
   engineHealth,
@@ -187,17 +185,7 @@ describeInBrowser("the chat page and its server", () => {
       { served: undefined, aliases: [], any: false },
       { answers: 4, promptTokens: 4096 },
     );
-    const listening = await listen(state, {
-      places: [{ kind: "address", hostname: "127.0.0.1", port: 0 }],
-      socketMode: 0o660,
-      apiKeys: new ApiKeys([]),
-      trustedProxies: new TrustedProxies([]),
-      allowedHosts: [],
-      corsOrigins: [],
-      keepAliveSeconds: 60,
-      basePath: "",
-      log: "off",
-    });
+    const listening = await listenWith(state);
     state.loading = { what: "converting", done: 500_000_000, total: 2_000_000_000 };
     const { page } = await openPage(browser, listening.urls[0] as string);
     await page.getByText("converting: 25 % of 2.00 GB").waitFor();
