@@ -2,13 +2,12 @@
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { commands } from "../src/commands/registry.ts";
 import { tinyDirectory } from "./support/goldens.ts";
-import { eventually, executable, runProgram } from "./support/server.ts";
+import { eventually, executable, freePort, runProgram } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -119,15 +118,6 @@ describe("a stderr that is full or closed", () => {
     expect(await child.exited).toBe(0);
   });
 });
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 describe("command lines that make no sense are one line that helps, and exit code 2", () => {
   test.each([

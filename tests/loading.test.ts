@@ -20,7 +20,7 @@ import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { tinyDirectory } from "./support/goldens.ts";
-import { eventually, executable, runProgram, startServer } from "./support/server.ts";
+import { eventually, executable, freePort, runProgram, startServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -34,13 +34,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-
-/** A port that was free a moment ago. */
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return listener.port;
-}
 
 describe("while a model is loaded", () => {
   const hold = join(scratch, "hold");
@@ -72,7 +65,7 @@ describe("while a model is loaded", () => {
 
   /** A server that is held while it loads. */
   async function startHeld() {
-    const port = freePort();
+    const port = await freePort();
     const child = Bun.spawn([executable, "serve", model, "--port", String(port)], {
       env: { PATH, LD_PRELOAD: preload, HOLD: hold },
       stdin: "ignore",
