@@ -26,6 +26,7 @@ import { Template } from "../src/text/jinja/template.ts";
 import { checkModelText } from "../src/text/model_text.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
 import { ggufModel } from "./support/gguf_model.ts";
+import { randomNumbers } from "./support/random_numbers.ts";
 import { encodeSafetensors, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./support/small_checkpoint.ts";
 import { encodeGguf, type GgufEntry, valueTypes } from "./support/small_gguf.ts";
 import { encodeSglbitnt } from "./support/small_sglbitnt.ts";
@@ -323,17 +324,6 @@ const targets: Record<string, Target> = {
 /** The names of what can be fuzzed. */
 export const targetNames = Object.keys(targets);
 
-/** Numbers from 0 to below `limit`, the same for the same seed: mulberry32. */
-function randomNumbers(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296) * limit);
-  };
-}
-
 /** What JSON's values may become. */
 const VALUES =
   '-1 0 1 2 0.5 60 61 4294967294 1e300 -0 null [] {} "" "a" "\\u0000" true [[]] {"a":1} "<s>" 16777215'.split(" ");
@@ -411,7 +401,8 @@ export async function fuzz(name: string, count: number, seed: number): Promise<F
   const originals = await target.originals();
   // A sound file is taken, or nothing would be shown.
   for (const original of originals) await target.read(original);
-  const below = randomNumbers(seed);
+  const random = randomNumbers(seed);
+  const below = (limit: number) => Math.floor(random() * limit);
   const report: FuzzReport = { refused: 0, taken: 0, slowestMs: 0, peakMegabytes: 0 };
   for (let index = 0; index < count; index++) {
     const bytes = damage(originals[below(originals.length)] as Uint8Array, below);

@@ -1,7 +1,7 @@
 /** Texts that make tokenizers stumble, drawn from a fixed sequence: of every script, with all kinds of spaces, controls and near-misses. */
 
 /** Numbers from 0 to below 1, always the same for a seed. */
-export function randomNumbers(seed: number): () => number {
+function randomNumbers(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

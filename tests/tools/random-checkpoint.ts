@@ -14,6 +14,7 @@ import type { ModelConfig } from "../../src/model_file/model_config.ts";
 import { encodeSafetensorsHeader, type TensorPlan, tensorBytes } from "../../src/model_file/safetensors.ts";
 import { shapes } from "../../src/model_file/shapes.ts";
 import { ggufTensorName, typeIds } from "../support/gguf_model.ts";
+import { randomNumbers } from "../support/random_numbers.ts";
 import { encodeGgufHeader, type GgufEntry, valueTypes } from "../support/small_gguf.ts";
 
 /** Bytes of the block that is repeated. A prime number of bf16 values, so that no row of a matrix equals another. */
@@ -21,17 +22,6 @@ const BLOCK_BYTES = 2 * 4194301;
 
 /** The standard deviation of the weights. */
 const DEVIATION = 0.02;
-
-/** A generator whose numbers are the same on every machine: mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 /** Normally distributed bf16 values. */
 function normalBlock(): Uint8Array {
