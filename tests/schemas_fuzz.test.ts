@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { answerGrammar } from "../src/grammar/answer_forms.ts";
 import { SchemaError } from "../src/grammar/schema_error.ts";
 import { GrammarMatcher } from "./support/grammar_matcher.ts";
+import { randomNumbers } from "./support/random_numbers.ts";
 
 setDefaultTimeout(120_000);
 
@@ -32,22 +33,15 @@ const NAMES = ["a", "b", "1", "ab", "-", "a1", "10"];
 
 /** Chooses what a schema is made of, and values for it. */
 class Maker {
-  #state: number;
+  /** A number from 0 to below 1. */
+  readonly random: () => number;
   /** Whether the grammar may write less than what is valid. */
   readonly mayBeNarrow: boolean;
 
   constructor(seed: number, mayBeNarrow: boolean) {
-    this.#state = seed;
+    this.random = randomNumbers(seed);
     this.mayBeNarrow = mayBeNarrow;
   }
-
-  /** A number from 0 up to 1: mulberry32. */
-  random = (): number => {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 
   below(count: number): number {
     return Math.floor(this.random() * count);
