@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { goldens } from "./support/goldens.ts";
-import { parseEvents, startServer, type TestServer } from "./support/server.ts";
+import { parseEvents, refusal, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -28,12 +28,6 @@ async function send(path: string, body: object): Promise<Answer> {
   const text = await response.text();
   if (response.status !== 200) throw new Error(`${response.status}: ${text}`);
   return JSON.parse(text);
-}
-
-async function errorOf(path: string, body: object) {
-  const response = await server.post(path, body);
-  const { error } = (await response.json()) as { error: { param: string | null; code: string | null } };
-  return [response.status, error.param, error.code];
 }
 
 describe("tokenizer", () => {
@@ -94,7 +88,7 @@ describe("tokenizer", () => {
     ["/detokenize", { tokens: [0.5] }, [400, "tokens[0]", "invalid_type"]],
     ["/apply-template", { messages: "x" }, [400, "messages", "invalid_type"]],
   ])("%s %j is refused", async (path, body, wanted) => {
-    expect(await errorOf(path, body)).toEqual(wanted);
+    expect(await refusal(server, path, body)).toEqual(wanted);
   });
 });
 
@@ -111,12 +105,12 @@ test("a text whose parts are too long to be tokenized, in every place", async ()
     ["/generate", { text: run }, "text"],
     ["/v1/chat/completions", { messages: [{ role: "user", content: run }] }, "messages"],
   ] as const) {
-    expect([path, await errorOf(path, body)]).toEqual([path, [400, param, "string_above_max_length"]]);
+    expect([path, await refusal(server, path, body)]).toEqual([path, [400, param, "string_above_max_length"]]);
   }
 });
 
 test("a text that is too long to be tokenized", async () => {
-  expect(await errorOf("/tokenize", { content: "a".repeat(4_000_000) })).toEqual([
+  expect(await refusal(server, "/tokenize", { content: "a".repeat(4_000_000) })).toEqual([
     400,
     "content",
     "string_above_max_length",
@@ -288,7 +282,7 @@ describe("/completion", () => {
     [{ prompt: "x", logit_bias: Array(1025).fill(["a", 1]) }, [400, "logit_bias", "array_above_max_length"]],
     [{ prompt: "x", logit_bias: [["a".repeat(70_000), 1]] }, [400, "logit_bias", "string_above_max_length"]],
   ])("%j is refused", async (body, wanted) => {
-    expect(await errorOf("/completion", body)).toEqual(wanted);
+    expect(await refusal(server, "/completion", body)).toEqual(wanted);
   });
 });
 
@@ -378,7 +372,7 @@ describe("/generate", () => {
     [{ text: ["x", "y"], stream: true }, [400, "stream", "invalid_value"]],
     [{ text: "x", top_logprobs_num: 21 }, [400, "top_logprobs_num", "integer_above_max_value"]],
   ])("%j is refused", async (body, wanted) => {
-    expect(await errorOf("/generate", body)).toEqual(wanted);
+    expect(await refusal(server, "/generate", body)).toEqual(wanted);
   });
 
   test("more answers than there is ever room for", async () => {

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CHAT, FRANCE, PARIS, QUESTION } from "./support/chat.ts";
-import { startServer, type TestServer } from "./support/server.ts";
+import { refusal, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -30,12 +30,6 @@ async function send(path: string, body: object): Promise<Answer> {
   const answer = (await response.json()) as Answer;
   if (response.status !== 200) throw new Error(JSON.stringify(answer));
   return answer;
-}
-
-async function errorOf(path: string, body: object): Promise<unknown[]> {
-  const response = await server.post(path, body);
-  const { error } = (await response.json()) as { error: { param: string; code: string } };
-  return [response.status, error.param, error.code];
 }
 
 async function idsOf(body: object): Promise<number[]> {
@@ -68,18 +62,20 @@ describe("truncate_prompt_tokens", () => {
 
   test("-1 lets prompts of any length fit", async () => {
     const long = `${"word ".repeat(5000)}${text}`;
-    expect((await errorOf("/v1/completions", { prompt: long, max_tokens: 1 }))[2]).toBe("context_length_exceeded");
+    expect((await refusal(server, "/v1/completions", { prompt: long, max_tokens: 1 }))[2]).toBe(
+      "context_length_exceeded",
+    );
     const shortened = { prompt: long, max_tokens: 1, truncate_prompt_tokens: -1 };
     expect((await send("/v1/completions", shortened)).usage.prompt_tokens).toBe(2047);
     expect((await send("/v1/completions", { ...shortened, max_tokens: 0 })).usage.prompt_tokens).toBe(2048);
     const ids = Array(300_000).fill(70);
     expect((await send("/v1/completions", { ...shortened, prompt: ids })).usage.prompt_tokens).toBe(2047);
     const chat = { messages: [{ role: "user", content: long + QUESTION }], max_tokens: 50 };
-    expect((await errorOf(CHAT, chat))[2]).toBe("context_length_exceeded");
+    expect((await refusal(server, CHAT, chat))[2]).toBe("context_length_exceeded");
     expect((await send(CHAT, { ...chat, truncate_prompt_tokens: 40 })).usage.prompt_tokens).toBe(40);
     expect((await send(CHAT, { ...chat, truncate_prompt_tokens: -1 })).usage.prompt_tokens).toBe(2047);
     // What is left may be too long still.
-    expect((await errorOf(CHAT, { ...chat, truncate_prompt_tokens: 2048 }))[2]).toBe("context_length_exceeded");
+    expect((await refusal(server, CHAT, { ...chat, truncate_prompt_tokens: 2048 }))[2]).toBe("context_length_exceeded");
   });
 
   test.each<[object, string]>([
@@ -88,7 +84,7 @@ describe("truncate_prompt_tokens", () => {
     [{ truncate_prompt_tokens: 2.5 }, "truncate_prompt_tokens"],
     [{ truncation_side: "middle" }, "truncation_side"],
   ])("%j is refused", async (more, param) => {
-    expect((await errorOf(CHAT, { ...FRANCE, ...more })).slice(0, 2)).toEqual([400, param]);
+    expect((await refusal(server, CHAT, { ...FRANCE, ...more })).slice(0, 2)).toEqual([400, param]);
   });
 });
 
@@ -148,7 +144,7 @@ describe("prompt_logprobs", () => {
     expect(answer.prompt_logprobs.slice(1).every((place) => [3, 4].includes(Object.keys(place ?? {}).length))).toBe(
       true,
     );
-    expect(await errorOf(CHAT, { ...body, stream: true })).toEqual([400, "prompt_logprobs", "invalid_value"]);
+    expect(await refusal(server, CHAT, { ...body, stream: true })).toEqual([400, "prompt_logprobs", "invalid_value"]);
     const legacy = { prompt: "x y z", prompt_logprobs: 5, logprobs: 2, echo: true, max_tokens: 1 };
     const { choices } = (await send("/v1/completions", legacy)) as unknown as {
       choices: { logprobs: { top_logprobs: (object | null)[] }; prompt_logprobs: Place[] }[];
@@ -237,6 +233,6 @@ describe("samplers", () => {
     [["top_k", 5], "samplers[1]", "invalid_type"],
     ["kfypmt", "samplers", "invalid_type"],
   ])("%j is refused", async (samplers, param, code) => {
-    expect(await errorOf("/completion", { ...body, samplers })).toEqual([400, param, code]);
+    expect(await refusal(server, "/completion", { ...body, samplers })).toEqual([400, param, code]);
   });
 });

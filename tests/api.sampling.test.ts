@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
-import { startServer, streamedText, type TestServer } from "./support/server.ts";
+import { refusal, startServer, streamedText, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -29,12 +29,6 @@ async function complete(body: object): Promise<Completion> {
   const answer = (await response.json()) as Completion;
   if (response.status !== 200) throw new Error(JSON.stringify(answer));
   return answer;
-}
-
-async function errorOf(path: string, body: object): Promise<[number, string | null, string | null]> {
-  const response = await server.post(path, body);
-  const { error } = (await response.json()) as { error?: { param: string; code: string } };
-  return [response.status, error?.param ?? null, error?.code ?? null];
 }
 
 async function idsOf(text: string): Promise<number[]> {
@@ -245,13 +239,13 @@ describe("tokens that an answer may have", () => {
       seed: 1,
     });
     expect(choices[0]?.message.content).not.toContain(":");
-    expect(await errorOf(CHAT, { ...FRANCE, ...form, allowed_token_ids: [await idOf("a")] })).toEqual([
+    expect(await refusal(server, CHAT, { ...FRANCE, ...form, allowed_token_ids: [await idOf("a")] })).toEqual([
       400,
       null,
       "schema_too_complex",
     ]);
     const a = await idOf("a");
-    expect((await errorOf(CHAT, { ...FRANCE, allowed_token_ids: [a], bad_words: ["a"] }))[0]).toBe(400);
+    expect((await refusal(server, CHAT, { ...FRANCE, allowed_token_ids: [a], bad_words: ["a"] }))[0]).toBe(400);
   });
 
   test("min_tokens keeps the end out of an answer that is restricted otherwise", async () => {
@@ -337,7 +331,7 @@ test("breakers may be long, and there may be many, within bounds", async () => {
   });
   expect(tokens.length).toBeGreaterThan(0);
   const long = Array.from({ length: 5 }, (_, i) => `${i}`.repeat(250));
-  expect(await errorOf("/completion", { ...body, dry_sequence_breakers: long })).toEqual([
+  expect(await refusal(server, "/completion", { ...body, dry_sequence_breakers: long })).toEqual([
     400,
     "dry_sequence_breakers",
     "string_above_max_length",
@@ -363,8 +357,8 @@ describe("what is out of bounds is named", () => {
     [{ t_max_predict_ms: "1" }, "t_max_predict_ms", "invalid_type"],
     [{ skip_special_tokens: "no" }, "skip_special_tokens", "invalid_type"],
   ])("%j", async (more, param, code) => {
-    expect(await errorOf(CHAT, { ...FRANCE, ...more })).toEqual([400, param, code]);
-    const inside = await errorOf("/generate", { text: "x", sampling_params: more });
+    expect(await refusal(server, CHAT, { ...FRANCE, ...more })).toEqual([400, param, code]);
+    const inside = await refusal(server, "/generate", { text: "x", sampling_params: more });
     expect(inside).toEqual([400, `sampling_params.${param}`, code]);
   });
 });

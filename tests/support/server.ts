@@ -161,6 +161,15 @@ export async function startServer(args: string[] = [], options: ProcessOptions =
   };
 }
 
+/** Posts a request that is refused. @returns the status, and the parameter and the code that the error names; null in what is no error. */
+export async function refusal(server: TestServer, path: string, body: object): Promise<(number | string | null)[]> {
+  const response = await server.post(path, body);
+  const { error = { param: null, code: null } } = (await response.json()) as {
+    error?: { param: string | null; code: string | null };
+  };
+  return [response.status, error.param, error.code];
+}
+
 /** The objects of a stream, which has to end with [DONE]. */
 export function parseEvents(text: string): unknown[] {
   const lines = text.split("\n\n").filter((line) => line !== "" && !line.startsWith(":"));
