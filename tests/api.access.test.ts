@@ -330,6 +330,17 @@ describe("a key on the command line", () => {
     rmSync(directory, { recursive: true });
   });
 
+  test("stays there with a warning where the process has a pipe that would be closed", async () => {
+    // What bash makes of --api-key-file <(echo KEY).
+    const wrapper = ["/bin/sh", "-c", `exec 3<<END\n${inFile}\nEND\nexec "$0" "$@"`];
+    const keys = ["--api-key", argument, "--api-key-file", "/dev/fd/3"];
+    const server = await startServer(keys, { wrapper });
+    expect(server.log()).toMatch(/^wrinklefree: warning: .*--api-key/m);
+    for (const key of [argument, inFile]) expect(await status(server, key)).toBe(200);
+    expect(await status(server, other)).toBe(401);
+    await server.stop();
+  });
+
   test.each([
     ["one", ` ${argument}\n`, [argument]],
     ["several", `${argument} ${other}`, [argument, other]],

@@ -132,6 +132,15 @@ describe.skipIf(!hasServiceManager())("sockets that were passed to the process",
     }
   });
 
+  test("stay where they are though a key is given on the command line", async () => {
+    manager = await startManager("tcp");
+    const { port } = manager;
+    await manager.start("serve", "--api-key", "sk-argument");
+    const headers = { "x-api-key": "sk-argument" };
+    expect((await fetch(`http://127.0.0.1:${port}/v1/models`, { headers })).status).toBe(200);
+    expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(401);
+  });
+
   test("a unix socket and an address together; the socket's file stays when the server ends", async () => {
     const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
     const path = join(directory, "socket");

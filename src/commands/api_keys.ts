@@ -55,7 +55,7 @@ export const keyOptions = {
 
 /**
  * The keys of all places. If some were given as arguments, the process starts anew in its place, with them in its environment,
- * and this does not return; where that fails there is a warning.
+ * and this does not return; where that can't be there is a warning.
  *
  * @param files the values of --api-key-file.
  * @throws Failure for what is no readable file of keys, and for a variable that holds none.
@@ -79,13 +79,21 @@ export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files
 function restartWithout(keys: readonly string[]): void {
   const command = [process.argv0, ...ownScript(), ...withoutKeys(process.argv.slice(2))];
   try {
-    process.execve?.(process.execPath, command, { ...process.env, [VARIABLE]: keys.join(" ") });
+    if (!needsDescriptors()) {
+      process.execve?.(process.execPath, command, { ...process.env, [VARIABLE]: keys.join(" ") });
+    }
   } catch {
     // The warning says it.
   }
   notes.write(
     `wrinklefree: warning: other users of this machine can see --api-key in the list of processes, and crash reports show it; use ${VARIABLE} or --api-key-file\n`,
   );
+}
+
+/** Whether the process was given open files, which would be closed: sockets to listen on, or a pipe of the shell, `<(…)`. */
+function needsDescriptors(): boolean {
+  if (process.env.LISTEN_PID === String(process.pid)) return true;
+  return process.argv.some((arg) => /(?:^|=)\/(?:dev|proc\/self)\/fd\/(?![0-2]$)/.test(arg));
 }
 
 /** Arguments that were parsed without an error, without --api-key and its values. */
