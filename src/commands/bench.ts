@@ -401,7 +401,7 @@ async function measureKernels(
     await measureMachine(machine, threadCounts, writer, progress);
     const kernels = new KernelBench(machine);
     for (const plan of plans) {
-      await step(progress, `${plan.kernel}, ${plural(plan.threads, "thread")}, ${plan.tokens} tokens`);
+      await step(progress, `${plan.kernel}, ${plural(plan.threads, "thread")}, ${plural(plan.tokens, "token")}`);
       const runs = kernels.measure(plan, tiers);
       progress.clear();
       for (const run of runs) writer.add(run);
@@ -463,10 +463,10 @@ function ordered(plans: Plan[], zeros: number, form: Form): Plan[] {
 
 function describe({ kind, threads, parallel, tokens, context }: Plan): string {
   const size = {
-    prefill: `${tokens} tokens`,
-    embed: `${plural(parallel, "text")} of ${tokens} tokens`,
+    prefill: plural(tokens, "token"),
+    embed: `${plural(parallel, "text")} of ${plural(tokens, "token")}`,
     decode: `${plural(parallel, "sequence")} at context ${context}`,
-    latency: `${tokens} tokens beside a prompt of ${context}`,
+    latency: `${plural(tokens, "token")} beside a prompt of ${context}`,
   }[kind];
   return `${kind}, ${plural(threads, "thread")}, ${size}`;
 }

@@ -12,6 +12,7 @@ import type { Given } from "../options/settings.ts";
 import { Service, type ServiceOptions } from "../serving/service.ts";
 import { interruptible } from "../terminal/interrupt.ts";
 import { notes, results } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import { showProgress } from "../terminal/progress.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, kvOption, modelChoice, threadOptions } from "./model_options.ts";
@@ -214,6 +215,6 @@ function toText(found: Named): string {
   const { model, file, context, stride, windows, scores, seconds } = found;
   return `perplexity ${scores.perplexity.toFixed(4)} ± ${scores.standardError.toFixed(4)}: ${model}, ${file}
   ${scores.tokens} tokens, ${scores.mean.toFixed(4)} nats each, ${bitsPerByte(found).toFixed(4)} bits a byte
-  ${windows} windows of ${context} tokens, one every ${stride}; ${(scores.tokens / seconds).toFixed(1)} tokens a second
+  ${plural(windows, "window")} of ${context} tokens, one every ${stride}; ${(scores.tokens / seconds).toFixed(1)} tokens a second
 `;
 }
