@@ -76,10 +76,8 @@ double wf_measure_product(const wf_measurement *measurement, bool is_ternary) {
                 job.kernels->arrange((const int8_t *)values + (size_t)token * ROW_WEIGHTS, ROW_WEIGHTS, tokens,
                                      tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, ROW_WEIGHTS,
                                      (int8_t *)arranged + token * wf_arranged_bytes(ROW_WEIGHTS));
-        for (uint32_t token = 0; token < tokens && !is_ternary && job.kernels->arrange_wide != NULL; token += WF_WIDE_TOKENS)
-            job.kernels->arrange_wide((const int16_t *)values + (size_t)token * ROW_WEIGHTS, ROW_WEIGHTS,
-                                      tokens - token < WF_WIDE_TOKENS ? tokens - token : WF_WIDE_TOKENS,
-                                      (uint8_t *)arranged + token / WF_WIDE_TOKENS * wf_wide_arranged_bytes(ROW_WEIGHTS));
+        if (!is_ternary && job.kernels->arrange_wide != NULL)
+            job.kernels->arrange_wide(values, ROW_WEIGHTS, tokens, arranged);
         job.x = (wf_activations){values, ROW_WEIGHTS, arranged, sums, factors, tokens};
         job.wide = (wf_wide_activations){values, ROW_WEIGHTS, arranged, sums, factors, tokens};
         const double seconds = wf_median_work_seconds(pool, multiply_rows, &job, units);

@@ -71,10 +71,9 @@ typedef struct wf_kernels {
     void (*bf16_matmul)(const uint16_t *rows, uint32_t row_count, uint32_t count, const float *x, size_t x_stride, uint32_t tokens,
                         float *out, size_t out_stride);
 
-    /* Puts the wide activations of `count` tokens, at most WF_WIDE_TOKENS of a batch, in the order in which this tier's
-     * sketch_matmul reads them: values[count][stride] to wf_wide_arranged_bytes(stride) bytes, 64-byte aligned. NULL where it reads
-     * them as they are. */
-    void (*arrange_wide)(const int16_t *values, size_t stride, uint32_t count, uint8_t *arranged);
+    /* Puts the wide activations of a batch of `tokens` in the order in which this tier's sketch_matmul reads those of such a batch:
+     * values[tokens][stride] to wf_wide_arranged_bytes(tokens, stride) bytes, 64-byte aligned. NULL where it reads them as they are. */
+    void (*arrange_wide)(const int16_t *values, size_t stride, uint32_t tokens, uint8_t *arranged);
 
     /* out[token][row] = (Σ weight · value) * (scale * factor) for `row_count` of the sketch's rows. The values are such that no
      * sum is beyond 32 bits: |value| * 128 * inputs < 2^31. */

@@ -33,9 +33,12 @@ typedef struct wf_wide_activations {
     uint32_t tokens;
 } wf_wide_activations;
 
-/* Tokens whose wide activations are arranged together, and the bytes of so many, for inputs rounded up to WF_BLOCK_WEIGHTS. */
+/* Tokens whose wide activations are arranged together, and the bytes that those of a batch take then, for inputs rounded up to
+ * WF_BLOCK_WEIGHTS. */
 #define WF_WIDE_TOKENS 16U
-static inline size_t wf_wide_arranged_bytes(size_t padded) { return WF_WIDE_TOKENS * padded * sizeof(int16_t); }
+static inline size_t wf_wide_arranged_bytes(uint32_t tokens, size_t padded) {
+    return (tokens + WF_WIDE_TOKENS - 1) / WF_WIDE_TOKENS * (WF_WIDE_TOKENS * padded * sizeof(int16_t));
+}
 
 /* Where the activation of an input lies: of each 64 first those with even numbers, then those with odd ones, because these are the
  * lower and upper bytes of 16-bit words of weights. */

@@ -46,7 +46,7 @@ int wf_screen_create(wf_screen *screen, const wf_model *model, const wf_kernels 
     const size_t width = (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS;
     screen->sketched = wf_allocate(rows * width, sizeof *screen->sketched);
     if (kernels->arrange_wide != NULL)
-        screen->arranged = wf_allocate((rows + WF_WIDE_TOKENS - 1) / WF_WIDE_TOKENS, wf_wide_arranged_bytes(width));
+        screen->arranged = wf_allocate(wf_wide_arranged_bytes(max_logits, width), 1);
     screen->states = calloc(rows, sizeof *screen->states);
     screen->sums = calloc(rows, sizeof *screen->sums);
     screen->factors = calloc(rows, sizeof *screen->factors);
@@ -141,15 +141,6 @@ static void ask_for_norms(const struct screen_job *job, uint32_t first, uint32_t
         __builtin_prefetch(norms->errors + row);
         __builtin_prefetch(norms->norms + row);
     }
-}
-
-/* In few microseconds: not worth a phase of its own. */
-static void arrange_states(const wf_screen *screen, uint32_t count) {
-    const size_t width = (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS;
-    for (uint32_t first = 0; first < count && screen->kernels->arrange_wide != NULL; first += WF_WIDE_TOKENS)
-        screen->kernels->arrange_wide(screen->sketched + first * width, width,
-                                      count - first < WF_WIDE_TOKENS ? count - first : WF_WIDE_TOKENS,
-                                      screen->arranged + first / WF_WIDE_TOKENS * wf_wide_arranged_bytes(width));
 }
 
 /* One slice of the sketch's logits and their bounds. */
@@ -344,7 +335,9 @@ uint64_t wf_screen_run(wf_screen *screen, wf_pool *pool, const wf_screening *wor
     struct screen_job job = {.screen = screen, .work = work, .slices = wf_token_slices(vocabulary)};
     for (uint32_t i = 0; i < work->count; i++)
         job.is_fine |= work->requests[i].residual != NULL;
-    arrange_states(screen, work->count);
+    if (screen->kernels->arrange_wide != NULL) /* in a few microseconds: not worth a phase of its own */
+        screen->kernels->arrange_wide(screen->sketched, (size_t)screen->sketch.blocks * WF_BLOCK_WEIGHTS, work->count,
+                                      screen->arranged);
     wf_pool_run(pool, multiply_sketch, &job, job.slices);
     wf_pool_run(pool, find_threshold, &job, work->count);
     wf_pool_run(pool, screen_requests, &job, job.slices);

@@ -287,11 +287,9 @@ static void test_sketch_matmul(const wf_kernels *tier, uint32_t blocks, uint32_t
     fill(factors, tokens, PLAIN);
     fill(scales, rows, PLAIN);
     const wf_sketch_rows sketch = {coarse, is_fine ? fine : NULL, scales, blocks};
-    const size_t tile_bytes = wf_wide_arranged_bytes(width);
-    uint8_t *arranged = guard((tokens + WF_WIDE_TOKENS - 1) / WF_WIDE_TOKENS * tile_bytes, 4096);
-    for (uint32_t token = 0; token < tokens && tier->arrange_wide != NULL; token += WF_WIDE_TOKENS)
-        tier->arrange_wide(values + token * width, width, tokens - token < WF_WIDE_TOKENS ? tokens - token : WF_WIDE_TOKENS,
-                           arranged + token / WF_WIDE_TOKENS * tile_bytes);
+    uint8_t *arranged = guard(wf_wide_arranged_bytes(tokens, width), 4096);
+    if (tier->arrange_wide != NULL)
+        tier->arrange_wide(values, width, tokens, arranged);
     const wf_wide_activations x = {values, width, arranged, sums, factors, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);

@@ -23,7 +23,7 @@ static wf_kernels below;
 
 /* For each half of a block two tiles, of the lower and the upper bytes: fours of inputs, token beside token. Of the tokens that
  * are not there, zeros. */
-static void arrange_wide(const int16_t *values, size_t stride, uint32_t count, uint8_t *arranged) {
+static void arrange_tile(const int16_t *values, size_t stride, uint32_t count, uint8_t *arranged) {
     const __m512i lower_bytes = _mm512_set1_epi16(0xff);
     for (size_t input = 0; input < stride; input += 64, arranged += 2 * TILE_BYTES) {
         __m512i lower[TILE_TOKENS], upper[TILE_TOKENS];
@@ -43,6 +43,14 @@ static void arrange_wide(const int16_t *values, size_t stride, uint32_t count, u
             _mm512_store_si512(arranged + TILE_BYTES + 64 * four, upper[four]);
         }
     }
+}
+
+static void arrange_wide(const int16_t *values, size_t stride, uint32_t tokens, uint8_t *arranged) {
+    if (tokens < TOKENS_MIN)
+        return; /* the tier below reads them as they are */
+    for (uint32_t token = 0; token < tokens; token += TILE_TOKENS)
+        arrange_tile(values + token * stride, stride, tokens_of_tile(token, tokens),
+                     arranged + wf_wide_arranged_bytes(token, stride));
 }
 
 /* Where rows are unpacked next: block by block through BLOCK_ROWS of them, once for each tile of tokens, then through those that
@@ -142,7 +150,7 @@ ALWAYS_INLINE void multiply_rows(const wf_sketch_rows *rows, uint32_t row_count,
     next_block(&at);
     for (uint32_t row = 0; row < row_count; row += BLOCK_ROWS)
         for (uint32_t token = 0; token < x->tokens; token += TILE_TOKENS) {
-            const uint8_t *values = x->arranged + token / TILE_TOKENS * wf_wide_arranged_bytes(x->stride);
+            const uint8_t *values = x->arranged + wf_wide_arranged_bytes(token, x->stride);
             zero_sums();
             for (uint32_t block = 0; block < rows->blocks; block++, turn ^= 1) {
                 for (uint32_t half = 0; half < HALVES; half++, values += 2 * TILE_BYTES)
