@@ -115,7 +115,7 @@ describe("choices", () => {
 
   test("that repeat a long prompt count it, each for itself", async () => {
     const service = { tokenizer, config: { eosTokenIds: [] }, context: 100 } as unknown as Service;
-    const state = new ServerState(0, {}, { answers: 128, promptTokens: 100 });
+    const state = new ServerState({ temperature: 0, names: {}, limits: { answers: 128, promptTokens: 100 } });
     const ask = (choices: number, repeatedBytes: number) => {
       const exchange = new Exchange(
         state,
@@ -159,7 +159,7 @@ describe("choices", () => {
       },
     };
     const service = { engine, tokenizer, config: { eosTokenIds: [] }, context: 100_000 } as unknown as Service;
-    const state = new ServerState(0, {}, { answers: choices, promptTokens: 100 });
+    const state = new ServerState({ temperature: 0, names: {}, limits: { answers: choices, promptTokens: 100 } });
     const exchange = new Exchange(
       state,
       { request: new Request("http://localhost/"), path: "/", dialect: openAi },

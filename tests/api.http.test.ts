@@ -111,7 +111,7 @@ test("every kind of error, one after the other on one connection, which goes on"
 });
 
 test("while the model loads: alive, not ready, and a time to come back", async () => {
-  const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
+  const state = new ServerState({ temperature: 0, names: {}, limits: { answers: 1, promptTokens: 1 } });
   const listening = await listenWith(state);
   const one = openConnection(Number(new URL(listening.urls[0] as string).port));
   expect(JSON.parse((await one.ask("GET", "/health")).body)).toMatchObject({ status: "ok", phase: "loading" });

@@ -442,7 +442,7 @@ describe("templates", () => {
       { role: "assistant", tool_calls: [call] },
       { role: "tool", content: "9" },
     ];
-    const state = new ServerState(0, {}, { answers: 1, promptTokens: 1 });
+    const state = new ServerState({ temperature: 0, names: {}, limits: { answers: 1, promptTokens: 1 } });
     const exchange = new Exchange(
       state,
       { request: new Request("http://localhost/"), path: "/", dialect: openAi },

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { allCommands } from "../src/commands/registry.ts";
 import { isSetting, type Option, variablesOf } from "../src/options/option.ts";
+import { sampleOf } from "./support/sample_settings.ts";
 import { runProgram, startServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
@@ -38,37 +39,6 @@ async function print(args: string[], env: Record<string, string> = {}): Promise<
 function write(text: string, path = join(scratch, "config.toml")): string {
   writeFileSync(path, text);
   return path;
-}
-
-/** A text that an option takes, not its default. */
-function sampleOf(option: Option): string {
-  if (option.isSwitch) return "true";
-  const { completion } = option.kind;
-  const words = Array.isArray(completion) ? completion : [];
-  const candidates = [
-    ...words,
-    "2",
-    "1",
-    "0",
-    "64",
-    "512",
-    "2026-11-26",
-    "http://localhost:1",
-    "/sample",
-    "unix:/sample",
-    "640",
-    "unix",
-  ];
-  const accepted = candidates.find((text) => {
-    try {
-      option.kind.read(text, "");
-      return text !== option.default;
-    } catch {
-      return false;
-    }
-  });
-  if (accepted === undefined) throw new Error(`${option.help}: no candidate is a value of this option; add one`);
-  return accepted;
 }
 
 function settingsOf({ options }: (typeof commands)[number]): [string, Option][] {

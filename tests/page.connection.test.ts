@@ -180,11 +180,7 @@ describeInBrowser("the chat page and its server", () => {
   });
 
   test("while the model loads the badge says how far it is, and a message that was sent is answered afterwards", async () => {
-    const state = new ServerState(
-      0,
-      { served: undefined, aliases: [], any: false },
-      { answers: 4, promptTokens: 4096 },
-    );
+    const state = new ServerState({ temperature: 0, names: {}, limits: { answers: 4, promptTokens: 4096 } });
     const listening = await listenWith(state);
     state.loading = { what: "converting", done: 500_000_000, total: 2_000_000_000 };
     const { page } = await openPage(browser, listening.urls[0] as string);
@@ -201,7 +197,7 @@ describeInBrowser("the chat page and its server", () => {
       memoryBudget: 0,
       wantsCopies: true,
       kvKind: "f32",
-      parseSpecialInMessages: false,
+      prompts: {},
     } as const;
     const service = await Service.start(await resolveModel(undefined), { ...options, cpus: [] });
     state.setReady(service);

@@ -53,10 +53,16 @@ describe.skipIf(!hasServiceManager())("the service manager", () => {
     await isSaid("STATUS=serving tiny: 0 answers running, 0 waiting");
     process.kill(pid, "SIGHUP");
     await eventually(() => states().length === 3);
+    // It goes on being ready where nothing could be reloaded.
+    writeFileSync(keys, "");
+    process.kill(pid, "SIGHUP");
+    await eventually(() => states().length === 5);
     process.kill(pid, "SIGTERM");
     expect(await manager.ended(pid)).toBe(0);
-    await eventually(() => states().length === 4);
-    expect(states()).toEqual(["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]);
+    await eventually(() => states().length === 6);
+    expect(states()).toEqual(["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]);
+    // By default the end may take 30 s, whatever the unit says.
+    expect(manager.notified()).toContain("EXTEND_TIMEOUT_USEC=45000000");
     // Without a watchdog nobody is told that the server goes on.
     expect(manager.notified()).not.toContain("WATCHDOG=1");
     rmSync(directory, { recursive: true });

@@ -90,7 +90,11 @@ function exchangeWith(tokenizer: Tokenizer, tokens: number): Exchange {
     context: VOCABULARY,
     promptTokensAtMost: () => 100,
   } as unknown as Service;
-  const state = new ServerState(0, { served: "tiny" }, { answers: 4, promptTokens: 1000 });
+  const state = new ServerState({
+    temperature: 0,
+    names: { served: "tiny" },
+    limits: { answers: 4, promptTokens: 1000 },
+  });
   state.setReady(service);
   const request = new Request("http://localhost/");
   return new Exchange(state, { request, path: "/", dialect: openAi }, () => undefined);

@@ -6,9 +6,9 @@
 import { Failure, UsageError } from "../errors.ts";
 import { splitList } from "../options/environment.ts";
 import { file, type Kind } from "../options/kinds.ts";
-import type { Options } from "../options/option.ts";
+import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
-import { isSendable, type KeySource, readKeySource } from "../server/auth.ts";
+import { type GivenKey, isSendable, type KeySource, readKeySource } from "../server/auth.ts";
 import { notes } from "../terminal/output.ts";
 import { ownScript } from "./command.ts";
 
@@ -30,6 +30,7 @@ export const keyOption = {
       "a key. On the command line, other users of this machine may see it for a moment; " +
       `the environment's ${VARIABLE} holds one out of sight, or several with spaces between them`,
     place: "anywhere",
+    isReloadable: true,
     placeholder: "KEY",
     kind: key,
     isList: true,
@@ -46,12 +47,18 @@ export const keyOptions = {
       "clients have to send one of the keys in this file, one a line, each with name=NAME for the log and limits of its own behind " +
       "it if it has any, requests=N, tokens=N and running=N; a pipe will do",
     place: "anywhere",
+    isReloadable: true,
     placeholder: "FILE",
     kind: file,
     isList: true,
   },
   ...keyOption,
 } as const satisfies Options;
+
+/** The keys that stand in no file of keys. */
+export function givenKeys(values: ValuesOf<typeof keyOption>): GivenKey[] {
+  return [...new Set(values["api-key"])].map((text) => ({ text }));
+}
 
 /**
  * The keys of all places. If some were given as arguments, the process starts anew in its place, with them in its environment,
@@ -60,19 +67,16 @@ export const keyOptions = {
  * @param files the values of --api-key-file.
  * @throws Failure for what is no readable file of keys, and for a variable that holds none.
  */
-export function readApiKeys({ values, isOnLine }: Given<typeof keyOption>, files: readonly string[]): KeySource {
+export function readApiKeys(given: Given<typeof keyOption>, files: readonly string[]): KeySource {
   const text = process.env[VARIABLE];
   // Whoever sets it wants a key to be asked for.
   if (text !== undefined && splitList(text).length === 0) {
     throw new Failure(`${VARIABLE} holds no key; set one, or unset it to serve without`);
   }
-  const keys = [...new Set(values["api-key"])];
-  // Before files are read: a pipe can be read only once.
-  if (isOnLine("api-key")) restartWithout(keys);
-  return readKeySource(
-    keys.map((text) => ({ text })),
-    files,
-  );
+  const onLine = given.textsOnLine("api-key");
+  // Before files are read: a pipe can be read only once. Keys of configuration files stay there, where they can be taken out.
+  if (onLine.length > 0) restartWithout([...splitList(text ?? ""), ...onLine]);
+  return readKeySource(givenKeys(given.values), files);
 }
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */

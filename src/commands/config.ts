@@ -2,11 +2,13 @@
 
 import { UsageError } from "../errors.ts";
 import { isSetting, type Options } from "../options/option.ts";
-import { configOption, type Given, type Setting, type Source } from "../options/settings.ts";
+import { configOption, type Setting, type Source } from "../options/settings.ts";
+import { describeSources, describeValue } from "../options/shown.ts";
 import { suggestion } from "../options/suggestion.ts";
 import { results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
 import { type Command, type CommandTable, readGiven } from "./command.ts";
+import { settingsWithModel } from "./model_options.ts";
 
 const DEFAULT_COMMAND = "serve";
 
@@ -57,40 +59,15 @@ async function run(args: string[], table: CommandTable): Promise<number> {
   const settings = Object.fromEntries(Object.entries(found.options).filter(([, option]) => isSetting(option)));
   const options: Options = { ...settings, ...printOptions };
   const given = await readGiven(name, named ? rest.slice(1) : rest, options, found.wordsMax, table);
-  const shown = withModel(given).filter(({ option }) => isSetting(option));
+  const shown = settingsWithModel(given).filter(({ option }) => isSetting(option));
   const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);
   results.write(text);
   return 0;
 }
 
-/** The settings, with the MODEL that stands among the words of a command line. */
-function withModel({ settings, words: [model] }: Given<Options>): Setting[] {
-  if (model === undefined) return settings;
-  return settings.map((one) =>
-    one.name === "model" ? { ...one, value: [model], sources: [{ kind: "option" }] } : one,
-  );
-}
-
 function toText(settings: readonly Setting[]): string {
-  const rows = settings.map((setting) => [setting.name, textOf(setting), setting.sources.map(describe).join(", ")]);
+  const rows = settings.map((setting) => [setting.name, describeValue(setting), describeSources(setting)]);
   return `${formatTable([["SETTING", "VALUE", "FROM"], ...rows])}\n`;
-}
-
-function textOf({ option, value }: Setting): string {
-  if (typeof value === "boolean") return String(value);
-  if (option.isSwitch) return "-";
-  if (value === undefined || value.length === 0 || value.join("") === "") return option.otherwise ?? "-";
-  return option.isSecret ? hidden(value) : value.join(" ");
-}
-
-function hidden(value: readonly string[]): string {
-  return `${value.length} hidden`;
-}
-
-function describe(source: Source): string {
-  if (source.kind === "option") return "the command line";
-  if (source.kind === "environment") return source.variable;
-  return source.kind === "file" ? `${source.path}:${source.line}` : "default";
 }
 
 function toJson(name: string, files: readonly string[], settings: readonly Setting[]): object {

@@ -94,7 +94,7 @@ async function evaluate(given: Given<typeof evalOptions>): Promise<number> {
     // Scores need the whole head, and prompts all weights.
     memoryBudget: 0,
     wantsCopies: false,
-    parseSpecialInMessages: false,
+    prompts: {},
   };
   const source = openByteSource(path);
   try {

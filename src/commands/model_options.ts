@@ -8,8 +8,9 @@ import { UsageError } from "../errors.ts";
 import { allowedCpus, parseCpuList } from "../machine/cores.ts";
 import { date, type Kind, oneOf, size, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
-import type { Given } from "../options/settings.ts";
+import type { Given, Setting } from "../options/settings.ts";
 import type { ServiceOptions } from "../serving/service.ts";
+import type { TemplateSettings } from "../text/chat_template.ts";
 
 /** Cores to pin to, in the kernel's notation. */
 const cpuList: Kind<number[]> = {
@@ -45,6 +46,14 @@ export function chosenModel({ values, words, isOnLine }: Given<typeof modelChoic
     throw new UsageError(`the model is named twice: '${words[0]}' and --model ${values.model}`);
   }
   return words[0] ?? values.model;
+}
+
+/** The settings, with the MODEL that stands among the words of a command line. */
+export function settingsWithModel<All extends Options>({ settings, words: [model] }: Given<All>): Setting[] {
+  if (model === undefined) return settings;
+  return settings.map((one) =>
+    one.name === "model" ? { ...one, value: [model], sources: [{ kind: "option" }] } : one,
+  );
 }
 
 /** The cores that compute. */
@@ -123,12 +132,14 @@ export const modelOptions = {
       "control tokens such as <|eot_id|> that messages spell act as such; without it they are only characters there, " +
       "and nobody can end a turn but the chat template",
     place: "anywhere",
+    isReloadable: true,
     isSwitch: true,
   },
   "template-date": {
     group: "Prompts",
     help: "the date that chat templates write into prompts, as in 2026-11-26",
     place: "anywhere",
+    isReloadable: true,
     placeholder: "DATE",
     kind: date,
     otherwise: "that of each request, by UTC",
@@ -147,7 +158,11 @@ export function serviceOptions(values: ValuesOf<typeof modelOptions>, parallel: 
     kvKind: values.kv,
     memoryBudget: values["memory-budget"] ?? 0,
     wantsCopies: true,
-    parseSpecialInMessages: values["parse-special-in-messages"],
-    templateDate: values["template-date"],
+    prompts: templateSettings(values),
   };
+}
+
+/** How prompts are made of messages. */
+export function templateSettings(values: ValuesOf<typeof modelOptions>): TemplateSettings {
+  return { messagesAreLiteral: !values["parse-special-in-messages"], date: values["template-date"] };
 }

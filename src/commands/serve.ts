@@ -4,15 +4,16 @@
 
 import { cpuTier, describeCpuTier } from "../engine/library.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
-import { Failure, UsageError } from "../errors.ts";
+import { UsageError } from "../errors.ts";
 import { readMemory } from "../machine/memory.ts";
 import { resolveModel } from "../models/resolve.ts";
+import { reloadableNames } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
-import { Access, reloadAtHangup } from "../server/access.ts";
-import { TrustedProxies } from "../server/client_address.ts";
+import { ApiKeys } from "../server/auth.ts";
+import { isSame } from "../server/certificate.ts";
+import { reloadAtHangup } from "../server/hangup.ts";
 import { type Listening, listen } from "../server/listening.ts";
 import { passedSockets } from "../server/passed_sockets.ts";
-import { hostOf, isLocal } from "../server/places.ts";
 import { ServiceManager } from "../server/service_manager.ts";
 import { StopSignals, stopOrderly } from "../server/shutdown.ts";
 import { type Fit, fitOf } from "../serving/memory_plan.ts";
@@ -25,8 +26,9 @@ import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
-import { ANSWERS_MAX, certificateFiles, chosenPlaces, keyLimits, serveOptions } from "./serve_options.ts";
+import { chosenPlaces, serveOptions } from "./serve_options.ts";
 import { printPlan } from "./serve_plan.ts";
+import { LiveSettings, type ServeSettings } from "./serve_settings.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
 export const command = declareCommand({
@@ -35,7 +37,8 @@ export const command = declareCommand({
   synopsis: ["serve [MODEL] [options]"],
   description: [
     `${modelHelp} Without it, the demo model is served.`,
-    "SIGHUP has the files of keys and the certificate read again. SIGTERM ends the server when the answers under way are sent.",
+    `SIGHUP has the configuration files, the files of keys and the certificate read again. These settings change without a restart: ${reloadableNames(serveOptions).join(", ")}.`,
+    "SIGTERM ends the server when the answers under way are sent.",
   ],
   options: serveOptions,
   wordsMax: 1,
@@ -54,45 +57,34 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   // After the keys, for whose sake the process may have started anew.
   const manager = new ServiceManager(process.env);
   const passed = passedSockets(process.env);
-  const { parallel, temperature, log } = values;
-  const options = serviceOptions(values, parallel);
+  const options = serviceOptions(values, values.parallel);
   const [model, storeChoice] = [chosenModel(given), resolveOptions(given)];
-  const limits = {
-    answers: values.queue === undefined ? ANSWERS_MAX : parallel + values.queue,
-    promptTokens: values["queue-tokens"],
-  };
   const places = chosenPlaces(values, passed);
-  const tlsFiles = certificateFiles(values);
-  const exposed = places.find((place) => !isLocal(place));
-  if (exposed !== undefined && keySource.keys.length === 0 && !values.insecure) {
-    throw new Failure(
-      `refusing to listen on ${hostOf(exposed)}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
-    );
-  }
-  const access = new Access(keySource, keyLimits(values), tlsFiles);
+  const live = new LiveSettings(given, keySource, places);
 
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
-  const names = { served: values["served-name"], aliases: values.alias, any: values["any-model"] };
-  const state = new ServerState(temperature, names, limits, values["reasoning-format"]);
+  const { answers, requests, certificate, keys, keyLimits } = live.current;
+  const state = new ServerState(answers);
   observeProgress((what, progress) => {
     state.loading = { what, ...progress };
   });
   const signals = new StopSignals();
-  const listening = await listen(state, {
-    places,
-    socketMode: values["socket-mode"],
-    certificate: access.certificate,
-    apiKeys: access.keys,
-    trustedProxies: new TrustedProxies(values["trusted-proxy"]),
-    allowedHosts: values["allowed-host"],
-    corsOrigins: values["cors-origin"],
-    keepAliveSeconds: values["keep-alive"],
-    basePath: values["base-path"],
-    log,
-  });
-  reloadAtHangup(() => manager.reloading(() => access.reload(listening)), signals);
+  const apiKeys = new ApiKeys();
+  apiKeys.use(keys.keys, keyLimits);
+  const listening = await listen(state, { places, socketMode: values["socket-mode"], certificate, apiKeys, requests });
+  const use = (fresh: ServeSettings, before: ServeSettings) => {
+    // First, because it can fail.
+    if (fresh.certificate !== undefined && !isSame(fresh.certificate, before.certificate)) {
+      listening.useCertificate(fresh.certificate);
+    }
+    apiKeys.use(fresh.keys.keys, fresh.keyLimits);
+    state.use(fresh.answers);
+    listening.use(fresh.requests);
+    state.loaded?.template.use(fresh.prompts);
+  };
+  reloadAtHangup(() => manager.reloading(() => live.reload(use)), signals);
   manager.watch(state);
   let service: Service | undefined;
   try {
@@ -109,15 +101,17 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     await listening.stop(true);
     return 0;
   }
+  service.template.use(live.current.prompts);
   state.setReady(service);
   // Who comes through them waits for an answer rather than be told to come back.
   await listening.takePassed();
   const fit = fitOf(service.plan, readMemory(), formatBytes);
-  notes.write(startText(state, service, listening, access.keys.count > 0, fit));
+  notes.write(startText(state, service, listening, apiKeys.count > 0, fit));
   manager.ready(state);
   await signals.first;
-  const stopped = stopOrderly(state, listening, signals, values["drain-timeout"]);
-  manager.stopping(state);
+  const { drainSeconds } = live.current;
+  const stopped = stopOrderly(state, listening, signals, drainSeconds);
+  manager.stopping(state, drainSeconds);
   await stopped;
   manager.leave();
   await service.close();

@@ -12,10 +12,7 @@ import { openModelText } from "../text/model_text.ts";
 /** Prints the plan of a server. @returns the exit code: 1 when it does not fit. @throws Failure. */
 export function printPlan(model: ResolvedModel, options: ServiceOptions, isJson: boolean): number {
   const { packed, given, name } = model;
-  openModelText(packed, given, (text) => notice(given, text), {
-    messagesAreLiteral: !options.parseSpecialInMessages,
-    date: options.templateDate,
-  });
+  openModelText(packed, given, (text) => notice(given, text), options.prompts);
   const memory = readMemory();
   const plan = planMemory(model, options, process.memoryUsage.rss(), memory);
   const fit = fitOf(plan, memory, formatBytes);

@@ -3,6 +3,8 @@
  * restarted, and a .service unit that lets it reach nothing but its model, its files and its sockets.
  */
 
+import { STOP_MARGIN_S } from "../server/service_manager.ts";
+
 /** What the units are to say. */
 export interface ServiceDescription {
   /** Of both units, without what follows the dot. */
@@ -39,9 +41,6 @@ export interface Unit {
   fileName: string;
   text: string;
 }
-
-/** How much longer than its answers a server may take to stop, in seconds. */
-const STOP_MARGIN_S = 15;
 
 /** Where a service of the system sees something else than others do, so that what it needs there has to be shown to it. */
 const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
@@ -81,7 +80,7 @@ function serviceUnit(service: ServiceDescription): string {
       "Type=notify",
       "NotifyAccess=main",
       `ExecStart=${command.map(quoted).join(" ")}`,
-      "# Keys and certificates are read again.",
+      "# The configuration, keys and certificates are read again.",
       "ExecReload=/bin/kill -HUP $MAINPID",
       "Restart=on-failure",
       "RestartSec=2",

@@ -27,6 +27,8 @@ export interface FileSetting {
 /** A file that was read and checked. */
 export interface ConfigFile {
   path: string;
+  /** Whether it can be read as often as one likes: a pipe can be read once. */
+  isLasting: boolean;
   /** The settings of every command, and those in the tables of commands. */
   common: ReadonlyMap<string, FileSetting>;
   commands: ReadonlyMap<string, ReadonlyMap<string, FileSetting>>;
@@ -55,7 +57,7 @@ export function configPaths(named: string | undefined): string[] {
  * @throws Failure with file, line and key for what is no TOML, no setting, or no value of its setting's type.
  */
 export function readConfigFile(path: string, table: ReadonlyMap<string, Options>): ConfigFile {
-  const source = readSource(path);
+  const { source, isLasting } = readSource(path);
   const fault = (line: number, message: string) => new Failure(`${path}:${line}: ${message}`);
   let document: Record<string, unknown>;
   try {
@@ -86,15 +88,15 @@ export function readConfigFile(path: string, table: ReadonlyMap<string, Options>
       common.set(key, readSetting(path, line, key, option, value));
     }
   }
-  return { path, common, commands };
+  return { path, isLasting, common, commands };
 }
 
-function readSource(path: string): string {
+function readSource(path: string): { source: string; isLasting: boolean } {
   try {
+    const status = statSync(path);
     // A pipe has no size, and what is larger than it says has none either.
-    if (statSync(path).size > BYTES_MAX)
-      throw new Failure(`${path}: has more than ${BYTES_MAX} bytes; no configuration does`);
-    return readFileSync(path, "utf8").replace(/^\ufeff/, "");
+    if (status.size > BYTES_MAX) throw new Failure(`${path}: has more than ${BYTES_MAX} bytes; no configuration does`);
+    return { source: readFileSync(path, "utf8").replace(/^\ufeff/, ""), isLasting: status.isFile() };
   } catch (error) {
     if (error instanceof Failure) throw error;
     throw new Failure(`can't read the configuration in ${path}: ${describeSystemError(error)}`);

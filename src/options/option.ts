@@ -19,6 +19,8 @@ interface Declared {
   place: "anywhere" | "environment" | "line";
   /** Its variables in the environment, the first that is set counts; absent: WRINKLEFREE_ and its name. */
   variables?: readonly string[];
+  /** Whether a server that runs takes a change of it over at SIGHUP; for a change of the others it has to be restarted. */
+  isReloadable?: boolean;
 }
 
 /** An option that is there or not. */
@@ -66,6 +68,13 @@ export type ValuesOf<All extends Options> = { [Name in keyof All]: ValueOf<All[N
 /** Whether an option is a setting, which a configuration file may hold. */
 export function isSetting({ place }: Option): boolean {
   return place === "anywhere";
+}
+
+/** The names of the settings that a server which runs takes over at SIGHUP, in alphabetical order. */
+export function reloadableNames(options: Options): string[] {
+  return Object.keys(options)
+    .filter((name) => options[name]?.isReloadable)
+    .sort();
 }
 
 /** The variables of an option in the environment. */

@@ -44,9 +44,17 @@ export interface Given<All extends Options> {
   settings: Setting[];
   /** Whether an option stands on the command line. */
   isOnLine(name: keyof All & string): boolean;
+  /** What stands on the command line for an option with a value. */
+  textsOnLine(name: keyof All & string): readonly string[];
   /** The configuration files that were read, and what is odd about the environment. */
   files: string[];
   warnings: string[];
+  /**
+   * Reads everything anew. Of what can have changed by then, that is the configuration files.
+   *
+   * @throws UsageError or Failure, also when a file is gone that was there.
+   */
+  again(): Promise<Given<All>>;
 }
 
 /** The options of every command, read when they are needed. */
@@ -83,13 +91,25 @@ export async function readOptions<All extends Options>(
   wordsMax: number,
   table: OptionTable,
 ): Promise<Given<All>> {
+  return await readFrom([], command, args, options, wordsMax, table);
+}
+
+/** @param before the configuration files as they were read the last time. */
+async function readFrom<All extends Options>(
+  before: readonly ConfigFile[],
+  command: string,
+  args: string[],
+  options: All,
+  wordsMax: number,
+  table: OptionTable,
+): Promise<Given<All>> {
   const line = readCommandLine(args, completeOptions(options), wordsMax);
   const hasSettings = completeOptions(options) !== options;
   const onLine = (name: string): Said[] => {
     const value = line.texts.get(name) ?? line.switches.get(name);
     return value === undefined ? [] : [{ value, source: { kind: "option" }, label: `--${name}` }];
   };
-  const files = hasSettings ? await readFiles(onLine("config")[0], table) : [];
+  const files = hasSettings ? await readFiles(onLine("config")[0], table, before) : [];
   const settings: Setting[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(options)) {
@@ -103,15 +123,29 @@ export async function readOptions<All extends Options>(
     words: line.words,
     settings,
     isOnLine: (name) => onLine(name).length > 0,
+    textsOnLine: (name) => line.texts.get(name) ?? [],
     files: files.map(({ path }) => path),
     warnings: hasSettings && ourVariables().length > 0 ? unknownVariables(await knownVariables(table)) : [],
+    again: () => readFrom(files, command, args, options, wordsMax, table),
   };
 }
 
-async function readFiles(onLine: Said | undefined, table: OptionTable): Promise<ConfigFile[]> {
+async function readFiles(
+  onLine: Said | undefined,
+  table: OptionTable,
+  before: readonly ConfigFile[],
+): Promise<ConfigFile[]> {
   const named = Array.isArray(onLine?.value) ? onLine.value.at(-1) : undefined;
   const paths = configPaths(named ?? findVariable("config", configOption.config)?.text);
-  return paths.length === 0 ? [] : await table().then((all) => paths.map((path) => readConfigFile(path, all)));
+  // One that is being replaced may be missing for a moment, and its settings must not be lost for that.
+  const gone = before.find(({ path }) => !paths.includes(path));
+  if (gone !== undefined) {
+    throw new Failure(`${gone.path}: is gone, which was read before; leave an empty file if its settings are to go`);
+  }
+  if (paths.length === 0) return [];
+  const all = await table();
+  const kept = before.filter(({ isLasting }) => !isLasting);
+  return paths.map((path) => kept.find((file) => file.path === path) ?? readConfigFile(path, all));
 }
 
 async function knownVariables(table: OptionTable): Promise<Set<string>> {

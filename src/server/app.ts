@@ -26,10 +26,8 @@ import { isLocal, isUnix, type Place } from "./places.ts";
 import { readJsonBody } from "./request_body.ts";
 import { dialectOf, GET_ROUTES, knownRoute, POST_ROUTES } from "./routes.ts";
 
-/** What holds for requests, wherever they come from. */
-export interface ServerOptions {
-  /** Keys, one of which a request has to have; none: anybody may ask. */
-  apiKeys: ApiKeys;
+/** What holds for requests, wherever they come from, and can change while the server runs. */
+export interface RequestSettings {
   /** Host names to answer under without keys, beside this machine's own. */
   allowedHosts: readonly string[];
   /** Origins of web pages that may use the API. */
@@ -50,9 +48,40 @@ export type BunServer = Bun.Server<undefined>;
 export type Responder = (request: Request, server: BunServer) => Promise<Response>;
 
 /** What is different from place to place. */
-interface Rules {
-  checksHost: boolean;
+interface Entrance {
+  place: Place;
   isRetired: (server: BunServer) => boolean;
+}
+
+/** Receives all requests of one server. */
+export interface Reception {
+  /** @param isRetired whether a server accepts no more connections, so that those it has should end. */
+  at(place: Place, isRetired: (server: BunServer) => boolean): Responder;
+  /** From now on these hold for new requests. */
+  use(settings: RequestSettings): void;
+}
+
+/** The settings in the form in which requests need them. */
+class Rules {
+  readonly settings: RequestSettings;
+  readonly cors: CorsPolicy;
+  readonly #hosts: HostNames;
+
+  constructor(settings: RequestSettings) {
+    this.settings = settings;
+    this.cors = new CorsPolicy(settings.corsOrigins);
+    this.#hosts = new HostNames(settings.allowedHosts);
+  }
+
+  /**
+   * Who listens for others is asked under names that nobody could know here, unless they were given. No web page reaches a unix socket.
+   *
+   * @throws RequestError 403.
+   */
+  checkHost(request: Request, place: Place): void {
+    const isNamed = this.settings.allowedHosts.length > 0;
+    if (isNamed || (!isUnix(place) && isLocal(place))) this.#hosts.check(request);
+  }
 }
 
 /** The status in log and metrics of a request whose client left before its answer was over. */
@@ -88,16 +117,18 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   return app;
 }
 
-/** What happens to every request, whatever its path, at each place where it may come in. */
-export function createResponder(state: ServerState, options: ServerOptions) {
+/**
+ * What happens to every request, whatever its path, at each place where it may come in.
+ *
+ * @param apiKeys one of which a request has to have; none: anybody may ask.
+ */
+export function createReception(state: ServerState, apiKeys: ApiKeys, settings: RequestSettings): Reception {
   const exchanges = new WeakMap<Request, Exchange>();
   const app = createApp(state, exchanges);
-  const { apiKeys, trustedProxies } = options;
   const accounts = new KeyAccounts();
-  const cors = new CorsPolicy(options.corsOrigins);
   const descriptors = new Descriptors();
   descriptors.warn();
-  const hosts = new HostNames(options.allowedHosts);
+  let current = new Rules(settings);
 
   /** Counts a request against the limits of its key. @throws RequestError 429. */
   function limit(exchange: Exchange): void {
@@ -107,11 +138,11 @@ export function createResponder(state: ServerState, options: ServerOptions) {
     exchange.endUse = end;
   }
 
-  async function respond(exchange: Exchange, checksHost: boolean): Promise<Response> {
+  async function respond(exchange: Exchange, rules: Rules, place: Place): Promise<Response> {
     const { request, path } = exchange;
     try {
-      if (checksHost) hosts.check(request);
-      const preflight = cors.preflight(request);
+      if (apiKeys.count === 0) rules.checkHost(request, place);
+      const preflight = rules.cors.preflight(request);
       if (preflight !== undefined) return preflight;
       exchange.key = apiKeys.check(request, path);
       if (path === undefined) throw new RequestError(400, "The Host header of your request is malformed.");
@@ -124,43 +155,45 @@ export function createResponder(state: ServerState, options: ServerOptions) {
     }
   }
 
-  async function receive(request: Request, server: BunServer, { checksHost, isRetired }: Rules): Promise<Response> {
+  async function receive(request: Request, server: BunServer, { place, isRetired }: Entrance): Promise<Response> {
+    // Those of a request's arrival hold until its end.
+    const rules = current;
+    const { basePath, trustedProxies, keepAliveSeconds, log } = rules.settings;
     const started = performance.now();
     server.timeout(request, 0);
     const method = knownMethod(request.method);
-    const path = readPath(request, options.basePath);
+    const path = readPath(request, basePath);
     const route = knownRoute(path);
     const id = requestId(request);
     const client = trustedProxies.clientOf(server.requestIP(request)?.address, request.headers.get("x-forwarded-for"));
     /** Called once, before the last bytes of the answer are sent. */
     const finish = (answered: number) => {
       // Without this, a connection would stay open for good.
-      server.timeout(request, options.keepAliveSeconds);
+      server.timeout(request, keepAliveSeconds);
       exchange.body.release();
       exchange.endUse();
       const { counts } = exchange;
       const status = exchange.client.aborted ? CLIENT_CLOSED_REQUEST : answered;
       state.metrics.requested(method, route, status);
       const milliseconds = performance.now() - started;
-      logRequest(options.log, { id, client, method, route, status, milliseconds, key: exchange.key?.label, counts });
+      logRequest(log, { id, client, method, route, status, milliseconds, key: exchange.key?.label, counts });
     };
     // Before anything is awaited, so that no departure is missed.
     const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
-    const response = await respond(exchange, checksHost);
+    const response = await respond(exchange, rules, place);
     const { status, headers } = response;
     headers.set("x-request-id", id);
     if (descriptors.areShort || isRetired(server)) headers.set("connection", "close");
-    cors.mark(request, headers);
+    rules.cors.mark(request, headers);
     if (!exchange.isStreamed) finish(status);
     return response;
   }
 
-  /** @param isRetired whether a server accepts no more connections, so that those it has should end. */
-  return (place: Place, isRetired: (server: BunServer) => boolean): Responder => {
-    const isNamed = options.allowedHosts.length > 0;
-    // Who listens for others is asked under names that nobody could know here, unless they were given. No web page reaches a unix socket.
-    const checksHost = apiKeys.count === 0 && (isNamed || (!isUnix(place) && isLocal(place)));
-    return (request, server) => receive(request, server, { checksHost, isRetired });
+  return {
+    at: (place, isRetired) => (request, server) => receive(request, server, { place, isRetired }),
+    use: (fresh) => {
+      current = new Rules(fresh);
+    },
   };
 }
 

@@ -28,25 +28,19 @@ const LABEL_DIGITS = 8;
 export class ApiKeys {
   #known: readonly KnownKey[] = [];
 
-  readonly #limits: KeyLimits;
-
   /**
+   * From now on these are the keys. Requests that are under way go on.
+   *
    * @param keys none of them empty; no keys at all let everybody in.
-   * @param limits of each key that has none of its own.
+   * @param shared limits of each key that has none of its own.
    */
-  constructor(keys: readonly GivenKey[], limits: KeyLimits = {}) {
-    this.#limits = limits;
-    this.replace(keys);
-  }
-
-  /** From now on these are the keys. Requests that are under way go on. */
-  replace(keys: readonly GivenKey[]): void {
+  use(keys: readonly GivenKey[], shared: KeyLimits): void {
     const byText = new Map(keys.map((key) => [key.text, key]));
     this.#known = [...byText.values()].map(({ text, name, limits }) => {
       const digest = hash(text);
       const hexadecimal = digest.toString("hex");
       const label = name ?? hexadecimal.slice(0, LABEL_DIGITS);
-      return { digest, key: { hash: hexadecimal, label, limits: { ...this.#limits, ...limits } } };
+      return { digest, key: { hash: hexadecimal, label, limits: { ...shared, ...limits } } };
     });
   }
 
@@ -104,11 +98,14 @@ export interface GivenKey {
   limits?: KeyLimits;
 }
 
-/** Keys, and where they can be read again. */
+/** What was read from files that can be read once only, by their paths. */
+type ReadOnce = ReadonlyMap<string, readonly GivenKey[]>;
+
+/** Keys, and how they can be read again. */
 export interface KeySource {
   readonly keys: readonly GivenKey[];
-  /** Reads the files anew. What came from elsewhere, from pipes too, stays. @throws Failure. */
-  again(): KeySource;
+  /** Reads files anew, and pipes that are new. @throws Failure. */
+  again(known: readonly GivenKey[], files: readonly string[]): KeySource;
 }
 
 /** Whether a file can be read as often as one likes; what can't be found out shows when it is read. */
@@ -121,10 +118,21 @@ function isLasting(path: string): boolean {
 }
 
 /** Adds the keys of files to those that are known. @throws Failure. */
-export function readKeySource(known: readonly GivenKey[], files: readonly string[]): KeySource {
-  const lasting = files.filter(isLasting);
-  const fixed = [...known, ...files.filter((path) => !isLasting(path)).flatMap(readKeyFile)];
-  return { keys: [...fixed, ...lasting.flatMap(readKeyFile)], again: () => readKeySource(fixed, lasting) };
+export function readKeySource(
+  known: readonly GivenKey[],
+  files: readonly string[],
+  before: ReadOnce = new Map(),
+): KeySource {
+  const readOnce = new Map(before);
+  const read = (path: string) => {
+    const keys = before.get(path) ?? readKeyFile(path);
+    if (!isLasting(path)) readOnce.set(path, keys);
+    return keys;
+  };
+  return {
+    keys: [...known, ...files.flatMap(read)],
+    again: (nowKnown, nowFiles) => readKeySource(nowKnown, nowFiles, readOnce),
+  };
 }
 
 /**

@@ -22,6 +22,11 @@ export interface Certificate {
   warning: string | undefined;
 }
 
+/** Whether two are the same to clients. */
+export function isSame(one: Certificate, other: Certificate | undefined): boolean {
+  return one.cert === other?.cert && one.key === other.key;
+}
+
 /** Reads both files. @throws Failure for what could not be served. */
 export function readCertificate(files: CertificateFiles): Certificate {
   const cert = readPem(files.certificate, "certificate");

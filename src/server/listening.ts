@@ -13,18 +13,21 @@ import { waitForLock } from "../models/file_lock.ts";
 import { toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
 import { reachableHosts } from "./addresses.ts";
-import { type BunServer, createResponder, type Responder, type ServerOptions } from "./app.ts";
+import { type BunServer, createReception, type RequestSettings, type Responder } from "./app.ts";
+import type { ApiKeys } from "./auth.ts";
 import type { Certificate } from "./certificate.ts";
 import { describePlace, hostOf, isUnix, type Place } from "./places.ts";
 
 /** How a server listens. */
-export interface ListenOptions extends ServerOptions {
+export interface ListenOptions {
   /** At least one. */
   places: readonly Place[];
   /** Permissions of unix sockets. */
   socketMode: number;
   /** For TLS, at every place but unix sockets; undefined: plain HTTP. */
   certificate?: Certificate | undefined;
+  apiKeys: ApiKeys;
+  requests: RequestSettings;
 }
 
 /** A server that listens. */
@@ -43,6 +46,8 @@ export interface Listening {
    * @throws Failure; then the old one stays in use.
    */
   useCertificate(certificate: Certificate): void;
+  /** From now on these hold for new requests. A connection over which none has come keeps the time after which it is closed. */
+  use(requests: RequestSettings): void;
   /**
    * Leaves the sockets that were passed to the process: who comes from now on waits there for the next one.
    *
@@ -59,22 +64,21 @@ export interface Listening {
  * @throws Failure when a place can't be had; then there is none.
  */
 export async function listen(state: ServerState, options: ListenOptions): Promise<Listening> {
-  const respond = createResponder(state, options);
+  const reception = createReception(state, options.apiKeys, options.requests);
   const listeners: Listener[] = [];
   const descriptors = () => listeners.map(({ descriptor }) => descriptor);
-  let certificate = options.certificate;
+  let { certificate, requests } = options;
   const stop = async (force: boolean) => {
     await Promise.all(listeners.map((listener) => listener.stop(force)));
   };
   const open = async (places: readonly Place[]) => {
     for (const place of places) {
-      const { keepAliveSeconds, socketMode } = options;
       const retired = new Set<BunServer>();
       const served = {
-        respond: respond(place, (server) => retired.has(server)),
+        respond: reception.at(place, (server) => retired.has(server)),
         retired,
-        keepAliveSeconds,
-        socketMode,
+        keepAliveSeconds: () => requests.keepAliveSeconds,
+        socketMode: options.socketMode,
       };
       listeners.push(await Listener.open(place, served, isUnix(place) ? undefined : certificate, descriptors()));
     }
@@ -95,6 +99,10 @@ export async function listen(state: ServerState, options: ListenOptions): Promis
       for (const listener of listeners) if (listener.isSecure) listener.takeOver(fresh, descriptors());
       certificate = fresh;
     },
+    use(fresh) {
+      requests = fresh;
+      reception.use(fresh);
+    },
     leavePassed() {
       const passed = listeners.filter(({ place }) => place.kind === "passed");
       for (const listener of passed) listener.leave();
@@ -113,7 +121,7 @@ interface Served {
   respond: Responder;
   /** Those that accept nothing any more. */
   retired: Set<BunServer>;
-  keepAliveSeconds: number;
+  keepAliveSeconds: () => number;
   socketMode: number;
 }
 
@@ -170,7 +178,7 @@ class Listener {
     this.#server = server;
     this.descriptor = descriptor;
     // Over connections that are open a request may be under way. An idle one would end by then anyway.
-    setTimeout(() => void old.stop(false).then(() => retired.delete(old)), keepAliveSeconds * 1000).unref();
+    setTimeout(() => void old.stop(false).then(() => retired.delete(old)), keepAliveSeconds() * 1000).unref();
   }
 
   /** Accepts nothing any more. */
@@ -190,8 +198,8 @@ function common({ respond, keepAliveSeconds }: Served, certificate?: Certificate
   return {
     fetch: respond,
     // Bun closes connections that are silent for this many seconds, those with an answer that is being computed included; hence
-    // there is no limit from a request's arrival to the end of its answer (see createResponder).
-    idleTimeout: keepAliveSeconds,
+    // there is no limit from a request's arrival to the end of its answer (see createReception).
+    idleTimeout: keepAliveSeconds(),
     // readJsonBody counts, with an answer in the right shape.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     // No error pages with source code in them.

@@ -21,6 +21,9 @@ const TICKS_PER_WATCHDOG = 4;
 /** How long loading may take from one piece of progress to the next, in microseconds. */
 const LOADING_PATIENCE_US = 300_000_000;
 
+/** How much longer than its answers a server may take to stop, in seconds. */
+export const STOP_MARGIN_S = 15;
+
 /** Whether an engine does something about what it has to do. */
 export class Progress {
   #phases = -1;
@@ -72,19 +75,20 @@ export class ServiceManager {
   }
 
   /** Files are read again, for as long as the action takes. */
-  reloading(action: () => void): void {
+  async reloading(action: () => Promise<void>): Promise<void> {
     if (this.#isReady) this.#send("RELOADING=1");
     try {
-      action();
+      await action();
     } finally {
       if (this.#isReady) this.#send("READY=1");
     }
   }
 
-  /** The server ends. */
-  stopping(state: ServerState): void {
+  /** The server ends, which takes as long as its answers may take, and no longer than it takes to send the last of them. */
+  stopping(state: ServerState, drainSeconds: number): void {
     this.#isReady = false;
     this.#send("STOPPING=1");
+    this.#send(`EXTEND_TIMEOUT_USEC=${(drainSeconds + STOP_MARGIN_S) * 1_000_000}`);
     this.#tell(state);
   }
 

@@ -79,7 +79,8 @@ export class Jobs {
   waitingTokens = 0;
   /** The most bytes that the answers take which are not sent. */
   answerBytes = 0;
-  readonly #limits: JobLimits;
+  /** What holds for requests that come from now on. */
+  limits: JobLimits;
   readonly #engineLoad: () => number;
   /** Answers whose prompts are being tokenized. */
   #unsubmitted = 0;
@@ -92,7 +93,7 @@ export class Jobs {
 
   /** @param engineLoad the requests that the engine has, waiting ones included. */
   constructor(limits: JobLimits, engineLoad: () => number) {
-    this.#limits = limits;
+    this.limits = limits;
     this.#engineLoad = engineLoad;
   }
 
@@ -109,7 +110,7 @@ export class Jobs {
     promptTokens = 0,
     asking = { param: "n", code: "integer_above_max_value" },
   ): Job[] {
-    const { answers: answersMax, promptTokens: tokensMax } = this.#limits;
+    const { answers: answersMax, promptTokens: tokensMax } = this.limits;
     if (count > answersMax) {
       const { param, code } = asking;
       const message = `Invalid '${param}': ${count} answers were asked for; this server takes ${answersMax} at once.`;
@@ -212,7 +213,7 @@ export class Jobs {
         for (const listener of listeners) listener();
       },
       setPromptTokens: (tokens, param) => {
-        const most = this.#limits.promptTokens;
+        const most = this.limits.promptTokens;
         if (tokens > most) throw contextLengthExceeded(param, most, tokens, true);
         this.#correct(prompt, tokens);
         this.#submit(prompt, prompt.unsubmitted);

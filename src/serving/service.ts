@@ -11,7 +11,7 @@ import { type ModelConfig, parameterCount } from "../model_file/model_config.ts"
 import type { ResolvedModel } from "../models/resolve.ts";
 import { notes, notice } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
-import type { ChatTemplate } from "../text/chat_template.ts";
+import type { ChatTemplate, TemplateSettings } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { LayoutOptions } from "./engine_layout.ts";
@@ -19,10 +19,7 @@ import { type MemoryPlan, type PlannedPart, planMemory } from "./memory_plan.ts"
 
 /** How a model is to be run. */
 export interface ServiceOptions extends LayoutOptions {
-  /** Whether control tokens that messages spell are control tokens; otherwise only those of the chat template are. */
-  parseSpecialInMessages: boolean;
-  /** The date that chat templates see; otherwise that of each request. */
-  templateDate?: Date | undefined;
+  prompts: TemplateSettings;
 }
 
 /** A running model. */
@@ -56,10 +53,8 @@ export class Service {
     this.isDemo = bytes !== undefined;
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
-    const { tokenizer, template } = openModelText(packed, given, (text) => notice(given, text), {
-      messagesAreLiteral: !options.parseSpecialInMessages,
-      date: options.templateDate,
-    });
+    const tell = (text: string) => notice(given, text);
+    const { tokenizer, template } = openModelText(packed, given, tell, options.prompts);
     this.tokenizer = tokenizer;
     this.template = template;
     this.plan = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());

@@ -28,6 +28,17 @@ export interface ModelNames {
   any?: boolean;
 }
 
+/** How requests are answered, as far as that can change while a server runs. */
+export interface AnswerSettings {
+  /** Used by requests that set neither a temperature nor another parameter of sampling. */
+  temperature: number;
+  /** What becomes of thoughts where a request doesn't say; absent: auto. */
+  reasoningFormat?: ReasoningFormat;
+  names: ModelNames;
+  /** What may be under way at once. */
+  limits: JobLimits;
+}
+
 /** One server's state. */
 export class ServerState {
   readonly jobs: Jobs;
@@ -36,11 +47,7 @@ export class ServerState {
   readonly bodies = new BodyBudget();
   /** Which requests may share what the prefix cache holds. */
   readonly scopes = new Scopes();
-  /** Used by requests that set neither a temperature nor another parameter of sampling. */
-  readonly defaultTemperature: number;
-  /** What becomes of thoughts where a request doesn't say. */
-  readonly reasoningFormat: ReasoningFormat;
-  readonly #names: ModelNames;
+  #settings: AnswerSettings;
   /** What is done until the model is there, and how far it is, in bytes; undefined where nobody knows. */
   loading: { what: string; done: number; total: number } | undefined;
   #service: Service | undefined;
@@ -48,17 +55,25 @@ export class ServerState {
   /** Whether requests are taken while others are waited for. */
   #takesLast = false;
 
-  /** @param limits what may be under way at once. */
-  constructor(
-    defaultTemperature: number,
-    names: ModelNames,
-    limits: JobLimits,
-    reasoningFormat: ReasoningFormat = "auto",
-  ) {
-    this.jobs = new Jobs(limits, () => this.#engineLoad());
-    this.defaultTemperature = defaultTemperature;
-    this.reasoningFormat = reasoningFormat;
-    this.#names = names;
+  constructor(settings: AnswerSettings) {
+    this.jobs = new Jobs(settings.limits, () => this.#engineLoad());
+    this.#settings = settings;
+  }
+
+  /** From now on these hold for new requests. */
+  use(settings: AnswerSettings): void {
+    this.#settings = settings;
+    this.jobs.limits = settings.limits;
+  }
+
+  /** Used by requests that set neither a temperature nor another parameter of sampling. */
+  get defaultTemperature(): number {
+    return this.#settings.temperature;
+  }
+
+  /** What becomes of thoughts where a request doesn't say. */
+  get reasoningFormat(): ReasoningFormat {
+    return this.#settings.reasoningFormat ?? "auto";
   }
 
   /** What the server is doing. */
@@ -74,12 +89,12 @@ export class ServerState {
 
   /** The name that clients are shown. */
   get modelName(): string {
-    return this.#names.served ?? this.#service?.name ?? "";
+    return this.#settings.names.served ?? this.#service?.name ?? "";
   }
 
   /** Names that requests may use as well. */
   get aliases(): readonly string[] {
-    return this.#names.aliases ?? [];
+    return this.#settings.names.aliases ?? [];
   }
 
   #engineLoad(): number {
@@ -117,7 +132,8 @@ export class ServerState {
 
   /** Checks the name by which a request calls the model; none means this one. @throws RequestError 404. */
   checkModel(name: string | undefined): void {
-    if (name === undefined || name === this.modelName || this.#names.any || this.aliases.includes(name)) return;
+    const { any } = this.#settings.names;
+    if (name === undefined || name === this.modelName || any || this.aliases.includes(name)) return;
     throw new RequestError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
       param: "model",
       code: "model_not_found",

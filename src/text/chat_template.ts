@@ -57,15 +57,14 @@ export interface TemplateSettings {
   date?: Date | undefined;
 }
 
-/** A model's chat templates, parsed. Immutable; any number of requests may use them. */
+/** A model's chat templates, parsed. Any number of requests may use them. */
 export class ChatTemplate {
   readonly #template: Template;
   /** For requests with tools. */
   readonly #toolTemplate: Template;
   readonly #constants: Record<string, unknown>;
-  readonly #date: Date | undefined;
-  /** Undefined where messages may name control tokens. */
-  readonly #controlTokens: ControlTokens | undefined;
+  #settings: TemplateSettings;
+  readonly #controlTokens: ControlTokens;
   /** Whether the template puts tools and calls into words itself. */
   readonly takesTools: boolean;
   /** How it wants the calls of earlier messages. */
@@ -82,14 +81,12 @@ export class ChatTemplate {
     source: string | TemplateSources | undefined,
     tokenizer: Tokenizer,
     name: string,
-    { messagesAreLiteral = true, date }: TemplateSettings = {},
+    settings: TemplateSettings = {},
   ) {
     const { chat, toolUse } = typeof source === "object" ? source : { chat: source, toolUse: undefined };
     const sources = [chat ?? FALLBACK_TEMPLATE, ...(toolUse === undefined ? [] : [toolUse])];
-    this.#controlTokens = messagesAreLiteral
-      ? new ControlTokens(tokenizer.added, sources.join(""), tokenizer.normalizer)
-      : undefined;
-    this.#date = date;
+    this.#controlTokens = new ControlTokens(tokenizer.added, sources.join(""), tokenizer.normalizer);
+    this.#settings = settings;
     this.#constants = {
       bos_token: tokenizer.bosToken,
       eos_token: tokenizer.eosToken,
@@ -135,6 +132,11 @@ export class ChatTemplate {
     return new ChatTemplate(sources, tokenizer, name, settings);
   }
 
+  /** From now on prompts are made with these. */
+  use(settings: TemplateSettings): void {
+    this.#settings = settings;
+  }
+
   /**
    * The prompt for the next message of the assistant, in which control tokens that messages, tools or variables spell are literal:
    * only the template's own are control tokens. Roles are taken for the template's own; many templates make control tokens of them.
@@ -142,7 +144,7 @@ export class ChatTemplate {
    * @throws TemplateError as `render` does.
    */
   prompt(messages: readonly TemplateMessage[], extras: TemplateExtras = {}): PromptText {
-    if (this.#controlTokens === undefined) return { text: this.render(messages, extras), literal: [] };
+    if (this.#settings.messagesAreLiteral === false) return { text: this.render(messages, extras), literal: [] };
     try {
       const { given, reveal } = this.#controlTokens.disguise({ messages, extras });
       const disguised = given.messages.map((message, i) => ({ ...message, role: messages[i]?.role as string }));
@@ -179,7 +181,7 @@ export class ChatTemplate {
     const known = { ...variables, ...this.#constants, tools, messages, add_generation_prompt: addGenerationPrompt };
     const characters = lengthOf(messages) + lengthOf(extras.tools);
     const template = tools === null ? this.#template : this.#toolTemplate;
-    return template.render(known, CHARACTERS_MAX + 4 * characters, this.#date ?? new Date());
+    return template.render(known, CHARACTERS_MAX + 4 * characters, this.#settings.date ?? new Date());
   }
 }
 

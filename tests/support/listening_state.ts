@@ -10,12 +10,14 @@ export function listenWith(state: ServerState): Promise<Listening> {
   return listen(state, {
     places: [{ kind: "address", hostname: "127.0.0.1", port: 0 }],
     socketMode: 0o660,
-    apiKeys: new ApiKeys([]),
-    trustedProxies: new TrustedProxies([]),
-    allowedHosts: [],
-    corsOrigins: [],
-    keepAliveSeconds: 60,
-    basePath: "",
-    log: "off",
+    apiKeys: new ApiKeys(),
+    requests: {
+      trustedProxies: new TrustedProxies([]),
+      allowedHosts: [],
+      corsOrigins: [],
+      keepAliveSeconds: 60,
+      basePath: "",
+      log: "off",
+    },
   });
 }
