@@ -93,7 +93,7 @@ function report(error: unknown, name: string | undefined): number {
   }
   if (error instanceof OutputFailure && error.isClosed) return READER_LEFT;
   if (error instanceof Failure || error instanceof OutputFailure) {
-    notes.write(`wrinklefree: ${harmless(error.message)}\n`);
+    notes.write(`wrinklefree: ${harmless(error.message)}\n`, "error");
     return 1;
   }
   throw error;

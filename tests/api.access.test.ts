@@ -18,6 +18,7 @@ import { deepModel } from "./support/deep_model.ts";
 import {
   eventually,
   executable,
+  logLines,
   openConnection,
   rawExchange,
   runProgram,
@@ -471,32 +472,94 @@ describe("the log", () => {
     await server.stop();
   });
 
-  test("as JSON, when a client leaves in mid-stream too", async () => {
-    const server = await startServer([await deepModel(), "--log", "json"]);
-    const leave = new AbortController();
-    const request = ask("Tell me a story.", { ignore_eos: true, max_tokens: 2000, stream: true });
-    await server.post(CHAT, request, { headers: JSON_TYPE, signal: leave.signal });
-    leave.abort();
-    await (await server.post(CHAT, ask("x"))).text();
-    const entries = () =>
-      server
-        .log()
-        .split("\n")
-        .filter((line) => line.startsWith("{"))
-        .map((line) => JSON.parse(line));
-    await eventually(() => entries().length === 2);
-    expect(entries().find((entry) => entry.status === 499)).toMatchObject({ method: "POST", path: CHAT });
-    expect(entries().find((entry) => entry.status !== 499)).toMatchObject({
-      time: expect.any(String),
-      request_id: expect.stringMatching(/^req_/),
-      status: 200,
-      duration_ms: expect.any(Number),
-      prompt_tokens: expect.any(Number),
-      cached_tokens: 0,
-      completion_tokens: expect.any(Number),
-      key: null,
+  describe("as JSON", () => {
+    const requests = (server: TestServer) => logLines(server.log()).filter(({ event }) => event === "request");
+
+    test("a line for each request: who, what, how it ended, what it cost, and nothing that was said", async () => {
+      const directory = mkdtempSync(join(tmpdir(), "wrinklefree-audit-"));
+      const keys = join(directory, "keys");
+      writeFileSync(keys, "sk-audited name=alice\n");
+      const args = ["--log", "json", "--api-key-file", keys, "--trusted-proxy", "127.0.0.1"];
+      const server = await startServer([await deepModel(), ...args]);
+      const headers = { ...JSON_TYPE, authorization: "Bearer sk-audited", "x-forwarded-for": "203.0.113.9" };
+      const post = (body: object, more: RequestInit = {}) => server.post(CHAT, body, { headers, ...more });
+      await (await post(ask(secret))).text();
+      await (await post({ ...ask(secret), model: secret })).text();
+      await (await server.post(CHAT, ask(secret))).text();
+      const leave = new AbortController();
+      const long = ask(secret, { ignore_eos: true, max_tokens: 2000, stream: true });
+      await post(long, { signal: leave.signal });
+      leave.abort();
+      await eventually(() => requests(server).length === 4);
+      const [answered, misnamed, unknown, left] = requests(server);
+      expect(answered).toEqual({
+        time: expect.stringMatching(/^\d{4}-.*Z$/),
+        level: "info",
+        event: "request",
+        request_id: expect.stringMatching(/^req_/),
+        client: "203.0.113.9",
+        key: "alice",
+        method: "POST",
+        path: CHAT,
+        model: "deep",
+        status: 200,
+        error_type: null,
+        error_code: null,
+        finish_reasons: ["length"],
+        prompt_tokens: expect.any(Number),
+        cached_tokens: 0,
+        completion_tokens: 3,
+        queue_ms: expect.any(Number),
+        first_token_ms: expect.any(Number),
+        duration_ms: expect.any(Number),
+      });
+      expect(misnamed).toMatchObject({ status: 404, model: null, error_code: "model_not_found", finish_reasons: [] });
+      expect(unknown).toMatchObject({ status: 401, key: null, error_code: "invalid_api_key", client: "127.0.0.1" });
+      expect(left).toMatchObject({ status: 499, error_type: null, finish_reasons: ["abort"], model: "deep" });
+      expect(left?.prompt_tokens).toBe(answered?.prompt_tokens as number);
+      for (const text of [secret, "sk-audited"]) expect(server.log()).not.toContain(text);
+      await server.stop();
+      rmSync(directory, { recursive: true });
     });
-    await server.stop();
+
+    test("what becomes of the server is told from its start to its end, and every line is JSON", async () => {
+      // A setting that there is none of makes a warning before the server starts.
+      const env = { PATH: process.env.PATH ?? "", WRINKLEFREE_NONE: "x" };
+      const server = await startServer([await deepModel(), "--log", "json", "--drain-timeout", "1"], { env });
+      await (await server.post(CHAT, ask("x"))).text();
+      const endless = server.post(CHAT, ask("x", { ignore_eos: true, max_tokens: 2000, stream: true }));
+      const received = endless.then((answer) => answer.text());
+      await eventually(async () => (await server.requests()).running === 1);
+      server.signal("SIGTERM");
+      expect(await server.exited).toBe(0);
+      expect(await received).toContain("The server shut down before the answer was complete.");
+      const entries = logLines(server.log());
+      const told = (event: string) => entries.find((entry) => entry.event === event);
+      expect(entries.map(({ event }) => event)).toEqual([
+        "note",
+        "start",
+        "ready",
+        "request",
+        "drain",
+        "request",
+        "stop",
+      ]);
+      expect(told("note")).toMatchObject({
+        level: "warn",
+        message: expect.stringMatching(/^the environment's WRINKLEFREE_NONE/),
+      });
+      expect(told("start")).toMatchObject({ version: expect.any(String), pid: server.pid });
+      expect(told("ready")).toMatchObject({ model: "deep", urls: [server.url], keys: 0 });
+      expect(told("drain")).toMatchObject({ running: 1, waiting: 0, drain_timeout_s: 1 });
+      // The answer that was cut off had begun, so its status is that of the beginning.
+      expect(entries[5]).toMatchObject({
+        status: 200,
+        level: "error",
+        error_type: "server_error",
+        finish_reasons: ["error"],
+      });
+      expect(told("stop")).toMatchObject({ requests: expect.any(Number), cut_off: 1 });
+    });
   });
 
   test("off: nothing", async () => {

@@ -1,8 +1,9 @@
 /** The lines of the access log, to the letter: people grep them and programs parse them. */
 
 import { afterEach, beforeEach, describe, expect, setSystemTime, spyOn, test } from "bun:test";
+import type { AnswerRecord } from "../src/api/answer_record.ts";
 import { LOG_FORMATS, type LogEntry, type LogFormat, logRequest } from "../src/server/log.ts";
-import type { Counts } from "../src/text/generation.ts";
+import { RequestError } from "../src/serving/request_error.ts";
 
 const NOW = new Date("2026-05-04T03:02:01.007Z");
 
@@ -13,13 +14,11 @@ afterEach(() => {
   setSystemTime();
 });
 
-const counts = (promptTokens: number, cachedTokens: number, completionTokens: number): Counts => ({
-  promptTokens,
-  cachedTokens,
-  completionTokens,
-  queueMs: 1,
-  firstTokenMs: 2,
-  totalMs: 3,
+const answer = (promptTokens: number, cachedTokens: number, completionTokens: number): AnswerRecord => ({
+  submitted: 0,
+  hasBegun: true,
+  counts: { promptTokens, cachedTokens, completionTokens, queueMs: 1.24, firstTokenMs: 2.26, totalMs: 3 },
+  reason: "stop",
 });
 
 const CHAT: LogEntry = {
@@ -30,7 +29,10 @@ const CHAT: LogEntry = {
   milliseconds: 12.345,
   client: "192.0.2.7",
   key: "3f9a0c2b",
-  counts: [counts(20, 0, 5), counts(20, 19, 7)],
+  model: "tiny",
+  hasLeft: false,
+  error: undefined,
+  answers: [answer(20, 0, 5), answer(20, 19, 7)],
 };
 /** A request that nothing was computed for, by nobody in particular. */
 const REFUSED: LogEntry = {
@@ -40,7 +42,9 @@ const REFUSED: LogEntry = {
   status: 404,
   milliseconds: 0.04,
   key: undefined,
-  counts: [],
+  model: undefined,
+  error: new RequestError(404, "No secret here."),
+  answers: [],
 };
 
 /** What is written about a request. */
@@ -66,7 +70,7 @@ describe("text", () => {
   });
 
   test("an answer without tokens is an answer", () => {
-    expect(written("text", { ...REFUSED, key: "00000000", counts: [counts(3, 0, 0)] })).toBe(
+    expect(written("text", { ...REFUSED, key: "00000000", answers: [answer(3, 0, 0)] })).toBe(
       "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms 3 prompt (0 cached) + 0 tokens key 00000000 req_1\n",
     );
   });
@@ -78,16 +82,24 @@ describe("JSON", () => {
     expect(line.endsWith("}\n") && !line.slice(0, -1).includes("\n")).toBe(true);
     expect(JSON.parse(line)).toEqual({
       time: "2026-05-04T03:02:01.007Z",
+      level: "info",
+      event: "request",
       request_id: "req_1",
       client: "192.0.2.7",
+      key: "3f9a0c2b",
       method: "POST",
       path: "/v1/chat/completions",
+      model: "tiny",
       status: 200,
-      duration_ms: 12.3,
+      error_type: null,
+      error_code: null,
+      finish_reasons: ["stop"],
       prompt_tokens: 40,
       cached_tokens: 19,
       completion_tokens: 12,
-      key: "3f9a0c2b",
+      queue_ms: 1.2,
+      first_token_ms: 2.3,
+      duration_ms: 12.3,
     });
     expect(Object.keys(JSON.parse(written("json", REFUSED)))).toEqual(Object.keys(JSON.parse(line)));
   });
@@ -95,11 +107,51 @@ describe("JSON", () => {
   test("no key is null, no tokens are 0", () => {
     expect(JSON.parse(written("json", REFUSED))).toMatchObject({
       status: 404,
+      error_type: "invalid_request_error",
+      error_code: null,
+      finish_reasons: [],
       duration_ms: 0,
       prompt_tokens: 0,
       cached_tokens: 0,
       completion_tokens: 0,
+      queue_ms: null,
+      first_token_ms: null,
       key: null,
+      model: null,
+    });
+  });
+
+  test("an error is told by its kind and its code, and never by its message", () => {
+    const error = new RequestError(503, "'secret' is not served.", { code: "model_gone", param: "secret" });
+    const line = written("json", { ...REFUSED, status: 503, error });
+    expect(JSON.parse(line)).toMatchObject({ level: "error", error_type: "server_error", error_code: "model_gone" });
+    expect(line).not.toContain("secret");
+  });
+
+  test("an error in mid-stream is one whatever the status was", () => {
+    const error = new RequestError(503, "The server shut down.");
+    const cut: AnswerRecord = { ...answer(20, 0, 5), reason: "cancelled" };
+    expect(JSON.parse(written("json", { ...CHAT, error, answers: [cut] }))).toMatchObject({
+      level: "error",
+      status: 200,
+      error_type: "server_error",
+      finish_reasons: ["error"],
+    });
+  });
+
+  test("each reason for an end is told once; what the client did not wait for is an abort", () => {
+    const ended = (reason: AnswerRecord["reason"]): AnswerRecord => ({ ...answer(1, 0, 1), reason });
+    const reasons = (...answers: AnswerRecord[]) =>
+      JSON.parse(written("json", { ...CHAT, status: 499, hasLeft: true, answers })).finish_reasons;
+    expect(reasons(ended("stop"), ended("length"), ended("stop"))).toEqual(["stop", "length"]);
+    expect(reasons(ended("length"), ended("cancelled"), ended(undefined))).toEqual(["length", "abort"]);
+  });
+
+  test("what has not begun has no times", () => {
+    const waiting: AnswerRecord = { ...answer(9, 0, 0), hasBegun: false, reason: undefined };
+    expect(JSON.parse(written("json", { ...CHAT, answers: [waiting] }))).toMatchObject({
+      queue_ms: null,
+      first_token_ms: null,
     });
   });
 });

@@ -9,7 +9,7 @@ import { isSetting, reloadableNames } from "../src/options/option.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { sampleOf } from "./support/sample_settings.ts";
-import { eventually, openConnection, runProgram, startServer, type TestServer } from "./support/server.ts";
+import { eventually, logLines, openConnection, runProgram, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -87,6 +87,34 @@ describe("what can change", () => {
     expect(said).not.toContain("sk-");
     await eventually(async () => (await ask("sk-line")) === 200);
     expect([await ask("sk-filed"), await ask("sk-other"), await ask("sk-other")]).toEqual([401, 200, 200]);
+  });
+
+  test("as JSON the log says which keys came and went, and which settings changed, and what is wrong with a file", async () => {
+    const keys = join(scratch, "audited");
+    writeFileSync(keys, "sk-a name=alice requests=5\nsk-b name=bob\n");
+    const held = `api-key-file = ${JSON.stringify(keys)}\nlog = "json"\n`;
+    await start(held);
+    const reloads = () => logLines(server.log()).filter(({ event }) => event === "reload");
+    writeFileSync(keys, "sk-a name=alice requests=6\nsk-c name=carol\n");
+    writeFileSync(config, `${held}queue = 7\nparallel = 2\n`);
+    server.signal("SIGHUP");
+    await eventually(() => reloads().length === 1);
+    expect(reloads()[0]).toMatchObject({
+      level: "info",
+      message: "reloaded: 2 API keys",
+      is_reloaded: true,
+      keys_added: ["carol"],
+      keys_removed: ["bob"],
+      keys_changed: ["alice"],
+      is_certificate_new: false,
+      settings_changed: [{ name: "queue", was: "1024 less --parallel", is: "7", source: `${config}:3` }],
+      settings_waiting: [{ name: "parallel", was: "4", is: "2", source: `${config}:4` }],
+    });
+    writeFileSync(config, "queue = -1\n");
+    server.signal("SIGHUP");
+    await eventually(() => reloads().length === 2);
+    expect(reloads()[1]).toMatchObject({ level: "error", is_reloaded: false });
+    expect(server.log()).not.toContain("sk-");
   });
 
   test("how prompts are made of messages", async () => {

@@ -7,7 +7,8 @@ import type { Job } from "../serving/jobs.ts";
 import { RequestError } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { endedByShutdown } from "../serving/state.ts";
-import { type Counts, type GenerationEvent, generate } from "../text/generation.ts";
+import { type GenerationEvent, generate } from "../text/generation.ts";
+import { newRecord } from "./answer_record.ts";
 import { requireTextModel } from "./embeddings.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Exchange } from "./exchange.ts";
@@ -48,6 +49,7 @@ export async function answer(
   respond: (events: ChoiceEvents, ids: number[][]) => Response | Promise<Response>,
 ): Promise<Response> {
   requireTextModel(service);
+  exchange.parameters = parameters;
   const count = prompts.count * parameters.choices;
   const asking =
     prompts.count > 1
@@ -85,31 +87,30 @@ async function* allChoices(
 ): ChoiceEvents {
   const { sampling, choices: choicesEach, text } = parameters;
   const { metrics } = exchange.state;
-  const choices = jobs.map((job, index) =>
-    generate(service, {
-      prompt: prompts[Math.floor(index / choicesEach)] as number[],
-      sampling: choiceSampling(sampling, index % choicesEach),
-      ...text,
-      signal: job.signal,
-      onStart: () => job.start(),
-      onTokenGap: (ms) => metrics.tokenGap(ms),
-    }),
-  );
   const queue = new EventQueue<ChoiceEvent>();
-  let unfinished = choices.length;
-  const written = choices.map(async (events, choice) => {
-    let cost: Counts | undefined;
+  let unfinished = jobs.length;
+  const written = jobs.map(async (job, choice) => {
+    const prompt = prompts[Math.floor(choice / choicesEach)] as number[];
+    const record = newRecord(prompt.length);
+    exchange.answers.push(record);
+    let charged = 0;
     try {
+      const events = generate(service, {
+        prompt,
+        sampling: choiceSampling(sampling, choice % choicesEach),
+        ...text,
+        counts: record.counts,
+        signal: job.signal,
+        onStart: () => job.start(),
+        onTokenGap: (ms) => metrics.tokenGap(ms),
+      });
       for await (const event of events) {
+        if (event.kind === "progress") record.hasBegun = true;
+        if (event.kind === "end") record.reason = event.reason;
         if ("counts" in event) {
           // As it grows: a client who leaves has used it too.
-          exchange.charge(event.counts.completionTokens - (cost?.completionTokens ?? 0));
-          if (cost === undefined) {
-            cost = { ...event.counts };
-            exchange.counts.push(cost);
-          } else {
-            Object.assign(cost, event.counts);
-          }
+          exchange.charge(event.counts.completionTokens - charged);
+          charged = event.counts.completionTokens;
         }
         queue.push({ ...event, choice });
       }

@@ -3,6 +3,7 @@
 import { invalid, RequestError } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import { endedByShutdown } from "../serving/state.ts";
+import { newRecord } from "./answer_record.ts";
 import { encodeText } from "./encoding.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -65,6 +66,14 @@ export async function embedTexts(
     const tokens = ids.reduce((sum, text) => sum + text.length, 0);
     job.setPromptTokens(Math.max(...ids.map((text) => text.length)), param);
     exchange.charge(tokens);
+    const record = newRecord(tokens);
+    exchange.answers.push(record);
+    const elapsed = () => performance.now() - record.submitted;
+    const begin = () => {
+      job.start();
+      if (!record.hasBegun) record.counts.queueMs = elapsed();
+      record.hasBegun = true;
+    };
     const vectors = new Array<Float32Array>(ids.length);
     let next = 0;
     const work = async () => {
@@ -74,7 +83,7 @@ export async function embedTexts(
           Uint32Array.from(ids[index] as readonly number[]),
           service.config.hiddenSize,
           job.signal,
-          () => job.start(),
+          begin,
         );
         if (vector === undefined) throw endedByShutdown();
         vectors[index] = vector;
@@ -82,6 +91,8 @@ export async function embedTexts(
     };
     await Promise.all(Array.from({ length: Math.min(service.parallel, ids.length) }, work));
     metrics.answered("stop");
+    record.reason = "stop";
+    record.counts.totalMs = elapsed();
     return { vectors, tokens };
   } catch (error) {
     job.abort();

@@ -1,13 +1,15 @@
 /**
- * What a handler knows about its request beside the body, and what it reports for the access log.
+ * What a handler knows about its request beside the body, and what it reports for the log and for traces.
  */
 
 import type { ApiKey } from "../serving/api_key.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
+import type { RequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
-import type { Counts } from "../text/generation.ts";
+import type { AnswerRecord } from "./answer_record.ts";
 import type { Dialect } from "./dialect.ts";
 import { jsonResponse } from "./json.ts";
+import type { GenerationParameters } from "./sampling.ts";
 import { eventStream } from "./sse.ts";
 
 /** A request as it came in. */
@@ -31,8 +33,14 @@ export class Exchange {
   charge: (tokens: number) => void = () => undefined;
   /** Says that it is over, for the same. */
   endUse: () => void = () => undefined;
-  /** What the answers cost so far. */
-  readonly counts: Counts[] = [];
+  /** The name of the model that it is for; undefined where it is for none, or not known to be. */
+  model: string | undefined;
+  /** How its answers are to be generated; undefined where none are. */
+  parameters: GenerationParameters | undefined;
+  /** What the engine was asked for. */
+  readonly answers: AnswerRecord[] = [];
+  /** What went wrong, in the middle of a stream too. */
+  error: RequestError | undefined;
   /** Whether the answer is a stream, which goes on after the handler has returned. */
   isStreamed = false;
   readonly #onStreamEnd: () => void;
@@ -72,7 +80,12 @@ export class Exchange {
   /** Answers with a stream of events; see eventStream. */
   stream(events: AsyncGenerator<object>): Response {
     this.isStreamed = true;
-    return eventStream(events, this.dialect.events, this.client, { onEnd: () => this.#end() });
+    return eventStream(events, this.dialect.events, this.client, {
+      onError: (error) => {
+        this.error = error;
+      },
+      onEnd: () => this.#end(),
+    });
   }
 
   #end(): void {

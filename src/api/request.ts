@@ -13,9 +13,11 @@ import { checkLength, onlyWith, optionalBoolean, optionalObject, optionalString 
 export const CACHE_SALT_LENGTH_MAX = 1024;
 
 /** Which model a request is for. @throws RequestError 503 while there is none, 400 or 404 when it names another. */
-export function readModel({ state }: Exchange, body: JsonObject): { service: Service; model: string } {
+export function readModel(exchange: Exchange, body: JsonObject): { service: Service; model: string } {
+  const { state } = exchange;
   const service = state.requireService();
   state.checkModel(optionalString(body, "model"));
+  exchange.model = state.modelName;
   return { service, model: state.modelName };
 }
 

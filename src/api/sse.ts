@@ -35,6 +35,8 @@ export interface EventWriter {
 export interface StreamOptions {
   /** Silence after which a comment is sent. */
   pingIntervalMs?: number;
+  /** Called with what ends the stream in the place of the rest. */
+  onError?: (error: RequestError) => void;
   /** Called once when the stream is over, complete or not; before its last bytes are sent. */
   onEnd?: () => void;
 }
@@ -53,7 +55,7 @@ export function eventStream(
   client: AbortSignal,
   options: StreamOptions = {},
 ): Response {
-  const { pingIntervalMs = PING_INTERVAL_MS, onEnd } = options;
+  const { pingIntervalMs = PING_INTERVAL_MS, onError, onEnd } = options;
   const encoder = new TextEncoder();
   let isOpen = true;
   let lengthInTurn = 0;
@@ -91,7 +93,9 @@ export function eventStream(
           }
         } catch (error) {
           isLast = true;
-          text = writer.error(toRequestError(error)) + writer.end;
+          const known = toRequestError(error);
+          onError?.(known);
+          text = writer.error(known) + writer.end;
         }
         if (!isOpen) return;
         lengthInTurn += text.length;

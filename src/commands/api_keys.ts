@@ -89,8 +89,8 @@ function restartWithout(keys: readonly string[]): void {
   } catch {
     // The warning says it.
   }
-  notes.write(
-    `wrinklefree: warning: other users of this machine can see --api-key in the list of processes, and crash reports show it; use ${VARIABLE} or --api-key-file\n`,
+  notes.warn(
+    `other users of this machine can see --api-key in the list of processes, and crash reports show it; use ${VARIABLE} or --api-key-file`,
   );
 }
 

@@ -27,17 +27,19 @@ export interface Command extends Described {
 /** A command before its arguments are read. */
 interface Declared<All extends Options> extends Omit<Command, "options" | "run"> {
   options: All;
+  /** Called with what was given before anything is said about it. */
+  prepare?(given: Given<All>): void;
   run(given: Given<All>, table: CommandTable): Promise<number>;
 }
 
 /** Makes a command that is run with what was given for its options, on the command line and elsewhere. */
 export function declareCommand<const All extends Options>(declared: Declared<All>): Command {
-  const { name, options, wordsMax, settingsOf = name } = declared;
+  const { name, options, wordsMax, settingsOf = name, prepare } = declared;
   return {
     ...declared,
     options: completeOptions(options),
     async run(args, table) {
-      return await declared.run(await readGiven(settingsOf, args, options, wordsMax, table), table);
+      return await declared.run(await readGiven(settingsOf, args, options, wordsMax, table, prepare), table);
     },
   };
 }
@@ -53,9 +55,11 @@ export async function readGiven<All extends Options>(
   options: All,
   wordsMax: number,
   table: CommandTable,
+  prepare?: (given: Given<All>) => void,
 ): Promise<Given<All>> {
   const given = await readOptions(command, args, options, wordsMax, () => optionTable(table));
-  for (const warning of given.warnings) notes.write(`wrinklefree: warning: ${warning}\n`);
+  prepare?.(given);
+  for (const warning of given.warnings) notes.warn(warning);
   return given;
 }
 

@@ -2,8 +2,7 @@
  * `wrinklefree serve`: the HTTP server, from the command line to its last answer.
  */
 
-import { cpuTier, describeCpuTier } from "../engine/library.ts";
-import { KV_BLOCK } from "../engine/symbols.ts";
+import { cpuTier } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
 import { readMemory } from "../machine/memory.ts";
 import { resolveModel } from "../models/resolve.ts";
@@ -12,22 +11,22 @@ import type { Given } from "../options/settings.ts";
 import { ApiKeys } from "../server/auth.ts";
 import { isSame } from "../server/certificate.ts";
 import { reloadAtHangup } from "../server/hangup.ts";
-import { type Listening, listen } from "../server/listening.ts";
+import { listen } from "../server/listening.ts";
+import { speakAs } from "../server/log.ts";
 import { passedSockets } from "../server/passed_sockets.ts";
 import { ServiceManager } from "../server/service_manager.ts";
 import { StopSignals, stopOrderly } from "../server/shutdown.ts";
-import { type Fit, fitOf } from "../serving/memory_plan.ts";
+import { fitOf } from "../serving/memory_plan.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
-import { notes } from "../terminal/output.ts";
 import { observeProgress } from "../terminal/progress.ts";
-import { version } from "../version.ts";
 import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
 import { chosenPlaces, serveOptions } from "./serve_options.ts";
 import { printPlan } from "./serve_plan.ts";
+import { reportReady, reportStart, reportStop } from "./serve_report.ts";
 import { LiveSettings, type ServeSettings } from "./serve_settings.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
@@ -43,6 +42,9 @@ export const command = declareCommand({
   options: serveOptions,
   wordsMax: 1,
   words: ["model"],
+  prepare({ values }) {
+    if (!values["dry-run"]) speakAs(values.log);
+  },
   run: serve,
 });
 
@@ -62,6 +64,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const places = chosenPlaces(values, passed);
   const live = new LiveSettings(given, keySource, places);
 
+  reportStart(model, given.files, places);
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
@@ -94,11 +97,13 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   } catch (error) {
     await listening.stop(true);
     // A conversion ends itself at a signal.
-    if (signals.hasCome) return 0;
-    throw error;
+    if (!signals.hasCome) throw error;
+    reportStop(state, 0);
+    return 0;
   }
   if (service === undefined) {
     await listening.stop(true);
+    reportStop(state, 0);
     return 0;
   }
   service.template.use(live.current.prompts);
@@ -106,49 +111,15 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   // Who comes through them waits for an answer rather than be told to come back.
   await listening.takePassed();
   const fit = fitOf(service.plan, readMemory(), formatBytes);
-  notes.write(startText(state, service, listening, apiKeys.count > 0, fit));
+  reportReady(state, service, listening, apiKeys.count, fit);
   manager.ready(state);
   await signals.first;
   const { drainSeconds } = live.current;
   const stopped = stopOrderly(state, listening, signals, drainSeconds);
   manager.stopping(state, drainSeconds);
-  await stopped;
+  const cutOff = await stopped;
   manager.leave();
   await service.close();
+  reportStop(state, cutOff);
   return 0;
-}
-
-/** What the user needs to know at the start. */
-function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean, fit: Fit): string {
-  const isEmbedding = service.config.pooling !== undefined;
-  const [path, body] = isEmbedding
-    ? ["embeddings", '{"input":"The capital of France"}']
-    : ["chat/completions", '{"messages":[{"role":"user","content":"What is the capital of France?"}],"max_tokens":50}'];
-  const key = needsKey ? " -H 'Authorization: Bearer KEY'" : "";
-  const [first = ""] = urls;
-  const isUnix = first.startsWith("unix:");
-  const target = isUnix ? `--unix-socket ${first.slice("unix:".length)} http://localhost` : first;
-  const places = urls.map((url) => (url.startsWith("unix:") ? url : `${url}/v1`));
-  return [
-    `wrinklefree ${version}`,
-    `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
-    `kernels  ${describeCpuTier()}, ${service.threads} threads`,
-    ...memoryPlan(service, fit),
-    ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
-    ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),
-    "",
-    `  curl ${target}/v1/${path}${key} -H 'Content-Type: application/json' -d '${body}'`,
-    "",
-    "",
-  ].join("\n");
-}
-
-/** What the process will take at most, and what for. */
-function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel, copyBytes }: Service, fit: Fit): string[] {
-  const lines = [
-    `memory   weights ${formatBytes(bytes)}, ${copyBytes > 0 ? `copies ${formatBytes(copyBytes)}, ` : ""}KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
-    `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
-  ];
-  if (fit.state !== "fits") lines.push(`         ${fit.text}`);
-  return lines;
 }

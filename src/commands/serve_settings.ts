@@ -8,13 +8,15 @@ import { reloadableNames } from "../options/option.ts";
 import type { Given, Setting } from "../options/settings.ts";
 import { describeSources, describeValue } from "../options/shown.ts";
 import type { RequestSettings } from "../server/app.ts";
-import type { KeySource } from "../server/auth.ts";
-import { type Certificate, readCertificate } from "../server/certificate.ts";
+import { type KeySource, keyChanges } from "../server/auth.ts";
+import { type Certificate, isSame, readCertificate } from "../server/certificate.ts";
 import { TrustedProxies } from "../server/client_address.ts";
+import { logEvent, speakAs } from "../server/log.ts";
 import { hostOf, isLocal, type Place } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import type { AnswerSettings } from "../serving/state.ts";
 import { harmless } from "../terminal/harmless.ts";
+import { notes } from "../terminal/output.ts";
 import { plural } from "../terminal/plural.ts";
 import type { TemplateSettings } from "../text/chat_template.ts";
 import { givenKeys } from "./api_keys.ts";
@@ -68,13 +70,14 @@ export class LiveSettings {
       const keys = this.#current.keys.again(givenKeys(values), values["api-key-file"]);
       const settings = readSettings(values, keys, this.#places);
       use(settings, this.#current);
-      const changes = [...changesBetween(this.#given, given), ...restartsFor(given, wanted)];
+      reportReload(this.#current, settings, differences(this.#given, given), differences(given, wanted));
+      speakAs(settings.requests.log);
       this.#given = given;
       this.#current = settings;
-      say([`reloaded: ${summary(settings)}`, ...changes]);
     } catch (error) {
       if (!(error instanceof Failure || error instanceof UsageError)) throw error;
-      say([`nothing is reloaded, everything stays as it was: ${error.message}`]);
+      const message = line(`nothing is reloaded, everything stays as it was: ${error.message}`);
+      logEvent("reload", message, { is_reloaded: false }, { level: "error" });
     }
   }
 }
@@ -89,7 +92,8 @@ function readSettings(values: Values, keys: KeySource, places: readonly Place[])
   }
   const files = certificateFiles(values);
   const certificate = files === undefined ? undefined : readCertificate(files);
-  if (certificate?.warning !== undefined) say([`warning: ${certificate.warning}`]);
+  if (certificate?.warning !== undefined)
+    notes.writeLater(`wrinklefree: warning: ${line(certificate.warning)}\n`, "warn");
   return {
     answers: {
       temperature: values.temperature,
@@ -133,22 +137,54 @@ function summary({ keys, certificate }: ServeSettings): string {
   return parts.join(", ");
 }
 
-/** A line for each setting that is another one now. */
-function changesBetween(before: GivenServe, after: GivenServe): string[] {
-  return differences(before, after).map(
-    ({ name, was, is, source }) => `${name} is now ${is}, after ${was} (${source})`,
-  );
+/**
+ * Says what is another one now.
+ *
+ * @param changed settings that were taken over.
+ * @param waiting settings that stay as they are until a restart.
+ */
+function reportReload(
+  before: ServeSettings,
+  settings: ServeSettings,
+  changed: readonly Difference[],
+  waiting: readonly Difference[],
+): void {
+  const keys = keyChanges(before.keys.keys, settings.keys.keys);
+  const message = `reloaded: ${summary(settings)}`;
+  const lines = [
+    message,
+    ...keys.added.map((key) => `key ${key} is new`),
+    ...keys.removed.map((key) => `key ${key} is gone`),
+    ...keys.changed.map((key) => `key ${key} has another name, or other limits`),
+    ...changed.map(({ name, was, is, source }) => `${name} is now ${is}, after ${was} (${source})`),
+    ...waiting.map(
+      ({ name, was, is, source }) => `${name} stays ${was}, and is ${is} (${source}) only after a restart`,
+    ),
+  ];
+  const { certificate } = settings;
+  const facts = {
+    is_reloaded: true,
+    keys_added: keys.added,
+    keys_removed: keys.removed,
+    keys_changed: keys.changed,
+    is_certificate_new: certificate !== undefined && !isSame(certificate, before.certificate),
+    settings_changed: changed,
+    settings_waiting: waiting,
+  };
+  logEvent("reload", line(message), facts, { text: lines.map((text) => `wrinklefree: ${line(text)}\n`).join("") });
 }
 
-/** A line for each setting that stays as it is until a restart. */
-function restartsFor(given: GivenServe, wanted: GivenServe): string[] {
-  return differences(given, wanted).map(
-    ({ name, was, is, source }) => `${name} stays ${was}, and is ${is} (${source}) only after a restart`,
-  );
+/** A setting of which something else was said. */
+interface Difference {
+  name: string;
+  was: string;
+  is: string;
+  /** Where it is said now. */
+  source: string;
 }
 
 /** Where one says something else than the other. Keys are not shown. */
-function differences(one: GivenServe, other: GivenServe) {
+function differences(one: GivenServe, other: GivenServe): Difference[] {
   const others = settingsWithModel(other);
   return settingsWithModel(one).flatMap((setting, index) => {
     const changed = others[index] as Setting;
@@ -164,7 +200,7 @@ function differences(one: GivenServe, other: GivenServe) {
   });
 }
 
-/** Lines of the server's log, which waits for no reader. */
-function say(lines: readonly string[]): void {
-  process.stderr.write(lines.map((line) => `wrinklefree: ${harmless(line).replaceAll("\n", "\\n")}\n`).join(""));
+/** A text as one line of the log. */
+function line(text: string): string {
+  return harmless(text).replaceAll("\n", "\\n");
 }

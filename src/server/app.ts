@@ -95,7 +95,7 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
   // The error handler comes before the routes: it only holds for what is registered after it.
   const app = new Elysia().onError(({ code, error, request }) => {
     const exchange = exchanges.get(request) as Exchange;
-    return errorResponse(code === "NOT_FOUND" ? notFound(exchange) : toRequestError(error), exchange.dialect);
+    return refuse(exchange, code === "NOT_FOUND" ? notFound(exchange) : toRequestError(error));
   });
   for (const [path, handler] of Object.entries(GET_ROUTES)) {
     app.get(path, ({ request }) => handler(state, (exchanges.get(request) as Exchange).request));
@@ -151,7 +151,7 @@ export function createReception(state: ServerState, apiKeys: ApiKeys, settings: 
       exchanges.set(routed, exchange);
       return await app.fetch(routed);
     } catch (error) {
-      return errorResponse(toRequestError(error), exchange.dialect);
+      return refuse(exchange, toRequestError(error));
     }
   }
 
@@ -172,11 +172,27 @@ export function createReception(state: ServerState, apiKeys: ApiKeys, settings: 
       server.timeout(request, keepAliveSeconds);
       exchange.body.release();
       exchange.endUse();
-      const { counts } = exchange;
-      const status = exchange.client.aborted ? CLIENT_CLOSED_REQUEST : answered;
+      const { key, model, answers } = exchange;
+      const hasLeft = exchange.client.aborted;
+      const status = hasLeft ? CLIENT_CLOSED_REQUEST : answered;
+      // What goes wrong once its client has left is nothing that went wrong.
+      const error = hasLeft ? undefined : exchange.error;
       state.metrics.requested(method, route, status);
       const milliseconds = performance.now() - started;
-      logRequest(log, { id, client, method, route, status, milliseconds, key: exchange.key?.label, counts });
+      const facts = {
+        id,
+        client,
+        key: key?.label,
+        method,
+        route,
+        model,
+        status,
+        milliseconds,
+        hasLeft,
+        error,
+        answers,
+      };
+      logRequest(log, facts);
     };
     // Before anything is awaited, so that no departure is missed.
     const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
@@ -195,6 +211,12 @@ export function createReception(state: ServerState, apiKeys: ApiKeys, settings: 
       current = new Rules(fresh);
     },
   };
+}
+
+/** Answers with an error, and keeps it for the log. */
+function refuse(exchange: Exchange, error: RequestError): Response {
+  exchange.error = error;
+  return errorResponse(error, exchange.dialect);
 }
 
 function knownMethod(method: string): string {

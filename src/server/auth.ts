@@ -35,13 +35,7 @@ export class ApiKeys {
    * @param shared limits of each key that has none of its own.
    */
   use(keys: readonly GivenKey[], shared: KeyLimits): void {
-    const byText = new Map(keys.map((key) => [key.text, key]));
-    this.#known = [...byText.values()].map(({ text, name, limits }) => {
-      const digest = hash(text);
-      const hexadecimal = digest.toString("hex");
-      const label = name ?? hexadecimal.slice(0, LABEL_DIGITS);
-      return { digest, key: { hash: hexadecimal, label, limits: { ...shared, ...limits } } };
-    });
+    this.#known = knownKeys(keys, shared);
   }
 
   /** How many there are. */
@@ -78,6 +72,37 @@ export class ApiKeys {
 interface KnownKey {
   digest: Buffer;
   key: ApiKey;
+}
+
+function knownKeys(keys: readonly GivenKey[], shared: KeyLimits): KnownKey[] {
+  const byText = new Map(keys.map((key) => [key.text, key]));
+  return [...byText.values()].map(({ text, name, limits }) => {
+    const digest = hash(text);
+    const hexadecimal = digest.toString("hex");
+    const label = name ?? hexadecimal.slice(0, LABEL_DIGITS);
+    return { digest, key: { hash: hexadecimal, label, limits: { ...shared, ...limits } } };
+  });
+}
+
+/** What is different among keys, by what the log calls them; one is changed that has another name, or limits of its own. */
+export interface KeyChanges {
+  added: string[];
+  removed: string[];
+  changed: string[];
+}
+
+/** How keys differ from those before. */
+export function keyChanges(before: readonly GivenKey[], after: readonly GivenKey[]): KeyChanges {
+  const byHash = (keys: readonly GivenKey[]) => new Map(knownKeys(keys, {}).map(({ key }) => [key.hash, key]));
+  const [old, fresh] = [byHash(before), byHash(after)];
+  const labels = (keys: Iterable<ApiKey>, isMeant: (key: ApiKey) => boolean) =>
+    [...keys].filter(isMeant).map(({ label }) => label);
+  const isOther = (key: ApiKey) => old.has(key.hash) && !Bun.deepEquals(old.get(key.hash), key);
+  return {
+    added: labels(fresh.values(), ({ hash }) => !old.has(hash)),
+    removed: labels(old.values(), ({ hash }) => !fresh.has(hash)),
+    changed: labels(fresh.values(), isOther),
+  };
 }
 
 function isPublic(path: string): boolean {

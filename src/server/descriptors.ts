@@ -25,8 +25,8 @@ export class Descriptors {
   /** Says on stderr when there are few. */
   warn(): void {
     if (this.limit >= COMFORTABLE_DESCRIPTORS) return;
-    notes.write(
-      `wrinklefree: warning: only ${this.limit} file descriptors are allowed, which is about as many clients as can be connected at once; raise it with 'ulimit -n' or LimitNOFILE=\n`,
+    notes.warn(
+      `only ${this.limit} file descriptors are allowed, which is about as many clients as can be connected at once; raise it with 'ulimit -n' or LimitNOFILE=`,
     );
   }
 

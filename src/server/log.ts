@@ -1,10 +1,16 @@
 /**
- * The access log: one line on stderr for each request, when its answer is over; none for checks of health that found it well, of which
+ * The server's log on stderr. A line for each request, when its answer is over; none for checks of health that found it well, of which
  * there is one every few seconds while somebody watches or has the page open. It never holds a prompt, an answer or a key,
- * nor anything else that a client made up: paths and methods are those that the server knows, ids are plain and short.
+ * nor anything else that a client made up: paths and methods are those that the server knows, ids are plain and short, and errors
+ * are told by their codes.
+ *
+ * As JSON, all of stderr is objects, one a line: requests, what becomes of the server from its start to its end, and as "note" whatever
+ * else is said.
  */
 
-import type { Counts } from "../text/generation.ts";
+import { type AnswerRecord, endReason } from "../api/answer_record.ts";
+import type { RequestError } from "../serving/request_error.ts";
+import { formNotes, type Level, notes } from "../terminal/output.ts";
 
 /** How the log is written. */
 export const LOG_FORMATS = ["text", "json", "off"] as const;
@@ -25,31 +31,76 @@ export interface LogEntry {
   client: string;
   /** What its API key is called; undefined: none. */
   key: string | undefined;
-  /** Of its generated answers; empty when there were none. */
-  counts: readonly Counts[];
+  /** The name of the model that it was for; undefined where it was for none. */
+  model: string | undefined;
+  /** Whether its client left before it had all of the answer. */
+  hasLeft: boolean;
+  /** What went wrong, in the middle of a stream too. */
+  error: Pick<RequestError, "status" | "type" | "details"> | undefined;
+  /** What the engine was asked for. */
+  answers: readonly AnswerRecord[];
 }
 
-/** Writes a line about a request. */
+/** What becomes of a server. */
+export type ServerEvent = "start" | "ready" | "reload" | "drain" | "stop";
+
+/** Writes a line about a request. Like all that is said while the server serves, it waits for no reader. */
 export function logRequest(format: LogFormat, entry: LogEntry): void {
   if (format === "off" || isHealthCheck(entry)) return;
-  process.stderr.write(`${format === "json" ? jsonLine(entry) : textLine(entry)}\n`);
+  process.stderr.write(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
 }
 
-function isHealthCheck({ route, status }: LogEntry): boolean {
+let isJson = false;
+
+/** Has all else that is said on stderr said in the format of the log from now on. */
+export function speakAs(format: LogFormat): void {
+  isJson = format === "json";
+  formNotes(isJson ? jsonNote : undefined);
+}
+
+/**
+ * Says what becomes of the server.
+ *
+ * @param message a line for people.
+ * @param facts the same for programs, and more.
+ * @param text what is written where the log is not JSON; absent: the message.
+ */
+export function logEvent(
+  event: ServerEvent,
+  message: string,
+  facts: Readonly<Record<string, unknown>>,
+  { text = `wrinklefree: ${message}\n`, level = "info" }: { text?: string; level?: Level } = {},
+): void {
+  if (isJson) process.stderr.write(`${jsonLine(level, event, { message, ...facts })}\n`);
+  else notes.writeLater(text);
+}
+
+/** Whether a request asked for nothing but the server's health, and found it well. */
+export function isHealthCheck({ route, status }: { route: string; status: number }): boolean {
   return (route === "/health" || route === "/ready") && status === 200;
 }
 
-function tokens(counts: readonly Counts[]) {
-  const sum = (of: (count: Counts) => number) => counts.reduce((total, count) => total + of(count), 0);
+function jsonLine(level: Level, event: string, facts: object): string {
+  return JSON.stringify({ time: new Date().toISOString(), level, event, ...facts });
+}
+
+/** A note, whatever it says, as an entry. */
+function jsonNote(text: string, level: Level): string {
+  const message = text.replace(/^wrinklefree: (?:warning: )?/, "").trim();
+  return message === "" ? "" : `${jsonLine(level, "note", { message })}\n`;
+}
+
+function tokens(answers: readonly AnswerRecord[]) {
+  const sum = (of: (answer: AnswerRecord) => number) => answers.reduce((total, answer) => total + of(answer), 0);
   return {
-    prompt: sum((count) => count.promptTokens),
-    cached: sum((count) => count.cachedTokens),
-    generated: sum((count) => count.completionTokens),
+    prompt: sum(({ counts }) => counts.promptTokens),
+    cached: sum(({ counts }) => counts.cachedTokens),
+    generated: sum(({ counts }) => counts.completionTokens),
   };
 }
 
-function textLine(entry: LogEntry): string {
-  const { prompt, cached, generated } = tokens(entry.counts);
+function requestText(entry: LogEntry): string {
+  const { prompt, cached, generated } = tokens(entry.answers);
   const parts = [
     new Date().toISOString(),
     entry.client,
@@ -58,25 +109,36 @@ function textLine(entry: LogEntry): string {
     entry.status,
     `${entry.milliseconds.toFixed(1)} ms`,
   ];
-  if (entry.counts.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
+  if (entry.answers.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
   if (entry.key !== undefined) parts.push(`key ${entry.key}`);
   parts.push(entry.id);
   return parts.join(" ");
 }
 
-function jsonLine(entry: LogEntry): string {
-  const { prompt, cached, generated } = tokens(entry.counts);
-  return JSON.stringify({
-    time: new Date().toISOString(),
+function requestLine({ answers, error, hasLeft, ...entry }: LogEntry): string {
+  const { prompt, cached, generated } = tokens(answers);
+  const begun = answers.filter(({ hasBegun }) => hasBegun).map(({ counts }) => counts.queueMs);
+  const answered = answers.filter(({ counts }) => counts.completionTokens > 0).map(({ counts }) => counts.firstTokenMs);
+  return jsonLine((error?.status ?? entry.status) >= 500 ? "error" : "info", "request", {
     request_id: entry.id,
     client: entry.client,
+    key: entry.key ?? null,
     method: entry.method,
     path: entry.route,
+    model: entry.model ?? null,
     status: entry.status,
-    duration_ms: Math.round(entry.milliseconds * 10) / 10,
+    error_type: error?.type ?? null,
+    error_code: error?.details.code ?? null,
+    finish_reasons: [...new Set(answers.map((answer) => endReason(answer, hasLeft)))],
     prompt_tokens: prompt,
     cached_tokens: cached,
     completion_tokens: generated,
-    key: entry.key ?? null,
+    queue_ms: begun.length > 0 ? tenths(Math.max(...begun)) : null,
+    first_token_ms: answered.length > 0 ? tenths(Math.min(...answered)) : null,
+    duration_ms: tenths(entry.milliseconds),
   });
+}
+
+function tenths(milliseconds: number): number {
+  return Math.round(milliseconds * 10) / 10;
 }

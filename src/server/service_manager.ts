@@ -117,7 +117,7 @@ export class ServiceManager {
       sendDatagram(this.#socket, text);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      notes.write(`wrinklefree: warning: the service manager is not told ${text}: ${error.message}\n`);
+      notes.warn(`the service manager is not told ${text}: ${error.message}`);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 import type { ServerState } from "../serving/state.ts";
 import type { Listening } from "./listening.ts";
+import { logEvent } from "./log.ts";
 
 /** How long the last bytes may take to reach their readers once every answer is finished. */
 const FLUSH_MS = 2_000;
@@ -43,32 +44,34 @@ export class StopSignals {
  * Stops a server for which a signal has come. Resolves once it has stopped.
  *
  * @param deadlineSeconds how long answers under way may take to finish.
+ * @returns how many were cut off.
  */
 export async function stopOrderly(
   state: ServerState,
   listening: Listening,
   signals: StopSignals,
   deadlineSeconds: number,
-): Promise<void> {
+): Promise<number> {
   const newcomersWait = listening.leavePassed();
   state.drain(newcomersWait);
   const { running, waiting } = state.jobs;
-  if (running + waiting > 0) {
-    process.stderr.write(
-      `wrinklefree: finishing ${running + waiting} answers, for ${deadlineSeconds} s at most; signal again to stop at once\n`,
-    );
-  }
+  const message = `finishing ${running + waiting} answers, for ${deadlineSeconds} s at most; signal again to stop at once`;
+  const facts = { running, waiting, drain_timeout_s: deadlineSeconds };
+  logEvent("drain", message, facts, running + waiting > 0 ? {} : { text: "" });
   const isIdle = await Promise.race([
     idle(state, newcomersWait).then(() => true),
     delay(deadlineSeconds * 1000).then(() => false),
     signals.second.then(() => false),
   ]);
+  let cutOff = 0;
   if (!isIdle) {
+    cutOff = state.jobs.running + state.jobs.waiting;
     state.jobs.abortAll();
     await Promise.race([state.jobs.idle(), delay(FLUSH_MS)]);
   }
   await Promise.race([listening.stop(false), delay(FLUSH_MS)]);
   await listening.stop(true);
+  return cutOff;
 }
 
 /** Resolves once no answer is under way, nor a request that still has one coming. */

@@ -3,6 +3,8 @@
  * else goes wrong inside becomes a plain 500 that tells nothing of the inside.
  */
 
+import { notes } from "../terminal/output.ts";
+
 /** What is known of an error beside its status and its message. */
 export interface ErrorDetails {
   /** The parameter at fault, as a path: messages[0].content. */
@@ -25,6 +27,12 @@ export class RequestError extends Error {
     super(message);
     this.status = status;
     this.details = details;
+  }
+
+  /** What kind of error it is, in OpenAI's words. */
+  get type(): "rate_limit_error" | "server_error" | "invalid_request_error" {
+    if (this.status === 429) return "rate_limit_error";
+    return this.status >= 500 ? "server_error" : "invalid_request_error";
   }
 }
 
@@ -61,8 +69,7 @@ export function toRequestError(error: unknown): RequestError {
   if (error instanceof DOMException && error.name === "AbortError") {
     return new RequestError(499, "The connection ended before your request was answered.");
   }
-  process.stderr.write(
-    `wrinklefree: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-  );
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  notes.writeLater(`wrinklefree: internal error: ${what}\n`, "error");
   return new RequestError(500, "The server had an internal error while processing your request.");
 }

@@ -1,7 +1,7 @@
 /**
  * Where commands write: results to stdout, what people should know to stderr. Every write is over when the call returns, so
- * nothing is lost when the process ends, by itself or by a signal. The server's log, which must never wait for its reader, goes
- * through process.stderr instead.
+ * nothing is lost when the process ends, by itself or by a signal. What a server says while it serves, and may not wait for its
+ * reader with, goes through process.stderr instead.
  */
 
 import { writeSync } from "node:fs";
@@ -23,15 +23,28 @@ export const results = {
   },
 };
 
+/** How grave a note is. */
+export type Level = "info" | "warn" | "error";
+
+/** What is written in the place of a note. */
+type Form = (text: string, level: Level) => string;
+
+let form: Form | undefined;
+
+/** Has all notes written in another form from now on: a server whose log is JSON has nothing else on stderr. */
+export function formNotes(wanted: Form | undefined): void {
+  form = wanted;
+}
+
 /** Stderr. That it is full or closed is nothing that a command fails for: nobody could be told. */
 export const notes = {
   get isTTY(): boolean {
-    return process.stderr.isTTY === true;
+    return process.stderr.isTTY === true && form === undefined;
   },
 
   /** Whether there is a terminal on which one can draw. */
   get canDraw(): boolean {
-    return process.stderr.isTTY === true && process.env.TERM !== "dumb";
+    return this.isTTY && process.env.TERM !== "dumb";
   },
 
   /** Width of the terminal. Some say 0 and mean that they don't know. */
@@ -44,12 +57,22 @@ export const notes = {
     return process.stderr.rows || 24;
   },
 
-  write(text: string): void {
+  write(text: string, level: Level = "info"): void {
     try {
-      writeAll(2, text);
+      writeAll(2, form === undefined ? text : form(text, level));
     } catch {
       // See above.
     }
+  },
+
+  /** What is odd, but nothing to fail for. */
+  warn(text: string): void {
+    this.write(`wrinklefree: warning: ${text}\n`, "warn");
+  },
+
+  /** The same without waiting: what stderr doesn't take yet is kept in memory. */
+  writeLater(text: string, level: Level = "info"): void {
+    process.stderr.write(form === undefined ? text : form(text, level));
   },
 };
 

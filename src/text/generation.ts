@@ -34,6 +34,11 @@ export interface Counts {
   totalMs: number;
 }
 
+/** What an answer has cost that has not begun. */
+export function noCounts(promptTokens: number): Counts {
+  return { promptTokens, cachedTokens: 0, completionTokens: 0, queueMs: 0, firstTokenMs: 0, totalMs: 0 };
+}
+
 /** A token of the prompt or the answer; its log-probability and the likeliest tokens in its place if they were asked for. */
 export interface ScoredToken extends TokenLogprob {
   top: TokenLogprob[];
@@ -71,6 +76,8 @@ export interface TextOptions {
 export interface GenerationRequest extends TextOptions {
   prompt: readonly number[];
   sampling: Sampling;
+  /** Where what it costs is counted as it grows; absent: only its events say. */
+  counts?: Counts;
   /** Ends the answer when it fires; the last event then says "cancelled". */
   signal: AbortSignal;
   /** Called when the first token arrives, before its text. */
@@ -88,14 +95,7 @@ export async function* generate(
   const endIds = new Set([...sampling.stopIds, ...(sampling.ignoreEos ? [] : generator.config.eosTokenIds)]);
   const text = new AnswerText(generator.tokenizer, request);
   const isEvent = (piece: AnswerPiece) => piece.text !== "" || (sampling.logprobs && piece.tokens.length > 0);
-  const counts: Counts = {
-    promptTokens: request.prompt.length,
-    cachedTokens: 0,
-    completionTokens: 0,
-    queueMs: 0,
-    firstTokenMs: 0,
-    totalMs: 0,
-  };
+  const counts = request.counts ?? noCounts(request.prompt.length);
   const grown = (piece: AnswerPiece): GenerationEvent => ({
     kind: "text",
     ...piece,

@@ -114,7 +114,7 @@ export async function startServer(args: string[] = [], options: ProcessOptions =
       const decoder = new TextDecoder();
       for await (const bytes of child.stderr) {
         log += decoder.decode(bytes, { stream: true });
-        const found = /^serving +(\S+)\/v1$/m.exec(log)?.[1];
+        const found = (/^serving +(\S+)\/v1$/m.exec(log) ?? /"event":"ready",.*"urls":\["([^"]+)"/.exec(log))?.[1];
         if (found !== undefined) resolve(found);
       }
       reject(new Error(`the server ended with code ${await child.exited}: ${log}`));
@@ -159,6 +159,17 @@ export async function startServer(args: string[] = [], options: ProcessOptions =
     residentMegabytes: () =>
       Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1]) / 1024,
   };
+}
+
+/** An entry of a log that is JSON. */
+export type LogLine = Record<string, unknown> & { event: string };
+
+/** The entries of a log of which every line has to be JSON. */
+export function logLines(log: string): LogLine[] {
+  return log
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as LogLine);
 }
 
 /** Posts a request that is refused. @returns the status, and the parameter and the code that the error names; null in what is no error. */

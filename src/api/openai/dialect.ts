@@ -17,13 +17,7 @@ export const openAi: Dialect = {
   },
 };
 
-function errorBody({ status, message, details }: RequestError): object {
+function errorBody({ message, type, details }: RequestError): object {
   const { param = null, code = null, extra } = details;
-  return { error: { message, type: typeOf(status), param, code, ...extra } };
-}
-
-function typeOf(status: number): string {
-  if (status === 429) return "rate_limit_error";
-  if (status >= 500) return "server_error";
-  return "invalid_request_error";
+  return { error: { message, type, param, code, ...extra } };
 }
