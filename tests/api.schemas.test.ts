@@ -4,26 +4,11 @@
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import Ajv from "ajv";
-import Ajv2020 from "ajv/dist/2020";
-import addFormats from "ajv-formats";
-import { parseExactly } from "../src/json.ts";
+import { librarySchemas, validator } from "./support/library_schemas.ts";
 import { startServer, type TestServer } from "./support/server.ts";
 import { zodJsonSchemas, zodSchemas } from "./tools/zod-schemas.ts";
 
 setDefaultTimeout(120_000);
-
-interface Case {
-  name: string;
-  target?: string;
-  schema: Record<string, unknown>;
-}
-
-function fixture(name: string): Case[] {
-  return parseExactly(readFileSync(join(import.meta.dir, "fixtures/schemas", name), "utf8")) as Case[];
-}
 
 let server: TestServer;
 beforeAll(async () => {
@@ -52,23 +37,11 @@ async function answersBy(schema: unknown): Promise<string[]> {
   return answers;
 }
 
-/** Checks values by a schema: annotations that ajv doesn't know are left to it, and patterns of Rust are written as JavaScript's. */
-function validator({ target, schema }: Case): (value: unknown) => boolean {
-  const options = { strict: false, logger: false, multipleOfPrecision: 6 } as const;
-  const ajv = target === "draft-7" ? new Ajv(options) : new Ajv2020(options);
-  addFormats(ajv);
-  const text = JSON.stringify(schema)
-    .replaceAll("\\\\A", "^")
-    .replaceAll("\\\\z", "$")
-    .replaceAll(/\\\\([-!])/g, "$1");
-  return ajv.compile(JSON.parse(text));
-}
-
 /** Of these Zod asks more than what its JSON Schema says: http, and names that are safe integers. */
 const SAYS_LESS = new Set(["url of the web", "record of numbers"]);
 
 describe("Zod 4", () => {
-  const cases = fixture("zod.json");
+  const cases = librarySchemas("zod.json");
 
   test("the schemas are those that the library makes", () => {
     expect(JSON.stringify(cases)).toBe(JSON.stringify(zodJsonSchemas()));
@@ -87,7 +60,7 @@ describe("Zod 4", () => {
 });
 
 describe("pydantic 2", () => {
-  test.each(fixture("pydantic.json").map((one) => [one.name, one] as const))("%s", async (_, one) => {
+  test.each(librarySchemas("pydantic.json").map((one) => [one.name, one] as const))("%s", async (_, one) => {
     const isValid = validator(one);
     for (const answer of await answersBy(one.schema)) {
       expect([answer, isValid(JSON.parse(answer))]).toEqual([answer, true]);

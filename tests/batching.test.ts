@@ -10,7 +10,7 @@ import { Model } from "../src/engine/model.ts";
 import { defaultSampling } from "../src/engine/sampling.ts";
 import { readDemoModel } from "../src/models/demo.ts";
 import { Jobs } from "../src/serving/jobs.ts";
-import { dechunked, readSlowly, soak } from "./soak.ts";
+import { Connection } from "./soak/connection.ts";
 import { CHAT, FRANCE, PARIS } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { goldens } from "./support/goldens.ts";
@@ -412,8 +412,12 @@ describe("a client that leaves", () => {
     }));
 
   test("a slow reader gets every byte", async () => {
-    const raw = await readSlowly(server.port, CHAT, { ...neighbour, stream: true });
-    const text = dechunked(raw as Buffer);
+    const connection = await Connection.open({ kind: "tcp", port: server.port });
+    const body = Buffer.from(JSON.stringify({ ...neighbour, stream: true }));
+    const headers = { "content-type": "application/json" };
+    const answer = await connection.ask({ method: "POST", path: CHAT, headers, body }, { readsSlowly: true });
+    connection.close();
+    const text = String(answer?.body);
     expect(deltas(parseEvents(text) as ChatChunk[])).toEqual(alone);
   });
 });
@@ -441,22 +445,4 @@ describe("check", () => {
     expect(stderr.trimEnd().split("\n")).toHaveLength(1);
     expect(stderr).toContain(word);
   });
-});
-
-test("64 clients of every kind for a while: no wrong text, no broken connection, nothing left behind", async () => {
-  const report = await soak({ seconds: 15, clients: 64, seed: 7 });
-  const { healthMs, residentMegabytes, engine } = report;
-  console.log(
-    `${report.answers} answers, ${report.left} left; /health p99 ${healthMs.p99.toFixed(1)} ms; ` +
-      `${residentMegabytes.warm.toFixed(0)} MB, then ${residentMegabytes.end.toFixed(0)} MB; ${engine.pauses} pauses`,
-  );
-  expect(report.wrong).toEqual([]);
-  expect(report.broken).toEqual([]);
-  expect(report.answers).toBeGreaterThan(100);
-  expect(report.left).toBeGreaterThan(50);
-  expect([engine.running, engine.waiting, engine.blocks.used]).toEqual([0, 0, 0]);
-  expect(engine.cached_tokens).toBeGreaterThan(0);
-  expect(engine.pauses).toBeGreaterThan(0);
-  // A short run is still filling buffers; growth by the request would be far beyond this.
-  expect(residentMegabytes.end - residentMegabytes.warm).toBeLessThan(40);
 });

@@ -37,6 +37,7 @@ const LONG_TESTS = [
   "page.connection",
   "page.states",
   "schemas_fuzz",
+  "soak",
   "tokenizer_references",
   "tokenizing",
 ];

@@ -69,7 +69,7 @@ describe.skipIf(!hasServiceManager())("the service manager", () => {
   });
 
   test("the watchdog hears of an engine that computes, and no more of one that is stuck", async () => {
-    manager = await startManager("none", 0.4);
+    manager = await startManager("none", { watchdogSeconds: 0.4 });
     const pid = await manager.start("serve", await deepModel(), "--port", "0", "--threads", "1", "--parallel", "1");
     const port = await ownPort();
     const heard = () => manager.notified().filter((text) => text === "WATCHDOG=1").length;

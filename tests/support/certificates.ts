@@ -13,6 +13,8 @@ export function canMakeCertificates(): boolean {
 
 /** A certificate that signs itself, for localhost and 127.0.0.1. */
 export interface TestCertificate {
+  /** Of its subject. */
+  name: string;
   certificate: string;
   key: string;
   /** PEM. */
@@ -32,5 +34,5 @@ export function makeCertificate(directory: string, name: string): TestCertificat
     ...["-days", "30"],
   ]);
   if (status !== 0) throw new Error(`openssl: ${stderr}`);
-  return { certificate, key, text: readFileSync(certificate, "utf8") };
+  return { name, certificate, key, text: readFileSync(certificate, "utf8") };
 }

@@ -9,6 +9,7 @@ usage: service_manager.py WATCHDOG_SECONDS SOCKETS PROGRAM…      SOCKETS: "tcp
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 
 lock = threading.Lock()
+children = []
 
 
 def tell(**what):
@@ -54,7 +56,15 @@ def start(program, words, sockets, environment):
         # Only the shell knows its own process, which becomes the program's.
         program = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$0" "$@"', *program]
     passed = range(3, 3 + len(sockets))
-    child = subprocess.Popen([*program, *words], env=environment, preexec_fn=prepare, pass_fds=passed, stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [*program, *words],
+        env=environment,
+        preexec_fn=prepare,
+        pass_fds=passed,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    children.append(child)
     tell(started=child.pid)
 
     def follow():
@@ -81,12 +91,15 @@ def wedge(process):
     tell(wedged=int(busiest) if result == 0 else -ctypes.get_errno())
 
 
+# A Ctrl-C is for the test, which ends the services and this.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 watchdog, kinds, *program = sys.argv[1:]
 sockets = [listening(kind) for kind in kinds.split(",") if kind != "none"]
 notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notified.bind("")  # the system chooses a name in the abstract namespace
-name = "@" + notified.getsockname()[1:].decode()
-environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": name}
+address = "@" + notified.getsockname()[1:].decode()
+environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+environment["NOTIFY_SOCKET"] = address
 if float(watchdog) > 0:
     environment["WATCHDOG_USEC"] = str(int(float(watchdog) * 1e6))
 threading.Thread(target=hear, args=(notified,), daemon=True).start()
@@ -97,3 +110,5 @@ for line in sys.stdin:
         start(program, words, sockets, environment)
     elif command == "wedge":
         wedge(int(words[0]))
+for child in children:
+    child.kill()

@@ -30,7 +30,9 @@ export interface TestManager {
   port: number;
   /** What services said of themselves so far, in order. */
   notified(): string[];
-  /** What they wrote to stderr so far. */
+  /** When the watchdog was told that the service goes on, in milliseconds of `performance.now`; undefined: never. */
+  lastWatchdog(): number | undefined;
+  /** What they wrote to stderr so far, unless it went to `onLog`. */
   log(): string;
   /** Starts the service and gives its process. */
   start(...words: string[]): Promise<number>;
@@ -42,11 +44,24 @@ export interface TestManager {
   stop(): Promise<void>;
 }
 
+/** How services are watched over. */
+export interface ManagerOptions {
+  /** How long the watchdog waits; 0: there is none. */
+  watchdogSeconds?: number;
+  /** Where services put temporary files; absent: where the system does. */
+  temporary?: string;
+  /** Takes the lines that services write to stderr, which are not kept then. */
+  onLog?: (line: string) => void;
+}
+
 /** @param sockets as the script takes them. */
-export async function startManager(sockets: string, watchdogSeconds = 0): Promise<TestManager> {
+export async function startManager(sockets: string, options: ManagerOptions = {}): Promise<TestManager> {
+  const { watchdogSeconds = 0, temporary, onLog } = options;
   const script = join(import.meta.dir, "service_manager.py");
   const words = [python as string, script, String(watchdogSeconds), sockets, executable];
-  const child = Bun.spawn(words, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const env = { ...process.env, TMPDIR: temporary };
+  const child = Bun.spawn(words, { stdin: "pipe", stdout: "pipe", stderr: "inherit", env });
+  let lastWatchdog: number | undefined;
   const happened: Happening[] = [];
   (async () => {
     const decoder = new TextDecoder();
@@ -54,7 +69,12 @@ export async function startManager(sockets: string, watchdogSeconds = 0): Promis
     for await (const bytes of child.stdout) {
       const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
       rest = lines.pop() as string;
-      happened.push(...lines.map((line) => JSON.parse(line) as Happening));
+      for (const line of lines) {
+        const happening = JSON.parse(line) as Happening;
+        if (happening.notified === "WATCHDOG=1") lastWatchdog = performance.now();
+        if (happening.log !== undefined && onLog !== undefined) onLog(happening.log);
+        else happened.push(happening);
+      }
     }
   })();
 
@@ -79,6 +99,7 @@ export async function startManager(sockets: string, watchdogSeconds = 0): Promis
   return {
     port,
     notified: () => happened.flatMap(({ notified }) => notified ?? []),
+    lastWatchdog: () => lastWatchdog,
     log: () => happened.flatMap(({ log }) => log ?? []).join("\n"),
     start: (...more) => next((one) => one.started, command(`start ${more.join(" ")}`)),
     wedge: async (pid) => (await next((one) => one.wedged, command(`wedge ${pid}`))) > 0,

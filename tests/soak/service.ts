@@ -1,0 +1,206 @@
+/** One service that is soaked: under a service manager that has its sockets, with keys, a certificate and a configuration that change. */
+
+import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { startManager, type TestManager } from "../support/service_manager.ts";
+import { Connection, type Place } from "./connection.ts";
+import { type Sample, sampleProcess } from "./processes.ts";
+import { type LogEntry, ServerLog } from "./server_log.ts";
+import type { Tally } from "./tally.ts";
+
+/** How the service manager watches over it. */
+const WATCHDOG_SECONDS = 60;
+
+/** How long a restart or a reload may take, answers under way included: only what hangs takes longer. */
+const PATIENCE_MS = 240_000;
+
+/** Seconds after which idle connections are closed, and those of a certificate that was replaced. */
+const KEEP_ALIVE_SECONDS = 5;
+
+/** The key whose requests are few, and how it stands in a file of keys. */
+export const LIMITED_KEY = "sk-limited";
+export const LIMITED_LINE = `${LIMITED_KEY} requests=60 name=limited`;
+
+/** How a service is started. */
+export interface ServiceOptions {
+  name: string;
+  /** Its own, for its files. */
+  directory: string;
+  /** Where it may put temporary files. */
+  temporary: string;
+  /** Its command line behind `serve`. */
+  words: string[];
+  /** A socket in the directory, beside TCP. */
+  hasUnixSocket: boolean;
+  /** Certificates that clients believe, as PEM; absent: no TLS. */
+  ca?: string[];
+  keys: string[];
+}
+
+/** The parts of /health that a soak looks at. */
+export interface Health {
+  requests: { running: number; waiting: number; waiting_prompt_tokens: number };
+  engine: { running: number; waiting: number; blocks: { used: number }; pauses: number; cached_tokens: number };
+}
+
+export class Service {
+  readonly name: string;
+  readonly log: ServerLog;
+  /** Where it is reached, in the ways in which it is. */
+  readonly places: Place[];
+  /** Keys that are always right. */
+  readonly keys: readonly string[];
+  readonly #options: ServiceOptions;
+  readonly #manager: TestManager;
+  readonly #tally: Tally;
+  #pid = 0;
+  #heard = 0;
+
+  private constructor(options: ServiceOptions, manager: TestManager, log: ServerLog, tally: Tally) {
+    this.name = options.name;
+    this.keys = options.keys;
+    this.log = log;
+    this.#options = options;
+    this.#manager = manager;
+    this.#tally = tally;
+    const { ca } = options;
+    const { port } = manager;
+    this.places = [ca === undefined ? { kind: "tcp", port } : { kind: "tls", port, ca }];
+    if (options.hasUnixSocket) this.places.push({ kind: "unix", path: this.socket });
+  }
+
+  /** Starts it and waits until it is ready. The files that its command line names have to be there. */
+  static async start(options: ServiceOptions, tally: Tally): Promise<Service> {
+    const log = new ServerLog(tally);
+    const sockets = options.hasUnixSocket ? `unix:${join(options.directory, "socket")},tcp` : "tcp";
+    const manager = await startManager(sockets, {
+      watchdogSeconds: WATCHDOG_SECONDS,
+      temporary: options.temporary,
+      onLog: (line) => log.add(line),
+    });
+    const service = new Service(options, manager, log, tally);
+    service.writeKeys([...options.keys, LIMITED_LINE]);
+    service.writeConfiguration("guest-0");
+    await service.#begin();
+    return service;
+  }
+
+  get socket(): string {
+    return join(this.#options.directory, "socket");
+  }
+
+  get #keyFile(): string {
+    return join(this.#options.directory, "keys");
+  }
+
+  get #configuration(): string {
+    return join(this.#options.directory, "config.toml");
+  }
+
+  /** @throws Error when the process is gone. */
+  sample(): Sample {
+    return sampleProcess(this.#pid);
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  /** Writes the file of keys. */
+  writeKeys(lines: readonly string[]): void {
+    replaceFile(this.#keyFile, lines);
+  }
+
+  /** Writes the configuration, with a name by which requests may call the model. */
+  writeConfiguration(alias: string, ...more: string[]): void {
+    replaceFile(this.#configuration, [
+      `alias = "${alias}"`,
+      `keep-alive = ${KEEP_ALIVE_SECONDS}`,
+      'log = "json"',
+      ...more,
+    ]);
+  }
+
+  async #begin(): Promise<void> {
+    const ready = this.log.next("ready");
+    const { directory, words } = this.#options;
+    const certificate = join(directory, "served.pem");
+    const key = join(directory, "served-key.pem");
+    const tls = this.#options.ca === undefined ? [] : ["--tls-cert", certificate, "--tls-key", key];
+    const common = ["--config", this.#configuration, "--api-key-file", this.#keyFile, "--drain-timeout", "120"];
+    this.#pid = await this.#manager.start("serve", ...words, ...tls, ...common);
+    await within(ready, `${this.name} is not ready:\n${this.log}`);
+    this.#heard = performance.now();
+  }
+
+  /** Ends it as a service manager does, while whoever comes waits in its sockets, and starts it again. */
+  async restart(): Promise<void> {
+    await this.#end();
+    await this.#begin();
+  }
+
+  async #end(): Promise<void> {
+    const pid = this.#pid;
+    process.kill(pid, "SIGTERM");
+    const deadline = performance.now() + PATIENCE_MS;
+    while (existsSync(`/proc/${pid}`) && performance.now() < deadline) await Bun.sleep(20);
+    const code = await this.#manager.ended(pid);
+    if (code !== 0) {
+      this.#tally.fault("faults of reloads and restarts", `${this.name} ended with ${code}: ${this.log}`);
+    }
+  }
+
+  /** Sends SIGHUP. @returns the line of the log that says what came of it. */
+  async reload(): Promise<LogEntry> {
+    const entry = this.log.next("reload");
+    process.kill(this.#pid, "SIGHUP");
+    return await within(entry, `${this.name} was not reloaded:\n${this.log}`);
+  }
+
+  /** Whether the watchdog would have waited in vain since this was asked last, while the service is neither started nor ended. */
+  checkWatchdog(): void {
+    const last = this.#manager.lastWatchdog();
+    if (last !== undefined) this.#heard = Math.max(this.#heard, last);
+    const silence = (performance.now() - this.#heard) / 1000;
+    if (silence < WATCHDOG_SECONDS) return;
+    this.#tally.fault("faults at rest", `${this.name} said nothing to the watchdog for ${silence.toFixed(0)} s`);
+    this.#heard = performance.now();
+  }
+
+  /** What /health says. */
+  async health(): Promise<Health> {
+    const connection = await Connection.open(this.places.at(-1) as Place);
+    const answer = await connection.ask({ method: "GET", path: "/health", headers: {} });
+    connection.close();
+    return JSON.parse(String(answer?.body)) as Health;
+  }
+
+  /** Ends it for good. */
+  async stop(): Promise<void> {
+    await this.#end();
+    await this.#manager.stop();
+  }
+
+  /** Ends everything at once. */
+  async kill(): Promise<void> {
+    await this.#manager.stop();
+  }
+}
+
+/** Writes lines to a file that is whole at any moment. */
+function replaceFile(path: string, lines: readonly string[]): void {
+  writeFileSync(`${path}.new`, lines.map((line) => `${line}\n`).join(""));
+  renameSync(`${path}.new`, path);
+}
+
+async function within<T>(promise: Promise<T>, otherwise: string): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(otherwise)), PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
