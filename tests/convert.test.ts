@@ -8,6 +8,7 @@ import { convertCheckpoint } from "../convert/convert.ts";
 import { packedRowBytes } from "../src/model_file/layout.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
 import { type ProgressStream, showProgress } from "../src/terminal/progress.ts";
+import { unpackFixtures } from "./support/archive.ts";
 import { fixtures, root, runCommandLine } from "./support/command_line.ts";
 import {
   encodeSafetensors,
@@ -22,8 +23,12 @@ import {
 const names = ["tiny", "tiny-packed", "llama-packed", "older-bitnet"];
 let scratch: string;
 
-beforeAll(() => {
+/** The directory of a fixture. */
+const directoryOf = (name: string) => join(name.startsWith("tiny") ? fixtures : scratch, name);
+
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), "wrinklefree-convert-"));
+  await unpackFixtures("checkpoints", scratch);
 });
 
 afterAll(() => {
@@ -122,7 +127,7 @@ function expectedLinear(
 
 describe.each(names)("%s", (name) => {
   test("holds the source's values", async () => {
-    const directory = join(fixtures, name);
+    const directory = directoryOf(name);
     const source = readSource(directory);
     const result = await convert(directory);
     const { config } = result.packed;
@@ -166,7 +171,7 @@ describe.each(names)("%s", (name) => {
   });
 
   test("is a valid safetensors file without gaps", async () => {
-    const { packed, bytes } = await convert(join(fixtures, name));
+    const { packed, bytes } = await convert(directoryOf(name));
     const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
     expect((8 + length) % 64).toBe(0);
     const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
@@ -185,7 +190,7 @@ describe.each(names)("%s", (name) => {
   });
 
   test("carries the small files", async () => {
-    const { packed } = await convert(join(fixtures, name));
+    const { packed } = await convert(directoryOf(name));
     const expected = [
       "tokenizer.json",
       "tokenizer_config.json",
@@ -195,13 +200,13 @@ describe.each(names)("%s", (name) => {
     ];
     expect([...packed.assets.keys()]).toEqual(expected);
     for (const [asset, bytes] of packed.assets) {
-      expect(bytes).toEqual(new Uint8Array(readFileSync(join(fixtures, name, asset))));
+      expect(bytes).toEqual(new Uint8Array(readFileSync(join(directoryOf(name), asset))));
     }
   });
 
   test("comes out the same every time", async () => {
-    const one = await convert(join(fixtures, name));
-    const other = await convert(join(fixtures, name));
+    const one = await convert(directoryOf(name));
+    const other = await convert(directoryOf(name));
     expect(Buffer.compare(one.bytes, other.bytes)).toBe(0);
   });
 });
@@ -244,9 +249,9 @@ test("configurations of all families", async () => {
     bosTokenId: 2040,
     eosTokenIds: [2041, 2044],
   });
-  const llama = (await convert(join(fixtures, "llama-packed"))).packed.config;
+  const llama = (await convert(directoryOf("llama-packed"))).packed.config;
   expect(llama).toMatchObject({ activation: "silu", subNorms: false, tiedEmbeddings: false, headDim: 64 });
-  const older = (await convert(join(fixtures, "older-bitnet"))).packed.config;
+  const older = (await convert(directoryOf("older-bitnet"))).packed.config;
   expect(older).toMatchObject({
     activation: "silu",
     subNorms: true,
@@ -466,7 +471,7 @@ test("the command converts, refuses to overwrite, and replaces with --force", ()
   const again = runCommandLine(["convert", join(fixtures, "tiny"), output]);
   expect(again.exitCode).toBe(1);
   expect(again.stderr).toBe(`wrinklefree: ${output}: already exists; --force replaces it\n`);
-  expect(runCommandLine(["convert", join(fixtures, "llama-packed"), output, "--force"]).exitCode).toBe(0);
+  expect(runCommandLine(["convert", directoryOf("llama-packed"), output, "--force"]).exitCode).toBe(0);
   expect(runCommandLine(["inspect", output]).stdout).toContain("LlamaForCausalLM");
 });
 

@@ -11,6 +11,7 @@ import type { EngineEvent } from "../src/engine/events.ts";
 import { Model } from "../src/engine/model.ts";
 import { defaultSampling } from "../src/engine/sampling.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
+import { unpackFixtures } from "./support/archive.ts";
 import {
   answerAll,
   differences,
@@ -23,20 +24,24 @@ import {
 const fixtures = `${import.meta.dir}/fixtures`;
 let directory: string;
 
+/** Where the directory of a fixture is. */
+const sourceOf = (name: string) => (name.startsWith("tiny") ? `${fixtures}/${name}` : `${directory}/${name}`);
+
 /** A fixture, converted, with the goldens of the same weights. */
 async function open(
   name: string,
   goldensOf: string,
 ): Promise<{ model: Model; vocabulary: number; goldens: ModelGoldens }> {
   const path = `${directory}/${name}.wf`;
-  if (!(await Bun.file(path).exists())) await convertCheckpoint(`${fixtures}/${name}`, path);
-  const goldens = await readModelGoldens(`${fixtures}/${goldensOf}`);
+  if (!(await Bun.file(path).exists())) await convertCheckpoint(sourceOf(name), path);
+  const goldens = await readModelGoldens(sourceOf(goldensOf));
   const { config } = await readPackedModel(path);
   return { model: await Model.open(path), vocabulary: config.vocabSize, goldens };
 }
 
-beforeAll(() => {
+beforeAll(async () => {
   directory = mkdtempSync(`${tmpdir()}/wrinklefree-engine-`);
+  await unpackFixtures("checkpoints", directory);
 });
 
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -7,14 +7,16 @@ import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
 import { verifyConversion } from "../convert/verify.ts";
 import { readPackedModel } from "../src/model_file/packed.ts";
+import { unpackFixtures } from "./support/archive.ts";
 import { fixtures, runCommandLine } from "./support/command_line.ts";
 import { ggufModel, type TypeName } from "./support/gguf_model.ts";
 import { encodeGguf } from "./support/small_gguf.ts";
 
 let directory: string;
 
-beforeAll(() => {
+beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "wrinklefree-verify-"));
+  await unpackFixtures("checkpoints", directory);
 });
 
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -34,8 +36,8 @@ function ggufWithUnused(architecture: string, type: TypeName): string {
 const sources: [string, () => string][] = [
   ["master weights", () => join(fixtures, "tiny")],
   ["packed weights, multiplied", () => join(fixtures, "tiny-packed")],
-  ["packed weights, divided", () => join(fixtures, "llama-packed")],
-  ["rows that are padded", () => join(fixtures, "older-bitnet")],
+  ["packed weights, divided", () => join(directory, "llama-packed")],
+  ["rows that are padded", () => join(directory, "older-bitnet")],
   ["neurons that were left out", () => ggufWithUnused("bitnet-b1.58", "I2_S")],
   ["rows that change places", () => ggufWithUnused("llama", "I2_S")],
 ];
