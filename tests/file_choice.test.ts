@@ -61,6 +61,11 @@ describe("the best form of a model", () => {
       "m-i2_s.gguf",
     ],
     [
+      "packed safetensors with what else says what is made of them",
+      { "config.json": 1, "model.safetensors": 1, "dlm_config.json": 1, "modules.json": 1, "1_Pooling/config.json": 1 },
+      ["1_Pooling/config.json", "config.json", "dlm_config.json", "model.safetensors", "modules.json"],
+    ],
+    [
       "all parts of a checkpoint",
       {
         "config.json": 1,
@@ -94,10 +99,13 @@ describe("the best form of a model", () => {
     expect(() => chooseFiles("acme/model", files.slice(0, 1))).toThrow("no ternary model that can be read here");
   });
 
-  test("of types that can't be read, none is chosen, nor one that holds the same in floats", () => {
+  test("Bonsai's types with a scale for each group, the widest first, before the same in floats", () => {
     const sizes = { "B-8B-F16.gguf": 9, "B-8B-Q2_0.gguf": 1, "B-8B-Q2_0_g64.gguf": 1, "B-8B-PQ2_0.gguf": 1 };
-    expect(() => choose(sizes)).toThrow("has its ternary weights in groups with a scale each (B-8B-Q2_0.gguf)");
+    expect(choose(sizes)).toBe("B-8B-PQ2_0.gguf");
+    expect(choose({ "B-8B-Q2_0.gguf": 1, "B-8B-Q2_0_g64.gguf": 1 })).toBe("B-8B-Q2_0_g64.gguf");
+    expect(choose({ "B-8B-F16.gguf": 9, "B-8B-Q2_0.gguf": 1, "B-8B-PTQ1_0.gguf": 1 })).toBe("B-8B-Q2_0.gguf");
     expect(choose({ ...sizes, "B-8B-TQ2_0.gguf": 2 })).toBe("B-8B-TQ2_0.gguf");
+    expect(choose({ "config.json": 1, "model.safetensors": 16, "B-PQ2_0.gguf": 2 })).toBe("B-PQ2_0.gguf");
   });
 
   test("several that are equally good are for the user to choose from", () => {

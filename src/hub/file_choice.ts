@@ -2,7 +2,7 @@
 
 import { Failure } from "../errors.ts";
 import { ggufParts } from "../model_file/gguf_names.ts";
-import { assetNames } from "../model_file/layout.ts";
+import { assetNames, descriptionNames } from "../model_file/layout.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { nearest } from "./nearest.ts";
 
@@ -24,10 +24,7 @@ export interface FileChoice<File extends RepositoryFile> {
 }
 
 /** Types of weights in GGUF files that are ternary and can be read, the most exact and quickest first, as they stand in names. */
-const TERNARY = ["i2_s", "tq2_0", "tq1_0"];
-
-/** Ternary types with a scale for each group of weights, which can't be read yet. */
-const GROUPED = ["pq2_0", "q2_0_g64", "q2_0"];
+const TERNARY = ["i2_s", "tq2_0", "tq1_0", "pq2_0", "q2_0_g64", "q2_0", "ptq1_0"];
 
 /** Those that may hold ternary values. */
 const PLAIN = ["bf16", "f16", "f32"];
@@ -97,12 +94,6 @@ function best<File extends RepositoryFile>(
     return only(candidates) as Candidate<File>;
   }
   if (checkpoint !== null) return checkpoint;
-  const grouped = single.find(({ file }) => GROUPED.includes(typeOf(file as string)));
-  if (grouped !== undefined) {
-    throw new Failure(
-      `${repository} has its ternary weights in groups with a scale each (${grouped.file}), which can't be read yet`,
-    );
-  }
   const plainType = PLAIN.find((type) => ofType(type).length > 0);
   const rest = plainType === undefined ? single.filter(({ file }) => typeOf(file as string) === "") : ofType(plainType);
   const found = only(rest);
@@ -153,7 +144,8 @@ function checkpointOf<File extends RepositoryFile>(files: File[]): Candidate<Fil
   // The order in which the converter looks.
   if (whole === undefined && (index === undefined || parts.length < partCount)) return null;
   const used = whole !== undefined ? [whole] : [index as File, ...(parts.length > 0 ? parts : weights)];
-  const all = [...assetsOf(files), ...used];
+  const described = files.filter(({ path }) => descriptionNames.includes(path));
+  const all = [...assetsOf(files), ...described, ...used];
   return { file: null, files: all, bytes: sumOfSizes(all) };
 }
 
@@ -182,7 +174,7 @@ function typeOf(path: string): string {
   const name = (path.split("/").at(-1) as string).toLowerCase().replace("fp16", "f16").replace("fp32", "f32");
   const tokens = (type: string) => new RegExp(`(^|[-._])${type}([-._]|$)`).test(name);
   // "bf16-i2_s" names the embedding's type first.
-  const known = [...TERNARY, ...GROUPED, ...PLAIN].find(tokens);
+  const known = [...TERNARY, ...PLAIN].find(tokens);
   if (known !== undefined) return known;
   return /(^|[-._])(i?q\d|tl[12]|mxfp4|nvfp4)/.test(name) ? "other" : "";
 }

@@ -22,6 +22,14 @@ export const assetNames = [
   "config.json",
 ] as const;
 
+/** What a model that was trained to fill in masks says of them, and what sentence-transformers says of a model that gives embeddings. */
+export const MASK_NAME = "dlm_config.json";
+export const MODULES_NAME = "modules.json";
+export const POOLING_NAME = "1_Pooling/config.json";
+
+/** Small files that decide what is made of a checkpoint, but do not travel inside its packed file: their paths in its directory. */
+export const descriptionNames: readonly string[] = [MASK_NAME, MODULES_NAME, POOLING_NAME];
+
 /** Parts of a router's weights: each is the sum of so many bf16. */
 export const ROUTER_PARTS = 3;
 

@@ -1,6 +1,6 @@
 /** The files that a model's source consists of: those whose contents decide what is made of it. */
 
-import { basename } from "node:path";
+import { basename, relative } from "node:path";
 import { sourceFiles as filesOf } from "../../convert/formats.ts";
 import { statusOf } from "../model_file/byte_source.ts";
 import { assetNames } from "../model_file/layout.ts";
@@ -17,6 +17,6 @@ export function sourceFiles(path: string): SourceFile[] {
   const isDirectory = statusOf(path).isDirectory();
   return filesOf(path).map((file, index) => {
     const own = basename(file);
-    return { name: isDirectory || assets.has(own) ? own : String(index + 1), path: file };
+    return { name: isDirectory ? relative(path, file) : assets.has(own) ? own : String(index + 1), path: file };
   });
 }
