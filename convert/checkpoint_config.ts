@@ -6,7 +6,7 @@
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits, type ModelConfig } from "../src/model_file/model_config.ts";
 import { mlxGroup } from "./mlx.ts";
-import { readRotaryPositions } from "./rope_scaling.ts";
+import { longContextNotice, readBaseOf, readRotaryPositions } from "./rope_scaling.ts";
 
 /** How the linear layers of a checkpoint are stored. */
 export type WeightForm =
@@ -34,6 +34,10 @@ export interface Family {
   masters?: "thresholds";
   /** Whether norms but those of projections hold what is above 1. */
   normsAboveOne?: boolean;
+  /** Whether some of its layers see a window: the type of those that have a rotary base of their own, or "all" where they have not. */
+  windows?: "sliding_attention" | "all";
+  /** Whether the feed-forward has no gate. */
+  isUngated?: boolean;
   /** Whether its models were trained for 1.58 bits, all of them. */
   isTernary?: boolean;
   /** What else its configurations say, or its tensors by their being there. */
@@ -71,7 +75,8 @@ export const families: Record<string, Family> = {
     isTernary: true,
   },
   LlamaForCausalLM: llama,
-  Qwen3ForCausalLM: { ...llama, headDim: 128, parts: () => ({ qkNorms: true }) },
+  ArceeForCausalLM: { ...llama, activation: "relu2", isUngated: true },
+  Qwen3ForCausalLM: { ...llama, headDim: 128, parts: (_, __, has) => ({ ...inputNorms(has), qkNorms: true }) },
   MiniCPMForCausalLM: { ...llama, parts: miniCpm },
   MixtralForCausalLM: {
     ...llama,
@@ -97,6 +102,7 @@ export const families: Record<string, Family> = {
     isBare: true,
     isTernary: true,
     normsAboveOne: true,
+    windows: "sliding_attention",
     spelling: [
       ["attention_post_norm", "post_attention_layernorm"],
       ["post_attention_layernorm", "pre_feedforward_layernorm"],
@@ -109,6 +115,7 @@ export const families: Record<string, Family> = {
     headDim: 128,
     rotatedShare: 0.5,
     masters: "thresholds",
+    windows: "all",
     isTernary: true,
     spelling: [...expertNames, ["model.embed_tokens", "model.word_embeddings"]],
     parts: maple,
@@ -137,10 +144,10 @@ function maple(fields: ConfigFields, { layers, headDim }: ModelConfig): Partial<
 
 /** 1 for each layer that sees a window, else 0. Where a config.json does not say which: all but the last of every `period`. */
 function slidingLayers(fields: ConfigFields, layers: number, period: number): number[] {
-  const types = fields.raw("layer_types");
-  return Array.from({ length: layers }, (_, layer) =>
-    Number(Array.isArray(types) ? types[layer] === "sliding_attention" : (layer + 1) % period !== 0),
-  );
+  const types: unknown = fields.raw("layer_types");
+  if (!Array.isArray(types)) return Array.from({ length: layers }, (_, layer) => Number((layer + 1) % period !== 0));
+  if (types.length !== layers) throw new Fault(`layer_types has ${types.length} entries for ${layers} layers`);
+  return types.map((type) => Number(type === "sliding_attention"));
 }
 
 /** What share of a head's dimensions is rotated. */
@@ -150,10 +157,15 @@ function rotatedShare(fields: ConfigFields, fallback: number): number {
   throw new Fault(`partial_rotary_factor is ${share}; a share up to 1 is needed`);
 }
 
-/** What models that give embeddings have in common: each projection has a norm of its own, and the last token stands for the text. */
-function embedding(has: (tensor: string) => boolean): Partial<ModelConfig> {
+/** BitNet-embedding's norms, one before each projection. The last token stands for a text, unless files beside the model say otherwise. */
+function inputNorms(has: (tensor: string) => boolean): Partial<ModelConfig> {
   const isNormed = ["", "model."].some((prefix) => has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
-  return { inputNorms: isNormed ? true : undefined, pooling: "last", tiedEmbeddings: true };
+  return isNormed ? { inputNorms: true, pooling: "last", tiedEmbeddings: true } : {};
+}
+
+/** What models without a head have in common. */
+function embedding(has: (tensor: string) => boolean): Partial<ModelConfig> {
+  return { ...inputNorms(has), pooling: "last", tiedEmbeddings: true };
 }
 
 /** Gemma 3: norms before and after, layers that see a window and have a rotary base of their own, scaled embeddings. */
@@ -162,9 +174,6 @@ function gemma3(
   { hiddenSize, layers, headDim, context }: ModelConfig,
   has: (tensor: string) => boolean,
 ): Partial<ModelConfig> {
-  if (fields.flag("use_bidirectional_attention", false)) {
-    throw new Fault("use_bidirectional_attention is true, which is not supported");
-  }
   for (const key of ["attn_logit_softcapping", "final_logit_softcapping"]) {
     if (fields.has(key)) throw new Fault(`${key} is set, which is not supported`);
   }
@@ -177,7 +186,7 @@ function gemma3(
     attentionScale: 1 / Math.sqrt(fields.positive("query_pre_attn_scalar", limits.ropeTheta, headDim)),
     slidingWindow: fields.whole("sliding_window", 1, limits.context, context),
     slidingLayers: slidingLayers(fields, layers, period),
-    slidingRopeTheta: fields.positive("rope_local_base_freq", limits.ropeTheta, 10000),
+    slidingRopeTheta: readBaseOf(fields, "sliding_attention", "rope_local_base_freq", 10000),
   };
 }
 
@@ -270,7 +279,12 @@ export function readWeightForm(fields: ConfigFields): WeightForm {
 
 /** Refuses settings that would change the computation and that the engine does not know. */
 export function refuseUnsupported(fields: ConfigFields, family: Family): void {
-  const hasWindows = family === families.Gemma3TextModel || family === families.MapleForCausalLM;
+  const hasWindows = family.windows !== undefined;
+  if (fields.flag("use_bidirectional_attention", false) || !fields.flag("is_causal", true)) {
+    throw new Fault(
+      "its tokens see those behind them too (use_bidirectional_attention, is_causal), which is not supported",
+    );
+  }
   for (const key of ["attention_bias", "mlp_bias", "use_qk_norm"]) {
     if (fields.flag(key, false)) throw new Fault(`${key} is true, which is not supported`);
   }
@@ -329,13 +343,9 @@ export function readConfig(
   // An odd head is refused elsewhere.
   if (share !== 1 && (headDim * share) % 2 !== 0)
     throw new Fault(`${share} of a head's ${headDim} dimensions are no even number`);
-  const rotary = readRotaryPositions(fields, family.ropeTheta, headDim * share, share);
+  const rotary = readRotaryPositions(fields, family.ropeTheta, headDim * share, share, family.windows);
   const context = fields.whole("max_position_embeddings", 1, limits.context);
-  if (rotary.context !== undefined && rotary.context < context) {
-    notices.push(
-      `beyond ${rotary.context} tokens the model needs other rotary positions than before, so its context ends there`,
-    );
-  }
+  if (rotary.originalContext !== undefined) notices.push(longContextNotice(rotary.originalContext, context));
   const config: ModelConfig = {
     architecture,
     vocabSize,
@@ -345,12 +355,15 @@ export function readConfig(
     heads,
     kvHeads: fields.whole("num_key_value_heads", 1, heads, heads),
     headDim,
-    context: Math.min(context, rotary.context ?? context),
+    context,
+    originalContext: rotary.originalContext,
     ropeTheta: rotary.theta,
     ropeDivisors: rotary.divisors,
+    ropeLongDivisors: rotary.longDivisors,
     ropeMagnitude: rotary.magnitude,
     rmsNormEps: fields.positive("rms_norm_eps", 1),
     activation: readActivation(fields, family.activation),
+    gated: family.isUngated ? false : undefined,
     subNorms: family.subNorms,
     tiedEmbeddings: tied || headAbsent,
     bosTokenId: fields.has("bos_token_id") ? fields.whole("bos_token_id", 0, vocabSize - 1) : null,

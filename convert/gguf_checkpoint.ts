@@ -12,7 +12,7 @@ import { blockForm, encodedBytes } from "./encodings.ts";
 import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
-import { linearDivisors, yarn } from "./rope_scaling.ts";
+import { linearDivisors, longContextNotice, longRope, yarn } from "./rope_scaling.ts";
 import type { SourceTensor, TernaryForm } from "./source_tensor.ts";
 import { chooseScales } from "./weight_scales.ts";
 
@@ -23,6 +23,8 @@ interface Architecture {
   ropeTheta: number;
   /** Whether the rows of q and k stand as neighbours for the rotary positions. */
   interleaved: boolean;
+  /** Whether the feed-forward has no gate. */
+  isUngated?: boolean;
   /** Keys that this architecture has, of those that others must not have. */
   keys?: readonly string[];
   /** What else its metadata say. */
@@ -44,14 +46,13 @@ const architectures: Record<string, Architecture> = {
   qwen3: {
     ...llama,
     interleaved: false,
-    keys: ["pooling_type"],
-    parts: (fields, _, has) => ({ ...pooling(fields, has), qkNorms: true }),
+    parts: (_, __, has) => ({ ...inputNorms(has), qkNorms: true }),
   },
   gemma3: {
     ...llama,
     activation: "gelu_tanh",
     interleaved: false,
-    keys: ["pooling_type", "attention.sliding_window"],
+    keys: ["attention.sliding_window"],
     parts: gemma3,
   },
   qwen3moe: {
@@ -60,6 +61,7 @@ const architectures: Record<string, Architecture> = {
     keys: EXPERT_KEYS,
     parts: (fields) => ({ ...experts(fields), qkNorms: true }),
   },
+  arcee: { ...llama, activation: "relu2", isUngated: true },
   minicpm: { ...llama, keys: ["embedding_scale", "residual_scale", "logit_scale"], parts: miniCpm },
 };
 
@@ -82,16 +84,23 @@ function experts(fields: ConfigFields): Partial<ModelConfig> {
   };
 }
 
-/** What a text's embedding is made of, where there is a pooling_type. */
+/** What a text's embedding is made of, by pooling_type: 0 stands for none. */
 const POOLINGS = [undefined, "mean", "cls", "last"] as const;
 
+function pooling(fields: ConfigFields): Partial<ModelConfig> {
+  const type = fields.whole("pooling_type", 0, 255, 0);
+  if (type >= POOLINGS.length) {
+    throw new Fault(`pooling_type is ${type}, which is not supported; 1 (mean), 2 (cls) and 3 (last) are`);
+  }
+  return type === 0 ? {} : { pooling: POOLINGS[type], tiedEmbeddings: true };
+}
+
 /**
- * Embedding models. Where each projection has a norm of its own the last token stands for the text, whatever pooling_type says: published
- * files state the mean.
+ * BitNet-embedding's norms, one before each projection. The last token stands for a text then, whatever pooling_type says: published files
+ * state the mean.
  */
-function pooling(fields: ConfigFields, has: (tensor: string) => boolean): Partial<ModelConfig> {
-  if (has("blk.0.attn_q_norm_in.weight")) return { inputNorms: true, pooling: "last" };
-  return { pooling: POOLINGS[fields.whole("pooling_type", 0, POOLINGS.length - 1, 0)] };
+function inputNorms(has: (tensor: string) => boolean): Partial<ModelConfig> {
+  return has("blk.0.attn_q_norm_in.weight") ? { inputNorms: true, pooling: "last", tiedEmbeddings: true } : {};
 }
 
 /** Gemma 3: every sixth layer sees all, the others a window, with a rotary base of their own; a file without a window has neither. */
@@ -109,7 +118,7 @@ function gemma3(
           slidingLayers: Array.from({ length: layers }, (_, layer) => Number((layer + 1) % 6 !== 0)),
           slidingRopeTheta: fields.positive("rope.freq_base_swa", limits.ropeTheta, 10000),
         };
-  return { ...pooling(fields, has), ...sliding, qkNorms: true, postNorms: true, embeddingScale: Math.sqrt(hiddenSize) };
+  return { ...inputNorms(has), ...sliding, qkNorms: true, postNorms: true, embeddingScale: Math.sqrt(hiddenSize) };
 }
 
 /** MiniCPM's three factors; older files lack them, and mean those of the first models. */
@@ -166,7 +175,6 @@ const unsupported = [
   "residual_scale",
   "logit_scale",
   "use_parallel_residual",
-  "pooling_type",
   "swin_norm",
 ];
 
@@ -195,6 +203,8 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     const { assets, notices } = tokenizer;
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
     naming(path, () => checkModelConfig(config));
+    const { originalContext, context } = config;
+    if (originalContext !== undefined) notices.push(longContextNotice(originalContext, context));
     checkModelText({ assets, config }, path, (notice) => notices.push(notice));
     const tensors = matchTensors(files, config, spelling(path, config, architecture));
     chooseScales(config, tensors);
@@ -240,7 +250,7 @@ function numbersOf(metadata: Map<string, GgufValue>, name: string): Record<strin
 function readConfig(
   files: GgufFiles,
   architecture: string,
-  { activation, subNorms, ropeTheta, interleaved, keys, parts: ownParts }: Architecture,
+  { activation, subNorms, ropeTheta, interleaved, isUngated, keys, parts: ownParts }: Architecture,
   fields: ConfigFields,
   { bosTokenId, eosTokenIds }: GgufTokenizer,
 ): ModelConfig {
@@ -280,6 +290,7 @@ function readConfig(
     ropeTheta: fields.positive("rope.freq_base", limits.ropeTheta, ropeTheta),
     rmsNormEps: fields.positive("attention.layer_norm_rms_epsilon", 1),
     activation,
+    gated: isUngated ? false : undefined,
     subNorms,
     tiedEmbeddings: !files.tensors.has("output.weight"),
     bosTokenId,
@@ -288,6 +299,7 @@ function readConfig(
   return {
     ...config,
     ...readStretch(files, fields, config),
+    ...pooling(fields),
     ...ownParts?.(fields, config, (name) => files.tensors.has(name)),
   };
 }
@@ -303,6 +315,11 @@ function refuseUnsupported(
     // Writers state what is off, too.
     if (value === undefined || value === 0 || value === false) continue;
     throw new Fault(`${architecture}.${key} is ${printable(String(value))}, which is not supported`);
+  }
+  if (!fields.flag("attention.causal", true)) {
+    throw new Fault(
+      `${architecture}.attention.causal is false: its tokens see those behind them too, which is not supported`,
+    );
   }
   for (const key of activationKeys) {
     const value = fields.raw(key) ?? activation;
@@ -333,11 +350,12 @@ function readStretch(files: GgufFiles, fields: ConfigFields, config: ModelConfig
       throw new Fault(`it has both rotary divisors and rope.scaling.factor, which is not supported`);
     }
     const magnitude = fields.positive("rope.scaling.attn_factor", limits.ropeDivisor, 1);
-    const isOne = long === undefined || JSON.stringify(long) === JSON.stringify(stated);
+    const stretch = longRope(stated, long, { original, context: config.context });
     return {
-      ropeDivisors: stated,
+      ropeDivisors: stretch.divisors,
       ropeMagnitude: magnitude === 1 ? undefined : magnitude,
-      context: isOne ? config.context : Math.min(original, config.context),
+      originalContext: stretch.originalContext,
+      ropeLongDivisors: stretch.longDivisors,
     };
   }
   if (!isScaling) return {};
@@ -407,7 +425,10 @@ function spelling(path: string, config: ModelConfig, { interleaved }: Architectu
           ternaryForm(tensor, scale === undefined ? 1 : requireScale(scale, readNumber(scale))),
       };
     },
-    isNeedless: (name) => [ROPE_DIVISORS, SHORT_DIVISORS, LONG_DIVISORS].includes(name),
+    // A model that gives embeddings needs no head.
+    isNeedless: (name) =>
+      [ROPE_DIVISORS, SHORT_DIVISORS, LONG_DIVISORS].includes(name) ||
+      (config.pooling !== undefined && name === "output.weight"),
   };
 }
 

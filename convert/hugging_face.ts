@@ -7,7 +7,7 @@ import { Failure } from "../src/errors.ts";
 import { readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
 import { TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
-import { ASSET_BYTES_MAX, assetNames, packedLayout } from "../src/model_file/layout.ts";
+import { ASSET_BYTES_MAX, assetNames, descriptionNames, MASK_NAME, packedLayout } from "../src/model_file/layout.ts";
 import { checkModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
@@ -25,6 +25,7 @@ import { listDirectory, otherContents } from "./checkpoint_directory.ts";
 import { blockForm, weightSource } from "./encodings.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
 import { mlxGroup, mlxTensors } from "./mlx.ts";
+import { readPooling } from "./pooling.ts";
 import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
 import type { SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
 import { endOfTextTokens } from "./special_tokens.ts";
@@ -85,10 +86,9 @@ export function openHuggingFace(directory: string): Checkpoint {
  * @throws Failure when the directory cannot be listed
  */
 export function checkpointFiles(directory: string): string[] {
-  const names = listDirectory(directory).filter(
-    (name) => name === INDEX_NAME || name === MASK_NAME || name.endsWith(".safetensors"),
-  );
-  return [...names, ...presentAssets(directory)].sort();
+  const names = listDirectory(directory).filter((name) => name === INDEX_NAME || name.endsWith(".safetensors"));
+  const descriptions = descriptionNames.filter((name) => existsSync(join(directory, name)));
+  return [...names, ...descriptions, ...presentAssets(directory)].sort();
 }
 
 /** The small files that a directory has, as paths inside it. */
@@ -129,14 +129,14 @@ export function describeModel(
   const has = (tensor: string) => files.tensors.has(tensor);
   const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
   config.maskTokenId = readMaskToken(directory, config);
+  // The last token stands for the text where an embedding model does not say otherwise; any model may be made one.
+  const pooling = readPooling(directory, config.hiddenSize);
+  if (pooling !== undefined) Object.assign(config, { pooling, tiedEmbeddings: true });
   config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
   naming(configPath, () => checkModelConfig(config));
   checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
   return { fields, architecture, family, weights, config, notices };
 }
-
-/** What a model that was trained to fill in masks says of them. */
-const MASK_NAME = "dlm_config.json";
 
 /** The mask token, which is an input and never an answer. @throws Failure */
 function readMaskToken(directory: string, { vocabSize }: ModelConfig): number | undefined {

@@ -7,6 +7,7 @@
  * layers or for each type of layer. Where they say different things, none is believed.
  */
 
+import { isObject } from "../src/json.ts";
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits } from "../src/model_file/model_config.ts";
 
@@ -26,8 +27,9 @@ export interface Stretch {
   divisors?: number[] | undefined;
   /** What rotated keys and queries are multiplied by; undefined for 1. */
   magnitude?: number | undefined;
-  /** Positions that this holds for, where others would need other divisors. */
-  context?: number | undefined;
+  /** Where a longer context than the original one needs other divisors: that one, and these. */
+  originalContext?: number | undefined;
+  longDivisors?: number[] | undefined;
 }
 
 /** What a config.json says of rotary positions. */
@@ -47,6 +49,7 @@ interface Source {
  * @param theta the base, where no place has one.
  * @param dimensions of a head that are rotated.
  * @param share of a head's dimensions that these are.
+ * @param apart a type of layers that has a base of its own, which is read elsewhere.
  * @throws Fault for what is not supported, and where two places contradict each other.
  */
 export function readRotaryPositions(
@@ -54,8 +57,9 @@ export function readRotaryPositions(
   theta: number,
   dimensions: number,
   share = 1,
+  apart?: string,
 ): RotaryPositions {
-  const sources = [...readSources(fields, "rope_parameters"), ...readSources(fields, "rope_scaling")];
+  const sources = ["rope_parameters", "rope_scaling"].flatMap((key) => readSources(fields, key, apart));
   const all = [{ name: "", fields }, ...sources];
   for (const { name, fields: source } of all) {
     if (source.has("partial_rotary_factor") && source.raw("partial_rotary_factor") !== share) {
@@ -81,15 +85,42 @@ export function readRotaryPositions(
   return { theta: base, ...agreed(found) };
 }
 
+/**
+ * The base of the rotary positions of one type of layers, which are not stretched: under an older key of its own, or in rope_parameters.
+ *
+ * @throws Fault where the places contradict each other, or the positions are stretched.
+ */
+export function readBaseOf(fields: ConfigFields, type: string, older: string, theta: number): number {
+  const places = [{ name: "", key: older, source: fields }];
+  const all = fields.raw("rope_parameters");
+  if (isObject(all) && isObject(all[type])) {
+    const name = `rope_parameters.${type}`;
+    const source = new ConfigFields(all[type], name);
+    named(name, () => source.oneOf("rope_type", ["default"], "default"));
+    places.push({ name, key: "rope_theta", source });
+  }
+  const found = places
+    .filter(({ key, source }) => source.has(key))
+    .map(({ name, key, source }) => ({
+      name: join(name, key),
+      value: named(name, () => source.positive(key, limits.ropeTheta)),
+    }));
+  return agreed(found, (value) => String(value)) ?? theta;
+}
+
+/** A sentence for the user of a model with two lists of divisors. */
+export function longContextNotice(originalContext: number, context: number): string {
+  return `up to ${originalContext} tokens of context its rotary positions are those of short texts; --ctx, up to ${context}, takes those of long ones for all`;
+}
+
 /** The objects under a key: one for all layers, or one for each type of layer that the model has. */
-function readSources(fields: ConfigFields, key: string): Source[] {
+function readSources(fields: ConfigFields, key: string, apart?: string): Source[] {
   if (!fields.has(key)) return [];
   const whole = new ConfigFields(fields.raw(key), key);
-  const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
   const types = whole.keys().filter((name) => isObject(whole.raw(name)));
   if (types.length === 0) return [{ name: key, fields: whole }];
   const used: unknown = fields.raw("layer_types");
-  const isUsed = (type: string) => !Array.isArray(used) || used.includes(type);
+  const isUsed = (type: string) => type !== apart && (!Array.isArray(used) || used.includes(type));
   const nested = types
     .filter(isUsed)
     .map((type) => ({ type, name: `${key}.${printable(type)}` }))
@@ -211,7 +242,7 @@ export function yarn(
 
 /**
  * LongRoPE (arXiv:2402.13753) has divisors for contexts up to the original one and others for longer ones. Keys that are computed cannot
- * change theirs, so the first ones are taken, and where the others differ the context ends with them.
+ * change theirs, so an engine takes one of the lists for all positions, by its context.
  */
 function readLongRope(
   scaling: ConfigFields,
@@ -223,15 +254,23 @@ function readLongRope(
     if (list.length === dimensions / 2) return list;
     throw new Fault(`${key} has ${list.length} numbers; ${dimensions / 2} are needed`);
   }) as [number[], number[]];
+  for (const other of ["short_mscale", "long_mscale"]) {
+    if (scaling.has(other)) throw new Fault(`${other} is set, which is not supported`);
+  }
   const stretched = scaling.positive("factor", FACTOR_LIMIT, context / original);
   const derived = stretched <= 1 ? 1 : Math.sqrt(1 + Math.log(stretched) / Math.log(original));
   const magnitude = scaling.positive("attention_factor", FACTOR_LIMIT, derived);
-  const isOne = JSON.stringify(short) === JSON.stringify(long);
-  return {
-    divisors: short,
-    magnitude: magnitude === 1 ? undefined : magnitude,
-    context: isOne || context <= original ? undefined : original,
-  };
+  return { ...longRope(short, long, { original, context }), magnitude: magnitude === 1 ? undefined : magnitude };
+}
+
+/** Divisors for contexts up to the original one, and for longer ones where the model has them and they differ. */
+export function longRope(
+  short: number[],
+  long: number[] | undefined,
+  { original, context }: { original: number; context: number },
+): Stretch {
+  const isOne = long === undefined || context <= original || JSON.stringify(short) === JSON.stringify(long);
+  return { divisors: short, ...(isOne ? {} : { originalContext: original, longDivisors: long }) };
 }
 
 /** Every frequency divided by the factor; undefined for one that changes nothing. */

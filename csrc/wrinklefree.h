@@ -124,13 +124,14 @@ extern "C" {
 typedef struct wf_engine_options {
     uint32_t threads;       /* threads that compute, 1 to WF_THREADS_MAX */
     uint32_t max_sequences; /* requests that decode together, 1 to WF_SEQUENCES_MAX */
-    uint32_t context;       /* tokens that one request may hold, prompt and answer; 0: the model's */
-    uint32_t kv_tokens;     /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
-    uint32_t batch_tokens;  /* most prompt tokens of one step, 1 to WF_BATCH_TOKENS_MAX (a quarter while others are answering);
+    uint32_t context;   /* tokens that one request may hold, prompt and answer; 0: the model's, before it was stretched if it was by
+                             * LongRoPE, whose positions a longer one changes for all requests */
+    uint32_t kv_tokens; /* tokens that the KV pool holds for all requests; at least `context`; 0: context * max_sequences */
+    uint32_t batch_tokens; /* most prompt tokens of one step, 1 to WF_BATCH_TOKENS_MAX (a quarter while others are answering);
                              * 0: as many as a step has time for, 64 to 512 (16 to 512 while others are answering) */
-    uint32_t kv_kind;       /* WF_KV_KIND_… */
-    uint32_t head;          /* WF_HEAD_… */
-    uint32_t zeros;         /* WF_ZEROS_… */
+    uint32_t kv_kind;      /* WF_KV_KIND_… */
+    uint32_t head;         /* WF_HEAD_… */
+    uint32_t zeros;        /* WF_ZEROS_… */
 } wf_engine_options;
 
 /* What memory an engine takes. */

@@ -15,6 +15,7 @@ import { greedySampling } from "../src/engine/sampling.ts";
 import { openByteSource } from "../src/model_file/byte_source.ts";
 import { readGgufHeader } from "../src/model_file/gguf.ts";
 import { type PackedModel, readPackedModel } from "../src/model_file/packed.ts";
+import { smallArcee } from "./support/arcee_reference.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { runCommandLine } from "./support/command_line.ts";
 import { huggingFaceName, writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
@@ -353,25 +354,39 @@ describe("MLX's checkpoints of 2 bits", () => {
   });
 });
 
-test("Maple: rows with thresholds, rotary positions in half of a head or none, windows, limited gates", async () => {
-  const { checkpoint, logits } = smallMaple();
-  const path = join(directory, "maple");
-  writeCheckpoint(path, checkpoint);
-  await convertCheckpoint(path, `${path}.wf`);
-  await verifyConversion(path, `${path}.wf`);
-  const ids = Array.from({ length: 40 }, (_, index) => (index * 17 + 5) % 67);
-  const model = await Model.open(`${path}.wf`);
-  const found = model.logits(Uint32Array.from(ids), 2, 67);
-  model.close();
-  const expected = logits(ids);
-  const all = expected.flat();
-  const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
-  const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / all.length);
-  const errors = all.map((value, index) => Math.abs(value - (found[index] as number)) / deviation);
-  // Another expert is chosen where two are nearly equal.
-  expect(median(errors)).toBeLessThan(2e-2);
-  const worst = expected.map((_, position) => Math.max(...errors.slice(position * 67, (position + 1) * 67)));
-  expect(worst.filter((error) => error > 0.15).length).toBeLessThanOrEqual(2);
+describe("by their own words, in double precision", () => {
+  /** Packs a model and compares its logits with those of a reference, in units of their deviation: all differences, by position. */
+  async function errorsOf({ checkpoint, logits }: ReturnType<typeof smallMaple>): Promise<number[][]> {
+    const path = join(directory, Bun.randomUUIDv7());
+    writeCheckpoint(path, checkpoint);
+    await convertCheckpoint(path, `${path}.wf`);
+    await verifyConversion(path, `${path}.wf`);
+    const ids = Array.from({ length: 40 }, (_, index) => (index * 17 + 5) % 67);
+    const model = await Model.open(`${path}.wf`);
+    const found = model.logits(Uint32Array.from(ids), 2, 67);
+    model.close();
+    const expected = logits(ids);
+    const all = expected.flat();
+    const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
+    const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / all.length);
+    return expected.map((row, position) =>
+      row.map((value, id) => Math.abs(value - (found[position * 67 + id] as number)) / deviation),
+    );
+  }
+
+  test("Maple: rows with thresholds, rotary positions in half of a head or none, windows, limited gates", async () => {
+    const errors = await errorsOf(smallMaple());
+    expect(median(errors.flat())).toBeLessThan(2e-2);
+    // Another expert is chosen where two are nearly equal.
+    const worst = errors.map((row) => Math.max(...row));
+    expect(worst.filter((error) => error > 0.15).length).toBeLessThanOrEqual(2);
+  });
+
+  test("Arcee: a feed-forward without a gate", async () => {
+    const errors = (await errorsOf(smallArcee())).flat();
+    expect(median(errors)).toBeLessThan(2e-2);
+    expect(Math.max(...errors)).toBeLessThan(0.15);
+  });
 });
 
 test("a mask token is never in an answer, however likely", async () => {

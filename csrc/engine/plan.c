@@ -20,7 +20,7 @@ int wf_check_engine_options(const wf_config *config, wf_engine_options *options,
         return wf_fail(error, error_size, "%u sequences asked for; 1 to %u can run together", options->max_sequences,
                        WF_SEQUENCES_MAX);
     if (options->context == 0)
-        options->context = config->context;
+        options->context = config->original_context;
     if (options->context < 2 || options->context > config->context)
         return wf_fail(error, error_size, "a context of %u tokens asked for; this model has 2 to %u", options->context,
                        config->context);

@@ -223,7 +223,7 @@ float *wf_forward_logits(wf_forward *forward, const wf_logits_request *requests,
 
 /* ---- Making and ending it ---- */
 
-static bool allocate(wf_forward *forward, uint32_t max_rows) {
+static bool allocate(wf_forward *forward, uint32_t context, uint32_t max_rows) {
     const wf_config *config = &forward->model->config;
     const uint32_t attention = config->heads * config->head_dim;
     const size_t rows = max_rows, kv = (size_t)config->kv_heads * config->head_dim;
@@ -231,9 +231,9 @@ static bool allocate(wf_forward *forward, uint32_t max_rows) {
     widest = widest > attention ? widest : attention;
     if (wf_quantised_create(&forward->inputs, forward->kernels, config->rms_norm_eps,
                             config->scales == WF_SCALE_GROUP ? config->scale_group : 0, max_rows, widest) != 0 ||
-        wf_rope_create(&forward->rope, config, false, max_rows) != 0)
+        wf_rope_create(&forward->rope, config, false, context, max_rows) != 0)
         return false;
-    if (config->sliding_rope_theta > 0 && wf_rope_create(&forward->sliding_rope, config, true, max_rows) != 0)
+    if (config->sliding_rope_theta > 0 && wf_rope_create(&forward->sliding_rope, config, true, context, max_rows) != 0)
         return false;
     forward->ffn = wf_ffn_create(forward->model, forward->pool, &forward->inputs, max_rows);
     forward->hidden = wf_allocate(rows * config->hidden, sizeof *forward->hidden);
@@ -257,7 +257,7 @@ wf_forward *wf_forward_create(const wf_forward_setup *setup, char *error, uint32
     forward->kernels = setup->kernels;
     forward->pool = setup->pool;
     forward->cache = setup->cache;
-    if (!allocate(forward, setup->max_rows)) {
+    if (!allocate(forward, setup->context, setup->max_rows)) {
         wf_forward_destroy(forward);
         wf_fail(error, error_size, "no memory for batches of %u tokens; lower the batch size", setup->max_rows);
         return NULL;

@@ -11,11 +11,12 @@
 
 #include "base/aligned_memory.h"
 
-int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint32_t rows) {
+int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint32_t context, uint32_t rows) {
     const uint32_t dimensions = config->rope_dimensions;
     const size_t half = dimensions / 2;
     const bool has_base = is_sliding && config->sliding_rope_theta > 0; /* of its own, and then nothing is stretched */
     const double theta = (double)(has_base ? config->sliding_rope_theta : config->rope_theta);
+    const double *divisors = context > config->original_context ? config->rope_long_divisors : config->rope_divisors;
     *rope = (wf_rope){.head_dim = config->head_dim, .dimensions = dimensions};
     rope->magnitude = has_base ? 1.0f : config->rope_magnitude;
     rope->frequencies = wf_allocate(half, sizeof *rope->frequencies);
@@ -24,7 +25,7 @@ int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint
     if (!rope->frequencies || !rope->cosines || !rope->sines)
         return -1;
     for (size_t d = 0; d < half; d++)
-        rope->frequencies[d] = pow(theta, -2.0 * (double)d / dimensions) / (has_base ? 1.0 : config->rope_divisors[d]);
+        rope->frequencies[d] = pow(theta, -2.0 * (double)d / dimensions) / (has_base ? 1.0 : divisors[d]);
     return 0;
 }
 

@@ -16,9 +16,10 @@ typedef struct wf_rope {
     float *cosines, *sines; /* [rows][dimensions / 2] of each row's position, times the magnitude */
 } wf_rope;
 
-/* With the frequencies of a configuration, those of its sliding layers or of the others, and memory for batches of up to `rows` rows. Returns 0, or -1 without
+/* With the frequencies of a configuration, those of its sliding layers or of the others, for positions below `context`: the same for all of
+ * them, so that keys in the cache hold whatever comes behind them. With memory for batches of up to `rows` rows. Returns 0, or -1 without
  * memory; wf_rope_destroy is due in any case. */
-int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint32_t rows);
+int wf_rope_create(wf_rope *rope, const wf_config *config, bool is_sliding, uint32_t context, uint32_t rows);
 
 /* What was never made, and is all zero, is allowed. */
 void wf_rope_destroy(wf_rope *rope);

@@ -42,6 +42,8 @@ static const char *const config_keys[] = {
     "ffn_neurons",
     "rope_dimensions",
     "rope_divisors",
+    "rope_long_divisors",
+    "original_context",
     "rope_magnitude",
     "gated",
     "activation_limit",
@@ -259,23 +261,37 @@ static int config_parts(const struct reading *reading, wf_config *config) {
     return 0;
 }
 
-/* Reads what the rotary frequencies are divided by: 1 where the configuration doesn't say. */
-static int config_rope_divisors(const struct reading *reading, wf_config *config) {
-    const struct json_node *list = json_member(&reading->json, 0, "rope_divisors");
+/* Reads a list of what the rotary frequencies are divided by; `otherwise`, or 1 for NULL, where the configuration doesn't have it. */
+static int config_divisors(const struct reading *reading, const char *key, const double *otherwise, const wf_config *config,
+                           double *divisors) {
+    const struct json_node *list = json_member(&reading->json, 0, key);
     const uint32_t count = config->rope_dimensions / 2;
     bool valid = list == NULL || (list->kind == JSON_ARRAY && list->length == count);
     for (uint32_t i = 0; valid && i < count; i++) {
         /* A value that is an array itself ends the loop, so elements stand side by side. */
         const struct json_node *node = list == NULL ? NULL : list + 1 + i;
         valid = node == NULL || (node->kind == JSON_NUMBER && node->as.number > 0 && node->as.number < WF_ROPE_DIVISOR_MAX);
-        config->rope_divisors[i] = node != NULL && valid ? node->as.number : 1.0;
+        divisors[i] = node != NULL && valid ? node->as.number : otherwise == NULL ? 1.0 : otherwise[i];
     }
     if (!valid) {
-        return wf_container_fail(reading->container,
-                                 "its config's rope_divisors must be an array of %" PRIu32 " numbers above 0 and below %d", count,
-                                 WF_ROPE_DIVISOR_MAX);
+        return wf_container_fail(reading->container, "its config's %s must be an array of %" PRIu32 " numbers above 0 and below %d",
+                                 key, count, WF_ROPE_DIVISOR_MAX);
     }
     return 0;
+}
+
+/* Reads those of contexts up to the original one, and of longer ones. */
+static int config_rope_divisors(const struct reading *reading, wf_config *config) {
+    const bool is_stretched = has(reading, "original_context");
+    if (is_stretched != has(reading, "rope_long_divisors"))
+        return wf_container_fail(reading->container,
+                                 "its config has one of original_context and rope_long_divisors without the other");
+    config->original_context = config->context;
+    if (is_stretched && config_integer(reading, "original_context", 1, config->context, &config->original_context) != 0)
+        return -1;
+    return config_divisors(reading, "rope_divisors", NULL, config, config->rope_divisors) != 0
+               ? -1
+               : config_divisors(reading, "rope_long_divisors", config->rope_divisors, config, config->rope_long_divisors);
 }
 
 /* Reads how many neurons each layer's FFN has: all where the configuration doesn't say. */

@@ -48,12 +48,14 @@ typedef struct wf_config {
     uint32_t kv_heads;                   /* at least 1 */
     uint32_t head_dim;                   /* even */
     uint32_t context;                    /* tokens that the model was made for */
+    uint32_t original_context;           /* tokens that it was made for before it was stretched: context where it was not */
     float rope_theta;                    /* finite, above 0 */
     uint32_t rope_dimensions;            /* of a head, the first ones, that are rotated: even, at most head_dim */
     double rope_divisors[WF_HEAD_DIM_MAX /
                          2]; /* [rope_dimensions / 2] of the rotary frequencies, above 0 and below WF_ROPE_DIVISOR_MAX */
-    float rope_magnitude;    /* of rotated keys and queries; 1 but where a model was stretched */
-    float rms_norm_eps;      /* finite, above 0, below 1 */
+    double rope_long_divisors[WF_HEAD_DIM_MAX / 2]; /* the same where the context is longer than original_context */
+    float rope_magnitude;                           /* of rotated keys and queries; 1 but where a model was stretched */
+    float rms_norm_eps;                             /* finite, above 0, below 1 */
     enum wf_activation activation;
     bool is_gated; /* the FFN is down(activation(gate) * up), not down(activation(up)) */
     float

@@ -54,7 +54,9 @@ export async function embedTexts(
   texts: readonly SentText[],
 ): Promise<Embeddings> {
   requireEmbeddingModel(service);
-  const most = texts.map((text) => (typeof text === "string" ? service.promptTokensAtMost(text) + 2 : text.length));
+  const most = texts.map((text) =>
+    typeof text === "string" ? service.promptTokensAtMost(text) + service.tokenizer.end.length + 2 : text.length,
+  );
   const { metrics, jobs } = exchange.state;
   const [job] = jobs.admit(1, exchange.client, Math.max(...most));
   if (job === undefined) throw endedByShutdown();
@@ -119,11 +121,12 @@ async function encode(exchange: Exchange, service: Service, param: string, text:
   if (text === "") throw invalid(param, "invalid_value", `Invalid '${param}': it is empty.`);
   const encoding = await encodeText(exchange, service, param, text, context);
   if (!("ids" in encoding)) throw tooLong(encoding.tooLong);
-  const ids = [...tokenizer.beginning, ...encoding.ids];
   const { eosTokenIds, pooling } = config;
   const [end] = eosTokenIds;
-  // The last token stands for the text: the one that ends it.
-  if (pooling === "last" && end !== undefined && !eosTokenIds.includes(ids.at(-1) ?? -1)) ids.push(end);
+  const ids = [...tokenizer.beginning, ...encoding.ids, ...tokenizer.end];
+  // The last token stands for the text: the one that ends it, if the tokenizer does not say which that is.
+  const isEnded = tokenizer.end.length > 0 || eosTokenIds.includes(ids.at(-1) ?? -1);
+  if (pooling === "last" && end !== undefined && !isEnded) ids.push(end);
   if (ids.length > context) throw tooLong(ids.length);
   return ids;
 }

@@ -9,7 +9,7 @@ import { Difference, Subject } from "../check/subject.ts";
 import { cpuCores, cpuTier } from "../engine/library.ts";
 import { Model } from "../engine/model.ts";
 import { Failure } from "../errors.ts";
-import { parameterCount } from "../model_file/model_config.ts";
+import { defaultContext, parameterCount } from "../model_file/model_config.ts";
 import { type ResolvedModel, requireAnswers, resolveModel } from "../models/resolve.ts";
 import { wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
@@ -68,7 +68,7 @@ async function check(given: Given<typeof checkOptions>): Promise<number> {
   const resolved = await resolveModel(chosenModel(given), resolveOptions(given));
   requireAnswers(resolved);
   const { config } = resolved.packed;
-  const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, config.context);
+  const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, defaultContext(config));
   if (context > config.context || context < CONTEXT_MIN) {
     throw new Failure(
       `${resolved.name} has a context of ${config.context} tokens; the check takes ${CONTEXT_MIN} to that many, not ${context}`,

@@ -5,6 +5,7 @@ import { Scores, scoreWindow, strideMax, Windows } from "../eval/perplexity.ts";
 import { textOf } from "../eval/text_file.ts";
 import { textIds } from "../eval/text_ids.ts";
 import { openByteSource } from "../model_file/byte_source.ts";
+import { defaultContext } from "../model_file/model_config.ts";
 import { requireAnswers, resolveModel } from "../models/resolve.ts";
 import { file, wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
@@ -103,7 +104,7 @@ async function evaluate(given: Given<typeof evalOptions>): Promise<number> {
     const first = parts.next();
     const resolved = await resolveModel(model, store);
     requireAnswers(resolved);
-    const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, resolved.packed.config.context);
+    const context = wantedContext ?? Math.min(DEFAULT_CONTEXT, defaultContext(resolved.packed.config));
     const service = await Service.start(resolved, { ...options, context });
     try {
       const beginning = [...service.tokenizer.beginning];

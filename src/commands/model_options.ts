@@ -96,7 +96,7 @@ export const modelOptions = {
     place: "anywhere",
     placeholder: "N",
     kind: wholeNumber(16, CONTEXT_MAX),
-    otherwise: "what the model was made for, which is also the most",
+    otherwise: "what the model was made for: the most, unless LongRoPE stretched it",
   },
   memory: {
     group: "Cores and memory",

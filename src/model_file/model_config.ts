@@ -49,6 +49,11 @@ export interface ModelConfig {
   headDim: number;
   /** `context`: tokens that the model was made for. */
   context: number;
+  /**
+   * `original_context`: tokens that it was made for before it was stretched by LongRoPE; absent where it was not. A longer context takes
+   * ropeLongDivisors, which are there as well, for all its positions.
+   */
+  originalContext?: number | undefined;
   /** `rope_theta`: the base of the rotary positions. */
   ropeTheta: number;
   /**
@@ -56,6 +61,8 @@ export interface ModelConfig {
    * models that were not stretched to a longer context.
    */
   ropeDivisors?: number[] | undefined;
+  /** `rope_long_divisors`: the same for contexts longer than originalContext. */
+  ropeLongDivisors?: number[] | undefined;
   /** `rope_dimensions`: of a head, the first ones, that are rotated, even; absent where all are. */
   ropeDimensions?: number | undefined;
   /** `rope_magnitude`: what rotated keys and queries are multiplied by; absent for 1. */
@@ -135,6 +142,11 @@ export const limits = {
   architectureBytes: ARCHITECTURE_MAX,
 };
 
+/** Tokens of a context where none is asked for. */
+export function defaultContext({ context, originalContext }: Pick<ModelConfig, "context" | "originalContext">): number {
+  return originalContext ?? context;
+}
+
 /** The widest groups that ternary matrices are scaled by; undefined where they have no groups. */
 export function scaleGroup({ scales }: Pick<ModelConfig, "scales">): number | undefined {
   return scales === undefined || scales === "row" ? undefined : Number(scales);
@@ -158,9 +170,11 @@ export function encodeModelConfig(config: ModelConfig): string {
     kv_heads: config.kvHeads,
     head_dim: config.headDim,
     context: config.context,
+    original_context: config.originalContext,
     rope_theta: config.ropeTheta,
     rope_dimensions: config.ropeDimensions,
     rope_divisors: config.ropeDivisors,
+    rope_long_divisors: config.ropeLongDivisors,
     rope_magnitude: config.ropeMagnitude,
     rms_norm_eps: config.rmsNormEps,
     activation: config.activation,
@@ -209,6 +223,7 @@ export function decodeModelConfig(text: string): ModelConfig {
   const vocabSize = fields.whole("vocab_size", 1, limits.vocabSize);
   const optional = <Value>(key: string, read: (key: string) => Value) => (fields.has(key) ? read(key) : undefined);
   const factor = (key: string) => optional(key, () => fields.positive(key, limits.ropeTheta));
+  const divisors = (key: string) => optional(key, () => fields.positives(key, limits.ropeDivisor));
   // What is as in most models is not stated.
   const stated = <Value extends boolean>(key: string, value: Value) =>
     optional(key, () => {
@@ -226,8 +241,10 @@ export function decodeModelConfig(text: string): ModelConfig {
     kvHeads: fields.whole("kv_heads", 1, limits.heads),
     headDim: fields.whole("head_dim", 1, limits.headDim),
     context: fields.whole("context", 1, limits.context),
+    originalContext: optional("original_context", (key) => fields.whole(key, 1, limits.context)),
     ropeTheta: fields.positive("rope_theta", limits.ropeTheta),
-    ropeDivisors: fields.has("rope_divisors") ? fields.positives("rope_divisors", limits.ropeDivisor) : undefined,
+    ropeDivisors: divisors("rope_divisors"),
+    ropeLongDivisors: divisors("rope_long_divisors"),
     ropeDimensions: optional("rope_dimensions", (key) => fields.whole(key, 2, limits.headDim)),
     ropeMagnitude: factor("rope_magnitude"),
     rmsNormEps: fields.positive("rms_norm_eps", 1),
@@ -293,8 +310,16 @@ export function checkModelConfig(config: ModelConfig): void {
   if (rotated % 2 !== 0 || rotated > config.headDim) {
     throw new Fault(`rope_dimensions is ${rotated}; an even number up to ${config.headDim} is needed`);
   }
-  if (config.ropeDivisors !== undefined && config.ropeDivisors.length !== rotated / 2) {
-    throw new Fault(`there are ${config.ropeDivisors.length} rope_divisors; ${rotated / 2} are needed`);
+  const { ropeDivisors, ropeLongDivisors, originalContext } = config;
+  for (const [key, list] of Object.entries({ rope_divisors: ropeDivisors, rope_long_divisors: ropeLongDivisors })) {
+    if (list === undefined || list.length === rotated / 2) continue;
+    throw new Fault(`there are ${list.length} ${key}; ${rotated / 2} are needed`);
+  }
+  if ((ropeLongDivisors === undefined) !== (originalContext === undefined)) {
+    throw new Fault("of original_context and rope_long_divisors, one is there without the other");
+  }
+  if (originalContext !== undefined && originalContext > config.context) {
+    throw new Fault(`original_context ${originalContext} is above the context of ${config.context}`);
   }
   const { slidingLayers } = config;
   if (

@@ -4,7 +4,7 @@ import { type EngineOptions, type KvKind, kvTokenBytes } from "../engine/engine.
 import { cpuCores } from "../engine/library.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
-import type { ModelConfig } from "../model_file/model_config.ts";
+import { defaultContext, type ModelConfig } from "../model_file/model_config.ts";
 
 /** What of it can be chosen. */
 export interface LayoutOptions {
@@ -47,7 +47,7 @@ export function engineLayout(
   copies: Copies,
   memory = options.memory,
 ): Required<EngineOptions> {
-  const context = options.context || config.context;
+  const context = options.context || defaultContext(config);
   if (context > config.context) {
     throw new Failure(
       `--ctx ${context} is more than ${name} was made for; its context has ${config.context} tokens: lower --ctx, or leave it out`,
@@ -83,7 +83,7 @@ function tokensIn(memory: number, context: number, parallel: number, tokenBytes:
 
 /** Bytes of the least KV pool: one context, and a block for each request. */
 export function leastPool(config: ModelConfig, options: LayoutOptions): number {
-  return poolBytes(options.context || config.context, options.parallel, kvTokenBytes(config, options.kvKind));
+  return poolBytes(options.context || defaultContext(config), options.parallel, kvTokenBytes(config, options.kvKind));
 }
 
 function poolBytes(context: number, parallel: number, tokenBytes: number): number {

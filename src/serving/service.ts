@@ -62,6 +62,13 @@ export class Service {
     this.threads = threads;
     this.parallel = maxSequences;
     this.context = context;
+    const { originalContext = context } = packed.config;
+    if (context > originalContext) {
+      notice(
+        given,
+        `the context of ${context} tokens is longer than ${originalContext}, so all requests have the rotary positions of long texts`,
+      );
+    }
   }
 
   /**

@@ -1,35 +1,48 @@
 /**
- * Post-processors, as Hugging Face's tokenizers have them, as far as a text that is to be continued needs them: the tokens that are put
- * before it. Those that would end it are left out. A kind that is not here is refused by name.
+ * Post-processors, as Hugging Face's tokenizers have them: the tokens that are put before and behind a text. A text that is to be continued
+ * takes the former, one that is embedded both. A kind that is not here is refused by name.
  */
 
 import { isObject } from "../json.ts";
 import { ConfigFields, Fault, printable } from "../model_file/config_fields.ts";
 import type { Stage } from "./tokenizer_files.ts";
 
+/** The ids around a text. */
+interface Around {
+  beginning: number[];
+  end: number[];
+}
+
 /**
- * The ids that are put before every text.
+ * The ids that are put around every text.
  *
  * @param idOf the id of a token of the model; undefined for what is none.
  * @param isId whether a number is the id of a token of the model.
  * @throws Fault for what is unknown or wrong.
  */
-export function readBeginning(
+export function readAround(
   stage: Stage | null,
   idOf: (token: string) => number | undefined,
   isId: (id: unknown) => boolean,
-): number[] {
-  if (stage === null) return [];
+): Around {
+  if (stage === null) return { beginning: [], end: [] };
   const fields = new ConfigFields(stage, "post_processor");
   switch (stage.type) {
-    case "Sequence":
+    case "Sequence": {
       // Each puts its tokens around what those before it have made.
-      return (stage.processors ?? []).toReversed().flatMap((each) => readBeginning(each, idOf, isId));
+      const all = (stage.processors ?? []).map((each) => readAround(each, idOf, isId));
+      return {
+        beginning: all.toReversed().flatMap(({ beginning }) => beginning),
+        end: all.flatMap(({ end }) => end),
+      };
+    }
     case "ByteLevel":
-      return [];
+      return { beginning: [], end: [] };
     case "BertProcessing":
-    case "RobertaProcessing":
-      return [known(Array.isArray(stage.cls) ? stage.cls[0] : stage.cls, idOf)];
+    case "RobertaProcessing": {
+      const [cls, sep] = [stage.cls, stage.sep].map((token) => known(Array.isArray(token) ? token[0] : token, idOf));
+      return { beginning: [cls as number], end: [sep as number] };
+    }
     case "TemplateProcessing": {
       const { single } = stage;
       if (!Array.isArray(single)) throw new Fault("post_processor lacks single");
@@ -37,7 +50,7 @@ export function readBeginning(
       const special = fields.has("special_tokens")
         ? new ConfigFields(stage.special_tokens, "special_tokens")
         : undefined;
-      return single.slice(0, Math.max(0, text)).flatMap((piece) => {
+      const idsOf = (piece: unknown) => {
         const name = isObject(piece) && isObject(piece.SpecialToken) ? piece.SpecialToken.id : undefined;
         const id = known(name, idOf);
         const given = special?.raw(name as string);
@@ -46,7 +59,9 @@ export function readBeginning(
         if (Array.isArray(ids) && ids.every(isId)) return ids as number[];
         const found = printable(JSON.stringify(ids) ?? "missing");
         throw new Fault(`post_processor has the ids ${found} for '${printable(String(name))}', which the model lacks`);
-      });
+      };
+      if (text < 0) return { beginning: [], end: [] };
+      return { beginning: single.slice(0, text).flatMap(idsOf), end: single.slice(text + 1).flatMap(idsOf) };
     }
     default:
       throw new Fault(`post_processor ${printable(String(stage.type))} is not supported`);

@@ -13,7 +13,7 @@ import { type Decoder, readDecoder } from "./decoders.ts";
 import { Encoder, IndivisibleText, type Slice } from "./encoder.ts";
 import { ANSWER_MARKS } from "./marks.ts";
 import type { Normalizer } from "./normalizers.ts";
-import { readBeginning } from "./post_processors.ts";
+import { readAround } from "./post_processors.ts";
 import {
   type AddedToken,
   readTokenizerFiles,
@@ -45,6 +45,8 @@ export class Tokenizer {
   readonly longestTokenBytes: number;
   /** The ids that the tokenizer puts before every plain text, most often that of bosToken or none. */
   readonly beginning: readonly number[];
+  /** Those that it puts behind a text which is not to be continued. */
+  readonly end: readonly number[];
 
   /** Tokens that are looked for in every text before anything else. */
   readonly added: readonly AddedToken[];
@@ -78,11 +80,13 @@ export class Tokenizer {
     this.longestTokenBytes = this.#bytes.reduce((longest, bytes) => Math.max(longest, bytes?.length ?? 0), 1);
     this.bosToken = tokenText(configuration.bos_token);
     this.eosToken = tokenText(configuration.eos_token);
-    this.beginning = readBeginning(
+    const { beginning, end } = readAround(
       description.post_processor,
       (token) => this.#encoder.idOf(token),
       (id) => typeof id === "number" && this.#bytes[id] !== undefined,
     );
+    this.beginning = beginning;
+    this.end = end;
   }
 
   /**

@@ -143,7 +143,7 @@ export function ggufModel(architecture: string, type: TypeName): MemoryGgufModel
   floats("token_embd.weight", [vocabulary, hidden]);
   floats("output_norm.weight", [hidden]);
   for (let layer = 0; layer < layers; layer++) {
-    const subNorms = architecture !== "llama";
+    const subNorms = architecture !== "llama" && architecture !== "arcee";
     floats(`blk.${layer}.attn_norm.weight`, [hidden]);
     matrix(`blk.${layer}.attn_q.weight`, heads * headDim, hidden);
     matrix(`blk.${layer}.attn_k.weight`, kvHeads * headDim, hidden);
@@ -151,7 +151,7 @@ export function ggufModel(architecture: string, type: TypeName): MemoryGgufModel
     if (subNorms) floats(`blk.${layer}.attn_sub_norm.weight`, [heads * headDim]);
     matrix(`blk.${layer}.attn_output.weight`, hidden, heads * headDim);
     floats(`blk.${layer}.ffn_norm.weight`, [hidden]);
-    matrix(`blk.${layer}.ffn_gate.weight`, ffn, hidden);
+    if (architecture !== "arcee") matrix(`blk.${layer}.ffn_gate.weight`, ffn, hidden);
     matrix(`blk.${layer}.ffn_up.weight`, ffn, hidden);
     if (subNorms) floats(`blk.${layer}.ffn_sub_norm.weight`, [ffn]);
     matrix(`blk.${layer}.ffn_down.weight`, hidden, ffn);
