@@ -8,7 +8,7 @@ import { modelCosts } from "../src/bench/costs.ts";
 import { randomSubject } from "../src/bench/subject.ts";
 import { packedLayout } from "../src/model_file/layout.ts";
 import { decodeModelConfig, encodeModelConfig } from "../src/model_file/model_config.ts";
-import { shapes } from "../src/model_file/shapes.ts";
+import { type Shape, shapes } from "../src/model_file/shapes.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { fixtures, runCommandLine } from "./support/command_line.ts";
 
@@ -277,6 +277,17 @@ test("every shape is a valid configuration", () => {
     expect(decodeModelConfig(encodeModelConfig(config))).toEqual(config);
     expect(modelCosts(config, "f32").multiplyAdds).toBeGreaterThan(0);
   }
+});
+
+test("layers with a window read no more keys and values than it holds, and those that tokens of the same step see besides", () => {
+  const costs = (name: string) => modelCosts({ ...(shapes[name] as Shape), bosTokenId: null, eosTokenIds: [] }, "f32");
+  const [maple, bonsai] = [costs("maple-20b-a1b"), costs("bonsai-1.7b")];
+  // 18 of 24 layers see 513 positions.
+  const layer = maple.positionBytes / 24;
+  expect(maple.attendedBytes(500, 1)).toBe(500 * 24 * layer);
+  expect(maple.attendedBytes(10000, 1)).toBe((6 * 10000 + 18 * 513) * layer);
+  expect(maple.attendedBytes(10000, 101)).toBe((6 * 10000 + 18 * 613) * layer);
+  expect(bonsai.attendedBytes(10000, 512)).toBe(10000 * bonsai.positionBytes);
 });
 
 test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", async (name) => {

@@ -16,8 +16,10 @@ export interface Costs {
    * rows. 0 for a model that gives embeddings, no tokens.
    */
   headBytes: number;
-  /** Bytes of keys and values for one position that a token sees. */
+  /** Bytes of keys and values of one position, in all layers. */
   positionBytes: number;
+  /** Bytes of keys and values that `rows` tokens behind each other read, the last of which has so many positions, its own included. */
+  attendedBytes(positions: number, rows: number): number;
   /** 8-bit multiply-adds of one token, the padding of rows included. The head and attention compute with floats. */
   multiplyAdds: number;
 }
@@ -36,10 +38,17 @@ export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
   const headRowBytes = isTernaryHead
     ? groupedRowBytes(config.hiddenSize, vocabularyGroup(config))
     : screenedRowBytes(config.hiddenSize);
+  const positionBytes = kvTokenBytes(config, kvKind);
+  const windows = config.slidingLayers?.filter((isSliding) => isSliding === 1).length ?? 0;
   return {
     ternaryBytes: matrices.reduce((sum, tensor) => sum + tensorBytes(tensor) * share(tensor), 0),
     headBytes: config.pooling === undefined ? config.vocabSize * headRowBytes : 0,
-    positionBytes: kvTokenBytes(config, kvKind),
+    positionBytes,
+    attendedBytes(positions, rows) {
+      // Layers with a window read no more than what these tokens see.
+      const seen = Math.min(positions, (config.slidingWindow ?? 0) + rows - 1);
+      return (positionBytes / config.layers) * ((config.layers - windows) * positions + windows * seen);
+    },
     multiplyAdds: matrices.reduce((sum, tensor, index) => sum + (weights[index] as number) * share(tensor), 0),
   };
 }

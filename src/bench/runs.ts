@@ -157,7 +157,7 @@ async function measurePrefill(engine: Engine, vocabSize: number, costs: Costs, p
   const headBytes = (engine.stats().head_bytes - before.head_bytes) / plan.repetitions;
   let bytes = steps * costs.ternaryBytes + headBytes;
   for (let step = 1; step <= steps; step++) {
-    bytes += Math.min(step * BATCH_TOKENS, plan.tokens) * costs.positionBytes;
+    bytes += costs.attendedBytes(Math.min(step * BATCH_TOKENS, plan.tokens), BATCH_TOKENS);
   }
   const tokensPerSecond = summary(times.map((ms) => (plan.tokens / ms) * 1000));
   return {
@@ -223,7 +223,7 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
     throughput: {
       tokensPerSecond,
       bytesPerStep:
-        costs.ternaryBytes + readBytes / (after.steps - before.steps) + plan.parallel * visible * costs.positionBytes,
+        costs.ternaryBytes + readBytes / (after.steps - before.steps) + plan.parallel * costs.attendedBytes(visible, 1),
       stepsPerSecond: tokensPerSecond.median / plan.parallel,
       zerosFound: inputs === 0 ? null : (after.ffn_zeros - before.ffn_zeros) / inputs,
     },
@@ -310,12 +310,12 @@ async function measureEmbed(engine: Engine, config: ModelConfig, costs: Costs, p
   const tokens = plan.parallel * plan.tokens;
   const tokensPerSecond = summary(times.map((ms) => (tokens / ms) * 1000));
   // Texts are computed side by side, so each step sees an even part more of all of them.
-  const visible = (tokens * (steps + 1)) / (2 * steps);
+  const [visible, rows] = [(plan.tokens * (steps + 1)) / (2 * steps), plan.tokens / steps];
   return {
     ...plan,
     throughput: {
       tokensPerSecond,
-      bytesPerStep: costs.ternaryBytes + visible * costs.positionBytes,
+      bytesPerStep: costs.ternaryBytes + plan.parallel * costs.attendedBytes(visible, rows),
       stepsPerSecond: (tokensPerSecond.median / tokens) * steps,
       zerosFound: null,
     },
