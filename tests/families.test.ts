@@ -8,6 +8,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
+import { openCheckpoint } from "../convert/formats.ts";
 import { verifyConversion } from "../convert/verify.ts";
 import { Engine } from "../src/engine/engine.ts";
 import { Model } from "../src/engine/model.ts";
@@ -508,5 +509,38 @@ test("a model of groups is served: the streamed answer is the whole one, alone a
     expect(pieces.join("")).toBe(alone as string);
   } finally {
     await server.stop();
+  }
+});
+
+test("Gemma's two rotary bases stand in keys of their own, or in one object for each type of layer", () => {
+  const configOf = (change: object) => {
+    const path = join(directory, Bun.randomUUIDv7());
+    cpSync(join(directory, "embedding-gemma3"), path, { recursive: true });
+    const config = JSON.parse(readFileSync(join(path, "config.json"), "utf8"));
+    writeFileSync(join(path, "config.json"), JSON.stringify({ ...config, ...change }));
+    const checkpoint = openCheckpoint(path);
+    checkpoint.close();
+    return checkpoint.config;
+  };
+  const nested = (full: object, sliding: object) => ({
+    rope_theta: undefined,
+    rope_local_base_freq: undefined,
+    rope_parameters: {
+      full_attention: { rope_type: "default", ...full },
+      sliding_attention: { rope_type: "default", ...sliding },
+    },
+  });
+  const older = configOf({});
+  expect([older.ropeTheta, older.slidingRopeTheta]).toEqual([1e6, 10000]);
+  expect(configOf(nested({ rope_theta: 1e6 }, { rope_theta: 10000 }))).toEqual(older);
+  // As in larger models, layers that see all are stretched.
+  const stretched = configOf(nested({ rope_theta: 1e6, rope_type: "linear", factor: 8 }, { rope_theta: 5000 }));
+  expect([stretched.ropeDivisors?.[0], stretched.slidingRopeTheta]).toEqual([8, 5000]);
+  for (const [change, message] of [
+    [{ rope_parameters: { sliding_attention: { rope_theta: 500 } } }, "rope_local_base_freq (10000) and"],
+    [nested({}, { rope_type: "linear", factor: 2 }), 'rope_parameters.sliding_attention: rope_type is "linear"'],
+    [{ layer_types: ["sliding_attention"] }, "layer_types has 1 entries for 7 layers"],
+  ] as const) {
+    expect(() => configOf(change)).toThrow(message);
   }
 });
