@@ -25,6 +25,7 @@ import {
   type TestHub,
   TOKEN,
 } from "./support/hub_server.ts";
+import { smallDisk } from "./support/mounts.ts";
 import { eventually, executable, runProgram, startServer } from "./support/server.ts";
 import { TestTerminal } from "./support/terminal.ts";
 
@@ -544,25 +545,15 @@ describe("the file of a repository", () => {
 });
 
 describe("a full disk", () => {
-  /** Words before a command line that give it a small store; undefined where that is not allowed. */
-  const smallStore = (size: string): string[] | undefined => {
-    const script = `mkdir -p ${store} && mount -t tmpfs -o size=${size} tmpfs ${store} && exec "$0" "$@"`;
-    const wrapper = ["unshare", "--mount", "sh", "-c", script];
-    if (Bun.which("unshare") === null) return undefined;
-    return Bun.spawnSync([...wrapper, "/bin/true"], { env: { PATH: env.PATH as string } }).exitCode === 0
-      ? wrapper
-      : undefined;
-  };
-
   test("is seen before anything is fetched", async () => {
-    const wrapper = smallStore("4m");
+    const wrapper = smallDisk(store, "4m");
     if (wrapper === undefined) return console.log("skipped: mounting is not allowed here");
     expectFailure(await runProgram(["pull", NAME], { env, wrapper }), "no space: 8.99 MB are still to come");
     expect(contentRequests()).toEqual([]);
   });
 
   test("that others fill meanwhile is a failure; what came is kept", async () => {
-    const wrapper = smallStore("10m");
+    const wrapper = smallDisk(store, "10m");
     if (wrapper === undefined) return console.log("skipped: mounting is not allowed here");
     // Another program takes the room when the first bytes are asked for.
     let pid = 0;

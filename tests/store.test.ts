@@ -19,6 +19,7 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { tinyDirectory } from "./support/goldens.ts";
+import { mounting, smallDisk } from "./support/mounts.ts";
 import { executable, runProgram, startServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
@@ -220,20 +221,13 @@ describe("a conversion", () => {
   });
 
   test("on a full disk is a failure, and nothing is left of it", async () => {
-    const wrapper = mounting(`mkdir -p ${store} && mount -t tmpfs -o size=1m tmpfs ${store}`, `ls -A ${store}/models`);
+    const wrapper = smallDisk(store, "1m", `ls -A ${store}/models`);
     if (wrapper === undefined) return console.log("skipped: mounting is not allowed here");
     const { code, stdout, stderr } = await runProgram(["chat", checkpoint, ...ASK], { env, wrapper });
     expect(stderr).toMatch(/no space/);
     expect([code, stdout]).toEqual([1, ""]);
   });
 });
-
-/** Words before a command line that mount something for it alone, and run a command after it; undefined where that is not allowed. */
-function mounting(mount: string, after = "true"): string[] | undefined {
-  const wrapper = ["unshare", "--mount", "sh", "-c", `${mount} && { "$0" "$@"; code=$?; ${after}; exit $code; }`];
-  if (Bun.which("unshare") === null) return undefined;
-  return Bun.spawnSync([...wrapper, "/bin/true"], { env: { PATH } }).exitCode === 0 ? wrapper : undefined;
-}
 
 function readOnly(directory: string): string[] | undefined {
   return mounting(`mount --bind ${directory} ${directory} && mount -o remount,ro,bind ${directory}`);

@@ -12,7 +12,7 @@ import { posix } from "node:path";
 const ORDERS: readonly (readonly (readonly string[])[])[] = [
   // TypeScript.
   [
-    ["src/errors.ts", "src/json.ts", "src/version.ts", "src/engine/symbols.ts"],
+    ["src/errors.ts", "src/json.ts", "src/version.ts", "src/whole_file.ts", "src/engine/symbols.ts"],
     ["src/terminal", "src/machine", "src/options"],
     ["src/model_file"],
     ["src/engine", "src/grammar"],

@@ -1,10 +1,11 @@
 /** A page of charts as an SVG that can be read alone: it says what was measured, where and when, and is light or dark as its reader is. */
 
-import { accessSync, constants, existsSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
 import { plural } from "../terminal/plural.ts";
 import { version } from "../version.ts";
+import { writeWholeFile } from "../whole_file.ts";
 import { type Chart, drawChart } from "./chart.ts";
 import { textWidth } from "./labels.ts";
 import type { Machine } from "./machine.ts";
@@ -64,7 +65,7 @@ export class PictureWriter<Result> implements ReportWriter<Result> {
       `${day}, wrinklefree ${version}${interrupted}`,
     ];
     try {
-      writeFileSync(this.#path, drawPicture({ ...picture, lines }));
+      writeWholeFile(this.#path, drawPicture({ ...picture, lines }));
     } catch (error) {
       throw new Failure(`${this.#path}: ${describeSystemError(error)}`);
     }

@@ -1,7 +1,8 @@
 /** Conversations as files: JSON with the messages in OpenAI's shape, so that they can be sent to any server too. */
 
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
+import { writeWholeFile } from "../whole_file.ts";
 import type { Message } from "./chat_model.ts";
 
 const ROLES = ["system", "user", "assistant"];
@@ -10,21 +11,18 @@ const BYTES_MAX = 64 << 20;
 /** Writes a conversation, in place of another that was saved there. @throws Failure. */
 export function saveConversation(path: string, model: string, messages: readonly Message[]): void {
   const text = `${JSON.stringify({ model, messages }, null, 2)}\n`;
-  try {
-    writeFileSync(path, text, { flag: "wx", mode: 0o600 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw systemFailure(path, error);
+  if (existsSync(path)) {
     // Only what can be loaded again was saved by /save.
     try {
       loadConversation(path);
     } catch {
       throw new Failure(`${path}: is there already, and is no conversation; give another name`);
     }
-    try {
-      writeFileSync(path, text, { mode: 0o600 });
-    } catch (error) {
-      throw systemFailure(path, error);
-    }
+  }
+  try {
+    writeWholeFile(path, text, 0o600);
+  } catch (error) {
+    throw systemFailure(path, error);
   }
 }
 

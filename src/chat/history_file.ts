@@ -3,13 +3,14 @@
  * can add to it at once.
  */
 
-import { chmodSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { describeSystemError } from "../errors.ts";
 import { waitForLock } from "../models/file_lock.ts";
 import type { HistoryStore } from "../terminal/input_history.ts";
 import { notes } from "../terminal/output.ts";
+import { writeWholeFile } from "../whole_file.ts";
 
 /** Bytes of the file, beyond which the older half goes; and of one entry, beyond which it is not kept. */
 const FILE_BYTES_MAX = 1 << 20;
@@ -72,7 +73,7 @@ export class HistoryFile implements HistoryStore {
     const lock = await waitForLock(`${this.#path}.lock`, () => undefined, AbortSignal.timeout(LOCK_MS));
     if (lock === null) return;
     try {
-      writeFileSync(this.#path, line, { flag: "a", mode: 0o600 });
+      this.#append(line);
       const { size, mode } = statSync(this.#path);
       if ((mode & 0o077) !== 0) chmodSync(this.#path, 0o600);
       if (size > FILE_BYTES_MAX) this.#shorten();
@@ -81,13 +82,22 @@ export class HistoryFile implements HistoryStore {
     }
   }
 
+  #append(line: string): void {
+    const before = statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0;
+    try {
+      writeFileSync(this.#path, line, { flag: "a", mode: 0o600 });
+    } catch (error) {
+      // A line of which there is half would spoil the next one.
+      if (existsSync(this.#path)) truncateSync(this.#path, before);
+      throw error;
+    }
+  }
+
   /** Leaves the newest entries. */
   #shorten(): void {
     const newest = readFileSync(this.#path).subarray(-FILE_BYTES_MAX / 2);
     const whole = newest.subarray(newest.indexOf("\n") + 1);
-    const next = `${this.#path}.next`;
-    writeFileSync(next, whole, { mode: 0o600 });
-    renameSync(next, this.#path);
+    writeWholeFile(this.#path, whole, 0o600);
   }
 }
 

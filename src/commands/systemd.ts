@@ -1,6 +1,6 @@
 /** `wrinklefree systemd`: units that run the server as a service. */
 
-import { existsSync, mkdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -13,6 +13,7 @@ import { configOption, type Given, type Setting } from "../options/settings.ts";
 import { describePlace, type Place } from "../server/places.ts";
 import { planMemory } from "../serving/memory_plan.ts";
 import { notes, results } from "../terminal/output.ts";
+import { writeWholeFile } from "../whole_file.ts";
 import { declareCommand, ownScript } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
 import { certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
@@ -220,7 +221,7 @@ function install(units: readonly Unit[], place: string, isForced: boolean): void
   }
   try {
     mkdirSync(place, { recursive: true });
-    for (const [index, { text }] of units.entries()) writeFileSync(paths[index] as string, text, { mode: 0o644 });
+    for (const [index, { text }] of units.entries()) writeWholeFile(paths[index] as string, text);
   } catch (error) {
     throw new Failure(`can't write units to ${place}: ${describeSystemError(error)}; use sudo, --user or --directory`);
   }

@@ -14,13 +14,13 @@ import {
   rmSync,
   statfsSync,
   statSync,
-  writeFileSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
 import { openByteSource, readInPieces } from "../model_file/byte_source.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
+import { writeWholeFile } from "../whole_file.ts";
 import { type Hub, PassingFault, Patience } from "./endpoint.ts";
 import type { HubName } from "./hub_name.ts";
 import { explainRefusal, type HubFile } from "./repository.ts";
@@ -145,9 +145,7 @@ class Incoming {
         written += writeSync(this.#descriptor, bytes, written, bytes.length - written, position + written);
       }
     } catch (error) {
-      throw new Failure(
-        `${this.wanted.target}: cannot be written: ${describeSystemError(error)}; what came is kept, and the next pull goes on from there`,
-      );
+      throw this.#failure(error);
     }
     const end = position + bytes.length;
     for (let piece = Math.floor(position / PIECE_BYTES); piece * PIECE_BYTES < end; piece++) {
@@ -161,21 +159,31 @@ class Incoming {
   note(): void {
     this.#noted = performance.now();
     const { file, target } = this.wanted;
-    const path = target + NOTE_SUFFIX;
     try {
-      writeFileSync(`${path}.new`, JSON.stringify({ size: file.size, piece: PIECE_BYTES, filled: this.filled }));
-      renameSync(`${path}.new`, path);
+      const text = JSON.stringify({ size: file.size, piece: PIECE_BYTES, filled: this.filled });
+      writeWholeFile(target + NOTE_SUFFIX, text);
     } catch {
       // On a full disk an older note, or none, is not wrong: less is there than could be.
-      rmSync(`${path}.new`, { force: true });
     }
   }
 
-  /** Ends the writing. */
+  /** Ends the writing. @throws Failure: some disks say only now that they are full. */
   close(): void {
-    if (this.done === this.wanted.file.size) fsyncSync(this.#descriptor);
-    this.note();
-    closeSync(this.#descriptor);
+    try {
+      if (this.done === this.wanted.file.size) fsyncSync(this.#descriptor);
+      this.note();
+    } catch (error) {
+      throw this.#failure(error);
+    } finally {
+      closeSync(this.#descriptor);
+    }
+  }
+
+  #failure(error: unknown): Failure {
+    const reason = describeSystemError(error);
+    return new Failure(
+      `${this.wanted.target}: cannot be written: ${reason}; what came is kept, and the next pull goes on from there`,
+    );
   }
 }
 

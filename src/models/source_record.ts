@@ -3,10 +3,10 @@
  * pull. One that is damaged counts as none: what it says can be found out again.
  */
 
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
+import { writeWholeFile } from "../whole_file.ts";
 import { type FileRecord, fileIdentity } from "./fingerprint.ts";
 import { listNames, type Store } from "./store.ts";
 
@@ -65,13 +65,11 @@ export function readSources(store: Store): SourceRecord[] {
 export function rememberSource(store: Store, record: Omit<SourceRecord, "time" | "formatVersion">): void {
   const full: SourceRecord = { ...record, formatVersion: FORMAT_VERSION, time: Date.now() };
   const path = join(store.sources, `${recordId(record.origin)}.json`);
-  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
   try {
     mkdirSync(store.sources, { recursive: true, mode: 0o700 });
-    writeFileSync(temporary, `${JSON.stringify(full, null, 1)}\n`, { mode: 0o600 });
-    renameSync(temporary, path);
+    writeWholeFile(path, `${JSON.stringify(full, null, 1)}\n`, 0o600);
   } catch {
-    rmSync(temporary, { force: true });
+    // See above.
   }
 }
 
