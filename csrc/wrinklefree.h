@@ -24,7 +24,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 7
+#define WF_ABI_VERSION 8
 
 /* ---- The packed file. ---- */
 
@@ -349,7 +349,9 @@ WF_API int32_t wf_task_doorbell(wf_task *task);
 /* Says how far the opening of a model is. Until `…_end`. */
 WF_API void wf_task_progress(wf_task *task, wf_progress *progress);
 
-WF_API wf_task *wf_model_open_begin(const char *path, char *error, uint32_t error_size);
+/* `memory`: bytes that this process may have, 0: all that the machine has. A file is read in advance if it leaves a quarter of them; of a
+ * larger one what is needed is read when it is. */
+WF_API wf_task *wf_model_open_begin(const char *path, uint64_t memory, char *error, uint32_t error_size);
 WF_API wf_model *wf_model_open_end(wf_task *task, char *error, uint32_t error_size);
 
 WF_API wf_task *wf_engine_create_begin(const wf_model *model, const wf_engine_options *options, const uint32_t *cpus,

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Shape, shapes } from "../src/model_file/shapes.ts";
-import { makeControlGroup } from "./support/control_group.ts";
+import { makeControlGroup, type TestControlGroup } from "./support/control_group.ts";
 import { writeRandomModel } from "./support/random_model.ts";
 import { engineHealth, eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
 
@@ -170,6 +170,55 @@ describe("a control group", () => {
       expect([parts.columns, bound < kept]).toEqual([undefined, true]);
     } finally {
       group.remove();
+    }
+  });
+});
+
+describe("a mixture of experts that is larger than memory", () => {
+  const LIMIT = 300 * 2 ** 20;
+  const group = makeControlGroup(LIMIT, "mixture");
+  if (group === undefined) console.log("skipping a mixture larger than memory: this user can't make a control group");
+  afterAll(() => group?.remove());
+  const path = join(scratch, "mixture.wf");
+
+  /** The likeliest tokens of some prompts, with what the model thinks of them. */
+  async function answers(server: TestServer) {
+    const all = [1, 2, 3, 4].map(async (index) => {
+      const prompt = Array.from({ length: 40 * index }, (_, place) => (place * 37 * index) % 2000);
+      const response = await server.post("/v1/completions", { prompt, max_tokens: 4, temperature: 0, logprobs: 2 });
+      return ((await response.json()) as { choices: unknown }).choices;
+    });
+    return await Promise.all(all);
+  }
+
+  test.skipIf(group === undefined)("is served, and said to be read from the disk", async () => {
+    writeRandomModel(path, {
+      ...(shapes.tiny as Shape),
+      ...{ hiddenSize: 512, intermediateSize: 1024, layers: 8, heads: 8, kvHeads: 2, context: 512 },
+      ...{ activation: "silu", subNorms: false, experts: 128, expertsUsed: 2, normalisesShares: true },
+    });
+    expect(statSync(path).size).toBeGreaterThan(1.3 * LIMIT);
+    const whole = await startServer([path]);
+    const expected = await answers(whole);
+    expect(whole.log()).not.toContain("from the disk");
+    await whole.stop();
+    // What others have read of the file would not count as the server's.
+    Bun.spawnSync(["sync", path]);
+    Bun.spawnSync(["dd", `if=${path}`, "iflag=nocache", "count=0"]);
+
+    const { wrapper } = group as TestControlGroup;
+    const planned = await runProgram(["serve", path, "--dry-run"], { wrapper });
+    expect([planned.code, planned.stderr]).toEqual([0, ""]);
+    expect(planned.stdout).toContain("weights: experts, of which a token has 2 of 128 in each layer");
+    const server = await startServer([path], { wrapper });
+    try {
+      expect(await answers(server)).toEqual(expected);
+      for (const text of [planned.stdout, server.log()]) {
+        expect(text).toMatch(/ are more than the limit of .*: experts are read from the disk again and again/);
+      }
+      expect(server.residentMegabytes() * 2 ** 20).toBeLessThan(LIMIT);
+    } finally {
+      await server.stop();
     }
   });
 });

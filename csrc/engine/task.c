@@ -22,6 +22,7 @@ struct wf_task {
     void (*work)(wf_task *task);
     char *path;
     wf_reading reading; /* of the file of that */
+    uint64_t memory;    /* for it */
     wf_model *model;    /* that was opened, or that an engine is made on */
     wf_engine *engine;
     wf_engine_options options;
@@ -31,7 +32,7 @@ struct wf_task {
 };
 
 static void open_model(wf_task *task) {
-    task->model = wf_model_open_watched(task->path, &task->reading, task->error, sizeof task->error);
+    task->model = wf_model_open_watched(task->path, task->memory, &task->reading, task->error, sizeof task->error);
 }
 
 static void create_engine(wf_task *task) {
@@ -88,11 +89,12 @@ void wf_task_progress(wf_task *task, wf_progress *progress) {
     *progress = (wf_progress){atomic_load(&task->reading.done), atomic_load(&task->reading.total)};
 }
 
-wf_task *wf_model_open_begin(const char *path, char *error, uint32_t error_size) {
+wf_task *wf_model_open_begin(const char *path, uint64_t memory, char *error, uint32_t error_size) {
     wf_task *task = make_task(open_model, error, error_size);
     if (task == NULL)
         return NULL;
     task->path = strdup(path);
+    task->memory = memory;
     return begin(task, task->path != NULL, error, error_size);
 }
 

@@ -61,7 +61,7 @@ struct wf_model {
 /* Adds a reference, which wf_model_close gives up. */
 wf_model *wf_model_retain(const wf_model *model);
 
-/* wf_model_open, whose reading of the file another thread may watch. */
-wf_model *wf_model_open_watched(const char *path, wf_reading *reading, char *error, uint32_t error_size);
+/* wf_model_open with bytes of `memory`, 0 for the machine's, whose reading of the file another thread may watch. */
+wf_model *wf_model_open_watched(const char *path, uint64_t memory, wf_reading *reading, char *error, uint32_t error_size);
 
 #endif

@@ -44,10 +44,10 @@ static uint64_t memory_bytes(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * 
 
 wf_model *wf_model_open(const char *path, char *error, uint32_t error_size) {
     wf_reading reading = {0};
-    return wf_model_open_watched(path, &reading, error, error_size);
+    return wf_model_open_watched(path, 0, &reading, error, error_size);
 }
 
-wf_model *wf_model_open_watched(const char *path, wf_reading *reading, char *error, uint32_t error_size) {
+wf_model *wf_model_open_watched(const char *path, uint64_t memory, wf_reading *reading, char *error, uint32_t error_size) {
     if (path == NULL) {
         wf_fail(error, error_size, "no path of a packed model was given");
         return NULL;
@@ -58,7 +58,7 @@ wf_model *wf_model_open_watched(const char *path, wf_reading *reading, char *err
     wf_model *model = open_mapping(&mapping, path, NULL, error, error_size);
     /* What every token needs, all but embedding and head, is brought in now, so that no request pays for it. Of a file that memory does not
      * hold, the system keeps what is used: of a mixture the experts that are asked for. */
-    if (model != NULL && model->mapping.size < memory_bytes() / 4 * 3)
+    if (model != NULL && model->mapping.size < (memory > 0 ? memory : memory_bytes()) / 4 * 3)
         wf_mapping_prefault(&model->mapping, model->layers[0].input_norm, reading);
     return model;
 }

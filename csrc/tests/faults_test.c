@@ -238,7 +238,7 @@ static bool may_try_again(const char *call) {
     while (!(succeeds) && may_try_again(call))
 
 static wf_model *open_beside(void) {
-    wf_task *task = wf_model_open_begin(path, error, sizeof error);
+    wf_task *task = wf_model_open_begin(path, 0, error, sizeof error);
     return task == NULL ? NULL : wf_model_open_end(task, error, sizeof error);
 }
 

@@ -226,14 +226,14 @@ static void wait_for(wf_task *task) {
 
 static void test_tasks(void) {
     char path[PATH_MAX], error[ERROR_BYTES] = "";
-    wf_task *task = wf_model_open_begin("/no/such/model.wf", error, sizeof error);
+    wf_task *task = wf_model_open_begin("/no/such/model.wf", 0, error, sizeof error);
     wait_for(task);
     CHECK(wf_model_open_end(task, error, sizeof error) == NULL && check_is_line(error, sizeof error) &&
               strstr(error, "/no/such/model.wf") != NULL,
           "%s", error);
 
     write_model(path);
-    task = wf_model_open_begin(path, error, sizeof error);
+    task = wf_model_open_begin(path, 0, error, sizeof error);
     wait_for(task);
     wf_model *model = wf_model_open_end(task, error, sizeof error);
     CHECK(model != NULL, "%s", error);
@@ -370,7 +370,7 @@ static void test_remains(void) {
         CHECK(process_files() == files, "%u open files, %u before", process_files(), files);
     }
     threads_to_come = 0;
-    CHECK(wf_model_open_begin(path, error, sizeof error) == NULL && check_is_line(error, sizeof error), "%.80s", error);
+    CHECK(wf_model_open_begin(path, 0, error, sizeof error) == NULL && check_is_line(error, sizeof error), "%.80s", error);
     CHECK(wf_engine_create_begin(model, &options, NULL, 0, error, sizeof error) == NULL, "%.80s", error);
     threads_to_come = UINT32_MAX;
     CHECK(process_files() == files, "%u open files, %u before", process_files(), files);

@@ -584,8 +584,12 @@ static void test_files(void) {
     write_file(path, image->bytes, image->size);
     char error[ERROR_BYTES] = "";
     wf_reading reading = {0};
-    wf_model *model = wf_model_open_watched(path, &reading, error, ERROR_BYTES);
+    wf_model *model = wf_model_open_watched(path, 0, &reading, error, ERROR_BYTES);
     CHECK(atomic_load(&reading.done) == atomic_load(&reading.total), "an open file is not read to its end");
+    wf_reading narrow = {0};
+    wf_model *large = wf_model_open_watched(path, image->size, &narrow, error, ERROR_BYTES);
+    CHECK(large != NULL && atomic_load(&narrow.total) == 0, "a file that fills the memory is read in advance");
+    wf_model_close(large);
     CHECK(model != NULL, "%s", error);
     if (model != NULL) {
         /* The mapping outlives the file's name. */

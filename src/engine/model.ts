@@ -16,12 +16,13 @@ export class Model {
    * Maps a packed file. What of it every token needs is read meanwhile, which takes as long as the disk takes.
    *
    * @param onProgress told how far that is.
+   * @param memory bytes that this process may have, 0 for all that the machine has. A file that fills them is not read in advance.
    * @throws Failure with one line that names the file and the fault.
    */
-  static async open(path: string, onProgress?: OnProgress): Promise<Model> {
+  static async open(path: string, onProgress?: OnProgress, memory = 0): Promise<Model> {
     return new Model(
       await onThread(
-        (error, size) => library().wf_model_open_begin(cString(path), error, size),
+        (error, size) => library().wf_model_open_begin(cString(path), BigInt(memory), error, size),
         (task, error, size) => library().wf_model_open_end(task, error, size),
         onProgress,
       ),

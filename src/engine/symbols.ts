@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
 export const FORMAT_VERSION = 1;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
@@ -110,7 +110,7 @@ export const symbols = {
   wf_engine_destroy: { args: ["ptr"], returns: "void" },
   wf_task_doorbell: { args: ["ptr"], returns: "i32" },
   wf_task_progress: { args: ["ptr", "buffer"], returns: "void" },
-  wf_model_open_begin: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
+  wf_model_open_begin: { args: ["buffer", "u64", "buffer", "u32"], returns: "ptr" },
   wf_model_open_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },
   wf_engine_create_begin: { args: ["ptr", "buffer", "buffer", "u32", "buffer", "u32"], returns: "ptr" },
   wf_engine_create_end: { args: ["ptr", "buffer", "u32"], returns: "ptr" },

@@ -11,7 +11,7 @@ import { ANSWER_BYTES_MAX } from "./jobs.ts";
 
 /** A part of the plan. */
 export interface PlannedPart {
-  name: "embedding" | "head" | "layers" | "sketch" | "columns" | "kv" | "buffers" | "program" | "requests";
+  name: "embedding" | "head" | "layers" | "experts" | "sketch" | "columns" | "kv" | "buffers" | "program" | "requests";
   bytes: number;
   /** What it is, for people. */
   what: string;
@@ -25,6 +25,8 @@ export interface MemoryPlan {
    * of the file are given back when nothing runs, and the system can take them at any time.
    */
   kept: number;
+  /** Of that, the experts which a token has not chosen: the system may take their pages, and reads them from the file when they are chosen. */
+  unchosen: number;
   /** All that is resident when the server has long been at work, but for what requests hold. */
   resident: number;
   /** The same with what requests hold at most. */
@@ -110,6 +112,9 @@ function describe(
     packed.tensors.reduce((sum, tensor) => (wanted(tensor.name) ? sum + tensor.end - tensor.begin : sum), 0);
   const embedding = bytesOf((tensor) => tensor.startsWith("model.embed_tokens."));
   const head = bytesOf((tensor) => tensor.startsWith("lm_head."));
+  const experts = bytesOf((tensor) => tensor.includes(".mlp.experts."));
+  const { expertsUsed = 0, experts: expertCount = 1 } = packed.config;
+  const unchosen = Math.round(experts * (1 - expertsUsed / expertCount));
   const { kv_bytes: kv, kv_blocks: kvBlocks } = engine;
   const requests = BODIES_BYTES_MAX + ANSWER_BYTES_MAX + engine.grammar_bytes;
   const parts: PlannedPart[] = [
@@ -119,7 +124,16 @@ function describe(
       what: packed.config.tiedEmbeddings ? "weights: embedding, which is the head as well" : "weights: embedding",
     },
     { name: "head", bytes: head, what: "weights: head" },
-    { name: "layers", bytes: packed.bytes - embedding - head, what: "weights: layers, and the files of the tokenizer" },
+    {
+      name: "layers",
+      bytes: packed.bytes - embedding - head - experts,
+      what: "weights: layers, and the files of the tokenizer",
+    },
+    {
+      name: "experts",
+      bytes: experts,
+      what: `weights: experts, of which a token has ${expertsUsed} of ${expertCount} in each layer`,
+    },
     { name: "sketch", bytes: engine.sketch_bytes, what: "sketch of the head, a quarter of it from the first draw on" },
     { name: "columns", bytes: engine.column_bytes, what: "down projections by columns, where there is room for them" },
     {
@@ -137,18 +151,24 @@ function describe(
   const hasSketch = engine.sketch_bytes > 0;
   const isTied = packed.config.tiedEmbeddings;
   const rows = (isTied && !hasSketch ? 0 : embedding) + (hasSketch ? head : 0);
-  return { parts: planned, kept: resident - rows, resident, most, bound, layout, kvBlocks };
+  return { parts: planned, kept: resident - rows, unchosen, resident, most, bound, layout, kvBlocks };
 }
 
 /** Whether a plan fits into the memory that there is. @param format writes a size. */
 export function fitOf(
-  { kept, most }: MemoryPlan,
+  { kept, unchosen, most }: MemoryPlan,
   { total, available, limit }: Memory,
   format: (bytes: number) => string,
 ): Fit {
   const bound = limit?.value ?? total;
   const whose = limit === undefined ? "this machine's" : `the limit of ${limit.file},`;
   const remedy = "lower --memory, --ctx or --parallel, or take --kv q8";
+  if (kept > bound && kept - unchosen <= bound) {
+    return {
+      state: "tight",
+      text: `${format(kept)} are more than ${whose} ${format(bound)}, without experts that a token has not chosen ${format(kept - unchosen)}: experts are read from the disk again and again, and answers wait for it`,
+    };
+  }
   if (kept > bound) {
     return { state: "exceeds", text: `${format(kept)} are more than ${whose} ${format(bound)}: ${remedy}` };
   }

@@ -87,7 +87,7 @@ export class Service {
     const progress = showProgress(`reading ${name}`, notes);
     const model =
       bytes === undefined
-        ? await Model.open(path ?? packed.path, progress.update).finally(progress.finish)
+        ? await Model.open(path ?? packed.path, progress.update, readMemory().limit?.value).finally(progress.finish)
         : Model.fromBytes(bytes, name);
     this.#engine = await Engine.create(model, this.plan.layout).finally(() => model.close()); // the engine keeps what it needs
     this.#engine.setVocabulary(this.#readableTokens());

@@ -11,8 +11,8 @@ export interface TestControlGroup {
   remove(): void;
 }
 
-/** Makes a group below this process' own. Undefined where that can't be done. */
-export function makeControlGroup(memoryBytes: number): TestControlGroup | undefined {
+/** Makes a group below this process' own. `name` tells it from others of the process. Undefined where that can't be done. */
+export function makeControlGroup(memoryBytes: number, name = "test"): TestControlGroup | undefined {
   const groups = readFileSync("/proc/self/cgroup", "utf8");
   const own = /^\d+:memory:(.*)$/m.exec(groups)?.[1];
   const unified = /^0::(.*)$/m.exec(groups)?.[1] ?? "/";
@@ -20,7 +20,7 @@ export function makeControlGroup(memoryBytes: number): TestControlGroup | undefi
     own === undefined
       ? [join("/sys/fs/cgroup", unified), "memory.max"]
       : [join("/sys/fs/cgroup/memory", own), "memory.limit_in_bytes"];
-  const directory = join(parent, `wrinklefree-test-${process.pid}`);
+  const directory = join(parent, `wrinklefree-${name}-${process.pid}`);
   try {
     if (!existsSync(parent)) return undefined;
     mkdirSync(directory);
