@@ -4,10 +4,12 @@
  */
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { Progress } from "../src/server/service_manager.ts";
+import { canMakeCertificates, makeCertificate } from "./support/certificates.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { eventually, openConnection } from "./support/server.ts";
@@ -137,6 +139,56 @@ describe.skipIf(!hasServiceManager())("sockets that were passed to the process",
       expect([answer.status, ((await answer.json()) as { model: string }).model]).toEqual([200, "tiny"]);
     }
   });
+
+  test.skipIf(!canMakeCertificates())(
+    "a certificate that comes when the server ends is for the next one, to whom new connections go",
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
+      const files = { certificate: join(directory, "served.pem"), key: join(directory, "served-key.pem") };
+      const use = (name: string) => {
+        const { certificate, key } = makeCertificate(directory, name);
+        copyFileSync(certificate, files.certificate);
+        copyFileSync(key, files.key);
+      };
+      use("first");
+      manager = await startManager("tcp");
+      const words = ["serve", await deepModel(), "--tls-cert", files.certificate, "--tls-key", files.key];
+      const pid = await manager.start(...words);
+      const url = `https://127.0.0.1:${manager.port}`;
+      const tls = { rejectUnauthorized: false };
+      const long = fetch(`${url}${CHAT}`, {
+        method: "POST",
+        body: JSON.stringify({ ...ENDLESS, max_tokens: 300 }),
+        headers: { "content-type": "application/json" },
+        tls,
+      });
+      await eventually(async () => {
+        const health = (await (await fetch(`${url}/health`, { tls })).json()) as Health;
+        return health.requests.running === 1;
+      });
+      process.kill(pid, "SIGTERM");
+      await isSaid("STOPPING=1");
+      use("second");
+      process.kill(pid, "SIGHUP");
+      await eventually(() => /^wrinklefree: .*reloaded\b/m.test(manager.log()));
+      const happened: string[] = [];
+      const late = new Promise<void>((resolve, reject) => {
+        const socket = connectTls({ port: manager.port, host: "127.0.0.1", ...tls }, () => {
+          happened.push(`connected to ${socket.getPeerCertificate().subject.CN}`);
+          socket.destroy();
+          resolve();
+        });
+        socket.on("error", reject);
+      });
+      expect((await (await long).json()) as object).toMatchObject({ usage: { completion_tokens: 300 } });
+      expect(await manager.ended(pid)).toBe(0);
+      happened.push("ended");
+      await manager.start(...words);
+      await late;
+      expect(happened).toEqual(["ended", "connected to second"]);
+      rmSync(directory, { recursive: true });
+    },
+  );
 
   test("stay where they are though a key is given on the command line", async () => {
     manager = await startManager("tcp");

@@ -41,9 +41,10 @@ export interface Listening {
    */
   takePassed(): Promise<void>;
   /**
-   * From now on connections get this certificate. Those that are open end with the answers that are under way on them.
+   * From now on connections get this certificate. Those that are open end with the answers that are under way on them. Sockets that were
+   * left stay so: whoever comes through them is the next one's.
    *
-   * @throws Failure; then the old one stays in use.
+   * @throws Failure; then the old one stays in use everywhere.
    */
   useCertificate(certificate: Certificate): void;
   /** From now on these hold for new requests. A connection over which none has come keeps the time after which it is closed. */
@@ -96,7 +97,17 @@ export async function listen(state: ServerState, options: ListenOptions): Promis
     },
     takePassed: () => open(options.places.filter(({ kind }) => kind === "passed")),
     useCertificate(fresh) {
-      for (const listener of listeners) if (listener.isSecure) listener.takeOver(fresh, descriptors());
+      const successors: { listener: Listener; successor: Taken }[] = [];
+      try {
+        for (const listener of listeners.filter(({ isSecure, hasLeft }) => isSecure && !hasLeft)) {
+          const others = [...descriptors(), ...successors.map(({ successor }) => successor.descriptor)];
+          successors.push({ listener, successor: listener.prepare(fresh, others) });
+        }
+      } catch (error) {
+        for (const { listener, successor } of successors) listener.retire(successor);
+        throw error;
+      }
+      for (const { listener, successor } of successors) listener.succeed(successor);
       certificate = fresh;
     },
     use(fresh) {
@@ -125,6 +136,12 @@ interface Served {
   socketMode: number;
 }
 
+/** A server that accepts the connections of a socket which is not its own, by the descriptor that the two share. */
+interface Taken {
+  server: BunServer;
+  descriptor: number;
+}
+
 /** One place, with the server that accepts connections there and those that only finish theirs. */
 class Listener {
   readonly place: Place;
@@ -133,6 +150,8 @@ class Listener {
   #server: BunServer;
   /** Of its listening socket; -1 where nobody needs to know. */
   descriptor = -1;
+  /** Whether it accepts nothing any more. */
+  hasLeft = false;
 
   private constructor(place: Place, served: Served, server: BunServer, isSecure: boolean) {
     this.place = place;
@@ -169,21 +188,32 @@ class Listener {
     );
   }
 
-  /** Has another server, with this certificate, accept what comes. @throws Failure; then this one goes on. */
-  takeOver(certificate: Certificate, others: number[]): void {
-    const { server, descriptor } = takeSocket(this.#served, certificate, this.descriptor, others);
+  /** Another server, with this certificate, that accepts what comes, beside the one that does. @throws Failure; then that one goes on. */
+  prepare(certificate: Certificate, others: number[]): Taken {
+    return takeSocket(this.#served, certificate, this.descriptor, others);
+  }
+
+  /** Has this one alone accept what comes. */
+  succeed(successor: Taken): void {
+    const before = { server: this.#server, descriptor: this.descriptor };
+    this.#server = successor.server;
+    this.descriptor = successor.descriptor;
+    this.retire(before);
+  }
+
+  /** Has one of several servers accept nothing any more, and ends it by and by. */
+  retire({ server, descriptor }: Taken): void {
+    leaveListener(descriptor);
     const { retired, keepAliveSeconds } = this.#served;
-    const old = this.#server;
-    this.leave();
-    this.#server = server;
-    this.descriptor = descriptor;
+    retired.add(server);
     // Over connections that are open a request may be under way. An idle one would end by then anyway.
-    setTimeout(() => void old.stop(false).then(() => retired.delete(old)), keepAliveSeconds() * 1000).unref();
+    setTimeout(() => void server.stop(false).then(() => retired.delete(server)), keepAliveSeconds() * 1000).unref();
   }
 
   /** Accepts nothing any more. */
   leave(): void {
     leaveListener(this.descriptor);
+    this.hasLeft = true;
     this.#served.retired.add(this.#server);
   }
 
@@ -274,7 +304,7 @@ async function removeStaleSocket(path: string): Promise<void> {
  * @param others descriptors of sockets that belong to other listeners.
  * @throws Failure; then whoever accepted them before goes on.
  */
-function takeSocket(served: Served, certificate: Certificate | undefined, from: number, others: number[]) {
+function takeSocket(served: Served, certificate: Certificate | undefined, from: number, others: number[]): Taken {
   // Bun makes a socket in any case. This one is replaced before anybody could know of it.
   const server = Bun.serve({ hostname: "127.0.0.1", port: 0, reusePort: false, ...common(served, certificate) });
   try {
