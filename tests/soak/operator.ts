@@ -78,7 +78,7 @@ export class Operator {
     const restartEvery = Math.min(RESTART_MS, milliseconds / 10);
     for (let at = restartEvery; at < milliseconds / 2 - restartEvery / 2; at += restartEvery) {
       for (const service of this.#services) {
-        deeds.push({ at, what: `restarts of the ${service.name} service`, run: () => service.restart() });
+        deeds.push({ at, what: `restarts of the ${service.name} service`, run: () => this.#restart(service) });
       }
     }
     const reloads: [string, () => Promise<void>][] = [
@@ -96,6 +96,13 @@ export class Operator {
     return deeds.sort((one, other) => one.at - other.at);
   }
 
+  /** A new certificate comes when a service is about to end: it is for the next one, which has the connections from then on. */
+  async #restart(service: Service): Promise<void> {
+    if (service !== this.#secured.service) return service.restart();
+    this.#nextCertificate();
+    await service.restart(() => service.reload());
+  }
+
   /** A guest's key takes the place of the one before, in the midst of those that stay. */
   async #changeKeys(): Promise<void> {
     const [before, now] = [`sk-guest-${this.#guests}`, `sk-guest-${++this.#guests}`];
@@ -110,15 +117,22 @@ export class Operator {
   }
 
   async #renewCertificate(): Promise<void> {
-    const { service, directory, certificates } = this.#secured;
+    const { service } = this.#secured;
     const place = service.places.find((one) => one.kind === "tls");
     if (place === undefined) return;
+    const { name } = this.#nextCertificate();
+    await reload(service);
+    const found = await subject(place);
+    if (found !== name) throw new Error(`${name} is to be served, and ${found} is`);
+  }
+
+  /** Writes another certificate to the files. */
+  #nextCertificate(): TestCertificate {
+    const { directory, certificates } = this.#secured;
     this.#certificate = (this.#certificate + 1) % certificates.length;
     const certificate = certificates[this.#certificate] as TestCertificate;
     useCertificate(directory, certificate);
-    await reload(service);
-    const found = await subject(place);
-    if (found !== certificate.name) throw new Error(`${certificate.name} is to be served, and ${found} is`);
+    return certificate;
   }
 
   /** The model gets another name, beside its own. */

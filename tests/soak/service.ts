@@ -133,15 +133,22 @@ export class Service {
     this.#heard = performance.now();
   }
 
-  /** Ends it as a service manager does, while whoever comes waits in its sockets, and starts it again. */
-  async restart(): Promise<void> {
-    await this.#end();
+  /**
+   * Ends it as a service manager does, while whoever comes waits in its sockets, and starts it again.
+   *
+   * @param whileEnding is done to it meanwhile.
+   */
+  async restart(whileEnding?: () => Promise<unknown>): Promise<void> {
+    await this.#end(whileEnding);
     await this.#begin();
   }
 
-  async #end(): Promise<void> {
+  async #end(whileEnding?: () => Promise<unknown>): Promise<void> {
     const pid = this.#pid;
+    const drain = this.log.next("drain");
     process.kill(pid, "SIGTERM");
+    await within(drain, `${this.name} does not end:\n${this.log}`);
+    await whileEnding?.();
     const deadline = performance.now() + PATIENCE_MS;
     while (existsSync(`/proc/${pid}`) && performance.now() < deadline) await Bun.sleep(20);
     const code = await this.#manager.ended(pid);
@@ -150,9 +157,9 @@ export class Service {
     }
   }
 
-  /** Sends SIGHUP. @returns the line of the log that says what came of it. */
+  /** Sends SIGHUP. @returns the line of the log that says what came of it; an end, where it comes first. */
   async reload(): Promise<LogEntry> {
-    const entry = this.log.next("reload");
+    const entry = Promise.race([this.log.next("reload"), this.log.next("stop")]);
     process.kill(this.#pid, "SIGHUP");
     return await within(entry, `${this.name} was not reloaded:\n${this.log}`);
   }
