@@ -1,5 +1,5 @@
 /*
- * sketched.h: how every vector tier shares out the tokens of a product with the head's sketch: four at a time, whose values stay in
+ * sketched.h: how AVX2 and NEON share out the tokens of a product with the head's sketch: four at a time, whose values stay in
  * the first-level cache while rows stream through it, then what is left. A tier includes this once it has defined
  *   sketch_row    one of `row_count` rows by `count` tokens, 4, 2 or 1; `count` and `is_fine` are constants at each call.
  */

@@ -57,6 +57,18 @@ static inline int32_t sum_of_integers(__m512i lanes) {
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
 }
 
+/* Four vectors' sums of lanes: lane r of the result is that of sums[r], once the four lanes of 128 bits are added. */
+ALWAYS_INLINE __m512i fours_of(__m512i sum0, __m512i sum1, __m512i sum2, __m512i sum3) {
+    const __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(sum0, sum1), _mm512_unpackhi_epi32(sum0, sum1));
+    const __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(sum2, sum3), _mm512_unpackhi_epi32(sum2, sum3));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+}
+
+ALWAYS_INLINE __m128i sum_of_quarters(__m512i fours) {
+    const __m256i halves = _mm256_add_epi32(_mm512_castsi512_si256(fours), _mm512_extracti64x4_epi64(fours, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
+
 /* A mask whose first `count` lanes are on. */
 static inline __mmask16 lanes_below(uint32_t count) { return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1); }
 

@@ -42,11 +42,6 @@ ALWAYS_INLINE __m512i row_sums(const uint8_t *row, size_t row_bytes, size_t ahea
     return _mm512_add_epi32(low, _mm512_add_epi32(_mm512_srai_epi32(sums[2], 4), _mm512_srai_epi32(sums[3], 6)));
 }
 
-ALWAYS_INLINE __m128i sum_of_quarters(__m512i fours) {
-    const __m256i halves = _mm256_add_epi32(_mm512_castsi512_si256(fours), _mm512_extracti64x4_epi64(fours, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
-}
-
 /* All rows by one token, as one stream; four rows' lanes are added up together. `is_far` is a constant at each call. */
 ALWAYS_INLINE void decode_stream(const uint8_t *rows, size_t row_bytes, uint32_t row_count, bool is_far, const int8_t *values,
                                  int32_t sum, float factor, float *out) {
