@@ -9,8 +9,8 @@ import { encodeSafetensorsHeader } from "../../src/model_file/safetensors.ts";
 import type { Shape } from "../../src/model_file/shapes.ts";
 import { fixtures } from "./command_line.ts";
 
-/** Bytes that are repeated to fill a tensor. */
-const PATTERN_BYTES = 1 << 20;
+/** Bytes that are repeated to fill a tensor: no multiple of a row's, so that rows differ. */
+const PATTERN_BYTES = (1 << 20) + 34;
 
 /** Writes a model of a shape, with the tokenizer and the template of the demonstration model. */
 export function writeRandomModel(path: string, shape: Shape): void {
