@@ -42,6 +42,8 @@ export class Client {
   readonly #chance: Chance;
   readonly #field: Field;
   readonly #connections = new Map<ServiceName, Connection>();
+  /** Whether the request that was sent last may be refused with 429. */
+  #mayHaveToWait = false;
 
   constructor(number: number, seed: number, field: Field) {
     this.#number = number;
@@ -152,14 +154,15 @@ export class Client {
     await this.#send("text", "POST", "/v1/chat/completions", body, { manner: { readsSlowly: true, leaves } });
   }
 
-  /** Whether an answer has the status that it should have; the key that has a limit may be told to wait. */
+  /** Whether an answer has the status that it should have; some may be told to come back. */
   #hasStatus(answer: Answer, status: number, path: string): boolean {
     if (answer.status !== 200) this.#checkError(answer, path);
     if (answer.status === status) return true;
     const { tally } = this.#field;
-    if (answer.status === 429 && this.#isLimited) {
+    if (answer.status === 429 && this.#mayHaveToWait) {
       const seconds = Number(answer.headers.get("retry-after"));
-      if (seconds >= 1 && seconds <= 60) tally.count("told to come back, by the limit of a key");
+      const why = this.#isLimited ? "of a key's limit" : "of a full queue";
+      if (seconds >= 1 && seconds <= 60) tally.count(`told to come back, because ${why}`);
       else tally.fault("unexpected statuses", `429 with Retry-After: ${answer.headers.get("retry-after")}`);
       return false;
     }
@@ -202,6 +205,7 @@ export class Client {
     const { tally, services } = this.#field;
     const service = services[name];
     const id = `soak-${++requests}`;
+    this.#mayHaveToWait = this.#isLimited || service.hasShortQueue;
     const usual = this.#isLimited ? LIMITED_KEY : (service.keys[this.#number % service.keys.length] as string);
     const headers: Record<string, string> = { authorization: `Bearer ${key ?? usual}`, "x-request-id": id, ...more };
     const request: Request = { method, path, headers };
@@ -225,6 +229,8 @@ export class Client {
       service.log.left(id);
       return undefined;
     }
+    // It may have been sent before and taken up afterwards.
+    this.#mayHaveToWait ||= service.hasShortQueue;
     if (!isUnlogged(path, answer.status)) service.log.answered(id, answer.status);
     if (answer.status === 429)
       await Bun.sleep(Math.min(RETRY_MS, 1000 * Number(answer.headers.get("retry-after") ?? 1)));

@@ -7,6 +7,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import type { TestCertificate } from "../support/certificates.ts";
+import { Chance } from "./chance.ts";
 import { Connection, type Place } from "./connection.ts";
 import { LIMITED_LINE, type Service } from "./service.ts";
 import type { Tally } from "./tally.ts";
@@ -25,6 +26,9 @@ const RESTART_MS = 600_000;
 /** The longest time between two reloads. */
 const RELOAD_MS = 60_000;
 
+/** How many requests may wait, for a while. */
+const SHORT_QUEUE = "queue = 16";
+
 /** Writes a certificate to where a service has its own. */
 export function useCertificate(directory: string, { certificate, key }: TestCertificate): void {
   copyFileSync(certificate, join(directory, "served.pem"));
@@ -42,13 +46,15 @@ export class Operator {
   readonly #services: readonly Service[];
   readonly #secured: Secured;
   readonly #tally: Tally;
+  readonly #chance: Chance;
   #guests = 0;
   #alias = 0;
   #certificate = 0;
 
-  constructor(services: readonly Service[], secured: Secured, tally: Tally) {
+  constructor(services: readonly Service[], secured: Secured, seed: number, tally: Tally) {
     this.#services = services;
     this.#secured = secured;
+    this.#chance = new Chance(seed);
     this.#tally = tally;
   }
 
@@ -98,7 +104,7 @@ export class Operator {
 
   /** A new certificate comes when a service is about to end: it is for the next one, which has the connections from then on. */
   async #restart(service: Service): Promise<void> {
-    if (service !== this.#secured.service) return service.restart();
+    if (service !== this.#secured.service) return service.restartTwice(this.#chance.below(300));
     this.#nextCertificate();
     await service.restart(() => service.reload());
   }
@@ -135,12 +141,15 @@ export class Operator {
     return certificate;
   }
 
-  /** The model gets another name, beside its own. */
+  /** The model gets another name, beside its own, and every other time fewer requests may wait. */
   async #changeConfiguration(): Promise<void> {
     const [before, now] = [`guest-${this.#alias}`, `guest-${++this.#alias}`];
+    const isShort = this.#alias % 2 === 1;
     for (const service of this.#services) {
-      service.writeConfiguration(now);
+      service.hasShortQueue ||= isShort;
+      service.writeConfiguration(now, ...(isShort ? [SHORT_QUEUE] : []));
       await reload(service);
+      service.hasShortQueue = isShort;
       await expectStatuses("the model under its new name and its old one", [
         [service.places[0], service.keys[0], 200, now],
         [service.places[0], service.keys[0], 404, before],
@@ -172,7 +181,7 @@ export class Operator {
         ]);
       }
       service.writeKeys(keys);
-      service.writeConfiguration(name);
+      service.writeConfiguration(name, ...(service.hasShortQueue ? [SHORT_QUEUE] : []));
     }
   }
 }

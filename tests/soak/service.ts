@@ -11,6 +11,8 @@ import type { Tally } from "./tally.ts";
 /** How the service manager watches over it. */
 const WATCHDOG_SECONDS = 60;
 
+const SIGTERM = 15;
+
 /** How long a restart or a reload may take, answers under way included: only what hangs takes longer. */
 const PATIENCE_MS = 240_000;
 
@@ -53,6 +55,8 @@ export class Service {
   readonly #options: ServiceOptions;
   readonly #manager: TestManager;
   readonly #tally: Tally;
+  /** Whether more requests may come than can wait, which are then told to come back. */
+  hasShortQueue = false;
   #pid = 0;
   #heard = 0;
 
@@ -121,16 +125,20 @@ export class Service {
     ]);
   }
 
+  /** Starts a process and waits until it is ready. */
   async #begin(): Promise<void> {
     const ready = this.log.next("ready");
-    const { directory, words } = this.#options;
-    const certificate = join(directory, "served.pem");
-    const key = join(directory, "served-key.pem");
-    const tls = this.#options.ca === undefined ? [] : ["--tls-cert", certificate, "--tls-key", key];
-    const common = ["--config", this.#configuration, "--api-key-file", this.#keyFile, "--drain-timeout", "120"];
-    this.#pid = await this.#manager.start("serve", ...words, ...tls, ...common);
+    await this.#launch();
     await within(ready, `${this.name} is not ready:\n${this.log}`);
     this.#heard = performance.now();
+  }
+
+  async #launch(): Promise<void> {
+    const { directory, words, ca } = this.#options;
+    const [certificate, key] = [join(directory, "served.pem"), join(directory, "served-key.pem")];
+    const tls = ca === undefined ? [] : ["--tls-cert", certificate, "--tls-key", key];
+    const common = ["--config", this.#configuration, "--api-key-file", this.#keyFile, "--drain-timeout", "120"];
+    this.#pid = await this.#manager.start("serve", ...words, ...tls, ...common);
   }
 
   /**
@@ -143,18 +151,32 @@ export class Service {
     await this.#begin();
   }
 
+  /** The same with one more in between, that is told to end when it has hardly begun. */
+  async restartTwice(milliseconds: number): Promise<void> {
+    await this.#end();
+    await this.#launch();
+    await Bun.sleep(milliseconds);
+    process.kill(this.#pid, "SIGTERM");
+    // It may not have been listening to signals yet.
+    await this.#hasEnded([0, -SIGTERM]);
+    await this.#begin();
+  }
+
   async #end(whileEnding?: () => Promise<unknown>): Promise<void> {
-    const pid = this.#pid;
     const drain = this.log.next("drain");
-    process.kill(pid, "SIGTERM");
+    process.kill(this.#pid, "SIGTERM");
     await within(drain, `${this.name} does not end:\n${this.log}`);
     await whileEnding?.();
+    await this.#hasEnded([0]);
+  }
+
+  /** Waits until its process has ended, with one of these codes. */
+  async #hasEnded(codes: readonly number[]): Promise<void> {
     const deadline = performance.now() + PATIENCE_MS;
-    while (existsSync(`/proc/${pid}`) && performance.now() < deadline) await Bun.sleep(20);
-    const code = await this.#manager.ended(pid);
-    if (code !== 0) {
-      this.#tally.fault("faults of reloads and restarts", `${this.name} ended with ${code}: ${this.log}`);
-    }
+    while (existsSync(`/proc/${this.#pid}`) && performance.now() < deadline) await Bun.sleep(20);
+    const code = await this.#manager.ended(this.#pid);
+    if (codes.includes(code)) return;
+    this.#tally.fault("faults of reloads and restarts", `${this.name} ended with ${code}: ${this.log}`);
   }
 
   /** Sends SIGHUP. @returns the line of the log that says what came of it; an end, where it comes first. */

@@ -116,7 +116,7 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     };
     const soaking = new Soak(options, services, prepared.goldens, tally);
     const report = await soaking.run((isOver) =>
-      new Operator(running, secured, tally).run(options.seconds * 1000, isOver),
+      new Operator(running, secured, options.seed, tally).run(options.seconds * 1000, isOver),
     );
     for (const service of running.splice(0)) await service.stop();
     return { ...report, ...finish(tally, prepared.temporary) };
