@@ -1,6 +1,6 @@
 /**
  * While a model is loaded and after: the server answers meanwhile and stops when it is told to; what a model says of itself takes no
- * memory; and a model's file that is cut short while it is served ends the server in words.
+ * memory; and a model's file that is cut short or written to while it is served ends the server in words.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -14,6 +14,7 @@ import {
   statSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,8 +125,15 @@ test("a model that says that it can hold 16 million tokens takes no memory for t
   await server.stop();
 });
 
-describe("a file that is cut short while it is in use", () => {
-  test("ends the server with exit code 1 and one line that names it", async () => {
+/** Writes over a byte of a file, without making it shorter meanwhile. */
+function writeByte(path: string, position: number): void {
+  const descriptor = openSync(path, "r+");
+  writeSync(descriptor, new Uint8Array([1]), 0, 1, position);
+  closeSync(descriptor);
+}
+
+describe("a file that changes while it is in use", () => {
+  test("and is cut short ends the server with exit code 1 and one line that names it", async () => {
     const path = join(scratch, "cut.wf");
     cpSync(model, path);
     const server = await startServer([path, "--log", "off"]);
@@ -136,6 +144,24 @@ describe("a file that is cut short while it is in use", () => {
     await eventually(() => server.log().length > before.length);
     expect(server.log().slice(before.length)).toBe(
       `wrinklefree: ${path}: can't be read any more: it was cut short while it was in use, or its disk failed; start again with a whole file, and replace files of models by moving new ones to their names\n`,
+    );
+  });
+
+  test.each([
+    ["other bytes of the same length", (path: string) => writeFileSync(path, new Uint8Array(statSync(path).size))],
+    ["a byte somewhere in it", (path: string) => writeByte(path, statSync(path).size / 2)],
+  ])("one that is written to gives no answer any more, but one line that names it: %s", async (_, write) => {
+    const path = join(scratch, "written.wf");
+    cpSync(model, path);
+    const server = await startServer([path, "--log", "off"]);
+    expect((await server.chat(QUESTION)).choices[0]?.message.content).toBe("The capital of France is Paris.");
+    const before = server.log();
+    write(path);
+    expect(await server.chat(QUESTION).catch(() => "none")).toBe("none");
+    expect(await server.exited).toBe(1);
+    await eventually(() => server.log().length > before.length);
+    expect(server.log().slice(before.length)).toBe(
+      `wrinklefree: ${path}: was written to while it was in use, so that answers may be wrong; start again, and replace files of models by moving new ones to their names\n`,
     );
   });
 
@@ -151,7 +177,7 @@ describe("a file that is cut short while it is in use", () => {
     await server.stop();
   });
 
-  test("ends chat in the same way", async () => {
+  test("and is cut short ends chat in the same way", async () => {
     const path = join(scratch, "deep.wf");
     cpSync(await deepModel(), path);
     const child = Bun.spawn([executable, "chat", path, "--lines", "--max-tokens", "2000"], {

@@ -137,6 +137,8 @@ static void make_step(wf_engine *engine) {
     publish(engine);
     const double started_ms = wf_now_ms();
     wf_step_compute(&engine->step);
+    /* Before anybody sees what was computed. */
+    wf_mapped_file_check(engine->model->mapping.file);
     wf_engine_stats *stats = &engine->stats;
     stats->step_ms = wf_now_ms() - started_ms;
     wf_pace_note(&engine->scheduler.pace, engine->step.prompt_row_count, stats->step_ms);

@@ -75,13 +75,15 @@ int wf_mapping_of_file(wf_mapping *mapping, const char *path, char *error, uint3
     if (file < 0)
         return -1;
     void *bytes = map_file(file, size);
-    const int reason = errno;
-    close(file);
-    if (bytes == MAP_FAILED)
-        return wf_fail(error, error_size, "%s: its %" PRIu64 " bytes can't be mapped: %s", path, size, strerror(reason));
-    *mapping = (wf_mapping){bytes, size, wf_mapped_file_note(bytes, (size_t)size, path)};
+    if (bytes == MAP_FAILED) {
+        wf_fail(error, error_size, "%s: its %" PRIu64 " bytes can't be mapped: %s", path, size, strerror(errno));
+        close(file);
+        return -1;
+    }
+    *mapping = (wf_mapping){bytes, size, wf_mapped_file_note(bytes, (size_t)size, path, file)};
     if (mapping->file != NULL)
         return 0;
+    close(file);
     wf_mapping_close(mapping);
     return wf_fail(error, error_size, "%s: no memory left to open it", path);
 }
