@@ -26,8 +26,6 @@ export interface Family {
   headDim?: number;
   /** Parts of tensor names that differ: ours, then theirs. */
   spelling: [string, string][];
-  /** Whether names may lack the "model." in front. */
-  isBare?: boolean;
   /** What share of a head's dimensions is rotated where config.json does not say it; absent: all, and nothing else is supported. */
   rotatedShare?: number;
   /** How master weights become ternary; absent: by their mean magnitude. */
@@ -91,7 +89,6 @@ export const families: Record<string, Family> = {
   Qwen3Model: {
     ...llama,
     headDim: 128,
-    isBare: true,
     isTernary: true,
     parts: (_, __, has) => ({ ...embedding(has), qkNorms: true }),
   },
@@ -99,7 +96,6 @@ export const families: Record<string, Family> = {
     ...llama,
     activation: "gelu_tanh",
     headDim: 256,
-    isBare: true,
     isTernary: true,
     normsAboveOne: true,
     windows: "sliding_attention",
@@ -219,8 +215,8 @@ function originalExperts(fields: ConfigFields, _: ModelConfig, has: (tensor: str
 }
 
 function listed(fields: ConfigFields, key: string): boolean {
-  const value = fields.raw(key);
-  return Array.isArray(value) && value.length > 0;
+  const value = fields.raw(key) ?? [];
+  return !Array.isArray(value) || value.length > 0;
 }
 
 /** How many experts there are, and how many a token has. */
@@ -228,6 +224,12 @@ function experts(fields: ConfigFields, key: string): Partial<ModelConfig> {
   const count = fields.whole(key, 1, limits.experts);
   for (const shared of ["n_shared_experts", "num_shared_experts", "shared_expert_intermediate_size"]) {
     if (fields.has(shared) && fields.raw(shared) !== 0) throw new Fault(`${shared} is set, which is not supported`);
+  }
+  // Other models' ways to choose experts, and to weigh them.
+  const others = { scoring_func: "softmax", routed_scaling_factor: 1, n_group: 1, topk_group: 1 };
+  for (const [other, usual] of Object.entries(others)) {
+    const value = fields.raw(other) ?? usual;
+    if (value !== usual) throw new Fault(`${other} is ${printable(JSON.stringify(value))}, which is not supported`);
   }
   return {
     experts: count,
@@ -237,6 +239,11 @@ function experts(fields: ConfigFields, key: string): Partial<ModelConfig> {
 
 /** MiniCPM's three factors. */
 function miniCpm(fields: ConfigFields, { hiddenSize, layers }: ModelConfig): Partial<ModelConfig> {
+  if (fields.has("sparse_config")) {
+    throw new Fault(
+      "sparse_config is set: attention to chosen tokens is not supported; without it tokens see all before them",
+    );
+  }
   const factor = (key: string, fallback: number) => fields.positive(key, limits.ropeTheta, fallback);
   return {
     embeddingScale: factor("scale_emb", 1),
@@ -296,7 +303,8 @@ export function refuseUnsupported(fields: ConfigFields, family: Family): void {
   if (fields.whole("weight_bits", 1, 64, 1) !== 1) throw new Fault("weight_bits is not 1, which is not supported");
   if (fields.whole("input_bits", 1, 64, 8) !== 8) throw new Fault("input_bits is not 8, which is not supported");
   const layerTypes: unknown = fields.raw("layer_types") ?? [];
-  const other = Array.isArray(layerTypes) ? layerTypes.find((type) => type !== "full_attention") : layerTypes;
+  if (!Array.isArray(layerTypes)) throw new Fault("layer_types is no list");
+  const other: unknown = layerTypes.find((type) => type !== "full_attention");
   if (other !== undefined && !(hasWindows && other === "sliding_attention")) {
     throw new Fault(`layer_types holds ${printable(JSON.stringify(other))}; only full_attention is supported`);
   }

@@ -344,6 +344,7 @@ function readStretch(files: GgufFiles, fields: ConfigFields, config: ModelConfig
   const [short, long, plain] = [SHORT_DIVISORS, LONG_DIVISORS, ROPE_DIVISORS].map((name) =>
     readDivisors(files, name, headDim),
   );
+  if (long !== undefined && short === undefined) throw new Fault(`it has ${LONG_DIVISORS} without ${SHORT_DIVISORS}`);
   const stated = plain ?? short;
   if (stated !== undefined) {
     if (isScaling && kind !== "longrope") {
@@ -364,6 +365,15 @@ function readStretch(files: GgufFiles, fields: ConfigFields, config: ModelConfig
   if (kind === "longrope") throw new Fault(`rope.scaling.type is longrope, but there is no tensor ${SHORT_DIVISORS}`);
   const number = (key: string, fallback: number) =>
     fields.positive(`rope.scaling.${key}`, limits.ropeDivisor, fallback);
+  for (const [key, usual] of [
+    ["yarn_ext_factor", 1],
+    ["yarn_log_multiplier", 0],
+  ] as const) {
+    const value = fields.raw(`rope.scaling.${key}`) ?? usual;
+    // Below 0 stands for the usual one.
+    if (value === usual || (typeof value === "number" && value < 0)) continue;
+    throw new Fault(`rope.scaling.${key} is ${printable(String(value))}, which is not supported`);
+  }
   // `attn_factor` is for what differs from YaRN's own magnitude.
   const { divisors, magnitude } = yarn(
     {

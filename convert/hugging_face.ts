@@ -52,7 +52,8 @@ export function openHuggingFace(directory: string): Checkpoint {
   try {
     const files = group === undefined ? stored : mlxTensors(stored, group);
     const { fields, family, weights, config, notices } = describeModel(directory, configPath, parsed, assets, files);
-    const isBare = family.isBare === true && !files.tensors.has("model.embed_tokens.weight");
+    // Models without a head are often stored without the name of what is below it.
+    const isBare = files.tensors.has(spelt(family, true, "model.embed_tokens.weight"));
     const nameOf = (name: string) => spelt(family, isBare, name);
     const looked = () => (group === undefined ? lookAtWeights(files, config, nameOf) : "ternary values");
     const form = weights === "master" ? looked() : weights;

@@ -3,7 +3,7 @@
  * transformers has computed what they should give; both forms of each model, the directory and the GGUF file, have to come close.
  */
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,6 +25,8 @@ import { smallMaple } from "./support/maple_reference.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
 import { engineHealth, runProgram, startServer, type TestServer } from "./support/server.ts";
 import { type MemoryTensor, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
+
+setDefaultTimeout(60_000);
 
 let directory: string;
 
