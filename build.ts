@@ -106,6 +106,8 @@ async function buildExecutable(): Promise<void> {
     entrypoints: [`${root}/src/main.ts`],
     // Names stay: Elysia reads those of its handlers' parameters.
     minify: { whitespace: true, syntax: true, identifiers: false },
+    // What a command does not import is not read when it starts.
+    splitting: true,
     compile: {
       outfile: `${root}/dist/wrinklefree`,
       // The executable must mean the same in every directory.

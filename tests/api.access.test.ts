@@ -497,6 +497,8 @@ describe("the log", () => {
         level: "info",
         event: "request",
         request_id: expect.stringMatching(/^req_/),
+        trace_id: null,
+        span_id: null,
         client: "203.0.113.9",
         key: "alice",
         method: "POST",

@@ -2,7 +2,8 @@
 
 import { afterEach, beforeEach, describe, expect, setSystemTime, spyOn, test } from "bun:test";
 import type { AnswerRecord } from "../src/api/answer_record.ts";
-import { LOG_FORMATS, type LogEntry, type LogFormat, logRequest } from "../src/server/log.ts";
+import type { RequestRecord } from "../src/api/request_record.ts";
+import { LOG_FORMATS, type LogFormat, logRequest } from "../src/server/log.ts";
 import { RequestError } from "../src/serving/request_error.ts";
 
 const NOW = new Date("2026-05-04T03:02:01.007Z");
@@ -21,7 +22,7 @@ const answer = (promptTokens: number, cachedTokens: number, completionTokens: nu
   reason: "stop",
 });
 
-const CHAT: LogEntry = {
+const CHAT: RequestRecord = {
   id: "req_1",
   method: "POST",
   route: "/v1/chat/completions",
@@ -30,12 +31,16 @@ const CHAT: LogEntry = {
   client: "192.0.2.7",
   key: "3f9a0c2b",
   model: "tiny",
+  parameters: undefined,
+  isEventStream: false,
+  started: 0,
   hasLeft: false,
   error: undefined,
+  trace: undefined,
   answers: [answer(20, 0, 5), answer(20, 19, 7)],
 };
 /** A request that nothing was computed for, by nobody in particular. */
-const REFUSED: LogEntry = {
+const REFUSED: RequestRecord = {
   ...CHAT,
   method: "GET",
   route: "other",
@@ -48,7 +53,7 @@ const REFUSED: LogEntry = {
 };
 
 /** What is written about a request. */
-function written(format: LogFormat, entry: LogEntry): string {
+function written(format: LogFormat, entry: RequestRecord): string {
   const stderr = spyOn(process.stderr, "write").mockImplementation(() => true);
   try {
     logRequest(format, entry);
@@ -85,6 +90,8 @@ describe("JSON", () => {
       level: "info",
       event: "request",
       request_id: "req_1",
+      trace_id: null,
+      span_id: null,
       client: "192.0.2.7",
       key: "3f9a0c2b",
       method: "POST",
@@ -145,6 +152,12 @@ describe("JSON", () => {
       JSON.parse(written("json", { ...CHAT, status: 499, hasLeft: true, answers })).finish_reasons;
     expect(reasons(ended("stop"), ended("length"), ended("stop"))).toEqual(["stop", "length"]);
     expect(reasons(ended("length"), ended("cancelled"), ended(undefined))).toEqual(["length", "abort"]);
+  });
+
+  test("a request that is traced says where", () => {
+    const trace = { traceId: "0af7651916cd43dd8448eb211c80319c", spanId: "b7ad6b7169203331" };
+    const ids = { trace_id: trace.traceId, span_id: trace.spanId };
+    expect(JSON.parse(written("json", { ...CHAT, trace }))).toMatchObject(ids);
   });
 
   test("what has not begun has no times", () => {

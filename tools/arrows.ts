@@ -24,6 +24,7 @@ const ORDERS: readonly (readonly (readonly string[])[])[] = [
     ["src/api"],
     ["src/api/openai"],
     ["src/api/llama_cpp", "src/api/sglang"],
+    ["src/tracing"],
     ["src/server", "src/chat"],
     ["src/doctor"],
     ["src/commands"],
@@ -57,6 +58,12 @@ const OWNERS: Readonly<Record<string, string>> = {
   "bun:ffi": "src/engine/library.ts",
   elysia: "src/server",
   "smol-toml": "src/options",
+  "@opentelemetry/api": "src/tracing",
+  "@opentelemetry/core": "src/tracing",
+  "@opentelemetry/exporter-trace-otlp-http": "src/tracing",
+  "@opentelemetry/exporter-trace-otlp-proto": "src/tracing",
+  "@opentelemetry/resources": "src/tracing",
+  "@opentelemetry/sdk-trace": "src/tracing",
   "@huggingface/tokenizers": "src/text",
 };
 

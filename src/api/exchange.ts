@@ -43,6 +43,8 @@ export class Exchange {
   error: RequestError | undefined;
   /** Whether the answer is a stream, which goes on after the handler has returned. */
   isStreamed = false;
+  /** Whether it is a stream of events. */
+  isEventStream = false;
   readonly #onStreamEnd: () => void;
   readonly #onSent: (() => void)[] = [];
 
@@ -80,6 +82,7 @@ export class Exchange {
   /** Answers with a stream of events; see eventStream. */
   stream(events: AsyncGenerator<object>): Response {
     this.isStreamed = true;
+    this.isEventStream = true;
     return eventStream(events, this.dialect.events, this.client, {
       onError: (error) => {
         this.error = error;

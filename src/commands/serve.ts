@@ -15,16 +15,17 @@ import { listen } from "../server/listening.ts";
 import { speakAs } from "../server/log.ts";
 import { passedSockets } from "../server/passed_sockets.ts";
 import { ServiceManager } from "../server/service_manager.ts";
-import { StopSignals, stopOrderly } from "../server/shutdown.ts";
+import { StopSignals, sendTraces, stopOrderly } from "../server/shutdown.ts";
 import { fitOf } from "../serving/memory_plan.ts";
 import { Service } from "../serving/service.ts";
 import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { observeProgress } from "../terminal/progress.ts";
+import { startTracing } from "../tracing/start.ts";
 import { readApiKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
-import { chosenPlaces, serveOptions } from "./serve_options.ts";
+import { chosenPlaces, serveOptions, tracingSettings } from "./serve_options.ts";
 import { printPlan } from "./serve_plan.ts";
 import { reportReady, reportStart, reportStop } from "./serve_report.ts";
 import { LiveSettings, type ServeSettings } from "./serve_settings.ts";
@@ -63,6 +64,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const [model, storeChoice] = [chosenModel(given), resolveOptions(given)];
   const places = chosenPlaces(values, passed);
   const live = new LiveSettings(given, keySource, places);
+  const traces = tracingSettings(given);
 
   reportStart(model, given.files, places);
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
@@ -76,7 +78,9 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const signals = new StopSignals();
   const apiKeys = new ApiKeys();
   apiKeys.use(keys.keys, keyLimits);
-  const listening = await listen(state, { places, socketMode: values["socket-mode"], certificate, apiKeys, requests });
+  const tracing = traces === undefined ? undefined : await startTracing(traces);
+  const socketMode = values["socket-mode"];
+  const listening = await listen(state, { places, socketMode, certificate, apiKeys, requests, tracing });
   const use = (fresh: ServeSettings, before: ServeSettings) => {
     // First, because it can fail.
     if (fresh.certificate !== undefined && !isSame(fresh.certificate, before.certificate)) {
@@ -89,21 +93,27 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   };
   reloadAtHangup(() => manager.reloading(() => live.reload(use)), signals);
   manager.watch(state);
+  const endEarly = async () => {
+    await listening.stop(true);
+    await sendTraces(tracing, signals);
+    reportStop(state, 0);
+  };
   let service: Service | undefined;
   try {
     const resolved = await resolveModel(model, storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.
     service = await Promise.race([Service.start(resolved, options), signals.first.then(() => undefined)]);
   } catch (error) {
-    await listening.stop(true);
     // A conversion ends itself at a signal.
-    if (!signals.hasCome) throw error;
-    reportStop(state, 0);
-    return 0;
+    if (signals.hasCome) {
+      await endEarly();
+      return 0;
+    }
+    await listening.stop(true);
+    throw error;
   }
   if (service === undefined) {
-    await listening.stop(true);
-    reportStop(state, 0);
+    await endEarly();
     return 0;
   }
   service.template.use(live.current.prompts);
@@ -111,13 +121,14 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   // Who comes through them waits for an answer rather than be told to come back.
   await listening.takePassed();
   const fit = fitOf(service.plan, readMemory(), formatBytes);
-  reportReady(state, service, listening, apiKeys.count, fit);
+  reportReady(state, service, listening, apiKeys.count, fit, traces);
   manager.ready(state);
   await signals.first;
   const { drainSeconds } = live.current;
   const stopped = stopOrderly(state, listening, signals, drainSeconds);
   manager.stopping(state, drainSeconds);
   const cutOff = await stopped;
+  await sendTraces(tracing, signals);
   manager.leave();
   await service.close();
   reportStop(state, cutOff);

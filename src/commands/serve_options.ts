@@ -4,6 +4,7 @@ import { SEQUENCES_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import { decimalNumber, file, type Kind, oneOf, text, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
+import type { Given } from "../options/settings.ts";
 import type { CertificateFiles } from "../server/certificate.ts";
 import { isProxyRange } from "../server/client_address.ts";
 import { isHostName } from "../server/host.ts";
@@ -12,6 +13,7 @@ import { isBasePath } from "../server/path.ts";
 import { describePlace, type Place, readPlace } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
+import { isEndpoint, readTracingSettings, type TracingSettings } from "../tracing/settings.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";
 import { storeOptions } from "./store_options.ts";
@@ -314,6 +316,35 @@ const logging = {
   },
 } as const satisfies Options;
 
+const endpoint: Kind<string> = {
+  read(value, label) {
+    if (!isEndpoint(value)) {
+      throw new UsageError(`${label} takes an address such as http://localhost:4318, not '${value}'`);
+    }
+    return value;
+  },
+};
+
+/** Where it tells what becomes of requests. */
+const traces = {
+  traces: {
+    group: "Traces",
+    help:
+      "send a trace of each request to an OpenTelemetry collector, by OTLP over HTTP; OpenTelemetry's own variables say " +
+      "how, such as OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME and OTEL_TRACES_SAMPLER",
+    place: "anywhere",
+    isSwitch: true,
+  },
+  "otlp-endpoint": {
+    group: "Traces",
+    help: "the collector's address, behind which /v1/traces is added; it switches --traces on",
+    place: "anywhere",
+    placeholder: "URL",
+    kind: endpoint,
+    otherwise: "OTEL_EXPORTER_OTLP_ENDPOINT, or http://localhost:4318",
+  },
+} as const satisfies Options;
+
 /** What is done instead of serving. */
 const planning = {
   "dry-run": {
@@ -333,6 +364,7 @@ export const serveOptions = {
   ...requests,
   ...answers,
   ...logging,
+  ...traces,
   ...storeOptions,
   ...planning,
 } as const satisfies Options;
@@ -367,4 +399,13 @@ export function certificateFiles(values: Values): CertificateFiles | undefined {
 /** What each key may use that has no limits of its own. */
 export function keyLimits(values: Values): KeyLimits {
   return { requests: values["key-requests"], tokens: values["key-tokens"], running: values["key-running"] };
+}
+
+/** How requests are traced; undefined: they are not. @throws Failure for a variable of OpenTelemetry's that can't be followed. */
+export function tracingSettings({ values, settings }: Given<typeof serveOptions>): TracingSettings | undefined {
+  const { traces: isWanted, "otlp-endpoint": collector } = values;
+  const isRefused =
+    !isWanted && settings.some(({ name, sources }) => name === "traces" && sources[0]?.kind !== "default");
+  if (isRefused || (!isWanted && collector === undefined)) return undefined;
+  return readTracingSettings(collector, process.env);
 }

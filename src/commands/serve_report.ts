@@ -9,6 +9,7 @@ import type { Fit } from "../serving/memory_plan.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
+import { type TracingSettings, tracesPlace } from "../tracing/settings.ts";
 import { version } from "../version.ts";
 
 /** A server begins to listen and to load. People are told when it answers. */
@@ -18,7 +19,14 @@ export function reportStart(model: string | undefined, files: readonly string[],
 }
 
 /** A server answers. */
-export function reportReady(state: ServerState, service: Service, listening: Listening, keys: number, fit: Fit): void {
+export function reportReady(
+  state: ServerState,
+  service: Service,
+  listening: Listening,
+  keys: number,
+  fit: Fit,
+  traces: TracingSettings | undefined,
+): void {
   const { threads, parallel, context, kvTokens, plan } = service;
   const facts = {
     model: state.modelName,
@@ -32,8 +40,9 @@ export function reportReady(state: ServerState, service: Service, listening: Lis
     kv_tokens: kvTokens,
     memory_bytes: Object.fromEntries(plan.parts.map(({ name, bytes }) => [name, bytes])),
     memory_fit: fit.state,
+    traces: traces === undefined ? null : tracesPlace(traces),
   };
-  const text = startText(state, service, listening, keys > 0, fit);
+  const text = startText(state, service, listening, keys > 0, fit, traces);
   logEvent("ready", `serving ${state.modelName}`, facts, { text });
 }
 
@@ -45,7 +54,14 @@ export function reportStop({ metrics }: ServerState, cutOff: number): void {
 }
 
 /** What the user needs to know at the start. */
-function startText(state: ServerState, service: Service, { urls }: Listening, needsKey: boolean, fit: Fit): string {
+function startText(
+  state: ServerState,
+  service: Service,
+  { urls }: Listening,
+  needsKey: boolean,
+  fit: Fit,
+  traces: TracingSettings | undefined,
+): string {
   const isEmbedding = service.config.pooling !== undefined;
   const [path, body] = isEmbedding
     ? ["embeddings", '{"input":"The capital of France"}']
@@ -62,6 +78,7 @@ function startText(state: ServerState, service: Service, { urls }: Listening, ne
     ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
     ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),
+    ...(traces === undefined ? [] : [`traces   to ${tracesPlace(traces)}`]),
     "",
     `  curl ${target}/v1/${path}${key} -H 'Content-Type: application/json' -d '${body}'`,
     "",

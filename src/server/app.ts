@@ -11,9 +11,11 @@ import { Elysia } from "elysia";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
 import { getModel } from "../api/openai/models.ts";
+import { isHealthCheck } from "../api/request_record.ts";
 import { KeyAccounts } from "../serving/key_limits.ts";
 import { RequestError, toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import type { ApiKeys } from "./auth.ts";
 import type { TrustedProxies } from "./client_address.ts";
 import { CorsPolicy } from "./cors.ts";
@@ -121,8 +123,14 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
  * What happens to every request, whatever its path, at each place where it may come in.
  *
  * @param apiKeys one of which a request has to have; none: anybody may ask.
+ * @param tracing undefined: nothing is traced.
  */
-export function createReception(state: ServerState, apiKeys: ApiKeys, settings: RequestSettings): Reception {
+export function createReception(
+  state: ServerState,
+  apiKeys: ApiKeys,
+  settings: RequestSettings,
+  tracing?: Tracing,
+): Reception {
   const exchanges = new WeakMap<Request, Exchange>();
   const app = createApp(state, exchanges);
   const accounts = new KeyAccounts();
@@ -165,6 +173,7 @@ export function createReception(state: ServerState, apiKeys: ApiKeys, settings: 
     const path = readPath(request, basePath);
     const route = knownRoute(path);
     const id = requestId(request);
+    const trace = tracing?.begin(started, request.headers);
     const client = trustedProxies.clientOf(server.requestIP(request)?.address, request.headers.get("x-forwarded-for"));
     /** Called once, before the last bytes of the answer are sent. */
     const finish = (answered: number) => {
@@ -172,33 +181,26 @@ export function createReception(state: ServerState, apiKeys: ApiKeys, settings: 
       server.timeout(request, keepAliveSeconds);
       exchange.body.release();
       exchange.endUse();
-      const { key, model, answers } = exchange;
+      const { key, model, parameters, isEventStream, answers } = exchange;
       const hasLeft = exchange.client.aborted;
       const status = hasLeft ? CLIENT_CLOSED_REQUEST : answered;
       // What goes wrong once its client has left is nothing that went wrong.
       const error = hasLeft ? undefined : exchange.error;
       state.metrics.requested(method, route, status);
       const milliseconds = performance.now() - started;
-      const facts = {
-        id,
-        client,
-        key: key?.label,
-        method,
-        route,
-        model,
-        status,
-        milliseconds,
-        hasLeft,
-        error,
-        answers,
+      const record = {
+        ...{ id, method, route, status, started, milliseconds, client, key: key?.label },
+        ...{ model, parameters, isEventStream, hasLeft, error, answers, trace },
       };
-      logRequest(log, facts);
+      logRequest(log, record);
+      if (!isHealthCheck(record)) trace?.end(record);
     };
     // Before anything is awaited, so that no departure is missed.
     const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
     const response = await respond(exchange, rules, place);
     const { status, headers } = response;
     headers.set("x-request-id", id);
+    if (trace !== undefined) headers.set("traceparent", trace.traceparent);
     if (descriptors.areShort || isRetired(server)) headers.set("connection", "close");
     rules.cors.mark(request, headers);
     if (!exchange.isStreamed) finish(status);

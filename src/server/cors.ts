@@ -4,7 +4,7 @@
  */
 
 /** Headers that a page may read beside those that any page may. */
-const EXPOSED_HEADERS = "x-request-id, retry-after";
+const EXPOSED_HEADERS = "x-request-id, retry-after, traceparent";
 
 /** Seconds for which a browser may remember what it was allowed. */
 const PREFLIGHT_SECONDS = "600";

@@ -12,6 +12,7 @@ import { describeSystemError, Failure } from "../errors.ts";
 import { waitForLock } from "../models/file_lock.ts";
 import { toRequestError } from "../serving/request_error.ts";
 import type { ServerState } from "../serving/state.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import { reachableHosts } from "./addresses.ts";
 import { type BunServer, createReception, type RequestSettings, type Responder } from "./app.ts";
 import type { ApiKeys } from "./auth.ts";
@@ -28,6 +29,8 @@ export interface ListenOptions {
   certificate?: Certificate | undefined;
   apiKeys: ApiKeys;
   requests: RequestSettings;
+  /** Absent: nothing is traced. */
+  tracing?: Tracing | undefined;
 }
 
 /** A server that listens. */
@@ -65,7 +68,7 @@ export interface Listening {
  * @throws Failure when a place can't be had; then there is none.
  */
 export async function listen(state: ServerState, options: ListenOptions): Promise<Listening> {
-  const reception = createReception(state, options.apiKeys, options.requests);
+  const reception = createReception(state, options.apiKeys, options.requests, options.tracing);
   const listeners: Listener[] = [];
   const descriptors = () => listeners.map(({ descriptor }) => descriptor);
   let { certificate, requests } = options;

@@ -9,43 +9,18 @@
  */
 
 import { type AnswerRecord, endReason } from "../api/answer_record.ts";
-import type { RequestError } from "../serving/request_error.ts";
+import { isHealthCheck, type RequestRecord } from "../api/request_record.ts";
 import { formNotes, type Level, notes } from "../terminal/output.ts";
 
 /** How the log is written. */
 export const LOG_FORMATS = ["text", "json", "off"] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-/** A request whose answer is over. */
-export interface LogEntry {
-  id: string;
-  /** One of a fixed set, as in the metrics. */
-  method: string;
-  /** One of a fixed set, as in the metrics: somebody may have put a key into a path. */
-  route: string;
-  /** Of the answer; 499 where the client left before its end. */
-  status: number;
-  /** From the request's arrival to the end of its answer. */
-  milliseconds: number;
-  /** Where it came from: an address, or "unix" for a unix socket. */
-  client: string;
-  /** What its API key is called; undefined: none. */
-  key: string | undefined;
-  /** The name of the model that it was for; undefined where it was for none. */
-  model: string | undefined;
-  /** Whether its client left before it had all of the answer. */
-  hasLeft: boolean;
-  /** What went wrong, in the middle of a stream too. */
-  error: Pick<RequestError, "status" | "type" | "details"> | undefined;
-  /** What the engine was asked for. */
-  answers: readonly AnswerRecord[];
-}
-
 /** What becomes of a server. */
 export type ServerEvent = "start" | "ready" | "reload" | "drain" | "stop";
 
 /** Writes a line about a request. Like all that is said while the server serves, it waits for no reader. */
-export function logRequest(format: LogFormat, entry: LogEntry): void {
+export function logRequest(format: LogFormat, entry: RequestRecord): void {
   if (format === "off" || isHealthCheck(entry)) return;
   process.stderr.write(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
 }
@@ -75,11 +50,6 @@ export function logEvent(
   else notes.writeLater(text);
 }
 
-/** Whether a request asked for nothing but the server's health, and found it well. */
-export function isHealthCheck({ route, status }: { route: string; status: number }): boolean {
-  return (route === "/health" || route === "/ready") && status === 200;
-}
-
 function jsonLine(level: Level, event: string, facts: object): string {
   return JSON.stringify({ time: new Date().toISOString(), level, event, ...facts });
 }
@@ -99,7 +69,7 @@ function tokens(answers: readonly AnswerRecord[]) {
   };
 }
 
-function requestText(entry: LogEntry): string {
+function requestText(entry: RequestRecord): string {
   const { prompt, cached, generated } = tokens(entry.answers);
   const parts = [
     new Date().toISOString(),
@@ -115,12 +85,14 @@ function requestText(entry: LogEntry): string {
   return parts.join(" ");
 }
 
-function requestLine({ answers, error, hasLeft, ...entry }: LogEntry): string {
+function requestLine({ answers, error, hasLeft, ...entry }: RequestRecord): string {
   const { prompt, cached, generated } = tokens(answers);
   const begun = answers.filter(({ hasBegun }) => hasBegun).map(({ counts }) => counts.queueMs);
   const answered = answers.filter(({ counts }) => counts.completionTokens > 0).map(({ counts }) => counts.firstTokenMs);
   return jsonLine((error?.status ?? entry.status) >= 500 ? "error" : "info", "request", {
     request_id: entry.id,
+    trace_id: entry.trace?.traceId ?? null,
+    span_id: entry.trace?.spanId ?? null,
     client: entry.client,
     key: entry.key ?? null,
     method: entry.method,

@@ -5,10 +5,11 @@
  */
 
 import type { ServerState } from "../serving/state.ts";
+import type { Tracing } from "../tracing/tracing.ts";
 import type { Listening } from "./listening.ts";
 import { logEvent } from "./log.ts";
 
-/** How long the last bytes may take to reach their readers once every answer is finished. */
+/** How long the last bytes, and then the last traces, may take to reach their readers once every answer is finished. */
 const FLUSH_MS = 2_000;
 
 /** How long a request may be under way to a server that no new connection reaches any more. */
@@ -72,6 +73,11 @@ export async function stopOrderly(
   await Promise.race([listening.stop(false), delay(FLUSH_MS)]);
   await listening.stop(true);
   return cutOff;
+}
+
+/** Sends the traces that wait, unless that takes long or somebody wants the server to stop at once. */
+export async function sendTraces(tracing: Tracing | undefined, signals: StopSignals): Promise<void> {
+  if (tracing !== undefined) await Promise.race([tracing.stop(), delay(FLUSH_MS), signals.second]);
 }
 
 /** Resolves once no answer is under way, nor a request that still has one coming. */

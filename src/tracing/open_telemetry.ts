@@ -1,0 +1,119 @@
+/**
+ * Traces by OpenTelemetry's library. Nothing here waits for a collector: spans go into a bounded queue when an answer is over, and what
+ * can't be sent in time is dropped.
+ */
+
+import { hostname } from "node:os";
+import {
+  type Context,
+  DiagLogLevel,
+  diag,
+  type HrTime,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  type TextMapGetter,
+  trace,
+} from "@opentelemetry/api";
+import {
+  millisToHrTime,
+  setGlobalErrorHandler,
+  TRACE_PARENT_HEADER,
+  W3CTraceContextPropagator,
+} from "@opentelemetry/core";
+import { OTLPTraceExporter as JsonExporter } from "@opentelemetry/exporter-trace-otlp-http";
+import { OTLPTraceExporter as ProtobufExporter } from "@opentelemetry/exporter-trace-otlp-proto";
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
+import {
+  BatchSpanProcessor,
+  ParentBasedSampler,
+  type Sampler as SpanSampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from "@opentelemetry/sdk-trace";
+import type { RequestRecord } from "../api/request_record.ts";
+import { version } from "../version.ts";
+import { diagnostics } from "./complaints.ts";
+import { hasFailed, requestAttributes, requestName, requestParts } from "./request_spans.ts";
+import type { Sampler, TracingSettings } from "./settings.ts";
+import type { RequestTrace, Tracing } from "./tracing.ts";
+import { WatchedExporter } from "./watched_exporter.ts";
+
+/** Reads the headers of a request. */
+const headerGetter: TextMapGetter<Headers> = {
+  keys: (headers) => [...headers.keys()],
+  get: (headers, name) => headers.get(name) ?? undefined,
+};
+
+const propagator = new W3CTraceContextPropagator();
+
+/** The traces of one server, sent by OTLP over HTTP. */
+export class OpenTelemetry implements Tracing {
+  readonly #provider: TracerProvider;
+
+  constructor({ url, protocol, sampler, batch }: TracingSettings) {
+    diag.setLogger(diagnostics(), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
+    // What could not be sent is told by the exporter that is watched.
+    setGlobalErrorHandler(() => undefined);
+    const Exporter = protocol === "http/json" ? JsonExporter : ProtobufExporter;
+    const exporter = new WatchedExporter(new Exporter({ url, userAgent: `wrinklefree/${version}` }), url);
+    const own = resourceFromAttributes({
+      "service.name": "wrinklefree",
+      "service.version": version,
+      "host.name": hostname(),
+      "process.pid": process.pid,
+    });
+    this.#provider = new TracerProvider({
+      resource: defaultResource()
+        .merge(own)
+        .merge(detectResources({ detectors: [envDetector] })),
+      sampler: spanSampler(sampler),
+      spanProcessors: [new BatchSpanProcessor({ exporter, ...batch })],
+    });
+  }
+
+  begin(started: number, headers: Headers): RequestTrace {
+    const parent = propagator.extract(ROOT_CONTEXT, headers, headerGetter);
+    // The clock may be set while a request is under way; what passes meanwhile is measured by another one.
+    const offset = Date.now() - performance.now();
+    const at = (time: number) => millisToHrTime(time + offset);
+    const tracer = this.#provider.getTracer("wrinklefree", version);
+    const options = { kind: SpanKind.SERVER, startTime: at(started) };
+    const span = tracer.startSpan("request", options, parent);
+    const context = trace.setSpan(ROOT_CONTEXT, span);
+    const { traceId, spanId } = span.spanContext();
+    const answered: Record<string, string> = {};
+    propagator.inject(context, answered, { set: (headers, name, value) => (headers[name] = value) });
+    return {
+      traceId,
+      spanId,
+      traceparent: answered[TRACE_PARENT_HEADER] as string,
+      end: (record) => {
+        if (span.isRecording()) this.#end(record, span, context, at);
+      },
+    };
+  }
+
+  /** The request's span is the first to be queued: of the many parts of a large request some may be dropped. */
+  #end(record: RequestRecord, span: Span, context: Context, at: (time: number) => HrTime): void {
+    span.updateName(requestName(record));
+    span.setAttributes(requestAttributes(record));
+    if (hasFailed(record)) span.setStatus({ code: SpanStatusCode.ERROR });
+    span.end(at(record.started + record.milliseconds));
+    const tracer = this.#provider.getTracer("wrinklefree", version);
+    for (const { name, begin, end, attributes } of requestParts(record)) {
+      tracer.startSpan(name, { startTime: at(begin), attributes }, context).end(at(end));
+    }
+  }
+
+  async stop(): Promise<void> {
+    // That it failed is told elsewhere.
+    await this.#provider.shutdown().catch(() => undefined);
+  }
+}
+
+function spanSampler({ followsParent, share }: Sampler): SpanSampler {
+  const root = new TraceIdRatioBasedSampler(share);
+  return followsParent ? new ParentBasedSampler({ root }) : root;
+}
