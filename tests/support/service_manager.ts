@@ -52,14 +52,16 @@ export interface ManagerOptions {
   temporary?: string;
   /** Takes the lines that services write to stderr, which are not kept then. */
   onLog?: (line: string) => void;
+  /** What it and its services have in their environment beside this process' own. */
+  env?: Record<string, string>;
 }
 
 /** @param sockets as the script takes them. */
 export async function startManager(sockets: string, options: ManagerOptions = {}): Promise<TestManager> {
-  const { watchdogSeconds = 0, temporary, onLog } = options;
+  const { watchdogSeconds = 0, temporary, onLog, env: more } = options;
   const script = join(import.meta.dir, "service_manager.py");
   const words = [python as string, script, String(watchdogSeconds), sockets, executable];
-  const env = { ...process.env, TMPDIR: temporary };
+  const env = { ...process.env, TMPDIR: temporary, ...more };
   const child = Bun.spawn(words, { stdin: "pipe", stdout: "pipe", stderr: "inherit", env });
   let lastWatchdog: number | undefined;
   const happened: Happening[] = [];
