@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { judgeSpeeds, type Speeds } from "../src/doctor/speed.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 import { runProgram, startServer } from "./support/server.ts";
 
@@ -66,10 +67,47 @@ describe("the doctor", () => {
       "descriptors",
       "read bandwidth",
       "multiply-adds",
+      "products",
     ]);
-    expect(stdout).toMatch(/ read bandwidth: [\d.]+ GB\/s; a machine like this should reach \d+\n/);
+    expect(stdout).toMatch(/ read bandwidth: [\d.]+ GB\/s with \d+ threads?\n/);
+    expect(stdout).toMatch(/ products: [\d.]+ G\/s where one answer is written, \d+ % of what the (memory|processor) /);
     // Whatever is not well comes with something to do.
     expect(stdout.match(/^(warn|fail).*\n(?! {6}-> .)/gm)).toBeNull();
+  });
+
+  test("figures are held against others of the same run", () => {
+    const speeds: Speeds = {
+      tier: "avx2",
+      threads: 4,
+      cores: 4,
+      reads: 20,
+      multiplyAdds: 390,
+      multiplyAddsOfOne: 100,
+      product: 70,
+    };
+    const states = (change: Partial<Speeds>) => judgeSpeeds({ ...speeds, ...change }).map(({ state }) => state);
+    expect(judgeSpeeds(speeds).map(({ text }) => text)).toEqual([
+      "20 GB/s with 4 threads",
+      "390 G/s with avx2 and 4 threads, 3.9 times what one does alone; for 4 cores it should be 4",
+      "70 G/s where one answer is written, 88 % of what the memory lets through",
+    ]);
+    expect(states({})).toEqual(["ok", "ok", "ok"]);
+    // Two threads of each core, or half of the cores' time: no more can be had.
+    expect(states({ multiplyAdds: 210 })).toEqual(["ok", "warn", "ok"]);
+    expect(states({ multiplyAdds: 210, cores: 2 })).toEqual(["ok", "ok", "ok"]);
+    expect(states({ multiplyAdds: 140, cores: 1.5 })).toEqual(["ok", "ok", "ok"]);
+    expect(states({ threads: 1, cores: 1, multiplyAdds: 100 })).toEqual(["ok", "ok", "ok"]);
+    expect(states({ product: 30 })).toEqual(["ok", "ok", "warn"]);
+    // Slow kernels are held against the processor.
+    const [, , scalar] = judgeSpeeds({ ...speeds, multiplyAdds: 8, multiplyAddsOfOne: 2, product: 7 });
+    expect(scalar).toMatchObject({ state: "ok", text: expect.stringContaining("88 % of what the processor can do") });
+  });
+
+  test.skipIf(Bun.which("taskset") === null)("threads that have to share a core are not said to be slow", async () => {
+    const env = { PATH, WRINKLEFREE_STORE: store };
+    const wrapper = ["taskset", "-c", "0"];
+    const { stdout } = await runProgram(["doctor", "--port", "0", "--threads", "2"], { env, wrapper });
+    expect(stdout).toMatch(/ multiply-adds: .* and 2 threads, .*; for 1 core it should be 1\n/);
   });
 
   test("kernels that were forced", async () => {

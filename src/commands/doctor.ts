@@ -3,7 +3,7 @@
 import { type Finding, fail, failure } from "../doctor/finding.ts";
 import { examineMemory, examineModel, examineStoredModels } from "../doctor/models.ts";
 import { examineClock, examineCores, examineHugePages, examineKernels, examineNuma } from "../doctor/processor.ts";
-import { examineSpeed } from "../doctor/speed.ts";
+import { judgeSpeeds, measureSpeeds } from "../doctor/speed.ts";
 import { examineDescriptors, examinePlace, examineStore, examineTemporaryDirectory } from "../doctor/surroundings.ts";
 import { cpuCores, library } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
@@ -22,7 +22,7 @@ const doctorOptions = {
   json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
   "no-speed": {
     group: "Output",
-    help: "leave out the measurement, which keeps all cores busy for two seconds",
+    help: "leave out the measurement, which keeps all cores busy for some seconds",
     place: "line",
     isSwitch: true,
   },
@@ -41,8 +41,11 @@ export const command = declareCommand({
   synopsis: ["doctor [MODEL] [options]"],
   description: [
     "Looks at the kernels, cores, limits, memory, huge pages, NUMA nodes, clock, temporary directory, port and descriptors that a server " +
-      "would have with the settings of serve, and measures for two seconds how fast memory is read and numbers are multiplied. Each model in " +
-      "the store is held against the memory. Where something is not as it should be, it says what to do.",
+      "would have with the settings of serve. Each model in the store is held against the memory. Where something is not as it should be, it " +
+      "says what to do.",
+    "For some seconds it measures how fast memory is read and numbers are multiplied. No machine is held against another: all threads " +
+      "together are held against one of them times the cores that they can have, by pinning and the limit of the control group; and the " +
+      "product that answers wait for against the reads and multiply-adds of the same run.",
     "The exit code is 0 when nothing fails, also with warnings, and 1 otherwise.",
   ],
   options: doctorOptions,
@@ -89,7 +92,7 @@ async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
     ...surroundings,
     ...(values["no-speed"]
       ? []
-      : attempt("speed", () => examineSpeed(options.threads || options.cpus.length || cpuCores()))),
+      : attempt("speed", () => judgeSpeeds(measureSpeeds(options.threads || options.cpus.length || cpuCores())))),
   ];
 }
 

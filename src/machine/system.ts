@@ -38,12 +38,11 @@ export function clockSource(): string | undefined {
   return readSystemFile("/sys/devices/system/clocksource/clocksource0/current_clocksource");
 }
 
-/** The frequency of the cores in Hz, at most or as it is; undefined where the system doesn't say. */
-export function cpuFrequency(): number | undefined {
-  const kilohertz = Number(readSystemFile("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"));
-  if (kilohertz > 0) return kilohertz * 1e3;
-  const megahertz = Number(/^cpu MHz\s*:\s*([\d.]+)$/m.exec(readSystemFile("/proc/cpuinfo") ?? "")?.[1]);
-  return megahertz > 0 ? megahertz * 1e6 : undefined;
+/** How many cores of the machine these are: several threads of one core count once. Where the system doesn't say, each is a core. */
+export function physicalCores(cpus: readonly number[]): number {
+  const siblings = (cpu: number) =>
+    readSystemFile(`/sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings_list`) ?? String(cpu);
+  return new Set(cpus.map(siblings)).size;
 }
 
 /** How many files this process may have open; infinite where the system doesn't say. */
