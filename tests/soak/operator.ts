@@ -72,7 +72,7 @@ export class Operator {
         this.#tally.count(what);
       } catch (error) {
         this.#tally.fault(
-          "faults of reloads and restarts",
+          "faults of starts, ends and reloads",
           `${what}: ${error instanceof Error ? error.message : error}`,
         );
       }

@@ -11,10 +11,14 @@ export interface Sample {
   threads: number;
 }
 
-/** @throws Error when there is no such process. */
+/** @throws Error when there is no such process, or it is ending. */
 export function sampleProcess(pid: number): Sample {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1]);
+  const field = (name: string) => {
+    const value = Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1]);
+    if (Number.isNaN(value)) throw new Error(`process ${pid} has no ${name}`);
+    return value;
+  };
   return {
     residentMegabytes: field("VmRSS") / 1024,
     ownMegabytes: field("RssAnon") / 1024,

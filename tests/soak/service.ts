@@ -58,6 +58,8 @@ export class Service {
   /** Whether more requests may come than can wait, which are then told to come back. */
   hasShortQueue = false;
   #pid = 0;
+  /** Whether its process may be none, because it is started or ended. */
+  #isChanging = true;
   #heard = 0;
 
   private constructor(options: ServiceOptions, manager: TestManager, log: ServerLog, tally: Tally) {
@@ -101,11 +103,6 @@ export class Service {
     return join(this.#options.directory, "config.toml");
   }
 
-  /** @throws Error when the process is gone. */
-  sample(): Sample {
-    return sampleProcess(this.#pid);
-  }
-
   get pid(): number {
     return this.#pid;
   }
@@ -125,12 +122,21 @@ export class Service {
     ]);
   }
 
-  /** Starts a process and waits until it is ready. */
+  /** Starts a process and waits until it is ready. @throws Error when it ends before. */
   async #begin(): Promise<void> {
-    const ready = this.log.next("ready");
+    let isReady = false;
+    this.log.next("ready").then(() => {
+      isReady = true;
+    });
     await this.#launch();
-    await within(ready, `${this.name} is not ready:\n${this.log}`);
+    const deadline = performance.now() + PATIENCE_MS;
+    while (!isReady) {
+      await Bun.sleep(20);
+      const isThere = existsSync(`/proc/${this.#pid}`);
+      if (!isThere || performance.now() > deadline) throw new Error(`${this.name} does not start:\n${this.log}`);
+    }
     this.#heard = performance.now();
+    this.#isChanging = false;
   }
 
   async #launch(): Promise<void> {
@@ -163,11 +169,33 @@ export class Service {
   }
 
   async #end(whileEnding?: () => Promise<unknown>): Promise<void> {
+    this.#isChanging = true;
     const drain = this.log.next("drain");
     process.kill(this.#pid, "SIGTERM");
     await within(drain, `${this.name} does not end:\n${this.log}`);
     await whileEnding?.();
     await this.#hasEnded([0]);
+  }
+
+  /** What its process holds; undefined while there is none. One that has ended by itself is a fault, and is started anew. */
+  async sample(): Promise<Sample | undefined> {
+    if (this.#isChanging) return undefined;
+    try {
+      return sampleProcess(this.#pid);
+    } catch {
+      // It has ended.
+    }
+    this.#isChanging = true;
+    const code = await this.#manager.ended(this.#pid);
+    this.#tally.fault("faults of starts, ends and reloads", `${this.name} ended by itself with ${code}: ${this.log}`);
+    try {
+      await this.#begin();
+    } catch (error) {
+      // Its files may be wrong just now; it is tried again, as a service manager would.
+      this.#tally.fault("faults of starts, ends and reloads", String(error));
+      this.#isChanging = false;
+    }
+    return undefined;
   }
 
   /** Waits until its process has ended, with one of these codes. */
@@ -176,7 +204,7 @@ export class Service {
     while (existsSync(`/proc/${this.#pid}`) && performance.now() < deadline) await Bun.sleep(20);
     const code = await this.#manager.ended(this.#pid);
     if (codes.includes(code)) return;
-    this.#tally.fault("faults of reloads and restarts", `${this.name} ended with ${code}: ${this.log}`);
+    this.#tally.fault("faults of starts, ends and reloads", `${this.name} ended with ${code}: ${this.log}`);
   }
 
   /** Sends SIGHUP. @returns the line of the log that says what came of it; an end, where it comes first. */

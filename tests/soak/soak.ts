@@ -15,7 +15,7 @@ import { Client, type Field, type KnownCase, readAnswer } from "./client.ts";
 import { Connection, type Place } from "./connection.ts";
 import { type Case, type EmbeddingGoldens, fixedCases } from "./mix.ts";
 import { Operator, useCertificate } from "./operator.ts";
-import { describeDescriptors, fitLine, type Line, type Sample } from "./processes.ts";
+import { describeDescriptors, fitLine, type Line, type Sample, sampleProcess } from "./processes.ts";
 import { Service } from "./service.ts";
 import { type Fault, Tally } from "./tally.ts";
 
@@ -71,6 +71,9 @@ export function whatSoakNeeds(): string | undefined {
 
 /** Growth is only judged where it was watched for so long: until then memory is still being filled for the first time. */
 const GROWTH_WATCHED_HOURS = 0.1;
+
+/** Threads more than at the start that say nothing: some of Bun's come and go. */
+const THREADS_ALLOWED = 4;
 
 /** Growth that is none, in megabytes an hour. */
 const GROWTH_ALLOWED = 10;
@@ -175,7 +178,7 @@ class Soak {
   ): Promise<Omit<SoakReport, "faults" | "faultCount" | "leftFiles">> {
     const { clients, seed } = this.#options;
     const cases = await this.#askAlone(fixedCases(this.#goldens));
-    const fresh = new Map(await Promise.all(this.#all.map(async (service) => [service, service.sample()] as const)));
+    const fresh = new Map(this.#all.map((service) => [service, sampleProcess(service.pid)]));
     const field: Field = { services: this.#services, cases, tally: this.#tally, isOver: false };
     const probe = Bun.spawn([process.execPath, join(import.meta.dir, "probe.ts"), this.#services.text.socket], {
       stdin: "pipe",
@@ -260,11 +263,8 @@ class Soak {
         service.checkWatchdog();
         const samples = this.#samples.get(service) ?? [];
         this.#samples.set(service, samples);
-        try {
-          samples.push({ ...service.sample(), hours: passed() / 3_600_000 });
-        } catch {
-          // It is being restarted.
-        }
+        const sample = await service.sample();
+        if (sample !== undefined) samples.push({ ...sample, hours: passed() / 3_600_000 });
       }
       if (passed() < told + tellEvery) continue;
       told = passed();
@@ -300,7 +300,7 @@ class Soak {
     );
     // Connections that were idle, and those of replaced certificates, are closed by and by.
     await eventuallyOr(
-      () => service.sample().descriptors <= fresh.descriptors,
+      () => sampleProcess(service.pid).descriptors <= fresh.descriptors,
       () => fault(`more descriptors than the ${fresh.descriptors} of the start: ${describeDescriptors(service.pid)}`),
     );
     const unlogged = service.log.unlogged;
@@ -310,7 +310,8 @@ class Soak {
         `${unlogged.length} answers have no line, ${unlogged.slice(0, 5).join(", ")}`,
       );
     }
-    const rest = service.sample();
+    const rest = sampleProcess(service.pid);
+    if (rest.threads > fresh.threads + THREADS_ALLOWED) fault(`${rest.threads} threads, after ${fresh.threads}`);
     const { blocks, pauses, cached_tokens } = (await service.health()).engine;
     const growth = this.#growth(service);
     const isJudged = this.#options.seconds / 3600 / 2 > GROWTH_WATCHED_HOURS;

@@ -7,7 +7,7 @@ export const FAULTS = [
   "errors that are no JSON",
   "unexpected statuses",
   "faults of the log",
-  "faults of reloads and restarts",
+  "faults of starts, ends and reloads",
   "faults at rest",
 ] as const;
 export type Fault = (typeof FAULTS)[number];
