@@ -1,6 +1,7 @@
 /** A short soak (tests/soak.ts): every path and dialect, crowds, departures, damaged requests, reloads and restarts, and nothing is wrong. */
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Ledger } from "./soak/ledger.ts";
 import { fitLine } from "./soak/processes.ts";
 import { ServerLog } from "./soak/server_log.ts";
 import { soak, whatSoakNeeds } from "./soak/soak.ts";
@@ -43,10 +44,11 @@ describe("a soak notices", () => {
   /** What is wrong with a log, of which clients saw these answers. */
   function faultsOf(lines: (object | string)[], answers: Record<string, number> = {}): string[] {
     const tally = new Tally();
-    const log = new ServerLog(tally);
-    for (const [id, status] of Object.entries(answers)) log.answered(id, status);
+    const ledger = new Ledger("log", (text) => tally.fault("faults of logs and traces", text));
+    const log = new ServerLog(tally, ledger);
+    for (const [id, status] of Object.entries(answers)) ledger.answered(id, status);
     for (const line of lines) log.add(typeof line === "string" ? line : JSON.stringify(line));
-    return [...tally.faults["faults of the log"].told, ...log.unlogged];
+    return [...tally.faults["faults of logs and traces"].told, ...ledger.missing];
   }
   const request = (status: number, more: object = {}) => ({
     event: "request",
@@ -59,8 +61,8 @@ describe("a soak notices", () => {
 
   test.each<[string, (object | string)[], Record<string, number>, string]>([
     ["an answer without a line in the log", [], { "soak-1": 200 }, "soak-1 (200)"],
-    ["one with two", [request(200), request(200)], {}, "soak-1 has two lines"],
-    ["another status there", [request(500)], { "soak-1": 200 }, "soak-1 has 500, its client saw 200"],
+    ["one with two", [request(200), request(200)], {}, "soak-1 is twice in the log"],
+    ["another status there", [request(500)], { "soak-1": 200 }, "soak-1 has 500 in the log, its client saw 200"],
     ["an error in the midst of an answer", [request(200, { error_type: "server_error" })], {}, "ended with an error"],
     ["answers that are cut off at the end", [{ event: "stop", level: "info", cut_off: 1 }], {}, "were cut off"],
     ["a warning", [{ event: "note", level: "warning", message: "hm" }], {}, "hm"],

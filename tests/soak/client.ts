@@ -221,17 +221,17 @@ export class Client {
     try {
       answer = await this.#ask(name, service, request, manner);
     } catch (error) {
-      service.log.left(id);
+      service.left(id);
       throw error;
     }
     if (answer === undefined) {
       tally.count("left by their clients");
-      service.log.left(id);
+      service.left(id);
       return undefined;
     }
     // It may have been sent before and taken up afterwards.
     this.#mayHaveToWait ||= service.hasShortQueue;
-    if (!isUnlogged(path, answer.status)) service.log.answered(id, answer.status);
+    if (!isUnlogged(path, answer.status)) service.answered(id, answer.status);
     if (answer.status === 429)
       await Bun.sleep(Math.min(RETRY_MS, 1000 * Number(answer.headers.get("retry-after") ?? 1)));
     return answer;

@@ -1,9 +1,9 @@
 /**
- * The log of a service as JSON, read as it comes: each answered request has to have one line, with the status that the client saw, no
- * answer may be cut off at an end, and nothing may speak of a fault of the program. Memory is only needed for requests that have not
- * been seen from both sides.
+ * The log of a service as JSON, read as it comes: each answered request has one line, no answer is cut off at an end, and nothing speaks of
+ * a fault of the program.
  */
 
+import type { Ledger } from "./ledger.ts";
 import type { Tally } from "./tally.ts";
 
 /** A line of it. */
@@ -25,22 +25,16 @@ export interface LogEntry {
 /** Lines about other things than requests that are kept, for those who look for the cause of a fault. */
 const KEPT = 50;
 
-/** Requests with ids of this form are the soak's. */
-const OWN = /^soak-/;
-
 export class ServerLog {
   readonly #tally: Tally;
-  /** Statuses of answers without a line so far. */
-  readonly #answered = new Map<string, number>();
-  /** Statuses of lines without an answer so far. */
-  readonly #logged = new Map<string, number>();
-  /** Requests that their client left: they may have a line. */
-  readonly #left = new Set<string>();
+  readonly #ledger: Ledger;
   readonly #others: string[] = [];
   #waiting: { event: LogEntry["event"]; found: (entry: LogEntry) => void }[] = [];
 
-  constructor(tally: Tally) {
+  /** @param ledger takes what is said of requests. */
+  constructor(tally: Tally, ledger: Ledger) {
     this.#tally = tally;
+    this.#ledger = ledger;
   }
 
   /** A line. */
@@ -53,7 +47,8 @@ export class ServerLog {
       return;
     }
     if (entry.event === "request") {
-      this.#addRequest(entry, line);
+      if (entry.status === 200 && entry.error_type !== null) this.#fault(`an answer that ended with an error: ${line}`);
+      this.#ledger.record(entry.request_id, entry.status);
       return;
     }
     this.#others.push(line);
@@ -66,40 +61,8 @@ export class ServerLog {
     this.#waiting = this.#waiting.filter((one) => !isWanted(one));
   }
 
-  #addRequest({ request_id: id, status, error_type }: LogEntry, line: string): void {
-    if (!OWN.test(id) || this.#left.delete(id)) return;
-    if (status === 200 && error_type !== null) this.#fault(`an answer that ended with an error: ${line}`);
-    const answered = this.#answered.get(id);
-    if (answered !== undefined) {
-      this.#answered.delete(id);
-      if (answered !== status) this.#fault(`${id} has ${status}, its client saw ${answered}`);
-    } else if (this.#logged.has(id)) {
-      this.#fault(`${id} has two lines`);
-    } else {
-      this.#logged.set(id, status);
-    }
-  }
-
   #fault(text: string): void {
-    this.#tally.fault("faults of the log", text);
-  }
-
-  /** A client has read an answer to its end. */
-  answered(id: string, status: number): void {
-    const logged = this.#logged.get(id);
-    if (logged === undefined) this.#answered.set(id, status);
-    else if (logged !== status) this.#fault(`${id} has ${logged}, its client saw ${status}`);
-    this.#logged.delete(id);
-  }
-
-  /** A client has left, or will never know. */
-  left(id: string): void {
-    if (!this.#logged.delete(id)) this.#left.add(id);
-  }
-
-  /** Answers without a line so far. */
-  get unlogged(): readonly string[] {
-    return [...this.#answered].map(([id, status]) => `${id} (${status})`);
+    this.#tally.fault("faults of logs and traces", text);
   }
 
   /** The next line about something. */

@@ -4,6 +4,7 @@ import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startManager, type TestManager } from "../support/service_manager.ts";
 import { Connection, type Place } from "./connection.ts";
+import { Ledger } from "./ledger.ts";
 import { type Sample, sampleProcess } from "./processes.ts";
 import { type LogEntry, ServerLog } from "./server_log.ts";
 import type { Tally } from "./tally.ts";
@@ -28,13 +29,13 @@ export interface ServiceOptions {
   name: string;
   /** Its own, for its files. */
   directory: string;
-  /** Where it may put temporary files. */
-  temporary: string;
+  /** Variables, beside PATH. */
+  env: Record<string, string>;
   /** Its command line behind `serve`. */
   words: string[];
-  /** A socket in the directory, beside TCP. */
-  hasUnixSocket: boolean;
-  /** Certificates that clients believe, as PEM; absent: no TLS. */
+  /** What its traces say of requests, if it has any. */
+  traced?: Ledger;
+  /** Certificates that clients believe, as PEM: it speaks TLS, and has a unix socket beside. Absent: neither. */
   ca?: string[];
   keys: string[];
 }
@@ -48,6 +49,8 @@ export interface Health {
 export class Service {
   readonly name: string;
   readonly log: ServerLog;
+  /** What it says of requests, in its log and in traces. */
+  readonly ledgers: readonly Ledger[];
   /** Where it is reached, in the ways in which it is. */
   readonly places: Place[];
   /** Keys that are always right. */
@@ -62,29 +65,39 @@ export class Service {
   #isChanging = true;
   #heard = 0;
 
-  private constructor(options: ServiceOptions, manager: TestManager, log: ServerLog, tally: Tally) {
+  private constructor(
+    options: ServiceOptions,
+    manager: TestManager,
+    log: ServerLog,
+    ledgers: readonly Ledger[],
+    tally: Tally,
+  ) {
     this.name = options.name;
     this.keys = options.keys;
     this.log = log;
+    this.ledgers = ledgers;
     this.#options = options;
     this.#manager = manager;
     this.#tally = tally;
     const { ca } = options;
     const { port } = manager;
     this.places = [ca === undefined ? { kind: "tcp", port } : { kind: "tls", port, ca }];
-    if (options.hasUnixSocket) this.places.push({ kind: "unix", path: this.socket });
+    if (ca !== undefined) this.places.push({ kind: "unix", path: this.socket });
   }
 
   /** Starts it and waits until it is ready. The files that its command line names have to be there. */
   static async start(options: ServiceOptions, tally: Tally): Promise<Service> {
-    const log = new ServerLog(tally);
-    const sockets = options.hasUnixSocket ? `unix:${join(options.directory, "socket")},tcp` : "tcp";
+    const fault = (text: string) => tally.fault("faults of logs and traces", `${options.name}: ${text}`);
+    const logged = new Ledger("log", fault);
+    const ledgers = options.traced === undefined ? [logged] : [logged, options.traced];
+    const log = new ServerLog(tally, logged);
+    const sockets = options.ca !== undefined ? `unix:${join(options.directory, "socket")},tcp` : "tcp";
     const manager = await startManager(sockets, {
       watchdogSeconds: WATCHDOG_SECONDS,
-      temporary: options.temporary,
+      env: options.env,
       onLog: (line) => log.add(line),
     });
-    const service = new Service(options, manager, log, tally);
+    const service = new Service(options, manager, log, ledgers, tally);
     service.writeKeys([...options.keys, LIMITED_LINE]);
     service.writeConfiguration("guest-0");
     await service.#begin();
@@ -205,6 +218,16 @@ export class Service {
     const code = await this.#manager.ended(this.#pid);
     if (codes.includes(code)) return;
     this.#tally.fault("faults of starts, ends and reloads", `${this.name} ended with ${code}: ${this.log}`);
+  }
+
+  /** A client has read an answer to its end. */
+  answered(id: string, status: number): void {
+    for (const ledger of this.ledgers) ledger.answered(id, status);
+  }
+
+  /** A client has left, or will never know what became of its request. */
+  left(id: string): void {
+    for (const ledger of this.ledgers) ledger.left(id);
   }
 
   /** Sends SIGHUP. @returns the line of the log that says what came of it; an end, where it comes first. */

@@ -13,11 +13,13 @@ import { makeCertificate, type TestCertificate } from "../support/certificates.t
 import { eventually } from "../support/server.ts";
 import { Client, type Field, type KnownCase, readAnswer } from "./client.ts";
 import { Connection, type Place } from "./connection.ts";
+import { Ledger } from "./ledger.ts";
 import { type Case, type EmbeddingGoldens, fixedCases } from "./mix.ts";
 import { Operator, useCertificate } from "./operator.ts";
 import { describeDescriptors, fitLine, type Line, type Sample, sampleProcess } from "./processes.ts";
-import { Service } from "./service.ts";
+import { Service, type ServiceOptions } from "./service.ts";
 import { type Fault, Tally } from "./tally.ts";
+import { collectTraces, type TraceCollector } from "./traces.ts";
 
 /** What a soak is to do. */
 export interface SoakOptions {
@@ -89,18 +91,17 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const directory = mkdtempSync(join(tmpdir(), "wrinklefree-soak-"));
   const tally = new Tally();
   const running: Service[] = [];
+  const traces = collectTraces(
+    new Ledger("traces", (text) => tally.fault("faults of logs and traces", `text: ${text}`)),
+  );
   try {
-    const prepared = await prepare(directory);
-    const start = async (name: "text" | "embedding", words: string[], isSecure: boolean) => {
-      const own = join(directory, name);
+    const { temporary, certificates, embeddingModel, goldens } = await prepare(directory);
+    const start = async (options: Pick<ServiceOptions, "name" | "words" | "traced" | "ca">) => {
       const service = await Service.start(
         {
-          name,
-          directory: own,
-          temporary: prepared.temporary,
-          words,
-          hasUnixSocket: isSecure,
-          ...(isSecure ? { ca: prepared.certificates.map(({ text }) => text) } : {}),
+          ...options,
+          directory: join(directory, options.name),
+          env: { TMPDIR: temporary, OTEL_BSP_SCHEDULE_DELAY: "1000" },
           keys: ["sk-alice", "sk-bob", "sk-carol"],
         },
         tally,
@@ -108,23 +109,22 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
       running.push(service);
       return service;
     };
+    const words = [...TEXT, "--served-name", LONG_NAME, "--otlp-endpoint", traces.url];
+    const ca = certificates.map(({ text }) => text);
     const services = {
-      text: await start("text", [...TEXT, "--served-name", LONG_NAME], true),
-      embedding: await start("embedding", [prepared.embeddingModel, "--parallel", "4"], false),
+      text: await start({ name: "text", words, traced: traces.ledger, ca }),
+      embedding: await start({ name: "embedding", words: [embeddingModel, "--parallel", "4"] }),
     };
-    const secured = {
-      service: services.text,
-      directory: join(directory, "text"),
-      certificates: prepared.certificates,
-    };
-    const soaking = new Soak(options, services, prepared.goldens, tally);
+    const secured = { service: services.text, directory: join(directory, "text"), certificates };
+    const soaking = new Soak(options, services, goldens, traces, tally);
     const report = await soaking.run((isOver) =>
       new Operator(running, secured, options.seed, tally).run(options.seconds * 1000, isOver),
     );
     for (const service of running.splice(0)) await service.stop();
-    return { ...report, ...finish(tally, prepared.temporary) };
+    return { ...report, ...finish(tally, temporary) };
   } finally {
     for (const service of running) await service.kill();
+    await traces.stop();
     rmSync(directory, { recursive: true });
   }
 }
@@ -157,15 +157,23 @@ class Soak {
   readonly #options: SoakOptions;
   readonly #services: Services;
   readonly #goldens: EmbeddingGoldens;
+  readonly #traces: TraceCollector;
   readonly #tally: Tally;
   /** Of each service, with the hours since the start. */
   readonly #samples = new Map<Service, (Sample & { hours: number })[]>();
   #started = 0;
 
-  constructor(options: SoakOptions, services: Services, goldens: EmbeddingGoldens, tally: Tally) {
+  constructor(
+    options: SoakOptions,
+    services: Services,
+    goldens: EmbeddingGoldens,
+    traces: TraceCollector,
+    tally: Tally,
+  ) {
     this.#options = options;
     this.#services = services;
     this.#goldens = goldens;
+    this.#traces = traces;
     this.#tally = tally;
   }
 
@@ -259,6 +267,7 @@ class Soak {
     const passed = () => performance.now() - this.#started;
     while (passed() < milliseconds && this.#options.signal?.aborted !== true) {
       await Bun.sleep(sampleEvery);
+      this.#traces.take();
       for (const service of this.#all) {
         service.checkWatchdog();
         const samples = this.#samples.get(service) ?? [];
@@ -303,13 +312,18 @@ class Soak {
       () => sampleProcess(service.pid).descriptors <= fresh.descriptors,
       () => fault(`more descriptors than the ${fresh.descriptors} of the start: ${describeDescriptors(service.pid)}`),
     );
-    const unlogged = service.log.unlogged;
-    if (unlogged.length > 0) {
-      this.#tally.fault(
-        "faults of the log",
-        `${unlogged.length} answers have no line, ${unlogged.slice(0, 5).join(", ")}`,
-      );
-    }
+    const missing = () => service.ledgers.flatMap((ledger) => ledger.missing);
+    await eventuallyOr(
+      () => {
+        this.#traces.take();
+        return missing().length === 0;
+      },
+      () =>
+        this.#tally.fault(
+          "faults of logs and traces",
+          `nothing is said of ${missing().length}: ${missing().slice(0, 9)}`,
+        ),
+    );
     const rest = sampleProcess(service.pid);
     if (rest.threads > fresh.threads + THREADS_ALLOWED) fault(`${rest.threads} threads, after ${fresh.threads}`);
     const { blocks, pauses, cached_tokens } = (await service.health()).engine;

@@ -6,7 +6,7 @@ export const FAULTS = [
   "wrong answers",
   "errors that are no JSON",
   "unexpected statuses",
-  "faults of the log",
+  "faults of logs and traces",
   "faults of starts, ends and reloads",
   "faults at rest",
 ] as const;

@@ -3,6 +3,8 @@
 Commands come on stdin, one a line: "start WORD…" starts the program that the arguments name, with these words behind them, and
 "wedge PID" stops one thread of a process, the one that computes. What happens goes to stdout as lines of JSON.
 
+$SERVICE_ENVIRONMENT is an object of further variables for services.
+
 usage: service_manager.py WATCHDOG_SECONDS SOCKETS PROGRAM…      SOCKETS: "tcp", "unix:/path" or both with a comma between; or "none"
 """
 
@@ -98,8 +100,8 @@ sockets = [listening(kind) for kind in kinds.split(",") if kind != "none"]
 notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notified.bind("")  # the system chooses a name in the abstract namespace
 address = "@" + notified.getsockname()[1:].decode()
-environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-environment["NOTIFY_SOCKET"] = address
+more = json.loads(os.environ.get("SERVICE_ENVIRONMENT", "{}"))
+environment = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": address, **more}
 if float(watchdog) > 0:
     environment["WATCHDOG_USEC"] = str(int(float(watchdog) * 1e6))
 threading.Thread(target=hear, args=(notified,), daemon=True).start()

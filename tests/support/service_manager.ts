@@ -48,20 +48,18 @@ export interface TestManager {
 export interface ManagerOptions {
   /** How long the watchdog waits; 0: there is none. */
   watchdogSeconds?: number;
-  /** Where services put temporary files; absent: where the system does. */
-  temporary?: string;
+  /** What services have in their environment beside PATH. */
+  env?: Record<string, string>;
   /** Takes the lines that services write to stderr, which are not kept then. */
   onLog?: (line: string) => void;
-  /** What it and its services have in their environment beside this process' own. */
-  env?: Record<string, string>;
 }
 
 /** @param sockets as the script takes them. */
 export async function startManager(sockets: string, options: ManagerOptions = {}): Promise<TestManager> {
-  const { watchdogSeconds = 0, temporary, onLog, env: more } = options;
+  const { watchdogSeconds = 0, env: more = {}, onLog } = options;
   const script = join(import.meta.dir, "service_manager.py");
   const words = [python as string, script, String(watchdogSeconds), sockets, executable];
-  const env = { ...process.env, TMPDIR: temporary, ...more };
+  const env = { ...process.env, SERVICE_ENVIRONMENT: JSON.stringify(more) };
   const child = Bun.spawn(words, { stdin: "pipe", stdout: "pipe", stderr: "inherit", env });
   let lastWatchdog: number | undefined;
   const happened: Happening[] = [];
