@@ -263,6 +263,13 @@ WF_API int32_t wf_leave_listener(int32_t listener, char *error, uint32_t error_s
  * descriptor is no such socket, or the address does not fit. */
 WF_API int32_t wf_listening_address(int32_t descriptor, char *address, uint32_t size);
 
+/* The port of the other end of a connection that came in at a TCP port of this process; 0 for what is none, and for one with bytes that
+ * are not sent yet. */
+WF_API uint32_t wf_quiet_peer(int32_t descriptor, uint32_t port);
+
+/* Ends a connection in both directions, which whoever has its descriptor learns as if the other end had gone. */
+WF_API void wf_end_connection(int32_t descriptor);
+
 /* Sends a datagram to a unix socket: at a path, or in the abstract namespace with '@' in front. It never waits. Nonzero on failure. */
 WF_API int32_t wf_send_datagram(const char *socket_name, const uint8_t *bytes, uint32_t size, char *error, uint32_t error_size);
 

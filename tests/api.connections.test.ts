@@ -48,6 +48,30 @@ test("idle ones are closed, those with a request or an answer under way are not"
   for (const connection of [slow, unused]) await eventually(() => connection?.isClosed() === true);
 });
 
+/** Bun 1.4.5 takes a client that has closed its own direction for one that has gone, so there is no answer; it costs nothing any more then. */
+test.each([[false], [true]])("half-closed ones are gone; streamed: %p", async (stream) => {
+  server = await startServer([await deepModel()]);
+  const long = request(JSON.stringify({ ...FRANCE, max_tokens: 1900, ignore_eos: true, stream }));
+  const received = await new Promise<string>((resolve) => {
+    const socket = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+    let text = "";
+    socket.on("data", (part) => {
+      text += part;
+    });
+    socket.on("close", () => resolve(text));
+    socket.write(long);
+    eventually(async () => (await server.requests()).running === 1).then(() => socket.end());
+    socket.on("end", () => socket.destroy());
+  });
+  // A client can tell that this is no whole answer.
+  expect(received).not.toMatch(/\[DONE\]|\r\n0\r\n|"usage"/);
+  await eventually(async () => (await server.requests()).running === 0);
+  await eventually(() => / POST \/v1\/chat\/completions 499 /.test(server.log()));
+  expect((await server.chat({ ...FRANCE, max_tokens: 9 })).choices[0]?.message.content).toBe(
+    "The capital of France is Paris.",
+  );
+});
+
 /**
  * Bun 1.4.5 ends a connection on which a second request, or anything else, comes while an answer is under way. That answer is lost;
  * what can be had is that its client can tell, that it is over here as well, and that nobody else notices.
@@ -116,6 +140,32 @@ describe("descriptors", () => {
     last.write(request(JSON.stringify({ ...FRANCE, stream: true })));
     expect((await last.read()).headers.get("connection")).toBe("close");
     await eventually(() => last.isClosed());
+  });
+
+  test("running short, connections without a whole request are ended, those with one are not, and newcomers are served", async () => {
+    server = await startServer([await deepModel(), "--log", "off", "--keep-alive", "255"], limited("-n 100"));
+    const streamed = open();
+    streamed.write(request(JSON.stringify({ ...FRANCE, max_tokens: 1900, ignore_eos: true, stream: true })));
+    const uploading = open();
+    const body = JSON.stringify({ ...FRANCE, max_tokens: 1 });
+    uploading.write(request(body).slice(0, -10));
+    await eventually(async () => (await server.requests()).running === 1);
+    // Headers that come byte by byte and have no end, and connections that were never used.
+    const slow = Array.from({ length: 70 }, open);
+    const timer = setInterval(() => {
+      for (const connection of slow.slice(0, 50)) if (!connection.isClosed()) connection.write("a");
+    }, 200);
+    try {
+      for (const connection of slow.slice(0, 50)) connection.write("GET /health HTTP/1.1\r\nX-Slow: ");
+      expect((await open().ask("GET", "/health")).status).toBe(200);
+      await eventually(() => slow.filter((connection) => connection.isClosed()).length > 40);
+    } finally {
+      clearInterval(timer);
+    }
+    expect((await open().ask("POST", CHAT, { ...FRANCE, max_tokens: 1 })).status).toBe(200);
+    uploading.write(body.slice(-10));
+    expect((await uploading.read()).status).toBe(200);
+    expect(streamed.isClosed()).toBe(false);
   });
 
   test("the soft limit is raised at the start", async () => {

@@ -1,6 +1,6 @@
 /*
- * sockets_test.c: an event loop's listener exchanged for another and left alone, the names of sockets, and datagrams, with real sockets
- * and an epoll of its own in the place of Bun's.
+ * sockets_test.c: an event loop's listener exchanged for another and left alone, the names of sockets, connections, and datagrams, with
+ * real sockets and an epoll of its own in the place of Bun's.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -168,6 +168,46 @@ static void test_what_is_no_listener_is_refused(void) {
         close(closed[i]);
 }
 
+/* The port of a connection's own end. */
+static uint32_t own_port(int connection) {
+    struct sockaddr_in name;
+    socklen_t size = sizeof name;
+    return getsockname(connection, (struct sockaddr *)&name, &size) == 0 ? ntohs(name.sin_port) : 0;
+}
+
+static void test_connections_that_came_in(void) {
+    uint16_t port, other_port;
+    const int listener = need_descriptor(listen_at(AF_INET, &port));
+    const int other = need_descriptor(listen_at(AF_INET, &other_port));
+    const int client = need_descriptor(connect_to(port));
+    const int accepted = need_descriptor(accept(listener, NULL, NULL));
+    CHECK(wf_quiet_peer(accepted, port) == own_port(client), "%u and not %u", wf_quiet_peer(accepted, port), own_port(client));
+    /* Neither one that goes out, nor one of another server, nor what is no connection. */
+    CHECK(wf_quiet_peer(client, port) == 0, "the client's own end");
+    CHECK(wf_quiet_peer(accepted, other_port) == 0, "a connection of another port");
+    CHECK(wf_quiet_peer(listener, port) == 0, "a listener");
+    const int none[] = {-1, 0, 1 << 20};
+    for (uint32_t i = 0; i < sizeof none / sizeof *none; i++)
+        CHECK(wf_quiet_peer(none[i], port) == 0, "%d", none[i]);
+    /* What the client does not take is still to be sent. */
+    char bytes[65536] = "";
+    while (send(accepted, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        continue;
+    CHECK(wf_quiet_peer(accepted, port) == 0, "a connection with bytes to send");
+    close(client);
+    close(accepted);
+
+    const int another = need_descriptor(connect_to(port));
+    const int ended = need_descriptor(accept(listener, NULL, NULL));
+    wf_end_connection(ended);
+    CHECK(recv(another, bytes, sizeof bytes, 0) == 0, "the client does not hear of the end");
+    CHECK(recv(ended, bytes, sizeof bytes, 0) == 0, "whoever has the descriptor does not hear of the end");
+    wf_end_connection(-1);
+    const int closed[] = {listener, other, another, ended};
+    for (uint32_t i = 0; i < sizeof closed / sizeof *closed; i++)
+        close(closed[i]);
+}
+
 /* Checks the address of a socket, and that no room is written beyond that there is. */
 static void check_address(int descriptor, const char *expected) {
     char address[256];
@@ -273,6 +313,7 @@ int main(void) {
     test_listening_sockets_are_found_by_their_port();
     test_an_event_loop_gets_another_listener();
     test_what_is_no_listener_is_refused();
+    test_connections_that_came_in();
     test_addresses();
     test_datagrams();
     CHECK(process_files() == files, "%u files are open, %u were", process_files(), files);

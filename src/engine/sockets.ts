@@ -1,4 +1,4 @@
-/** What Bun can't do with sockets: take over those that were passed to the process, and send datagrams to unix sockets. */
+/** What Bun can't do with sockets: take over those that were passed to the process, look at all that are open, and send datagrams to unix sockets. */
 
 import { checked, cString, library } from "./library.ts";
 
@@ -46,6 +46,16 @@ export function listeningAddress(descriptor: number): string | undefined {
   const address = new Uint8Array(ADDRESS_BYTES);
   if (library().wf_listening_address(descriptor, address, address.length) !== 0) return undefined;
   return new TextDecoder().decode(address.subarray(0, address.indexOf(0)));
+}
+
+/** The port of the other end of a connection that came in at a TCP port; 0 for what is none, or has bytes that are not sent yet. */
+export function quietPeer(descriptor: number, port: number): number {
+  return library().wf_quiet_peer(descriptor, port);
+}
+
+/** Ends a connection as if its other end had gone. */
+export function endConnection(descriptor: number): void {
+  library().wf_end_connection(descriptor);
 }
 
 /**

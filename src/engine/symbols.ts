@@ -73,6 +73,8 @@ export const symbols = {
   wf_replace_listener: { args: ["i32", "i32", "buffer", "u32"], returns: "i32" },
   wf_leave_listener: { args: ["i32", "buffer", "u32"], returns: "i32" },
   wf_listening_address: { args: ["i32", "buffer", "u32"], returns: "i32" },
+  wf_quiet_peer: { args: ["i32", "u32"], returns: "u32" },
+  wf_end_connection: { args: ["i32"], returns: "void" },
   wf_send_datagram: { args: ["buffer", "buffer", "u32", "buffer", "u32"], returns: "i32" },
   wf_model_open: { args: ["buffer", "buffer", "u32"], returns: "ptr" },
   wf_model_open_bytes: { args: ["buffer", "u64", "buffer", "buffer", "u32"], returns: "ptr" },

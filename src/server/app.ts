@@ -25,6 +25,7 @@ import { type LogFormat, logRequest } from "./log.ts";
 import { ASSETS_PATH, asset } from "./page.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { isLocal, isUnix, type Place } from "./places.ts";
+import { QuietConnections } from "./quiet_connections.ts";
 import { readJsonBody } from "./request_body.ts";
 import { dialectOf, GET_ROUTES, knownRoute, POST_ROUTES } from "./routes.ts";
 
@@ -61,6 +62,8 @@ export interface Reception {
   at(place: Place, isRetired: (server: BunServer) => boolean): Responder;
   /** From now on these hold for new requests. */
   use(settings: RequestSettings): void;
+  /** Ends quiet connections if descriptors run short. @param ports where the server listens. */
+  makeRoom(ports: readonly number[]): void;
 }
 
 /** The settings in the form in which requests need them. */
@@ -136,6 +139,7 @@ export function createReception(
   const accounts = new KeyAccounts();
   const descriptors = new Descriptors();
   descriptors.warn();
+  const connections = new QuietConnections();
   let current = new Rules(settings);
 
   /** Counts a request against the limits of its key. @throws RequestError 429. */
@@ -174,11 +178,14 @@ export function createReception(
     const route = knownRoute(path);
     const id = requestId(request);
     const trace = tracing?.begin(started, request.headers);
-    const client = trustedProxies.clientOf(server.requestIP(request)?.address, request.headers.get("x-forwarded-for"));
+    const peer = server.requestIP(request);
+    const client = trustedProxies.clientOf(peer?.address, request.headers.get("x-forwarded-for"));
+    const endRequest = peer === null ? undefined : connections.begin(peer.port);
     /** Called once, before the last bytes of the answer are sent. */
     const finish = (answered: number) => {
       // Without this, a connection would stay open for good.
       server.timeout(request, keepAliveSeconds);
+      endRequest?.();
       exchange.body.release();
       exchange.endUse();
       const { key, model, parameters, isEventStream, answers } = exchange;
@@ -211,6 +218,10 @@ export function createReception(
     at: (place, isRetired) => (request, server) => receive(request, server, { place, isRetired }),
     use: (fresh) => {
       current = new Rules(fresh);
+    },
+    makeRoom: (ports) => {
+      if (descriptors.areShort) connections.endSome(ports, descriptors.inUse);
+      else connections.forget();
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
  * File descriptors, of which every connection takes one. At the limit Bun can't accept connections and keeps trying, so connections
- * are closed after their answers before it comes to that. (Bun raises the soft limit to the hard one when it starts.)
+ * are closed after their answers before it comes to that, and quiet ones at once (quiet_connections.ts). (Bun raises the soft limit to the hard one when it starts.)
  */
 
 import { closeSync, openSync } from "node:fs";
@@ -30,15 +30,20 @@ export class Descriptors {
     );
   }
 
-  /** Whether so many are in use that connections should not be kept for further requests. */
-  get areShort(): boolean {
+  /** How many from 0 on are in use. */
+  get inUse(): number {
     try {
       // The system gives out the lowest one that is free, so all below it are in use.
       const lowest = openSync("/dev/null", "r");
       closeSync(lowest);
-      return lowest >= this.limit * BUSY_SHARE;
+      return lowest;
     } catch {
-      return true;
+      return this.limit;
     }
+  }
+
+  /** Whether so many are in use that connections should not be kept for further requests. */
+  get areShort(): boolean {
+    return this.inUse >= this.limit * BUSY_SHARE;
   }
 }

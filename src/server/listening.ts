@@ -19,6 +19,9 @@ import type { ApiKeys } from "./auth.ts";
 import type { Certificate } from "./certificate.ts";
 import { describePlace, hostOf, isUnix, type Place } from "./places.ts";
 
+/** How often it is looked whether descriptors run short. */
+const ROOM_INTERVAL_MS = 1_000;
+
 /** How a server listens. */
 export interface ListenOptions {
   /** At least one. */
@@ -72,7 +75,10 @@ export async function listen(state: ServerState, options: ListenOptions): Promis
   const listeners: Listener[] = [];
   const descriptors = () => listeners.map(({ descriptor }) => descriptor);
   let { certificate, requests } = options;
+  const timer = setInterval(() => reception.makeRoom(listeners.flatMap(({ port }) => port ?? [])), ROOM_INTERVAL_MS);
+  timer.unref();
   const stop = async (force: boolean) => {
+    clearInterval(timer);
     await Promise.all(listeners.map((listener) => listener.stop(force)));
   };
   const open = async (places: readonly Place[]) => {
@@ -181,11 +187,17 @@ class Listener {
     return listener;
   }
 
-  get urls(): string[] {
+  /** Undefined for a unix socket. */
+  get port(): number | undefined {
     const { place } = this;
-    if (isUnix(place)) return [describePlace(place)];
+    if (isUnix(place)) return undefined;
+    return Number(place.kind === "passed" ? /\d+$/.exec(place.address)?.[0] : this.#server.port);
+  }
+
+  get urls(): string[] {
+    const { place, port } = this;
+    if (port === undefined) return [describePlace(place)];
     const scheme = this.isSecure ? "https" : "http";
-    const port = Number(place.kind === "passed" ? /\d+$/.exec(place.address)?.[0] : this.#server.port);
     return reachableHosts(hostOf(place)).map(
       (hostname) => `${scheme}://${describePlace({ kind: "address", hostname, port })}`,
     );
