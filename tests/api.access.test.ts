@@ -13,7 +13,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import OpenAI from "openai";
 import { Scopes } from "../src/serving/scopes.ts";
-import { CHAT } from "./support/chat.ts";
+import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import {
   eventually,
@@ -226,19 +226,66 @@ describe("API keys", () => {
     expect(await cached(first, { cache_salt: "" })).toBe(0);
   });
 
-  test.each([
-    ["a space", "sk-good\nsk with space\n", 2],
-    ["another script", "# keys\r\n\r\nsk-ключ\r\n", 3],
-  ])(
-    "a file with a key that nobody could send stops the start, and the key is not shown: %s",
-    async (_, text, line) => {
-      const file = join(directory, "wrong");
-      writeFileSync(file, text);
-      const { code, stderr } = await runProgram(["serve", "--port", "0", "--api-key-file", file]);
-      expect([code, stderr.startsWith(`wrinklefree: ${file}: line ${line} is no key`)]).toEqual([1, true]);
-      expect(stderr).not.toContain("sk");
-    },
-  );
+  const HASH = createHash("sha256").update("sk-hashed").digest("hex");
+
+  test.each<[string, string, string]>([
+    [
+      "words",
+      "sk-good\nsk with space\n",
+      "line 2: word 2 is none of name=NAME, requests=N, tokens=N and running=N, which may stand behind a key",
+    ],
+    ["another script", "# keys\r\n\r\nsk-ключ\r\n", "line 3: a key takes visible ASCII characters, and no space"],
+    ["a setting that is none", "sk-a foo=1\n", "line 1: word 2 is none of name=NAME, "],
+    ["a misspelt one", "sk-a name=x request=5\n", "line 1: word 3 is none of .*\\(did you mean 'requests'\\?\\)"],
+    ["no number", "sk-a requests=abc\n", "line 1: requests= takes a whole number from 1 to "],
+    ["0", "sk-a tokens=0\n", "line 1: tokens= takes a whole number from 1 to "],
+    ["less than 0", "sk-a running=-1\n", "line 1: running= takes a whole number from 1 to "],
+    ["a number without an end", "sk-a tokens=1e9\n", "line 1: tokens= takes a whole number from 1 to "],
+    ["no name", "sk-a name=\n", "line 1: name= takes up to 64 letters and digits of ASCII, and "],
+    ["a setting twice", "sk-a requests=1 requests=2\n", "line 1: requests= stands twice"],
+    ["a key behind a key", "sk-a sk-b\n", "line 1: word 2 is none of "],
+    [
+      "a hash that is too short",
+      `sha256:${HASH.slice(1)}\n`,
+      "line 1: a key takes 64 hexadecimal digits behind sha256:",
+    ],
+    ["a hash of other characters", `sha256:g${HASH.slice(1)}\n`, "line 1: a key takes 64 hexadecimal digits behind "],
+    ["a name of two keys", "sk-a name=x\n\nsk-b name=x\n", "line 3: x is the name of the key in line 1 of .* already"],
+    ["a key twice", "sk-a name=x\nsk-a\n", "line 2: this key stands in line 1 of .* too, with other settings"],
+    ["other limits", "sk-a running=1\nsk-a running=2\n", "line 2: this key stands in line 1 of .* too, with "],
+    ["a key and its hash", `sk-hashed\nsha256:${HASH} name=x\n`, "line 2: this key stands in line 1 of .* too, with "],
+  ])("a file with a fault stops the start, which says what it is and shows no key: %s", async (_, text, message) => {
+    const file = join(directory, "wrong");
+    writeFileSync(file, text);
+    const { code, stderr } = await runProgram(["serve", "--port", "0", "--api-key-file", file]);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(new RegExp(`^wrinklefree: ${file}: ${message}.*\\n$`))]);
+    expect(stderr.replaceAll(file, "")).not.toMatch(/sk|foo|[0-9a-f]{20}/);
+  });
+
+  test("a name of keys in two files stops the start", async () => {
+    const files = ["one", "two"].map((name) => join(directory, name));
+    for (const [index, file] of files.entries()) writeFileSync(file, `sk-${index} name=x\n`);
+    const args = files.flatMap((file) => ["--api-key-file", file]);
+    const { code, stderr } = await runProgram(["serve", "--port", "0", ...args]);
+    const wanted = `wrinklefree: ${files[1]}: line 1: x is the name of the key in line 1 of ${files[0]} already; give each key a name of its own\n`;
+    expect([code, stderr]).toEqual([1, wanted]);
+  });
+
+  test("a key may be given as its SHA-256, which is no key itself; one may stand twice with the same settings", async () => {
+    const file = join(directory, "hashed");
+    const upper = createHash("sha256").update("sk-upper").digest("hex").toUpperCase();
+    writeFileSync(file, `sha256:${HASH} name=h requests=1\nsk-hashed requests=1 name=h\nsha256:${upper}\n`);
+    const other = await startServer(["--api-key-file", file, "--api-key", `sha256:${upper}`]);
+    const ask = async (key: string) => {
+      const init = { method: "POST", body: JSON.stringify({ ...FRANCE, max_tokens: 1 }) };
+      return (await fetch(other.url + CHAT, { ...init, headers: { ...JSON_TYPE, "x-api-key": key } })).status;
+    };
+    expect([await ask("sk-hashed"), await ask("sk-hashed"), await ask("sk-upper")]).toEqual([200, 429, 200]);
+    expect([await ask(HASH), await ask(`sha256:${HASH}`), await ask(`sha256:${upper}`)]).toEqual([401, 401, 401]);
+    await eventually(() => other.log().includes(` key ${upper.slice(0, 8).toLowerCase()} `));
+    expect(other.log()).toMatch(/ 200 .* key h /);
+    await other.stop();
+  });
 
   test("keys in a file may have any line ends and a byte-order mark, and any visible characters", async () => {
     const file = join(directory, "strange");

@@ -9,7 +9,7 @@ import { KeyAccounts } from "../src/serving/key_limits.ts";
 import type { RequestError } from "../src/serving/request_error.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
-import { engineHealth, eventually, runProgram, startServer, type TestServer } from "./support/server.ts";
+import { engineHealth, eventually, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -105,17 +105,6 @@ test("what a key has used stays used when its file is read again, in whatever pl
   await eventually(() => / 429 .* key bob /.test(server?.log() ?? ""));
   expect(server?.log()).toMatch(/ 200 .* key alice /);
 });
-
-test.each(["requests=0", "requests=-1", "requests=x", "name=a b", "speed=1", "name=", "sk-b"])(
-  "a key with '%s' behind it stops the start, and is not shown",
-  async (setting) => {
-    const file = join(directory, "wrong");
-    writeFileSync(file, `sk-a ${setting}\n`);
-    const { code, stderr } = await runProgram(["serve", "--port", "0", "--api-key-file", file]);
-    expect([code, stderr.startsWith(`wrinklefree: ${file}: line 1 is no key`)]).toEqual([1, true]);
-    expect(stderr).not.toContain("sk-");
-  },
-);
 
 describe("an account", () => {
   let now = 0;

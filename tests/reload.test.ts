@@ -1,11 +1,12 @@
 /** SIGHUP: which settings a running server takes over from its files, what it says of the others, and what faults in a file do. */
 
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { command as serve } from "../src/commands/serve.ts";
 import { isSetting, reloadableNames } from "../src/options/option.ts";
+import { canMakeCertificates, makeCertificate } from "./support/certificates.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
 import { sampleOf } from "./support/sample_settings.ts";
@@ -34,7 +35,7 @@ async function hangUp(): Promise<string> {
   const before = server.log().length;
   server.signal("SIGHUP");
   const said = () => server.log().slice(before);
-  await eventually(() => /^wrinklefree: (?:nothing is )?reloaded\b.*\n/m.test(said()));
+  await eventually(() => /^wrinklefree: reloaded\b.*\n/m.test(said()));
   return said();
 }
 
@@ -111,9 +112,19 @@ describe("what can change", () => {
       settings_waiting: [{ name: "parallel", was: "4", is: "2", source: `${config}:4` }],
     });
     writeFileSync(config, "queue = -1\n");
+    writeFileSync(keys, "sk-a name=alice requests=6\n");
     server.signal("SIGHUP");
     await eventually(() => reloads().length === 2);
-    expect(reloads()[1]).toMatchObject({ level: "error", is_reloaded: false });
+    const fault = `${config}:1: queue takes a whole number from 0 to 65536, not '-1'`;
+    expect(reloads()[1]).toMatchObject({
+      level: "error",
+      message: `reloaded in part: 1 API key; the configuration stays as it was: ${fault}`,
+      is_reloaded: false,
+      refused: [{ part: "configuration", message: fault }],
+      keys_removed: ["carol"],
+      settings_changed: [],
+      settings_waiting: [],
+    });
     expect(server.log()).not.toContain("sk-");
   });
 
@@ -177,7 +188,7 @@ test("a configuration that came through a pipe stays", async () => {
   expect(((await (await models()).json()) as { data: { id: string }[] }).data[0]?.id).toBe("piped");
 });
 
-describe("of a file with a fault nothing is taken over", () => {
+describe("of a configuration with a fault nothing is taken over", () => {
   const good = 'served-name = "second"\n';
   test.each<[string, string, string]>([
     ["no TOML", `${good}alias = [`, `${config}:2: `],
@@ -188,8 +199,10 @@ describe("of a file with a fault nothing is taken over", () => {
   ])("%s", async (_, text, message) => {
     await start('served-name = "first"\n');
     const said = await reload(text);
-    expect(said).toStartWith(`wrinklefree: nothing is reloaded, everything stays as it was: `);
-    expect([said.includes(message), said.match(/\n/g)?.length]).toEqual([true, 1]);
+    expect(said).toStartWith(
+      "wrinklefree: reloaded in part: 0 API keys\nwrinklefree: the configuration stays as it was: ",
+    );
+    expect([said.includes(message), said.match(/\n/g)?.length]).toEqual([true, 2]);
     expect(((await (await models()).json()) as { data: { id: string }[] }).data[0]?.id).toBe("first");
     // And when it is mended, it is.
     expect(await reload(good)).toContain("served-name is now second, after first");
@@ -198,7 +211,7 @@ describe("of a file with a fault nothing is taken over", () => {
   test("the file is gone", async () => {
     await start('api-key = "sk-a"\n');
     rmSync(config);
-    expect(await hangUp()).toContain(`everything stays as it was: ${config}: `);
+    expect(await hangUp()).toContain(`the configuration stays as it was: ${config}: `);
     expect((await models()).status).toBe(401);
   });
 
@@ -208,6 +221,51 @@ describe("of a file with a fault nothing is taken over", () => {
     expect((await models()).status).toBe(401);
     expect(await reload("insecure = true\n")).toContain("reloaded: 0 API keys");
     expect((await models()).status).toBe(200);
+  });
+});
+
+describe.skipIf(!canMakeCertificates())("a key taken out of its file is out, whatever is wrong elsewhere:", () => {
+  const files = { keys: join(scratch, "some"), others: join(scratch, "others"), cert: join(scratch, "cert.pem") };
+  const write = (path: string, text: string) => writeFileSync(path, text);
+
+  test.each<[string, () => void, string]>([
+    ["the configuration", () => write(config, "alias = ["), "the configuration stays as it was"],
+    [
+      "a configuration that names a file of keys which is not there",
+      () => write(config, `api-key-file = ["${files.keys}", "nokeys"]\n`),
+      "the configuration stays as it was",
+    ],
+    ["another file of keys", () => write(files.others, "sk c\n"), "the keys of a file stay as they were"],
+    ["another file of keys, which is gone", () => rmSync(files.others), "the keys of a file stay as they were"],
+    [
+      "another file of keys, with the name of a key of this one",
+      () => write(files.others, "sk-d name=alice\n"),
+      "the keys of a file stay as they were",
+    ],
+    ["the certificate", () => write(files.cert, "junk"), "the certificate stays as it was"],
+  ])("%s", async (_, spoil, said) => {
+    const made = makeCertificate(scratch, "first");
+    copyFileSync(made.certificate, files.cert);
+    write(files.keys, "sk-a name=alice\nsk-b\n");
+    write(files.others, "sk-c\n");
+    await start(`api-key-file = ["${files.keys}", "${files.others}"]\n`, [
+      "--tls-cert",
+      files.cert,
+      "--tls-key",
+      made.key,
+    ]);
+    const statuses = async () => {
+      const ask = (key: string) =>
+        fetch(`${server.url}/v1/models`, { headers: { "x-api-key": key }, tls: { rejectUnauthorized: false } });
+      return (await Promise.all(["sk-a", "sk-b", "sk-c", "sk-d"].map(ask))).map(({ status }) => status);
+    };
+    expect(await statuses()).toEqual([200, 200, 200, 401]);
+    write(files.keys, "sk-a name=alice\n");
+    spoil();
+    const log = await hangUp();
+    expect(log).toStartWith("wrinklefree: reloaded in part: 2 API keys");
+    expect(log).toContain(`\nwrinklefree: ${said}: `);
+    expect(await statuses()).toEqual([200, 401, 200, 401]);
   });
 });
 

@@ -55,10 +55,11 @@ describe.skipIf(!hasServiceManager())("the service manager", () => {
     await isSaid("STATUS=serving tiny: 0 answers running, 0 waiting");
     process.kill(pid, "SIGHUP");
     await eventually(() => states().length === 3);
-    // It goes on being ready where nothing could be reloaded.
+    // It goes on being ready where something could not be reloaded, and says so.
     writeFileSync(keys, "");
     process.kill(pid, "SIGHUP");
     await eventually(() => states().length === 5);
+    await isSaid("STATUS=serving tiny: 0 answers running, 0 waiting; not reloaded, see the log: keys");
     process.kill(pid, "SIGTERM");
     expect(await manager.ended(pid)).toBe(0);
     await eventually(() => states().length === 6);

@@ -8,7 +8,7 @@ import { splitList } from "../options/environment.ts";
 import { file, type Kind } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
-import { type GivenKey, isSendable, type KeySource, readKeySource } from "../server/auth.ts";
+import { type GivenKey, keyFault, keyHash } from "../server/key_file.ts";
 import { notes } from "../terminal/output.ts";
 import { ownScript } from "./command.ts";
 
@@ -17,7 +17,8 @@ const VARIABLE = "WRINKLEFREE_API_KEY";
 
 const key: Kind<string> = {
   read(text, label) {
-    if (!isSendable(text)) throw new UsageError(`${label} takes visible ASCII characters, and no space in a key`);
+    const fault = keyFault(text);
+    if (fault !== undefined) throw new UsageError(`${label} takes ${fault}`);
     return text;
   },
 };
@@ -44,8 +45,8 @@ export const keyOptions = {
   "api-key-file": {
     group: "Access",
     help:
-      "clients have to send one of the keys in this file, one a line, each with name=NAME for the log and limits of its own behind " +
-      "it if it has any, requests=N, tokens=N and running=N; a pipe will do",
+      "clients have to send one of the keys in this file, one a line, each as it is or as sha256:HEX, with name=NAME for the log and " +
+      "limits of its own behind it if it has any, requests=N, tokens=N and running=N; a pipe will do",
     place: "anywhere",
     isReloadable: true,
     placeholder: "FILE",
@@ -57,26 +58,29 @@ export const keyOptions = {
 
 /** The keys that stand in no file of keys. */
 export function givenKeys(values: ValuesOf<typeof keyOption>): GivenKey[] {
-  return [...new Set(values["api-key"])].map((text) => ({ text }));
+  return values["api-key"].map((text) => ({
+    hash: keyHash(text),
+    name: undefined,
+    limits: {},
+    place: `--api-key, ${VARIABLE} or a configuration file`,
+  }));
 }
 
 /**
- * The keys of all places. If some were given as arguments, the process starts anew in its place, with them in its environment,
- * and this does not return; where that can't be there is a warning.
+ * Takes keys out of sight: if some were given as arguments, the process starts anew in its place, with them in its environment,
+ * and this does not return; where that can't be there is a warning. It comes before files are read: a pipe can be read only once.
  *
- * @param files the values of --api-key-file.
- * @throws Failure for what is no readable file of keys, and for a variable that holds none.
+ * @throws Failure for a variable that holds none.
  */
-export function readApiKeys(given: Given<typeof keyOption>, files: readonly string[]): KeySource {
+export function hideKeys(given: Given<typeof keyOption>): void {
   const text = process.env[VARIABLE];
   // Whoever sets it wants a key to be asked for.
   if (text !== undefined && splitList(text).length === 0) {
     throw new Failure(`${VARIABLE} holds no key; set one, or unset it to serve without`);
   }
+  // Keys of configuration files stay there, where they can be taken out.
   const onLine = given.textsOnLine("api-key");
-  // Before files are read: a pipe can be read only once. Keys of configuration files stay there, where they can be taken out.
   if (onLine.length > 0) restartWithout([...splitList(text ?? ""), ...onLine]);
-  return readKeySource(givenKeys(given.values), files);
 }
 
 /** Starts this process anew under the same id, its keys in the environment instead of among its arguments. */

@@ -16,9 +16,10 @@ import { requireAnswers, resolveModel } from "../models/resolve.ts";
 import { file, type Kind, text } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
+import { isHashed } from "../server/key_file.ts";
 import { Service } from "../serving/service.ts";
 import { notes } from "../terminal/output.ts";
-import { keyOption, readApiKeys } from "./api_keys.ts";
+import { hideKeys, keyOption } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, modelChoice, modelOptions, serviceOptions } from "./model_options.ts";
 import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
@@ -184,6 +185,10 @@ function connection(model: string | undefined, given: Given<typeof chatOptions>)
     isOnLine(name as keyof typeof chatOptions),
   );
   if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
-  const key = readApiKeys(given, []).keys[0]?.text;
+  hideKeys(given);
+  const [key] = values["api-key"];
+  if (key !== undefined && isHashed(key)) {
+    throw new UsageError("--api-key has the hash of a key, and the server at --url wants the key itself");
+  }
   return () => RemoteModel.connect(url, key, model);
 }

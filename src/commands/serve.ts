@@ -9,8 +9,8 @@ import { resolveModel } from "../models/resolve.ts";
 import { reloadableNames } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { ApiKeys } from "../server/auth.ts";
-import { isSame } from "../server/certificate.ts";
 import { reloadAtHangup } from "../server/hangup.ts";
+import { KeySource } from "../server/key_file.ts";
 import { listen } from "../server/listening.ts";
 import { speakAs } from "../server/log.ts";
 import { passedSockets } from "../server/passed_sockets.ts";
@@ -22,13 +22,13 @@ import { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { observeProgress } from "../terminal/progress.ts";
 import { startTracing } from "../tracing/start.ts";
-import { readApiKeys } from "./api_keys.ts";
+import { givenKeys, hideKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, serviceOptions } from "./model_options.ts";
 import { chosenPlaces, serveOptions, tracingSettings } from "./serve_options.ts";
 import { printPlan } from "./serve_plan.ts";
 import { reportReady, reportStart, reportStop } from "./serve_report.ts";
-import { LiveSettings, type ServeSettings } from "./serve_settings.ts";
+import { LiveSettings, type Taker } from "./serve_settings.ts";
 import { modelHelp, resolveOptions } from "./store_options.ts";
 
 export const command = declareCommand({
@@ -56,7 +56,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     const model = await resolveModel(chosenModel(given), resolveOptions(given));
     return printPlan(model, serviceOptions(values, values.parallel), values.json);
   }
-  const keySource = readApiKeys(given, values["api-key-file"]);
+  hideKeys(given);
+  const keySource = KeySource.read(givenKeys(values), values["api-key-file"]);
   // After the keys, for whose sake the process may have started anew.
   const manager = new ServiceManager(process.env);
   const passed = passedSockets(process.env);
@@ -70,7 +71,8 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   // A library that can't be loaded, or a tier that this processor lacks, shows before anything else is done.
   cpuTier();
   // Listening comes before loading: a port that is taken shows at once, and /ready says what is going on while a large model loads.
-  const { answers, requests, certificate, keys, keyLimits } = live.current;
+  const { answers, requests, keys, keyLimits } = live.current;
+  const { certificate } = live;
   const state = new ServerState(answers);
   observeProgress((what, progress) => {
     state.loading = { what, ...progress };
@@ -81,17 +83,16 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const tracing = traces === undefined ? undefined : await startTracing(traces);
   const socketMode = values["socket-mode"];
   const listening = await listen(state, { places, socketMode, certificate, apiKeys, requests, tracing });
-  const use = (fresh: ServeSettings, before: ServeSettings) => {
-    // First, because it can fail.
-    if (fresh.certificate !== undefined && !isSame(fresh.certificate, before.certificate)) {
-      listening.useCertificate(fresh.certificate);
-    }
-    apiKeys.use(fresh.keys.keys, fresh.keyLimits);
-    state.use(fresh.answers);
-    listening.use(fresh.requests);
-    state.loaded?.template.use(fresh.prompts);
+  const taker: Taker = {
+    use(fresh) {
+      apiKeys.use(fresh.keys.keys, fresh.keyLimits);
+      state.use(fresh.answers);
+      listening.use(fresh.requests);
+      state.loaded?.template.use(fresh.prompts);
+    },
+    useCertificate: (fresh) => listening.useCertificate(fresh),
   };
-  reloadAtHangup(() => manager.reloading(() => live.reload(use)), signals);
+  reloadAtHangup(() => manager.reloading(() => live.reload(taker)), signals);
   manager.watch(state);
   const endEarly = async () => {
     await listening.stop(true);
@@ -122,11 +123,11 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   await listening.takePassed();
   const fit = fitOf(service.plan, readMemory(), formatBytes);
   reportReady(state, service, listening, apiKeys.count, fit, traces);
-  manager.ready(state);
+  manager.ready();
   await signals.first;
   const { drainSeconds } = live.current;
   const stopped = stopOrderly(state, listening, signals, drainSeconds);
-  manager.stopping(state, drainSeconds);
+  manager.stopping(drainSeconds);
   const cutOff = await stopped;
   await sendTraces(tracing, signals);
   manager.leave();

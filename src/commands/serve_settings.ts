@@ -1,6 +1,8 @@
 /**
  * What the options of a server come to as far as it can change while the server runs. SIGHUP has the configuration files, the files of
- * keys and the certificate read again, all or nothing: if anything is wrong with one of them, everything stays as it was.
+ * keys and the certificate read again. Each stands for itself: where anything is wrong with the configuration, the certificate or a
+ * file of keys, it stays as it was, and the others are taken over. So a key that is taken out of its file is out, whatever is wrong
+ * elsewhere.
  */
 
 import { Failure, UsageError } from "../errors.ts";
@@ -8,9 +10,10 @@ import { reloadableNames } from "../options/option.ts";
 import type { Given, Setting } from "../options/settings.ts";
 import { describeSources, describeValue } from "../options/shown.ts";
 import type { RequestSettings } from "../server/app.ts";
-import { type KeySource, keyChanges } from "../server/auth.ts";
+import { keyChanges } from "../server/auth.ts";
 import { type Certificate, isSame, readCertificate } from "../server/certificate.ts";
 import { TrustedProxies } from "../server/client_address.ts";
+import type { KeySource } from "../server/key_file.ts";
 import { logEvent, speakAs } from "../server/log.ts";
 import { hostOf, isLocal, type Place } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
@@ -26,7 +29,7 @@ import { ANSWERS_MAX, certificateFiles, keyLimits, serveOptions } from "./serve_
 type GivenServe = Given<typeof serveOptions>;
 type Values = GivenServe["values"];
 
-/** What holds, read and checked. */
+/** What holds, read and checked, beside the certificate. */
 export interface ServeSettings {
   answers: AnswerSettings;
   requests: RequestSettings;
@@ -34,10 +37,24 @@ export interface ServeSettings {
   keys: KeySource;
   /** Of each key that has none of its own. */
   keyLimits: KeyLimits;
-  /** Undefined: no TLS. */
-  certificate: Certificate | undefined;
   /** How long answers under way may take to finish at the end. */
   drainSeconds: number;
+}
+
+/** What takes over what was read again. */
+export interface Taker {
+  use(fresh: ServeSettings): void;
+  /** @throws Failure; then the old one stays in use. */
+  useCertificate(fresh: Certificate): void;
+}
+
+/** What can stay as it was while the rest is taken over. */
+export type Part = "configuration" | "keys" | "certificate";
+
+/** Why one did. */
+interface Refusal {
+  part: Part;
+  message: string;
 }
 
 /** The settings of one server. */
@@ -45,41 +62,94 @@ export class LiveSettings {
   #given: GivenServe;
   readonly #places: readonly Place[];
   #current: ServeSettings;
+  #certificate: Certificate | undefined;
 
   /** @throws Failure for what can't be served with. */
   constructor(given: GivenServe, keys: KeySource, places: readonly Place[]) {
     this.#given = given;
     this.#places = places;
     this.#current = readSettings(given.values, keys, places);
+    this.#certificate = certificateOf(given.values);
   }
 
   get current(): ServeSettings {
     return this.#current;
   }
 
-  /**
-   * Reads everything again, and says on stderr what came of it.
-   *
-   * @param use takes over what was read, or throws a Failure and changes nothing.
-   */
-  async reload(use: (fresh: ServeSettings, before: ServeSettings) => void): Promise<void> {
+  /** Undefined: no TLS. */
+  get certificate(): Certificate | undefined {
+    return this.#certificate;
+  }
+
+  /** Reads everything again, and says on stderr what came of it. @returns what stays as it was because something is wrong with it. */
+  async reload(taker: Taker): Promise<Part[]> {
+    const refusals: Refusal[] = [];
+    const { given, wanted, settings } = await this.#readAgain(refusals);
+    refusals.push(...settings.keys.refusals.map((message): Refusal => ({ part: "keys", message })));
+    taker.use(settings);
+    const isCertificateNew = this.#takeCertificate(taker, refusals);
+    const keys = keyChanges(this.#current.keys.keys, settings.keys.keys);
+    const changes = {
+      keys_added: keys.added,
+      keys_removed: keys.removed,
+      keys_changed: keys.changed,
+      is_certificate_new: isCertificateNew,
+      settings_changed: differences(this.#given, given),
+      settings_waiting: differences(given, wanted),
+    };
+    this.#given = given;
+    this.#current = settings;
+    reportReload(summary(settings.keys, this.#certificate), refusals, changes);
+    speakAs(settings.requests.log);
+    return refusals.map(({ part }) => part);
+  }
+
+  /** The settings and keys of the files as they are now; of those that hold where the configuration can't be taken over. */
+  async #readAgain(refusals: Refusal[]): Promise<{ given: GivenServe; wanted: GivenServe; settings: ServeSettings }> {
     try {
       const wanted = await this.#given.again();
       const given = reloadable(this.#given, wanted);
-      const { values } = given;
-      const keys = this.#current.keys.again(givenKeys(values), values["api-key-file"]);
-      const settings = readSettings(values, keys, this.#places);
-      use(settings, this.#current);
-      reportReload(this.#current, settings, differences(this.#given, given), differences(given, wanted));
-      speakAs(settings.requests.log);
-      this.#given = given;
-      this.#current = settings;
+      return { given, wanted, settings: this.#settingsOf(given) };
     } catch (error) {
-      if (!(error instanceof Failure || error instanceof UsageError)) throw error;
-      const message = line(`nothing is reloaded, everything stays as it was: ${error.message}`);
-      logEvent("reload", message, { is_reloaded: false }, { level: "error" });
+      refusals.push({ part: "configuration", message: messageOf(error) });
+      const given = this.#given;
+      return { given, wanted: given, settings: this.#settingsOf(given) };
     }
   }
+
+  #settingsOf({ values }: GivenServe): ServeSettings {
+    const keys = this.#current.keys.again(givenKeys(values), values["api-key-file"]);
+    return readSettings(values, keys, this.#places);
+  }
+
+  /** Has the certificate served that its files hold now. @returns whether it is another one. */
+  #takeCertificate(taker: Taker, refusals: Refusal[]): boolean {
+    try {
+      const fresh = certificateOf(this.#given.values);
+      if (fresh === undefined || isSame(fresh, this.#certificate)) return false;
+      taker.useCertificate(fresh);
+      this.#certificate = fresh;
+      return true;
+    } catch (error) {
+      refusals.push({ part: "certificate", message: messageOf(error) });
+      return false;
+    }
+  }
+}
+
+/** What a person can do something about. Anything else is thrown again. */
+function messageOf(error: unknown): string {
+  if (error instanceof Failure || error instanceof UsageError) return error.message;
+  throw error;
+}
+
+/** @throws Failure, UsageError. */
+function certificateOf(values: Values): Certificate | undefined {
+  const files = certificateFiles(values);
+  const certificate = files === undefined ? undefined : readCertificate(files);
+  if (certificate?.warning !== undefined)
+    notes.writeLater(`wrinklefree: warning: ${line(certificate.warning)}\n`, "warn");
+  return certificate;
 }
 
 /** @throws Failure, UsageError. */
@@ -90,10 +160,6 @@ function readSettings(values: Values, keys: KeySource, places: readonly Place[])
       `refusing to listen on ${hostOf(exposed)}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
     );
   }
-  const files = certificateFiles(values);
-  const certificate = files === undefined ? undefined : readCertificate(files);
-  if (certificate?.warning !== undefined)
-    notes.writeLater(`wrinklefree: warning: ${line(certificate.warning)}\n`, "warn");
   return {
     answers: {
       temperature: values.temperature,
@@ -115,7 +181,6 @@ function readSettings(values: Values, keys: KeySource, places: readonly Place[])
     prompts: templateSettings(values),
     keys,
     keyLimits: keyLimits(values),
-    certificate,
     drainSeconds: values["drain-timeout"],
   };
 }
@@ -130,49 +195,58 @@ function reloadable(before: GivenServe, wanted: GivenServe): GivenServe {
   return { ...wanted, values: { ...before.values, ...fresh } as Values, settings };
 }
 
-function summary({ keys, certificate }: ServeSettings): string {
-  const count = new Set(keys.keys.map(({ text }) => text)).size;
+function summary({ keys }: KeySource, certificate: Certificate | undefined): string {
+  const count = new Set(keys.map(({ hash }) => hash)).size;
   const parts = [plural(count, "API key")];
   if (certificate !== undefined) parts.push(`certificate of ${certificate.description}`);
   return parts.join(", ");
 }
 
-/**
- * Says what is another one now.
- *
- * @param changed settings that were taken over.
- * @param waiting settings that stay as they are until a restart.
- */
-function reportReload(
-  before: ServeSettings,
-  settings: ServeSettings,
-  changed: readonly Difference[],
-  waiting: readonly Difference[],
-): void {
-  const keys = keyChanges(before.keys.keys, settings.keys.keys);
-  const message = `reloaded: ${summary(settings)}`;
+/** What is another one now. */
+interface Changes {
+  keys_added: string[];
+  keys_removed: string[];
+  keys_changed: string[];
+  is_certificate_new: boolean;
+  /** Taken over. */
+  settings_changed: Difference[];
+  /** As they are until a restart. */
+  settings_waiting: Difference[];
+}
+
+/** Says what holds now, what is another one, and what stays as it was. */
+function reportReload(holding: string, refusals: readonly Refusal[], changes: Changes): void {
+  const refused = refusals.map(({ part, message }) => ({ part, message: line(message) }));
+  const message = line(`reloaded${refused.length > 0 ? " in part" : ""}: ${holding}`);
+  const unchanged = refused.map((refusal) => `${STAYS[refusal.part]}: ${refusal.message}`);
   const lines = [
     message,
-    ...keys.added.map((key) => `key ${key} is new`),
-    ...keys.removed.map((key) => `key ${key} is gone`),
-    ...keys.changed.map((key) => `key ${key} has another name, or other limits`),
-    ...changed.map(({ name, was, is, source }) => `${name} is now ${is}, after ${was} (${source})`),
-    ...waiting.map(
+    ...unchanged,
+    ...changes.keys_added.map((key) => `key ${key} is new`),
+    ...changes.keys_removed.map((key) => `key ${key} is gone`),
+    ...changes.keys_changed.map((key) => `key ${key} has another name, or other limits`),
+    ...changes.settings_changed.map(({ name, was, is, source }) => `${name} is now ${is}, after ${was} (${source})`),
+    ...changes.settings_waiting.map(
       ({ name, was, is, source }) => `${name} stays ${was}, and is ${is} (${source}) only after a restart`,
     ),
   ];
-  const { certificate } = settings;
-  const facts = {
-    is_reloaded: true,
-    keys_added: keys.added,
-    keys_removed: keys.removed,
-    keys_changed: keys.changed,
-    is_certificate_new: certificate !== undefined && !isSame(certificate, before.certificate),
-    settings_changed: changed,
-    settings_waiting: waiting,
-  };
-  logEvent("reload", line(message), facts, { text: lines.map((text) => `wrinklefree: ${line(text)}\n`).join("") });
+  logEvent(
+    "reload",
+    [message, ...unchanged].join("; "),
+    { is_reloaded: refused.length === 0, refused, ...changes },
+    {
+      text: lines.map((text) => `wrinklefree: ${line(text)}\n`).join(""),
+      level: refused.length > 0 ? "error" : "info",
+    },
+  );
 }
+
+/** How it is said that something stays as it was. */
+const STAYS: Record<Part, string> = {
+  configuration: "the configuration stays as it was",
+  keys: "the keys of a file stay as they were",
+  certificate: "the certificate stays as it was",
+};
 
 /** A setting of which something else was said. */
 interface Difference {

@@ -6,10 +6,9 @@
  */
 
 import { createHash, timingSafeEqual } from "node:crypto";
-import { closeSync, openSync, readSync, statSync } from "node:fs";
-import { describeSystemError, Failure } from "../errors.ts";
 import type { ApiKey, KeyLimits } from "../serving/api_key.ts";
 import { RequestError } from "../serving/request_error.ts";
+import type { GivenKey } from "./key_file.ts";
 import { isAsset } from "./page.ts";
 
 /**
@@ -17,9 +16,6 @@ import { isAsset } from "./page.ts";
  * for one.
  */
 const PUBLIC_PATHS = new Set(["/", "/health", "/ready"]);
-
-/** Largest file of keys, in bytes. */
-const KEY_FILE_BYTES_MAX = 1024 * 1024;
 
 /** Hexadecimal digits of a key's hash in the log: enough to tell keys apart. */
 const LABEL_DIGITS = 8;
@@ -31,7 +27,7 @@ export class ApiKeys {
   /**
    * From now on these are the keys. Requests that are under way go on.
    *
-   * @param keys none of them empty; no keys at all let everybody in.
+   * @param keys no keys at all let everybody in.
    * @param shared limits of each key that has none of its own.
    */
   use(keys: readonly GivenKey[], shared: KeyLimits): void {
@@ -74,13 +70,14 @@ interface KnownKey {
   key: ApiKey;
 }
 
+/** Of a key that is given twice, the first one counts. */
 function knownKeys(keys: readonly GivenKey[], shared: KeyLimits): KnownKey[] {
-  const byText = new Map(keys.map((key) => [key.text, key]));
-  return [...byText.values()].map(({ text, name, limits }) => {
-    const digest = hash(text);
-    const hexadecimal = digest.toString("hex");
+  const byHash = new Map<string, GivenKey>();
+  for (const key of keys) byHash.getOrInsert(key.hash, key);
+  return [...byHash.values()].map(({ hash: hexadecimal, name, limits }) => {
     const label = name ?? hexadecimal.slice(0, LABEL_DIGITS);
-    return { digest, key: { hash: hexadecimal, label, limits: { ...shared, ...limits } } };
+    const key = { hash: hexadecimal, label, limits: { ...shared, ...limits } };
+    return { digest: Buffer.from(hexadecimal, "hex"), key };
   });
 }
 
@@ -107,118 +104,6 @@ export function keyChanges(before: readonly GivenKey[], after: readonly GivenKey
 
 function isPublic(path: string): boolean {
   return PUBLIC_PATHS.has(path) || isAsset(path);
-}
-
-/** Whether a key can be sent: headers hold nothing but visible ASCII characters faithfully. */
-export function isSendable(key: string): boolean {
-  return /^[\x21-\x7e]+$/.test(key);
-}
-
-/** A key as it was given. */
-export interface GivenKey {
-  text: string;
-  /** What the log calls it. */
-  name?: string;
-  /** Those that it has of its own. */
-  limits?: KeyLimits;
-}
-
-/** What was read from files that can be read once only, by their paths. */
-type ReadOnce = ReadonlyMap<string, readonly GivenKey[]>;
-
-/** Keys, and how they can be read again. */
-export interface KeySource {
-  readonly keys: readonly GivenKey[];
-  /** Reads files anew, and pipes that are new. @throws Failure. */
-  again(known: readonly GivenKey[], files: readonly string[]): KeySource;
-}
-
-/** Whether a file can be read as often as one likes; what can't be found out shows when it is read. */
-function isLasting(path: string): boolean {
-  try {
-    return statSync(path).isFile();
-  } catch {
-    return true;
-  }
-}
-
-/** Adds the keys of files to those that are known. @throws Failure. */
-export function readKeySource(
-  known: readonly GivenKey[],
-  files: readonly string[],
-  before: ReadOnce = new Map(),
-): KeySource {
-  const readOnce = new Map(before);
-  const read = (path: string) => {
-    const keys = before.get(path) ?? readKeyFile(path);
-    if (!isLasting(path)) readOnce.set(path, keys);
-    return keys;
-  };
-  return {
-    keys: [...known, ...files.flatMap(read)],
-    again: (nowKnown, nowFiles) => readKeySource(nowKnown, nowFiles, readOnce),
-  };
-}
-
-/**
- * Reads keys from a file, one a line, each with settings behind it if it has any; empty lines and those that begin with # are none.
- *
- * @throws Failure when the file can't be read, has none, or has one that nobody could send.
- */
-function readKeyFile(path: string): GivenKey[] {
-  let text: string;
-  try {
-    text = readText(path);
-  } catch (error) {
-    if (error instanceof Failure) throw error;
-    throw new Failure(`can't read the keys in ${path}: ${describeSystemError(error)}`);
-  }
-  const keys: GivenKey[] = [];
-  for (const [index, line] of text.split(/\r\n|\r|\n/).entries()) {
-    const content = line.trim();
-    if (content === "" || content.startsWith("#")) continue;
-    const key = readKeyLine(content);
-    if (key === undefined) {
-      throw new Failure(
-        `${path}: line ${index + 1} is no key; write visible ASCII characters without spaces, one key a line, and behind it what it has of name=NAME, requests=N, tokens=N and running=N`,
-      );
-    }
-    keys.push(key);
-  }
-  if (keys.length === 0) throw new Failure(`${path} holds no key; write one a line`);
-  return keys;
-}
-
-/** Reads "KEY name=alice requests=60 tokens=100000 running=4"; undefined for anything else. */
-function readKeyLine(line: string): GivenKey | undefined {
-  const [text = "", ...settings] = line.split(/\s+/);
-  if (!isSendable(text)) return undefined;
-  const limits: { requests?: number; tokens?: number; running?: number } = {};
-  let name: string | undefined;
-  for (const setting of settings) {
-    const [, what, value = ""] = /^(name|requests|tokens|running)=([\w.@-]{1,64})$/.exec(setting) ?? [];
-    const isCount = /^[1-9]\d{0,11}$/.test(value);
-    if (what === "name") name = value;
-    else if (isCount && (what === "requests" || what === "tokens" || what === "running")) limits[what] = Number(value);
-    else return undefined;
-  }
-  return name === undefined ? { text, limits } : { text, name, limits };
-}
-
-/** Reads a file whose size nobody may know: a pipe has none, and a device no end. */
-function readText(path: string): string {
-  const bytes = Buffer.alloc(KEY_FILE_BYTES_MAX + 1);
-  const descriptor = openSync(path, "r");
-  let size = 0;
-  try {
-    for (let count = -1; count !== 0 && size < bytes.length; size += count)
-      count = readSync(descriptor, bytes, size, bytes.length - size, null);
-  } finally {
-    closeSync(descriptor);
-  }
-  if (size > KEY_FILE_BYTES_MAX)
-    throw new Failure(`${path} is no file of keys: it has more than ${KEY_FILE_BYTES_MAX} bytes`);
-  return bytes.toString("utf8", 0, size);
 }
 
 function hash(key: string): Buffer {

@@ -42,6 +42,9 @@ export class ServiceManager {
   /** How long the watchdog waits, in milliseconds; undefined: there is none. */
   readonly #watchdogMs: number | undefined;
   readonly #progress = new Progress();
+  #state: ServerState | undefined;
+  /** What of its files the server could not take over. */
+  #refused: readonly string[] = [];
   /** Whether the server answers, and is to go on doing so. */
   #isReady = false;
   #told = "";
@@ -61,35 +64,37 @@ export class ServiceManager {
   /** From now on the manager is told what becomes of the server. */
   watch(state: ServerState): void {
     if (this.#socket === undefined) return;
+    this.#state = state;
     const tick = Math.min(TICK_MS, (this.#watchdogMs ?? Number.POSITIVE_INFINITY) / TICKS_PER_WATCHDOG);
-    this.#timer = setInterval(() => this.#tell(state), tick);
+    this.#timer = setInterval(() => this.#tell(), tick);
     this.#timer.unref();
-    this.#tell(state);
+    this.#tell();
   }
 
   /** The server answers. */
-  ready(state: ServerState): void {
+  ready(): void {
     this.#isReady = true;
     this.#send("READY=1");
-    this.#tell(state);
+    this.#tell();
   }
 
-  /** Files are read again, for as long as the action takes. */
-  async reloading(action: () => Promise<void>): Promise<void> {
+  /** Files are read again, for as long as the action takes, which gives what of them could not be taken over. */
+  async reloading(action: () => Promise<readonly string[]>): Promise<void> {
     if (this.#isReady) this.#send("RELOADING=1");
     try {
-      await action();
+      this.#refused = [...new Set(await action())];
     } finally {
       if (this.#isReady) this.#send("READY=1");
+      this.#tell();
     }
   }
 
   /** The server ends, which takes as long as its answers may take, and no longer than it takes to send the last of them. */
-  stopping(state: ServerState, drainSeconds: number): void {
+  stopping(drainSeconds: number): void {
     this.#isReady = false;
     this.#send("STOPPING=1");
     this.#send(`EXTEND_TIMEOUT_USEC=${(drainSeconds + STOP_MARGIN_S) * 1_000_000}`);
-    this.#tell(state);
+    this.#tell();
   }
 
   /** The engine is about to end: there is nothing more to tell. */
@@ -97,8 +102,10 @@ export class ServiceManager {
     clearInterval(this.#timer);
   }
 
-  #tell(state: ServerState): void {
-    const status = describe(state);
+  #tell(): void {
+    const state = this.#state;
+    if (state === undefined) return;
+    const status = describe(state, this.#refused);
     if (status !== this.#told) this.#send(`STATUS=${status}`);
     this.#told = status;
     const service = state.loaded;
@@ -122,11 +129,14 @@ export class ServiceManager {
   }
 }
 
-/** What the server does, in a line. */
-function describe(state: ServerState): string {
+/** What the server does, in a line, and what was refused of its files when they were read the last time. */
+function describe(state: ServerState, refused: readonly string[]): string {
   const { running, waiting } = state.jobs;
   if (state.phase === "draining") return `finishing ${running + waiting} answers`;
-  if (state.phase === "ready") return `serving ${state.modelName}: ${running} answers running, ${waiting} waiting`;
+  if (state.phase === "ready") {
+    const fault = refused.length === 0 ? "" : `; not reloaded, see the log: ${refused.join(", ")}`;
+    return `serving ${state.modelName}: ${running} answers running, ${waiting} waiting${fault}`;
+  }
   if (state.loading === undefined) return "loading";
   const { what, done, total } = state.loading;
   return total > 0 ? `${what}: ${formatBytes(done)} of ${formatBytes(total)}` : what;
