@@ -47,5 +47,7 @@ export function describeSystemError(error: unknown): string {
     ELOOP: "too many levels of symbolic links",
     ENAMETOOLONG: "the file name is too long",
   };
-  return (code !== undefined && words[code]) || (error as Error).message;
+  // Other messages are like "EEXIST: file already exists, mkdir '/x'".
+  const [, cause] = /^[A-Z][A-Z0-9]+: (.+?), [a-z]+(?: '.*')?$/s.exec((error as Error).message) ?? [];
+  return (code !== undefined && words[code]) || cause || (error as Error).message;
 }

@@ -45,13 +45,17 @@ async function findCommand(name: string): Promise<Command> {
     const hint = suggestion(name, ["--help", "--version"]);
     throw new UsageError(`unknown option '${name}' in front of a command${hint}`);
   }
-  throw unknownCommand(name, []);
+  throw unknownCommand(name);
 }
 
-/** @param models names that may have been meant as well. */
-function unknownCommand(name: string, models: readonly string[]): UsageError {
-  const hint = suggestion(name, [...Object.keys(commands), ...otherWords.map(([word]) => word), ...models]);
-  return new UsageError(`there is no command '${name}'${hint}`);
+/** @param models names that may have been meant as well; undefined where only a command can be. */
+function unknownCommand(name: string, models?: readonly string[]): UsageError {
+  const hint = suggestion(name, [...Object.keys(commands), ...otherWords.map(([word]) => word), ...(models ?? [])]);
+  const other =
+    models === undefined || hint !== ""
+      ? ""
+      : ", and no model of that name here or in the store; a name on the hub is OWNER/NAME";
+  return new UsageError(`there is no command '${name}'${hint}${other}`);
 }
 
 /** Whether a command's own arguments ask for its description. A model that is called "help" is a model. */

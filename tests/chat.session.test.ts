@@ -4,7 +4,7 @@
  */
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { fixtures } from "./support/command_line.ts";
@@ -35,6 +35,9 @@ afterEach(closeTerminals);
 /** Of scripted models, which all answer the same. */
 const TEMPLATE =
   "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|says|>{% endif %}";
+
+/** Of sentence-transformers. */
+const MODULE_TYPES = ["sentence_transformers.models.Transformer", "sentence_transformers.models.Pooling"];
 
 const SUM = "What is 7 + 5?";
 const TWELVE = "7 + 5 = 12";
@@ -349,6 +352,30 @@ describe("ways to it", () => {
     const other = start([executable]);
     await other.until(() => other.rows.at(-1)?.includes("or Enter to leave:") ?? false);
     await leaves(other, ENTER);
+  });
+
+  test("`wrinklefree` alone offers to chat with the models of the store that answer, and serves those that don't", async () => {
+    const directory = newDirectory();
+    const embedding = join(directory, "embedding");
+    cpSync(join(fixtures, "tiny"), embedding, { recursive: true });
+    mkdirSync(join(embedding, "1_Pooling"));
+    const modules = [0, 1].map((index) => ({ path: index === 0 ? "" : "1_Pooling", type: MODULE_TYPES[index] }));
+    writeFileSync(join(embedding, "modules.json"), JSON.stringify(modules));
+    writeFileSync(join(embedding, "1_Pooling", "config.json"), JSON.stringify({ pooling_mode_mean_tokens: true }));
+    const env = { WRINKLEFREE_STORE: join(directory, "store") };
+    const choices = async () => {
+      const terminal = start([executable], { env });
+      await terminal.until(() => terminal.rows.at(-1)?.includes("or Enter to leave:") ?? false);
+      const rows = terminal.rows.filter((row) => /^ +\d/.test(row)).map((row) => row.trim().slice(3));
+      await leaves(terminal, ENTER);
+      return rows.slice(0, 3);
+    };
+    expect((await runProgram(["serve", embedding, "--dry-run"], { env })).code).toBe(0);
+    const demo = "chat with the demo model, which knows a few capitals and little else";
+    expect((await choices()).slice(0, 2)).toEqual([demo, "serve embedding to programs, for embeddings"]);
+    expect((await runProgram(["serve", join(fixtures, "tiny"), "--dry-run"], { env })).code).toBe(0);
+    const serving = "serve tiny to web browsers and other programs";
+    expect(await choices()).toEqual(["chat with tiny", demo, serving]);
   });
 
   test("`wrinklefree MODEL` chats with it", async () => {

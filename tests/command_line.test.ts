@@ -123,7 +123,8 @@ describe("command lines that make no sense are one line that helps, and exit cod
   test.each([
     ["srve", "there is no command 'srve' (did you mean 'serve'?); 'wrinklefree --help' lists the commands"],
     ["INSPECT x.wf", "there is no command 'INSPECT' (did you mean 'inspect'?)"],
-    ["toString", "there is no command 'toString'; "],
+    ["toString", "there is no command 'toString', and no model of that name here or in the store; "],
+    ["help toString", "there is no command 'toString'; "],
     ["help srve", "there is no command 'srve' (did you mean 'serve'?)"],
     ["bench kernel", "there is no model 'kernel' (did you mean 'kernels'?)"],
     ["bench --shape 2b4t", "not '2b4t' (did you mean '2b-4t'?)"],

@@ -518,6 +518,10 @@ describe("the file of a repository", () => {
     const again = await pull([NAME, "--file", "old.bin"]);
     const path = /: (\S+), /.exec(again.stdout)?.[1] as string;
     expect((await run(["inspect", NAME])).stdout).toContain(path);
+    // The others have the names of their files.
+    const names = (await run(["list", "--names"])).stdout.trim().split("\n");
+    expect([names.length, new Set(names).size, names.includes(NAME)]).toEqual([models().length, models().length, true]);
+    for (const name of names) expect((await run(["chat", name, ...ASK, "--offline"])).stdout).toBe(PARIS);
   });
 
   test("is no longer kept when it is packed: prune and rm give its space back", async () => {

@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -18,6 +19,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { unpackFixtures } from "./support/archive.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 import { mounting, smallDisk } from "./support/mounts.ts";
 import { executable, runProgram, startServer } from "./support/server.ts";
@@ -137,6 +139,14 @@ describe("a packed model in the store", () => {
     expect([code, stdout]).toEqual([0, PARIS]);
     expect(stderr.match(/it is made again/g)?.length).toBe(1);
     expect((await chat(checkpoint)).stderr).not.toContain("made again");
+    damage(onlyModel());
+    expect((await chat("small")).stdout).toBe(PARIS);
+    damage(onlyModel());
+    rmSync(checkpoint, { recursive: true });
+    const gone = await chat("small");
+    expect(gone.code).toBe(1);
+    expect(gone.stderr).toStartWith(`wrinklefree: ${onlyModel()}: `);
+    expect(gone.stderr).not.toContain("made again");
   });
 
   test("is not removed while it is served, and is afterwards", async () => {
@@ -235,10 +245,31 @@ function readOnly(directory: string): string[] | undefined {
 
 describe("list, rm and prune", () => {
   test("of an empty store", async () => {
+    mkdirSync(store, { recursive: true });
     expect(await run(["list"])).toEqual({ code: 0, stdout: `${store}: 0 bytes\n`, stderr: "" });
     expect(await run(["prune"])).toEqual({ code: 0, stdout: `${store}: 0 bytes given back\n`, stderr: "" });
     const missing = await run(["rm", "nothing"]);
-    expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining("no model 'nothing' in the store")]);
+    expect([missing.code, missing.stderr]).toEqual([
+      1,
+      expect.stringContaining(`no model 'nothing' in the store ${store};`),
+    ]);
+  });
+
+  test("of a store that is not there say so, and make none", async () => {
+    expect(await run(["list"])).toEqual({
+      code: 0,
+      stdout: `${store}: is not there yet; it is made when a model is pulled or converted\n`,
+      stderr: "",
+    });
+    expect(JSON.parse((await run(["list", "--json"])).stdout)).toMatchObject({ store, exists: false, models: [] });
+    expect((await run(["prune"])).stdout).toBe(`${store}, which is not there yet: 0 bytes given back\n`);
+    for (const args of [
+      ["rm", "small"],
+      ["run", "small", "Hello"],
+    ]) {
+      expect((await run(args)).stderr).toContain(`in the store ${store}, which is not there yet;`);
+    }
+    expect(existsSync(store)).toBe(false);
   });
 
   test("show names, sizes, origins and files", async () => {
@@ -262,8 +293,44 @@ describe("list, rm and prune", () => {
     const { code, stderr } = await run(["rm", "small"]);
     expect([code, models().length]).toEqual([1, 2]);
     expect(stderr).toMatch(/several models in the store: small-[0-9a-f]{16}, small-[0-9a-f]{16}/);
-    expect((await run(["rm", basename(onlyModel(), ".wf")])).code).toBe(0);
-    expect(models().length).toBe(1);
+    const names = (await list()).models.map(({ name }) => name);
+    expect(names).toEqual(
+      models()
+        .map((model) => basename(nameOf(model) as string, ".wf"))
+        .sort(),
+    );
+    for (const name of names) expect([name, (await chat(name)).stdout]).toEqual([name, PARIS]);
+    expect((await chat("small")).stderr).toContain(
+      `several models in the store have this name: give one of ${names[0]}, `,
+    );
+    expect((await run(["rm", names[0] as string])).code).toBe(0);
+    expect((await run(["list", "--names"])).stdout).toBe("small\n");
+  });
+
+  test.each(["small.gguf", "small.wf", "small.bin", "small.safetensors"])(
+    "know what was made of %s by that name, and so does what runs a model",
+    async (name) => {
+      const directory = join(place, name);
+      renameSync(checkpoint, directory);
+      expect((await chat(directory)).stdout).toBe(PARIS);
+      expect((await run(["list", "--names"])).stdout).toBe(`${name}\n`);
+      expect((await chat(name)).stdout).toBe(PARIS);
+      expect((await run(["inspect", name])).stdout).toContain(onlyModel());
+      expect((await run(["serve", name, "--dry-run", "--json"])).stdout).toContain(`"file": "${onlyModel()}"`);
+      expect((await run(["rm", name])).code).toBe(0);
+      expect((await chat(name)).stderr).toContain(`${name}: no such file or directory`);
+    },
+  );
+
+  test("call what was made of a GGUF file as its answers do, and know the file's name as well", async () => {
+    await unpackFixtures("formats", place);
+    const server = await startServer([join(place, "tiny.TQ2_0.gguf")], { env });
+    const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] };
+    await server.stop();
+    expect((await run(["list", "--names"])).stdout).toBe(`${data[0]?.id}\n`);
+    for (const name of [data[0]?.id as string, "tiny.TQ2_0.gguf"]) {
+      expect([name, (await chat(name)).stdout]).toEqual([name, PARIS]);
+    }
   });
 
   test("name what is unused and why, and prune gives it back", async () => {
@@ -326,17 +393,36 @@ describe("the store's place", () => {
       const environment = { PATH, HOME: place, ...Object.fromEntries(Object.entries(variables).map(inPlace)) };
       const { stdout, code } = await runProgram(["list", ...args], { env: environment, cwd: place });
       const directory = args.length > 0 ? expected : join(place, expected);
-      expect([code, stdout]).toEqual([0, `${directory}: 0 bytes\n`]);
-      expect(statSync(join(place, expected)).mode & 0o777).toBe(0o700);
+      expect([code, stdout.split("; ")[0]]).toEqual([0, `${directory}: is not there yet`]);
     },
   );
 
-  test("that cannot be made is named, with what to do", async () => {
-    const bad = join(checkpoint, "config.json", "store");
-    const { code, stderr } = await run(["chat", checkpoint, ...ASK, "--store", bad]);
+  test("is made for its user alone", async () => {
+    await chat(checkpoint);
+    expect(statSync(store).mode & 0o777).toBe(0o700);
+  });
+
+  test.each([
+    ["config.json", "it is no directory"],
+    ["config.json/store", "a part of the path is not a directory"],
+  ])("that is no directory is named, with what to do: %s", async (place, fault) => {
+    const bad = join(checkpoint, place);
+    for (const args of [["list"], ["chat", checkpoint, ...ASK], ["serve", "small", "--dry-run"]]) {
+      const { code, stderr } = await run([...args, "--store", bad]);
+      expect([code, stderr]).toEqual([
+        1,
+        `wrinklefree: ${bad}: is no place for models: ${fault}; name another directory with --store or WRINKLEFREE_STORE\n`,
+      ]);
+    }
+  });
+
+  test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)("that cannot be made", async () => {
+    const bad = join("/", "wrinklefree-store");
+    const wrapper = ["setpriv", "--reuid=65534", "--clear-groups"];
+    const { code, stderr } = await runProgram(["chat", checkpoint, ...ASK, "--store", bad], { env, wrapper });
     expect([code, stderr]).toEqual([
       1,
-      `wrinklefree: ${bad}: cannot be made for models: a part of the path is not a directory; name another directory with --store or WRINKLEFREE_STORE\n`,
+      `wrinklefree: ${bad}: cannot be made for models: permission denied; name another directory with --store or WRINKLEFREE_STORE\n`,
     ]);
   });
 });
@@ -345,6 +431,8 @@ describe("what is no model", () => {
   test("is named", async () => {
     const locked = join(place, "locked.wf");
     writeFileSync(locked, "");
+    const text = join(place, "README.md");
+    writeFileSync(text, "A text that somebody took for a model.\n");
     const circle = join(place, "circle.wf");
     symlinkSync(circle, circle);
     const cases: [string, string][] = [
@@ -357,6 +445,10 @@ describe("what is no model", () => {
       [join(checkpoint, "config.json"), "this is a JSON text"],
       [join(checkpoint, "model.safetensors"), "a safetensors file, but not a packed model"],
       [locked, "an empty file"],
+      [
+        text,
+        "a file of a kind that is unknown here; a model is a packed file (.wf), a GGUF file or the directory of a",
+      ],
     ];
     for (const [path, fault] of cases) {
       const { code, stdout, stderr } = await chat(path);
@@ -377,7 +469,7 @@ describe("what is no model", () => {
     const { code, stderr } = await chat("smal");
     expect(code).toBe(1);
     expect(stderr).toBe(
-      "wrinklefree: smal: no such file or directory, and no model in the store (it has small); a name on the hub is OWNER/NAME\n",
+      `wrinklefree: smal: no such file or directory, and no model in the store ${store} (it has small); a name on the hub is OWNER/NAME\n`,
     );
   });
 });

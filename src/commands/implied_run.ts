@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { Failure } from "../errors.ts";
 import { parseHubName } from "../hub/hub_name.ts";
 import { entriesNamed, type Inventory, takeInventory } from "../models/inventory.ts";
-import { isName } from "../models/resolve.ts";
+import { looksLikePath } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import { readOptions } from "../options/settings.ts";
 import { type CommandTable, optionTable } from "./command.ts";
@@ -17,11 +17,13 @@ export async function storedModels(table: CommandTable): Promise<Inventory> {
     return takeInventory(Store.open(values.store));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return { entries: [], leftovers: [] };
+    return { store: "", entries: [], leftovers: [] };
   }
 }
 
 /** Whether a word is a model rather than a misspelt command: a file, something that looks like one, a name on the hub or in the store. */
 export function isModel(word: string, stored: Inventory): boolean {
-  return existsSync(word) || !isName(word) || parseHubName(word) !== null || entriesNamed(stored, word).length > 0;
+  return (
+    existsSync(word) || looksLikePath(word) || parseHubName(word) !== null || entriesNamed(stored, word).length > 0
+  );
 }

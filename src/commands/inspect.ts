@@ -60,7 +60,7 @@ export const command = declareCommand({
     const [path] = given.words;
     if (path === undefined) throw new UsageError("inspect takes a MODEL: a file, a directory or a name");
     const options = resolveOptions(given);
-    const inspection = isName(path) ? await inspectName(path, options) : await inspect(path);
+    const inspection = isName(path, options.store) ? await inspectName(path, options) : await inspect(path);
     results.write(given.values.json ? `${JSON.stringify(toJson(inspection), null, 2)}\n` : `${toText(inspection)}\n`);
     return 0;
   },

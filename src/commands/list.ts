@@ -45,6 +45,7 @@ export const command = declareCommand({
 function toJson(store: Store, { entries, leftovers }: Inventory): object {
   return {
     store: store.directory,
+    exists: store.isThere,
     models: entries.map(({ name, from, model, bytes, isInUse, unused, sources }) => ({
       name,
       from,
@@ -59,6 +60,7 @@ function toJson(store: Store, { entries, leftovers }: Inventory): object {
 }
 
 function toText(store: Store, inventory: Inventory): string {
+  if (!store.isThere) return `${store.directory}: is not there yet; it is made when a model is pulled or converted\n`;
   const { entries, leftovers } = inventory;
   const rows = entries.map(({ name, from, model, bytes, isInUse, unused }) => {
     const state = isInUse

@@ -1,6 +1,9 @@
 /** `wrinklefree` without anything behind it, at a terminal: a short list of what one can do. */
 
+import { Failure } from "../errors.ts";
+import { readPackedModel } from "../model_file/packed.ts";
 import { notes } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import { askLine } from "../terminal/question.ts";
 import { summary, version } from "../version.ts";
 import type { CommandTable } from "./command.ts";
@@ -17,16 +20,19 @@ interface Choice {
 
 /** Lets the person choose. @returns a command line; undefined when nothing is wanted. */
 export async function chooseFromMenu(table: CommandTable): Promise<string[] | undefined> {
-  const stored = (await storedModels(table)).entries.filter(({ model }) => model !== null);
-  const listed = stored.slice(0, MODELS_MAX);
-  const more = stored.length - listed.length;
-  const served = stored[0]?.name;
+  const stored = await packedModels(table);
+  const answering = stored.filter(({ isEmbedding }) => !isEmbedding);
+  const more = stored.length - Math.min(answering.length, MODELS_MAX);
+  const [served = stored[0]] = answering;
+  const users = served?.isEmbedding ? "programs, for embeddings" : "web browsers and other programs";
   const choices: Choice[] = [
-    ...listed.map(({ name }) => ({ text: `chat with ${name}`, line: async () => ["chat", name] })),
+    ...answering
+      .slice(0, MODELS_MAX)
+      .map(({ name }) => ({ text: `chat with ${name}`, line: async () => ["chat", name] })),
     { text: "chat with the demo model, which knows a few capitals and little else", line: async () => ["chat"] },
     {
-      text: `serve ${served ?? "the demo model"} to web browsers and other programs`,
-      line: async () => (served === undefined ? ["serve"] : ["serve", served]),
+      text: `serve ${served?.name ?? "the demo model"} to ${users}`,
+      line: async () => (served === undefined ? ["serve"] : ["serve", served.name]),
     },
     { text: "pull a model from the Hugging Face hub", line: askForPull },
     { text: "measure how fast this machine is", line: async () => ["bench", "--shape", "2b-4t"] },
@@ -34,7 +40,7 @@ export async function chooseFromMenu(table: CommandTable): Promise<string[] | un
   ];
   notes.write(`wrinklefree ${version}: ${summary}\n\n`);
   notes.write(choices.map(({ text }, index) => `  ${index + 1}  ${text}\n`).join(""));
-  if (more > 0) notes.write(`\n'wrinklefree list' shows ${more} more models.\n`);
+  if (more > 0) notes.write(`\n'wrinklefree list' shows ${plural(more, "more model")}.\n`);
   for (;;) {
     const answer = (await askLine(`\n1 to ${choices.length}, or Enter to leave: `))?.trim();
     if (!answer) return undefined;
@@ -42,6 +48,22 @@ export async function chooseFromMenu(table: CommandTable): Promise<string[] | un
     if (choice !== undefined) return await choice.line();
     notes.write(`There is no '${answer}' in the list.\n`);
   }
+}
+
+/** The models of the store that can be served at once. */
+async function packedModels(table: CommandTable): Promise<{ name: string; isEmbedding: boolean }[]> {
+  const found: { name: string; isEmbedding: boolean }[] = [];
+  for (const { name, model } of (await storedModels(table)).entries) {
+    if (model === null) continue;
+    try {
+      const { config } = await readPackedModel(model.path);
+      found.push({ name, isEmbedding: config.pooling !== undefined });
+    } catch (error) {
+      // One that is damaged is nothing to offer.
+      if (!(error instanceof Failure)) throw error;
+    }
+  }
+  return found;
 }
 
 async function askForPull(): Promise<string[] | undefined> {

@@ -51,7 +51,7 @@ export const command = declareCommand({
       }
     }
     results.write(
-      `${store.directory}: ${formatBytes(total)} ${values["dry-run"] ? "could be given back" : "given back"}\n`,
+      `${store.title}: ${formatBytes(total)} ${values["dry-run"] ? "could be given back" : "given back"}\n`,
     );
     return exitCode;
   },

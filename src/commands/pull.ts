@@ -49,6 +49,7 @@ async function run({ values, words }: Given<typeof pullOptions>): Promise<number
   const name = parseHubName(repository);
   if (name === null) throw new UsageError(`'${repository}' is no name on the hub: OWNER/NAME or OWNER/NAME@REVISION`);
   const store = Store.open(values.store);
+  store.make();
   const hub = Hub.fromEnvironment();
   const plan = await planPull(store, hub, name, values.file);
   notes.write(`${describePlan(plan)}\n`);

@@ -93,13 +93,15 @@ export function examineDescriptors(): Finding {
 }
 
 /** Whether models can be pulled and converted. */
-export function examineStore({ directory }: Store): Finding {
+export function examineStore(store: Store): Finding {
   try {
+    const directory = store.existingDirectory();
     accessSync(directory, constants.W_OK);
     const { bavail, bsize } = statfsSync(directory);
-    return ok("store", `${directory}: ${formatBytes(bavail * bsize)} free`);
+    return ok("store", `${store.title}: ${formatBytes(bavail * bsize)} free`);
   } catch (error) {
-    const text = `${directory}: ${describeSystemError(error)}`;
+    const text = `${store.directory}: ${describeSystemError(error)}`;
+    if (!store.isThere) return fail("store", text, "name another directory with --store or WRINKLEFREE_STORE");
     return warn(
       "store",
       text,

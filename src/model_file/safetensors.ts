@@ -95,7 +95,7 @@ export function readSafetensorsHeader(source: ByteSource): SafetensorsHeader {
     fail(
       foreignOr(
         head,
-        `not a safetensors file: its header would be ${length} bytes, over the limit of ${HEADER_BYTES_MAX}`,
+        "a file of a kind that is unknown here; a model is a packed file (.wf), a GGUF file or the directory of a checkpoint, with safetensors files",
       ),
     );
   }

@@ -33,6 +33,8 @@ export interface Source {
  * @throws Failure, one line, when the source cannot be used or the store cannot be written to
  */
 export async function packedModelOf(store: Store, source: Source): Promise<PackedModel> {
+  // Before gigabytes are read.
+  if (!store.isThere) store.make();
   const records = readSources(store);
   const files = sourceFiles(source.path);
   const paths = files.map(({ path }) => path);

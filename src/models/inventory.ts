@@ -9,6 +9,7 @@ import { INCOMPLETE_SUFFIX } from "../hub/download.ts";
 import { formatHubName, parseHubName } from "../hub/hub_name.ts";
 import { nearest } from "../hub/nearest.ts";
 import { repositoryFolder, repositoryOf } from "../hub/snapshot.ts";
+import { ggufName } from "../model_file/gguf_names.ts";
 import { isInUse, removeUnlessInUse } from "./file_lock.ts";
 import { pullLock } from "./pull.ts";
 import { sourceFiles } from "./source_files.ts";
@@ -45,6 +46,8 @@ export interface Leftover {
 
 /** All that a store holds. */
 export interface Inventory {
+  /** What to call the store in messages. */
+  store: string;
   entries: StoreEntry[];
   leftovers: Leftover[];
 }
@@ -56,7 +59,7 @@ export function takeInventory(store: Store): Inventory {
   for (const model of store.list()) {
     const sources = records.filter(({ key }) => key === model.key);
     entries.push({
-      name: nameOf(sources, `${model.name}-${model.key}`),
+      name: sources.length === 0 ? fileName(model) : nameOf(sources, model),
       from: originOf(sources),
       model,
       bytes: model.bytes,
@@ -71,7 +74,7 @@ export function takeInventory(store: Store): Inventory {
     if (bytes === 0) continue;
     const sources = [record];
     entries.push({
-      name: nameOf(sources, ""),
+      name: nameOf(sources, null),
       from: originOf(sources),
       model: null,
       bytes,
@@ -80,8 +83,21 @@ export function takeInventory(store: Store): Inventory {
       unused: null,
     });
   }
+  tellApart(entries);
   const leftovers = [...unneededDownloads(store, records), ...unfinishedConversions(store), ...oldCache(store)];
-  return { entries, leftovers };
+  return { store: store.title, entries, leftovers };
+}
+
+/** Gives those that share a name the names of their files. What is served by a name of the hub's, what was pulled last, keeps it. */
+function tellApart(entries: StoreEntry[]): void {
+  const packed = entries.filter((entry): entry is StoreEntry & { model: StoredModel } => entry.model !== null);
+  for (const same of Map.groupBy(packed, ({ name }) => name).values()) {
+    if (same.length === 1) continue;
+    const pulledAt = ({ name, sources }: StoreEntry) =>
+      Math.max(0, ...sources.filter(({ origin }) => hubNameOf(origin) === name).map(({ time }) => time));
+    const last = Math.max(...same.map(pulledAt));
+    for (const entry of same) if (last === 0 || pulledAt(entry) < last) entry.name = fileName(entry.model);
+  }
 }
 
 /**
@@ -93,7 +109,7 @@ export function findEntry(inventory: Inventory, text: string): StoreEntry {
   const found = entriesNamed(inventory, text);
   if (found.length === 1) return found[0] as StoreEntry;
   if (found.length > 1) {
-    const names = found.map(({ model, name }) => (model === null ? name : basename(model.path, ".wf")));
+    const names = found.map(({ model, name }) => (model === null ? name : fileName(model)));
     throw new Failure(`'${text}' is the name of several models in the store: ${names.join(", ")}`);
   }
   const near = nearest(
@@ -101,7 +117,7 @@ export function findEntry(inventory: Inventory, text: string): StoreEntry {
     inventory.entries.map(({ name }) => name),
   );
   throw new Failure(
-    `there is no model '${text}' in the store${near.length > 0 ? `; there is ${near.join(", ")}` : ""}; 'wrinklefree list' shows all`,
+    `there is no model '${text}' in the store ${inventory.store}${near.length > 0 ? `; there is ${near.join(", ")}` : ""}; 'wrinklefree list' shows all`,
   );
 }
 
@@ -111,15 +127,16 @@ export function entriesNamed({ entries }: Inventory, text: string): StoreEntry[]
   if (exact.length > 0) return exact;
   const hubName = parseHubName(text);
   return entries.filter(({ model, sources }) => {
-    const isFile =
-      model !== null && [model.path, basename(model.path), basename(model.path, ".wf"), model.name].includes(text);
+    const isFile = model !== null && [model.path, basename(model.path), fileName(model), model.name].includes(text);
     return isFile || sources.some(({ origin }) => isOf(origin, text, hubName));
   });
 }
 
 function isOf(origin: SourceRecord["origin"], text: string, hubName: ReturnType<typeof parseHubName>): boolean {
   if (origin.kind === "path") {
-    return existsSync(text) ? realpathSync(text) === origin.path : origin.path === text;
+    return existsSync(text)
+      ? realpathSync(text) === origin.path
+      : [origin.path, basename(origin.path), ggufName(origin.path)].includes(text);
   }
   if (hubName === null || origin.repository !== hubName.repository) return false;
   return origin.revision === hubName.revision || origin.commit === hubName.revision;
@@ -188,11 +205,19 @@ function removing<Result>(work: () => Result): Result {
   }
 }
 
-function nameOf(sources: SourceRecord[], otherwise: string): string {
-  const hub = sources.map(({ origin }) => origin).find((origin) => origin.kind === "hub");
-  if (hub?.kind === "hub") return formatHubName(hub);
-  const [first] = sources;
-  return first?.origin.kind === "path" ? basename(first.origin.path) : otherwise;
+/** A name on the hub, or else that of the packed file, which the model's answers have as well. */
+function nameOf(sources: SourceRecord[], model: StoredModel | null): string {
+  const names = sources.map(({ origin }) => hubNameOf(origin)).filter((name) => name !== undefined);
+  return names[0] ?? model?.name ?? "";
+}
+
+function hubNameOf(origin: SourceRecord["origin"]): string | undefined {
+  return origin.kind === "hub" ? formatHubName(origin) : undefined;
+}
+
+/** The name that no other model has. */
+function fileName({ path }: StoredModel): string {
+  return basename(path, ".wf");
 }
 
 function originOf(sources: SourceRecord[]): string {

@@ -17,8 +17,9 @@ import { askYes, canAsk } from "../terminal/question.ts";
 import { openStored, packedModelOf } from "./conversion.ts";
 import { readDemoModel } from "./demo.ts";
 import { holdFile } from "./file_lock.ts";
-import { entriesNamed, takeInventory } from "./inventory.ts";
+import { entriesNamed, type StoreEntry, takeInventory } from "./inventory.ts";
 import { describePlan, localSource, planPull, pull, pulledRecords } from "./pull.ts";
+import type { HubOrigin } from "./source_record.ts";
 import { Store } from "./store.ts";
 
 /** A model that can be opened: by its path, or for the demonstration model from its bytes. */
@@ -61,7 +62,7 @@ export async function resolveModel(argument: string | undefined, options: Resolv
     const packed = await readPackedModel(bytes, given);
     return { packed, bytes, name: packed.source, given };
   }
-  if (isName(argument)) return await resolveName(argument, options);
+  if (isName(argument, options.store)) return await resolveName(argument, options);
   if (isCheckpoint(argument)) {
     const name = checkpointName(argument);
     const path = realpathSync(argument);
@@ -74,9 +75,24 @@ export async function resolveModel(argument: string | undefined, options: Resolv
   return { packed, path: argument, name: basename(argument).replace(/\.wf$/, ""), given: argument };
 }
 
-/** Whether a text can only be meant as a name: no such file is there, and it does not look like a path. */
-export function isName(text: string): boolean {
-  return !existsSync(text) && !/^[./~]|\\|\.(wf|gguf|bin|safetensors)$/.test(text) && text.split("/").length <= 2;
+/** Whether a text looks like a path, whatever is there. */
+export function looksLikePath(text: string): boolean {
+  return isPath(text) || /\.(wf|gguf|bin|safetensors)$/.test(text);
+}
+
+/**
+ * Whether a text is meant as a name: there is no such path, and the text does not look like one, or names something in the store all
+ * the same, as `model.gguf` does.
+ *
+ * @param store the store's directory; undefined: what the environment says
+ */
+export function isName(text: string, store: string | undefined): boolean {
+  if (existsSync(text) || isPath(text)) return false;
+  return !looksLikePath(text) || entriesNamed(takeInventory(Store.open(store)), text).length > 0;
+}
+
+function isPath(text: string): boolean {
+  return /^[./~]|\\/.test(text) || text.split("/").length > 2;
 }
 
 async function resolveName(text: string, options: ResolveOptions): Promise<ResolvedModel> {
@@ -87,20 +103,44 @@ async function resolveName(text: string, options: ResolveOptions): Promise<Resol
     return { packed, path: packed.path, name: hubName.repository, given: text };
   }
   const inventory = takeInventory(store);
-  const [entry, second] = entriesNamed(inventory, text);
-  if (second !== undefined) {
-    throw new Failure(`${text}: several models in the store have this name; 'wrinklefree list' shows their files`);
+  const found = entriesNamed(inventory, text);
+  if (found.length > 1) {
+    const names = found.map(({ name }) => name).join(", ");
+    throw new Failure(`${text}: several models in the store have this name: give one of ${names}`);
   }
-  const key = entry?.model?.key;
-  const packed = key === undefined ? null : await openStored(store, key);
-  if (packed !== null) return { packed, path: packed.path, name: text, given: text };
+  const [entry] = found;
+  if (entry !== undefined) {
+    const packed = await packedOfEntry(store, entry, text, options);
+    return { packed, path: packed.path, name: entry.name, given: text };
+  }
   const near = nearest(
     text,
     inventory.entries.map(({ name }) => name),
   );
   throw new Failure(
-    `${text}: no such file or directory, and no model in the store${near.length > 0 ? ` (it has ${near.join(", ")})` : ""}; a name on the hub is OWNER/NAME`,
+    `${text}: no such file or directory, and no model in the store ${store.title}${near.length > 0 ? ` (it has ${near.join(", ")})` : ""}; a name on the hub is OWNER/NAME`,
   );
+}
+
+/** The packed model of an entry. One that is damaged is made again, if what it was made from is there. */
+async function packedOfEntry(
+  store: Store,
+  { model, sources }: StoreEntry,
+  given: string,
+  options: ResolveOptions,
+): Promise<PackedModel> {
+  const origin = sources.map((source) => source.origin).find((one) => one.kind === "hub" || existsSync(one.path));
+  if (origin === undefined && model !== null) {
+    await holdFile(model.path);
+    return await readPackedModel(model.path);
+  }
+  const packed = model === null ? null : await openStored(store, model.key);
+  if (packed !== null) return packed;
+  if (origin?.kind === "path") {
+    return await packedModelOf(store, { origin, path: origin.path, name: checkpointName(origin.path), given });
+  }
+  // What is not packed was pulled.
+  return await packedOfHubName(store, origin as HubOrigin, options);
 }
 
 async function packedOfHubName(store: Store, name: HubName, options: ResolveOptions): Promise<PackedModel> {

@@ -11,7 +11,7 @@
 
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UNFINISHED_SUFFIX } from "../../convert/output_file.ts";
 import { describeSystemError, Failure } from "../errors.ts";
 import { interruptible } from "../terminal/interrupt.ts";
@@ -20,6 +20,9 @@ import { type FileLock, tryLock, waitForLock } from "./file_lock.ts";
 
 /** Hexadecimal digits of a key. */
 export const KEY_DIGITS = 16;
+
+/** What to do about one that is of no use. */
+const OTHERWISE = "name another directory with --store or WRINKLEFREE_STORE";
 
 /** A packed model in the store. */
 export interface StoredModel {
@@ -47,27 +50,56 @@ export class Store {
   ) {}
 
   /**
-   * Opens the store. Its directory is made if it is not there, and may be one that cannot be written to.
+   * Opens the store. Its directory may be one that cannot be written to, or that is not there yet: it is made when something comes.
    *
    * @param chosen the directory that the user named
-   * @throws Failure when it cannot be made, or belongs to somebody else
+   * @throws Failure when it is no directory, or belongs to somebody else
    */
   static open(chosen?: string): Store {
     const named = chosen ?? chooseDirectory();
-    const directory = named ?? join(tmpdir(), `wrinklefree-${process.getuid?.() ?? "user"}`);
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      // In the temporary directory every user may write: what another one made there could hold any model.
-      if (named === null && statSync(directory).uid !== process.getuid?.()) {
-        throw new Failure(`${directory}: belongs to another user; set WRINKLEFREE_STORE to a directory of yours`);
+    const store = new Store(named ?? join(tmpdir(), `wrinklefree-${process.getuid?.() ?? "user"}`));
+    // In the temporary directory every user may write: what another one made there could hold any model.
+    if (named === null) {
+      store.make();
+      if (statSync(store.directory).uid !== process.getuid?.()) {
+        throw new Failure(`${store.directory}: belongs to another user; set WRINKLEFREE_STORE to a directory of yours`);
       }
-    } catch (error) {
-      if (error instanceof Failure) throw error;
-      throw new Failure(
-        `${directory}: cannot be made for models: ${describeSystemError(error)}; name another directory with --store or WRINKLEFREE_STORE`,
-      );
     }
-    return new Store(directory);
+    try {
+      store.existingDirectory();
+    } catch (error) {
+      throw new Failure(`${store.directory}: is no place for models: ${describeSystemError(error)}; ${OTHERWISE}`);
+    }
+    return store;
+  }
+
+  /** Whether its directory is there. */
+  get isThere(): boolean {
+    return existsSync(this.directory);
+  }
+
+  /** What to call it in messages. */
+  get title(): string {
+    return this.isThere ? this.directory : `${this.directory}, which is not there yet`;
+  }
+
+  /** Its directory, or the nearest one above it that is there. @throws the system's error, when that is a file for one. */
+  existingDirectory(): string {
+    for (let place = this.directory; ; place = dirname(place)) {
+      const status = statSync(place, { throwIfNoEntry: false });
+      if (status?.isDirectory()) return place;
+      if (status !== undefined)
+        throw new Failure(place === this.directory ? "it is no directory" : `${place} is no directory`);
+    }
+  }
+
+  /** Makes its directory, unless it is there. @throws Failure when that cannot be. */
+  make(): void {
+    try {
+      mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new Failure(`${this.directory}: cannot be made for models: ${describeSystemError(error)}; ${OTHERWISE}`);
+    }
   }
 
   get models(): string {
@@ -116,6 +148,7 @@ export class Store {
    * @throws Failure when it cannot be written to
    */
   prepare(folder: string): void {
+    this.make();
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       accessSync(folder, constants.W_OK);
@@ -165,9 +198,7 @@ export class Store {
   /** What to say of a store that cannot be written to. */
   failure(error: unknown): Failure {
     if (error instanceof Failure) return error;
-    return new Failure(
-      `the store ${this.directory} cannot be written to: ${describeSystemError(error)}; name another directory with --store or WRINKLEFREE_STORE`,
-    );
+    return new Failure(`the store ${this.directory} cannot be written to: ${describeSystemError(error)}; ${OTHERWISE}`);
   }
 }
 
