@@ -32,6 +32,10 @@ const DOWN_BYTES = (shape.layers * shape.hiddenSize * shape.intermediateSize) / 
 
 beforeAll(() => writeRandomModel(model, shape));
 
+interface Refusal {
+  error?: { message: string };
+}
+
 /** Bytes of the model's file that a process has in memory. */
 function residentBytes({ pid }: TestServer): number {
   const mappings = readFileSync(`/proc/${pid}/smaps`, "utf8").split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
@@ -158,6 +162,34 @@ test.each(["--head", "--zeros"])(
 );
 
 describe("a control group", () => {
+  test("leaves requests what there is: they are refused before it is full, and no answer is damaged", async () => {
+    const group = makeControlGroup(250_000_000);
+    if (group === undefined) {
+      console.log("skipping a real control group: this user can't make one below its own");
+      return;
+    }
+    const server = await startServer(["--log", "off"], { wrapper: group.wrapper });
+    try {
+      // Hundreds of megabytes, each body as large as may be.
+      const large = JSON.stringify({ messages: [{ role: "user", content: "word ".repeat(1_500_000) }] });
+      const statuses = Array.from(
+        { length: 60 },
+        async () => (await server.post("/v1/chat/completions", large)).status,
+      );
+      const question = { messages: [{ role: "user", content: "What is the capital of France?" }], max_tokens: 20 };
+      const answers = Array.from({ length: 20 }, async () => (await server.chat(question)).choices[0]?.message.content);
+      expect([...new Set(await Promise.all(answers))]).toEqual(["The capital of France is Paris."]);
+      // Too long for the model, or too much at once.
+      expect([...new Set(await Promise.all(statuses))].sort()).toEqual([400, 429]);
+      const much = { prompt: "A", n: 16, max_tokens: 2000, logprobs: 5 };
+      const { error } = (await (await server.post("/v1/completions", much)).json()) as Refusal;
+      expect(error?.message).toContain("this server takes requests for up to 36 MB");
+    } finally {
+      await server.stop();
+      group.remove();
+    }
+  });
+
   test("is a budget as well", async () => {
     const { kept } = await plan(["--memory", "20M"]);
     const group = makeControlGroup(Math.round(kept - DOWN_BYTES / 2));

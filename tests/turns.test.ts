@@ -88,6 +88,7 @@ function exchangeWith(tokenizer: Tokenizer, tokens: number): Exchange {
     template: new ChatTemplate(undefined, tokenizer, "tiny"),
     config: { vocabSize: VOCABULARY, eosTokenIds: [] },
     context: VOCABULARY,
+    plan: { requests: { bodies: 1_000_000, answers: 100_000_000 } },
     promptTokensAtMost: () => 100,
   } as unknown as Service;
   const state = new ServerState({

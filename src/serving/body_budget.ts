@@ -7,11 +7,11 @@
 
 import { RequestError } from "./request_error.ts";
 
-/** Bytes of all bodies. */
+/** Bytes of all bodies, where there is room for them. */
 export const BODIES_BYTES_MAX = 128 * 1024 * 1024;
 
-/** Bytes of all bodies over which no large one may grow. */
-const LARGE_BODIES_BYTES_MAX = BODIES_BYTES_MAX * 0.75;
+/** The part of that over which no large one may grow. */
+const LARGE_BODIES_SHARE = 0.75;
 
 /** A body is small up to this many bytes. */
 const SMALL_BODY_BYTES = 64 * 1024;
@@ -22,6 +22,8 @@ const RETRY_AFTER_S = 5;
 /** The budget of one server. */
 export class BodyBudget {
   bytes = 0;
+  /** What all of them may take. */
+  limit = BODIES_BYTES_MAX;
 
   /** A share for one request, empty at first. */
   share(): BodyShare {
@@ -41,7 +43,8 @@ export class BodyShare {
   /** Checks whether the budget has room for this many bytes more, and takes none. @throws RequestError 429. */
   checkRoom(bytes: number): void {
     const isLarge = this.#bytes + bytes > SMALL_BODY_BYTES;
-    const most = isLarge ? LARGE_BODIES_BYTES_MAX : BODIES_BYTES_MAX;
+    const { limit } = this.#budget;
+    const most = isLarge ? limit * LARGE_BODIES_SHARE : limit;
     if (this.#budget.bytes + bytes <= most) return;
     throw new RequestError(
       429,

@@ -15,16 +15,16 @@ import { contextLengthExceeded, invalid, RequestError } from "./request_error.ts
 /** Finished answers that wait for their readers at once; each holds its tokens in memory. */
 const UNREAD_MAX = 1024;
 
-/** What answers may take together until they are sent, in bytes. */
+/** What answers may take together until they are sent, in bytes, where there is room for them. */
 export const ANSWER_BYTES_MAX = 512 * 1024 * 1024;
 
-/** What answers of requests for much may take of that: slow readers of a few of them must not keep everybody else out. */
-const LARGE_ANSWER_BYTES_MAX = ANSWER_BYTES_MAX * 0.75;
+/** The part of that which answers of requests for much may take: slow readers of a few of them must not keep everybody else out. */
+const LARGE_ANSWERS_SHARE = 0.75;
 
 /** A request asks for much when its answers may take more bytes: those to a plain question never do. */
 const SMALL_ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 
-/** What the answers to one request may take: they are written in one go. */
+/** What the answers to one request may take at most: they are written in one go. */
 const REQUEST_ANSWER_BYTES_MAX = 128 * 1024 * 1024;
 
 /** How much may be under way. */
@@ -81,6 +81,8 @@ export class Jobs {
   answerBytes = 0;
   /** What holds for requests that come from now on. */
   limits: JobLimits;
+  /** What answers may take together until they are sent. */
+  answerBytesMax = ANSWER_BYTES_MAX;
   readonly #engineLoad: () => number;
   /** Answers whose prompts are being tokenized. */
   #unsubmitted = 0;
@@ -143,14 +145,16 @@ export class Jobs {
    */
   holdAnswers(bytes: number): () => void {
     const advice = "Lower 'n', the maximum number of tokens or the number of log-probabilities";
-    if (bytes > REQUEST_ANSWER_BYTES_MAX) {
-      const share = Math.floor((100 * REQUEST_ANSWER_BYTES_MAX) / bytes);
+    const large = this.answerBytesMax * LARGE_ANSWERS_SHARE;
+    const mostOfOne = Math.min(REQUEST_ANSWER_BYTES_MAX, large);
+    if (bytes > mostOfOne) {
+      const share = Math.floor((100 * mostOfOne) / bytes);
       const message =
         `The answers that you ask for may take ${megabytes(bytes)} MB; this server takes requests for up to ` +
-        `${megabytes(REQUEST_ANSWER_BYTES_MAX)} MB. ${advice} to less than ${share} % of their product.`;
+        `${megabytes(mostOfOne)} MB. ${advice} to less than ${share} % of their product.`;
       throw new RequestError(400, message, { code: "answers_too_large" });
     }
-    const most = bytes > SMALL_ANSWER_BYTES_MAX ? LARGE_ANSWER_BYTES_MAX : ANSWER_BYTES_MAX;
+    const most = bytes > SMALL_ANSWER_BYTES_MAX ? large : this.answerBytesMax;
     const over = this.answerBytes + bytes - most;
     if (over > 0) {
       const limit = `${megabytes(most)} MB of answers that are not sent`;

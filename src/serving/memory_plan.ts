@@ -33,10 +33,23 @@ export interface MemoryPlan {
   most: number;
   /** What is kept is not more than this, if that can be: the budget, or what the machine has if that is less. */
   bound: number;
+  /** What requests may hold: as much as there is room for, up to what a busy server needs. */
+  requests: RequestMemory;
   /** How the engine is laid out. */
   layout: Required<EngineOptions>;
   kvBlocks: number;
 }
+
+/** What requests may hold, in bytes. */
+export interface RequestMemory {
+  bodies: number;
+  /** Until they are sent. */
+  answers: number;
+}
+
+/** What they may hold however little room there is: one large body, and answers of some ten thousand tokens. */
+const LEAST_REQUESTS: RequestMemory = { bodies: 16 * 1024 * 1024, answers: 48 * 1024 * 1024 };
+const LEAST_REQUEST_BYTES = LEAST_REQUESTS.bodies + LEAST_REQUESTS.answers;
 
 /** Whether a plan fits. "tight": only as long as others, and requests, leave room. */
 export interface Fit {
@@ -69,7 +82,9 @@ export function planMemory(
   const machine = memory.limit?.value ?? memory.total;
   const bound = options.memoryBudget === 0 ? machine : Math.min(options.memoryBudget, machine);
   const header = readHeader(model);
-  const plan = (copies: Copies, pool: number) => describe(model, header, options, copies, pool, programBytes, bound);
+  const plan = (copies: Copies, pool: number) => {
+    return describe(model, header, options, copies, pool, programBytes, { bound, machine });
+  };
   const least = options.memory === 0 ? leastPool(config, options) : options.memory;
   const choices = options.wantsCopies ? COPIES : NO_COPIES;
   const plans = choices.map((copies) => plan(copies, least));
@@ -81,10 +96,11 @@ export function planMemory(
   }
   if (options.memory > 0) return plans[chosen] as MemoryPlan;
   const copies = choices[chosen] as Copies;
-  // The pool has what is left, unless all requests together need less.
+  // The pool has what is left, unless all requests together need less. What requests hold comes on top of a budget, and not of a machine.
+  const spare = Math.max(0, bound - machine + LEAST_REQUEST_BYTES);
   const whole = plan(copies, 0);
-  if (whole.kept <= bound) return whole;
-  return plan(copies, least + bound - (plans[chosen] as MemoryPlan).kept);
+  if (whole.kept <= bound - spare) return whole;
+  return plan(copies, Math.max(least, least + bound - spare - (plans[chosen] as MemoryPlan).kept));
 }
 
 function tooSmall(name: string, { kept, bound, layout }: MemoryPlan, options: LayoutOptions): string {
@@ -104,7 +120,7 @@ function describe(
   copies: Copies,
   pool: number,
   programBytes: number,
-  bound: number,
+  { bound, machine }: { bound: number; machine: number },
 ): MemoryPlan {
   const layout = engineLayout(packed.config, name, options, copies, pool);
   const engine = planEngineMemory(header, name, layout);
@@ -116,7 +132,6 @@ function describe(
   const { expertsUsed = 0, experts: expertCount = 1 } = packed.config;
   const unchosen = Math.round(experts * (1 - expertsUsed / expertCount));
   const { kv_bytes: kv, kv_blocks: kvBlocks } = engine;
-  const requests = BODIES_BYTES_MAX + ANSWER_BYTES_MAX + engine.grammar_bytes;
   const parts: PlannedPart[] = [
     {
       name: "embedding",
@@ -143,15 +158,26 @@ function describe(
     },
     { name: "buffers", bytes: engine.buffer_bytes, what: "what steps work with, about" },
     { name: "program", bytes: programBytes, what: "the program with the model's tokenizer" },
-    { name: "requests", bytes: requests, what: "requests, their answers and grammars, at most" },
   ];
-  const planned = parts.filter(({ bytes }) => bytes > 0);
-  const most = planned.reduce((sum, { bytes }) => sum + bytes, 0);
-  const resident = most - requests;
+  const resident = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+  const requests = requestMemory(machine - resident - engine.grammar_bytes);
+  const bytes = requests.bodies + requests.answers + engine.grammar_bytes;
+  parts.push({ name: "requests", bytes, what: "requests, their answers and grammars, at most" });
+  const planned = parts.filter((part) => part.bytes > 0);
+  const most = resident + bytes;
   const hasSketch = engine.sketch_bytes > 0;
   const isTied = packed.config.tiedEmbeddings;
   const rows = (isTied && !hasSketch ? 0 : embedding) + (hasSketch ? head : 0);
-  return { parts: planned, kept: resident - rows, unchosen, resident, most, bound, layout, kvBlocks };
+  return { parts: planned, kept: resident - rows, unchosen, resident, most, bound, requests, layout, kvBlocks };
+}
+
+/** What requests may hold where so many bytes are left. */
+function requestMemory(room: number): RequestMemory {
+  const share = room / (BODIES_BYTES_MAX + ANSWER_BYTES_MAX);
+  return {
+    bodies: Math.min(BODIES_BYTES_MAX, Math.max(LEAST_REQUESTS.bodies, Math.floor(share * BODIES_BYTES_MAX))),
+    answers: Math.min(ANSWER_BYTES_MAX, Math.max(LEAST_REQUESTS.answers, Math.floor(share * ANSWER_BYTES_MAX))),
+  };
 }
 
 /** Whether a plan fits into the memory that there is. @param format writes a size. */

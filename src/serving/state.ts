@@ -106,6 +106,9 @@ export class ServerState {
   setReady(service: Service): void {
     this.#service = service;
     this.loading = undefined;
+    const { bodies, answers } = service.plan.requests;
+    this.bodies.limit = bodies;
+    this.jobs.answerBytesMax = answers;
   }
 
   /** From now on no new requests are taken, but those that can't be made elsewhere, if there are such. */
