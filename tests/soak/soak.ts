@@ -71,13 +71,16 @@ export function whatSoakNeeds(): string | undefined {
   return missing.length === 0 ? undefined : `apt-get install ${missing.map(([, name]) => name).join(" ")}`;
 }
 
-/** Growth is only judged where it was watched for so long: until then memory is still being filled for the first time. */
+/** Growth is only judged where it was watched for so long: until then memory is filled for the first time. */
 const GROWTH_WATCHED_HOURS = 0.1;
+
+/** Into how many parts the time is divided in which growth is watched. What happens within one is not about growth. */
+const GROWTH_PARTS = 15;
 
 /** Threads more than at the start that say nothing: some of Bun's come and go. */
 const THREADS_ALLOWED = 4;
 
-/** Growth that is none, in megabytes an hour. */
+/** Growth in that time that is none, in megabytes: heaps and caches have their sizes, which they reach by and by. */
 const GROWTH_ALLOWED = 10;
 
 /** The text service is small enough that requests wait, share blocks, take blocks from each other and are put aside. */
@@ -328,18 +331,31 @@ class Soak {
     if (rest.threads > fresh.threads + THREADS_ALLOWED) fault(`${rest.threads} threads, after ${fresh.threads}`);
     const { blocks, pauses, cached_tokens } = (await service.health()).engine;
     const growth = this.#growth(service);
-    const isJudged = this.#options.seconds / 3600 / 2 > GROWTH_WATCHED_HOURS;
-    if (growth !== undefined && isJudged && growth.slope - 2 * growth.error > GROWTH_ALLOWED) {
+    const hours = this.#options.seconds / 3600 / 2;
+    if (
+      growth !== undefined &&
+      hours > GROWTH_WATCHED_HOURS &&
+      (growth.slope - 2 * growth.error) * hours > GROWTH_ALLOWED
+    ) {
       fault(`its memory grows by ${growth.slope.toFixed(1)} ± ${growth.error.toFixed(1)} MB an hour`);
     }
     return { fresh, rest, growth, blocksUsed: blocks.used, pauses, cachedTokens: cached_tokens };
   }
 
-  /** A straight line through the resident memory of the second half. */
+  /** A straight line through the resident memory of the second half, part by part. */
   #growth(service: Service): Line | undefined {
     const half = this.#options.seconds / 3600 / 2;
-    const samples = (this.#samples.get(service) ?? []).filter(({ hours }) => hours > half);
-    return fitLine(samples.map(({ hours, residentMegabytes }) => [hours, residentMegabytes] as const));
+    const parts: number[][] = [];
+    for (const { hours, residentMegabytes } of this.#samples.get(service) ?? []) {
+      const part = Math.floor(((hours - half) / half) * GROWTH_PARTS);
+      if (part < 0) continue;
+      parts[part] ??= [];
+      parts[part].push(residentMegabytes);
+    }
+    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const middle = (part: number) => half + ((part + 0.5) / GROWTH_PARTS) * half;
+    // Not a map: a part without samples is left out.
+    return fitLine(parts.flatMap((values, part) => [[middle(part), mean(values)] as const]));
   }
 }
 
