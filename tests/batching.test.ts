@@ -307,6 +307,16 @@ describe("a full queue", () => {
     expect(jobs.waitingTokens).toBe(0);
   });
 
+  test("a request keeps the bound that held when it was admitted", () => {
+    const jobs = new Jobs({ answers: 100, promptTokens: 1000 }, () => 0);
+    const [job] = jobs.admit(1, client, 800);
+    jobs.limits = { answers: 100, promptTokens: 100 };
+    job?.setPromptTokens(800, "messages");
+    job?.finish();
+    const [next] = jobs.admit(1, client);
+    expect(refusal(() => next?.setPromptTokens(101, "messages"))?.status).toBe(400);
+  });
+
   test("the time to come back follows the speed", async () => {
     const clock = spyOn(performance, "now").mockReturnValue(1000);
     const jobs = new Jobs({ answers: 50, promptTokens: 1000 }, () => 0);

@@ -145,6 +145,24 @@ describe("an account", () => {
     expect(refusedFor(accounts, limits)).toBeUndefined();
   });
 
+  test("whose limits have changed counts by the new ones, also what requests use that began before", () => {
+    const accounts = new KeyAccounts(() => now);
+    const rich = accounts.begin(key({ tokens: 60_000_000 }));
+    const free = new KeyAccounts(() => now);
+    const unlimited = free.begin(key({}));
+    const limits = { tokens: 60 };
+    for (const [account, before] of [
+      [accounts, rich],
+      [free, unlimited],
+    ] as const) {
+      expect(refusedFor(account, limits)).toBeUndefined();
+      before.charge(60 + 120);
+      now += 1000;
+      before.charge(0);
+      expect(refusedFor(account, limits)).toBe(120);
+    }
+  });
+
   test("that is refused has used nothing", () => {
     const accounts = new KeyAccounts(() => now);
     const limits = { requests: 2, running: 1 };

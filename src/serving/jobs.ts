@@ -63,6 +63,8 @@ interface SharedPrompt {
   waiting: number;
   /** Answers that have not gone on to the engine: all of them until the tokens are counted, then none. */
   unsubmitted: number;
+  /** The most tokens that it may have: what held when it was admitted. */
+  readonly tokensMax: number;
 }
 
 /** Retry-After stays within these, in seconds. */
@@ -131,7 +133,7 @@ export class Jobs {
     if (tokensOver > 0) {
       throw this.#full(`${tokensMax} prompt tokens that wait`, this.#begunTokens.secondsFor(tokensOver));
     }
-    const prompt = { tokens, waiting: count, unsubmitted: count };
+    const prompt = { tokens, waiting: count, unsubmitted: count, tokensMax };
     this.waitingTokens += tokens;
     this.#unsubmitted += count;
     return Array.from({ length: count }, () => this.#take(client, prompt));
@@ -217,8 +219,7 @@ export class Jobs {
         for (const listener of listeners) listener();
       },
       setPromptTokens: (tokens, param) => {
-        const most = this.limits.promptTokens;
-        if (tokens > most) throw contextLengthExceeded(param, most, tokens, true);
+        if (tokens > prompt.tokensMax) throw contextLengthExceeded(param, prompt.tokensMax, tokens, true);
         this.#correct(prompt, tokens);
         this.#submit(prompt, prompt.unsubmitted);
       },

@@ -3,7 +3,7 @@
  * evenly. Tokens are counted as they come, so a request may use more than is left; the key then waits until that is made up for.
  */
 
-import type { ApiKey } from "./api_key.ts";
+import type { ApiKey, KeyLimits } from "./api_key.ts";
 import { RequestError } from "./request_error.ts";
 
 const MINUTE_MS = 60_000;
@@ -39,6 +39,8 @@ interface Use {
   requests: Allowance;
   tokens: Allowance;
   running: number;
+  /** Those that its latest request came with. They may have changed since others began, which count by them too. */
+  limits: KeyLimits;
 }
 
 /** A request that was let in. */
@@ -66,7 +68,9 @@ export class KeyAccounts {
       requests: new Allowance(),
       tokens: new Allowance(),
       running: 0,
+      limits,
     }));
+    use.limits = limits;
     const { requests, tokens, running } = limits;
     const now = this.#now();
     if (running !== undefined && use.running >= running) throw refusal(`${running} requests at once`, RUNNING_RETRY_S);
@@ -76,7 +80,7 @@ export class KeyAccounts {
     use.running++;
     return {
       charge: (count) => {
-        if (tokens !== undefined) use.tokens.take(count, tokens, this.#now());
+        if (use.limits.tokens !== undefined) use.tokens.take(count, use.limits.tokens, this.#now());
       },
       end: () => {
         use.running--;
