@@ -4,7 +4,7 @@
  */
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { fixtures } from "./support/command_line.ts";
@@ -219,6 +219,9 @@ describe("commands", () => {
     await says(terminal, "/system off", "(no instructions from now on)");
     await says(terminal, QUESTION, PARIS);
     await says(terminal, "/save talk.json", "(saved 2 messages in talk.json)");
+    expect(statSync(join(directory, "talk.json")).mode & 0o777).toBe(0o600);
+    // Whoever lets others read it has meant it.
+    chmodSync(join(directory, "talk.json"), 0o644);
     await says(terminal, SUM, TWELVE);
     await says(terminal, "/save talk.json", "(saved 4 messages in talk.json)");
     await says(terminal, "/save notes.txt", "notes.txt: is there already, and is no conversation; give another name");
@@ -233,7 +236,7 @@ describe("commands", () => {
     );
     await leaves(terminal);
     const path = join(directory, "talk.json");
-    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(statSync(path).mode & 0o777).toBe(0o644);
     const saved = JSON.parse(readFileSync(path, "utf8"));
     expect(saved.messages.at(-1)).toEqual({ role: "assistant", content: TWELVE });
 
