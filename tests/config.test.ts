@@ -129,6 +129,13 @@ describe("what comes before what", () => {
     expect(shown.stdout).toMatch(/^api-key +2 hidden +.*config\.toml:1, the command line$/m);
   });
 
+  test("of a collector's address nothing is shown that may be a password", async () => {
+    const args = ["--otlp-endpoint", "http://user:hunter2@collector.example:4318/below?token=hunter2"];
+    expect((await print(args)).settings["otlp-endpoint"]?.value).toBe("http://collector.example:4318/below");
+    const { stdout } = await runProgram(["config", "print", ...args], { env: { PATH } });
+    expect(stdout).toMatch(/^otlp-endpoint +http:\/\/collector\.example:4318\/below +the command line$/m);
+  });
+
   test("paths are seen from their file; ~ is the home directory", async () => {
     const path = write('store = "models"\nmodel = "./tiny.wf"\napi-key-file = ["~/keys", "/etc/keys"]\n');
     const { settings } = await print(["--config", path], { HOME: home });
@@ -194,6 +201,7 @@ describe("faults are one line with file, line and key, and exit code 1", () => {
     ["serve = 1", "1: serve is no setting"],
     ["[serve.port]\na = 1", "1: port takes a number or a text, not a table"],
     ["alias = [\n'a',\n'b']\nport = 70000", "4: port takes a whole number from 0 to 65535, not '70000'"],
+    ["\n# port = 1\n\nalias = '''\n# a\n\nb'''\n  # c\nport = 70000", "9: port takes a whole number"],
     ["[serve]\nlog = 'jsn'", "2: log takes text, json, off, not 'jsn' (did you mean 'json'?)"],
     ["any-model = 'yes'", "1: any-model takes true or false, not 'yes'"],
     ["alias = ['a', 3]", "1: alias takes a text in quotes, or several in [], not the number 3"],

@@ -71,6 +71,16 @@ describe.skipIf(!hasServiceManager())("the service manager", () => {
     rmSync(directory, { recursive: true });
   });
 
+  test("hears one thing at a time, whatever the model is called", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
+    const config = join(directory, "config.toml");
+    writeFileSync(config, 'served-name = "a\\nWATCHDOG=trigger"\n');
+    manager = await startManager("none");
+    await manager.start("serve", "--port", "0", "--config", config);
+    await isSaid("STATUS=serving a\\nWATCHDOG=trigger: 0 answers running, 0 waiting");
+    rmSync(directory, { recursive: true });
+  });
+
   test("the watchdog hears of an engine that computes, and no more of one that is stuck", async () => {
     manager = await startManager("none", { watchdogSeconds: 0.4 });
     const pid = await manager.start("serve", await deepModel(), "--port", "0", "--threads", "1", "--parallel", "1");

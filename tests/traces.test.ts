@@ -408,6 +408,27 @@ describe("a collector", () => {
     ]);
   });
 
+  test("that answers in ever other words is quoted once, and not at length", async () => {
+    let count = 0;
+    const babble = () => {
+      const word = String.fromCharCode(97 + (count++ % 26)).repeat(3000);
+      if (count % 2 === 0) return new Response(word);
+      return Response.json({ partialSuccess: { rejectedSpans: "1", errorMessage: `\u001b[31m\n${word}` } });
+    };
+    await start([], { OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" }, babble);
+    for (let i = 0; i < 4; i++) {
+      const before = collector.requests.length;
+      await (await post(FRANCE)).text();
+      await eventually(() => collector.requests.length > before);
+    }
+    await eventually(() => warnings().length > 1);
+    expect(warnings()).toEqual([
+      expect.stringMatching(/^traces: Received Partial Success response: /),
+      expect.stringMatching(/^traces: Failed to parse trace export response: /),
+    ]);
+    for (const message of warnings()) expect(message.length).toBeLessThan(500);
+  });
+
   test("that never answers holds up neither answers nor the end, and what waits for it is bounded", async () => {
     const asked = Promise.withResolvers<void>();
     const hang = () => {

@@ -3,7 +3,7 @@
 import { UsageError } from "../errors.ts";
 import { isSetting, type Options } from "../options/option.ts";
 import { configOption, type Setting, type Source } from "../options/settings.ts";
-import { describeSources, describeValue } from "../options/shown.ts";
+import { describeSources, describeValue, shownTexts } from "../options/shown.ts";
 import { suggestion } from "../options/suggestion.ts";
 import { results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
@@ -84,7 +84,7 @@ function toJson(name: string, files: readonly string[], settings: readonly Setti
 function jsonValue({ option, value }: Setting): unknown {
   if (option.isSwitch || typeof value === "boolean") return value;
   if (value === undefined) return null;
-  const values = option.isSecret ? value.map(() => "hidden") : value;
+  const values = shownTexts(option, value);
   if (option.isList) return values;
   const [text] = values;
   return option.kind.isNumber && /^-?\d+(\.\d+)?$/.test(text ?? "") ? Number(text) : text;

@@ -13,7 +13,7 @@ import { isBasePath } from "../server/path.ts";
 import { describePlace, type Place, readPlace } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
-import { isEndpoint, readTracingSettings, type TracingSettings } from "../tracing/settings.ts";
+import { isEndpoint, readTracingSettings, shownEndpoint, type TracingSettings } from "../tracing/settings.ts";
 import { keyOptions } from "./api_keys.ts";
 import { modelChoice, modelOptions } from "./model_options.ts";
 import { storeOptions } from "./store_options.ts";
@@ -319,10 +319,11 @@ const logging = {
 const endpoint: Kind<string> = {
   read(value, label) {
     if (!isEndpoint(value)) {
-      throw new UsageError(`${label} takes an address such as http://localhost:4318, not '${value}'`);
+      throw new UsageError(`${label} takes an address such as http://localhost:4318, not '${shownEndpoint(value)}'`);
     }
     return value;
   },
+  shown: shownEndpoint,
 };
 
 /** Where it tells what becomes of requests. */

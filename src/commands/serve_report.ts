@@ -9,7 +9,8 @@ import type { Fit } from "../serving/memory_plan.ts";
 import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
-import { type TracingSettings, tracesPlace } from "../tracing/settings.ts";
+import { harmlessLine } from "../terminal/harmless.ts";
+import { shownEndpoint, type TracingSettings } from "../tracing/settings.ts";
 import { version } from "../version.ts";
 
 /** A server begins to listen and to load. People are told when it answers. */
@@ -40,7 +41,7 @@ export function reportReady(
     kv_tokens: kvTokens,
     memory_bytes: Object.fromEntries(plan.parts.map(({ name, bytes }) => [name, bytes])),
     memory_fit: fit.state,
-    traces: traces === undefined ? null : tracesPlace(traces),
+    traces: traces === undefined ? null : shownEndpoint(traces.url),
   };
   const text = startText(state, service, listening, keys > 0, fit, traces);
   logEvent("ready", `serving ${state.modelName}`, facts, { text });
@@ -73,12 +74,12 @@ function startText(
   const places = urls.map((url) => (url.startsWith("unix:") ? url : `${url}/v1`));
   return [
     `wrinklefree ${version}`,
-    `model    ${state.modelName}: ${service.description}, ${formatBytes(service.bytes)}`,
+    `model    ${harmlessLine(state.modelName)}: ${service.description}, ${formatBytes(service.bytes)}`,
     `kernels  ${describeCpuTier()}, ${service.threads} threads`,
     ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
     ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),
-    ...(traces === undefined ? [] : [`traces   to ${tracesPlace(traces)}`]),
+    ...(traces === undefined ? [] : [`traces   to ${shownEndpoint(traces.url)}`]),
     "",
     `  curl ${target}/v1/${path}${key} -H 'Content-Type: application/json' -d '${body}'`,
     "",

@@ -175,6 +175,11 @@ function lineOf(source: string, keys: readonly string[]): number {
   const lines = source.split("\n");
   let last = 0;
   for (let count = 1; count <= lines.length; count++) {
+    // Neither begins a key. Files have many of them, and each reading takes its time.
+    if (last === count - 1 && /^\s*(#|$)/.test(lines[last] as string)) {
+      last = count;
+      continue;
+    }
     let found: unknown;
     try {
       found = parse(lines.slice(0, count).join("\n"));

@@ -15,6 +15,8 @@ export interface Kind<Value> {
    * @throws UsageError naming the label and what it takes.
    */
   read(text: string, label: string): Value;
+  /** What people are shown of a value that may hold a password; absent: all of it. */
+  shown?(text: string): string;
   /** Absent: nothing is known. */
   completion?: Completion;
   /** Whether a configuration file may write it as a number. */

@@ -10,6 +10,7 @@ import { sendDatagram } from "../engine/sockets.ts";
 import { Failure } from "../errors.ts";
 import type { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
+import { harmlessLine } from "../terminal/harmless.ts";
 import { notes } from "../terminal/output.ts";
 
 /** How often the status is looked at, in milliseconds, if nothing asks for more. */
@@ -105,7 +106,7 @@ export class ServiceManager {
   #tell(): void {
     const state = this.#state;
     if (state === undefined) return;
-    const status = describe(state, this.#refused);
+    const status = harmlessLine(describe(state, this.#refused));
     if (status !== this.#told) this.#send(`STATUS=${status}`);
     this.#told = status;
     const service = state.loaded;

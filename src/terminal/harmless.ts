@@ -15,6 +15,11 @@ export function harmless(text: string): string {
   });
 }
 
+/** The same as one line. */
+export function harmlessLine(text: string): string {
+  return harmless(text).replaceAll("\n", "\\n");
+}
+
 /** The same for text that comes in pieces, in which the ends of Windows's lines are ends of lines. */
 export class HarmlessText {
   #isReturnHeld = false;

@@ -70,10 +70,9 @@ export function readTracingSettings(
 
 type Read = (name: string) => string | undefined;
 
-/** Where traces go, for people: without what may be a password. */
-export function tracesPlace({ url }: Pick<TracingSettings, "url">): string {
-  const { origin, pathname } = new URL(url);
-  return origin + pathname;
+/** The address of a collector, or what was meant as one, for people: without what may be a password. */
+export function shownEndpoint(text: string): string {
+  return text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/?#]*@/i, "$1").replace(/[?#].*$/s, "");
 }
 
 /** Whether a text is the address of a collector. */
@@ -91,7 +90,7 @@ function standardUrl(read: Read): string {
 
 function checkedEndpoint(name: string, text: string): string {
   if (isEndpoint(text)) return text;
-  throw new Failure(`${name} takes an address such as ${DEFAULT_ENDPOINT}, not '${text}'`);
+  throw new Failure(`${name} takes an address such as ${DEFAULT_ENDPOINT}, not '${shownEndpoint(text)}'`);
 }
 
 function tracesUrl(endpoint: string): string {

@@ -3,10 +3,7 @@
 import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
 import type { ReadableSpan, SpanExporter } from "@opentelemetry/sdk-trace";
 import { complain } from "./complaints.ts";
-import { tracesPlace } from "./settings.ts";
-
-/** How much of a collector's own words is repeated, in UTF-16 code units. */
-const REASON_LENGTH_MAX = 200;
+import { shownEndpoint } from "./settings.ts";
 
 /** An exporter that is watched. */
 export class WatchedExporter implements SpanExporter {
@@ -16,7 +13,7 @@ export class WatchedExporter implements SpanExporter {
 
   constructor(inner: SpanExporter, url: string) {
     this.#inner = inner;
-    this.#place = tracesPlace({ url });
+    this.#place = shownEndpoint(url);
   }
 
   export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
@@ -47,5 +44,5 @@ function reasonOf(error: (Error & { code?: unknown; data?: unknown }) | undefine
   if (error === undefined) return "nobody knows why";
   const { code, data, message } = error;
   if (typeof code !== "number") return message;
-  return `it answers ${code} ${message} ${typeof data === "string" ? data : ""}`.trim().slice(0, REASON_LENGTH_MAX);
+  return `it answers ${code} ${message} ${typeof data === "string" ? data : ""}`.trim();
 }
