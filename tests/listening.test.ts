@@ -103,6 +103,21 @@ describe.skipIf(!canMakeCertificates())("TLS", () => {
     expect(await subject(port)).toBe("first");
   });
 
+  test("a key that came through a pipe stays, and what is no pipe is read again", async () => {
+    serve(first as TestCertificate);
+    const pipe = join(directory, "pipe");
+    expect(spawnSync("mkfifo", [pipe]).status).toBe(0);
+    const writer = Bun.spawn(["cp", (first as TestCertificate).key, pipe]);
+    server = await startServer(["--tls-cert", files.certificate, "--tls-key", pipe]);
+    await writer.exited;
+    await reload(server);
+    expect(server.log()).toMatch(/^wrinklefree: reloaded: 0 API keys, certificate of /m);
+    expect(await subject(server.port)).toBe("first");
+    copyFileSync((second as TestCertificate).certificate, files.certificate);
+    await reload(server);
+    expect(server.log()).toMatch(/^wrinklefree: the certificate stays as it was: .* belongs to another certificate/m);
+  });
+
   test("a certificate that can't be served changes nothing", async () => {
     serve(first as TestCertificate);
     server = await startServer(tls());

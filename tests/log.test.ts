@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, setSystemTime, spyOn, test } from "bun:test";
 import type { AnswerRecord } from "../src/api/answer_record.ts";
 import type { RequestRecord } from "../src/api/request_record.ts";
-import { LOG_FORMATS, type LogFormat, logRequest } from "../src/server/log.ts";
+import { LOG_FORMATS, type LogFormat, logRequest, speakAs } from "../src/server/log.ts";
 import { RequestError } from "../src/serving/request_error.ts";
 
 const NOW = new Date("2026-05-04T03:02:01.007Z");
@@ -56,10 +56,12 @@ const REFUSED: RequestRecord = {
 function written(format: LogFormat, entry: RequestRecord): string {
   const stderr = spyOn(process.stderr, "write").mockImplementation(() => true);
   try {
-    logRequest(format, entry);
+    speakAs(format);
+    logRequest(entry);
     return stderr.mock.calls.map(([text]) => text).join("");
   } finally {
     stderr.mockRestore();
+    speakAs("off");
   }
 }
 

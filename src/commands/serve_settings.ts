@@ -14,11 +14,11 @@ import { keyChanges } from "../server/auth.ts";
 import { type Certificate, isSame, readCertificate } from "../server/certificate.ts";
 import { TrustedProxies } from "../server/client_address.ts";
 import type { KeySource } from "../server/key_file.ts";
-import { logEvent, speakAs } from "../server/log.ts";
+import { type LogFormat, logEvent, speakAs } from "../server/log.ts";
 import { hostOf, isLocal, type Place } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import type { AnswerSettings } from "../serving/state.ts";
-import { harmless } from "../terminal/harmless.ts";
+import { harmlessLine } from "../terminal/harmless.ts";
 import { notes } from "../terminal/output.ts";
 import { plural } from "../terminal/plural.ts";
 import type { TemplateSettings } from "../text/chat_template.ts";
@@ -39,6 +39,7 @@ export interface ServeSettings {
   keyLimits: KeyLimits;
   /** How long answers under way may take to finish at the end. */
   drainSeconds: number;
+  log: LogFormat;
 }
 
 /** What takes over what was read again. */
@@ -100,7 +101,7 @@ export class LiveSettings {
     this.#given = given;
     this.#current = settings;
     reportReload(summary(settings.keys, this.#certificate), refusals, changes);
-    speakAs(settings.requests.log);
+    speakAs(settings.log);
     return refusals.map(({ part }) => part);
   }
 
@@ -125,7 +126,7 @@ export class LiveSettings {
   /** Has the certificate served that its files hold now. @returns whether it is another one. */
   #takeCertificate(taker: Taker, refusals: Refusal[]): boolean {
     try {
-      const fresh = certificateOf(this.#given.values);
+      const fresh = certificateOf(this.#given.values, this.#certificate);
       if (fresh === undefined || isSame(fresh, this.#certificate)) return false;
       taker.useCertificate(fresh);
       this.#certificate = fresh;
@@ -143,12 +144,12 @@ function messageOf(error: unknown): string {
   throw error;
 }
 
-/** @throws Failure, UsageError. */
-function certificateOf(values: Values): Certificate | undefined {
+/** @param before the one that is in use. @throws Failure, UsageError. */
+function certificateOf(values: Values, before?: Certificate): Certificate | undefined {
   const files = certificateFiles(values);
-  const certificate = files === undefined ? undefined : readCertificate(files);
+  const certificate = files === undefined ? undefined : readCertificate(files, before);
   if (certificate?.warning !== undefined)
-    notes.writeLater(`wrinklefree: warning: ${line(certificate.warning)}\n`, "warn");
+    notes.writeLater(`wrinklefree: warning: ${harmlessLine(certificate.warning)}\n`, "warn");
   return certificate;
 }
 
@@ -176,12 +177,12 @@ function readSettings(values: Values, keys: KeySource, places: readonly Place[])
       corsOrigins: values["cors-origin"],
       keepAliveSeconds: values["keep-alive"],
       basePath: values["base-path"],
-      log: values.log,
     },
     prompts: templateSettings(values),
     keys,
     keyLimits: keyLimits(values),
     drainSeconds: values["drain-timeout"],
+    log: values.log,
   };
 }
 
@@ -216,8 +217,8 @@ interface Changes {
 
 /** Says what holds now, what is another one, and what stays as it was. */
 function reportReload(holding: string, refusals: readonly Refusal[], changes: Changes): void {
-  const refused = refusals.map(({ part, message }) => ({ part, message: line(message) }));
-  const message = line(`reloaded${refused.length > 0 ? " in part" : ""}: ${holding}`);
+  const refused = refusals.map(({ part, message }) => ({ part, message: harmlessLine(message) }));
+  const message = harmlessLine(`reloaded${refused.length > 0 ? " in part" : ""}: ${holding}`);
   const unchanged = refused.map((refusal) => `${STAYS[refusal.part]}: ${refusal.message}`);
   const lines = [
     message,
@@ -235,7 +236,7 @@ function reportReload(holding: string, refusals: readonly Refusal[], changes: Ch
     [message, ...unchanged].join("; "),
     { is_reloaded: refused.length === 0, refused, ...changes },
     {
-      text: lines.map((text) => `wrinklefree: ${line(text)}\n`).join(""),
+      text: lines.map((text) => `wrinklefree: ${harmlessLine(text)}\n`).join(""),
       level: refused.length > 0 ? "error" : "info",
     },
   );
@@ -272,9 +273,4 @@ function differences(one: GivenServe, other: GivenServe): Difference[] {
       },
     ];
   });
-}
-
-/** A text as one line of the log. */
-function line(text: string): string {
-  return harmless(text).replaceAll("\n", "\\n");
 }

@@ -21,7 +21,7 @@ import type { TrustedProxies } from "./client_address.ts";
 import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
 import { HostNames } from "./host.ts";
-import { type LogFormat, logRequest } from "./log.ts";
+import { logRequest } from "./log.ts";
 import { ASSETS_PATH, asset } from "./page.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { isLocal, isUnix, type Place } from "./places.ts";
@@ -41,7 +41,6 @@ export interface RequestSettings {
   basePath: string;
   /** Proxies whose word on the client's address is taken. */
   trustedProxies: TrustedProxies;
-  log: LogFormat;
 }
 
 /** A server of Bun's, without web sockets. */
@@ -170,7 +169,7 @@ export function createReception(
   async function receive(request: Request, server: BunServer, { place, isRetired }: Entrance): Promise<Response> {
     // Those of a request's arrival hold until its end.
     const rules = current;
-    const { basePath, trustedProxies, keepAliveSeconds, log } = rules.settings;
+    const { basePath, trustedProxies, keepAliveSeconds } = rules.settings;
     const started = performance.now();
     server.timeout(request, 0);
     const method = knownMethod(request.method);
@@ -199,7 +198,7 @@ export function createReception(
         ...{ id, method, route, status, started, milliseconds, client, key: key?.label },
         ...{ model, parameters, isEventStream, hasLeft, error, answers, trace },
       };
-      logRequest(log, record);
+      logRequest(record);
       if (!isHealthCheck(record)) trace?.end(record);
     };
     // Before anything is awaited, so that no departure is missed.

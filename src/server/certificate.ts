@@ -3,6 +3,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
+import { isLasting } from "./lasting_file.ts";
 
 /** Where they are. */
 export interface CertificateFiles {
@@ -27,12 +28,17 @@ export function isSame(one: Certificate, other: Certificate | undefined): boolea
   return one.cert === other?.cert && one.key === other.key;
 }
 
-/** Reads both files. @throws Failure for what could not be served. */
-export function readCertificate(files: CertificateFiles): Certificate {
-  const cert = readPem(files.certificate, "certificate");
+/**
+ * Reads both files.
+ *
+ * @param before what was read before, of which a part that came through a pipe stays.
+ * @throws Failure for what could not be served.
+ */
+export function readCertificate(files: CertificateFiles, before?: Certificate): Certificate {
+  const cert = readPem(files.certificate, "certificate", before?.cert);
   const chain = readChain(cert, files.certificate);
   const own = chain[0] as X509Certificate;
-  const key = readPem(files.key, "key");
+  const key = readPem(files.key, "key", before?.key);
   if (!own.checkPrivateKey(readKey(key, files.key))) {
     throw new Failure(
       `the key in ${files.key} belongs to another certificate than the first one in ${files.certificate}; give the two that were made together`,
@@ -41,7 +47,8 @@ export function readCertificate(files: CertificateFiles): Certificate {
   return { cert, key, description: describe(own), warning: warningFor(chain, files.certificate) };
 }
 
-function readPem(path: string, what: string): string {
+function readPem(path: string, what: string, before: string | undefined): string {
+  if (before !== undefined && !isLasting(path)) return before;
   try {
     return readFileSync(path, "utf8");
   } catch (error) {

@@ -4,10 +4,11 @@
  */
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
 import { suggestion } from "../options/suggestion.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
+import { isLasting } from "./lasting_file.ts";
 
 /** Largest file of keys, in bytes. */
 const KEY_FILE_BYTES_MAX = 1024 * 1024;
@@ -112,15 +113,6 @@ function readAgain(
     if (before === undefined || !(error instanceof Failure)) throw error;
     refusals.push(error.message);
     return before;
-  }
-}
-
-/** Whether a file can be read as often as one likes; what can't be found out shows when it is read. */
-function isLasting(path: string): boolean {
-  try {
-    return statSync(path).isFile();
-  } catch {
-    return true;
   }
 }
 

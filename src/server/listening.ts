@@ -320,8 +320,7 @@ async function removeStaleSocket(path: string): Promise<void> {
  * @throws Failure; then whoever accepted them before goes on.
  */
 function takeSocket(served: Served, certificate: Certificate | undefined, from: number, others: number[]): Taken {
-  // Bun makes a socket in any case. This one is replaced before anybody could know of it.
-  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, reusePort: false, ...common(served, certificate) });
+  const server = serveAnywhere(served, certificate);
   try {
     const descriptor = socketOf(server, others);
     replaceListener(descriptor, from);
@@ -329,6 +328,15 @@ function takeSocket(served: Served, certificate: Certificate | undefined, from: 
   } catch (error) {
     void server.stop(true);
     throw error;
+  }
+}
+
+/** Bun makes a socket in any case. This one is replaced before anybody could know of it. @throws Failure. */
+function serveAnywhere(served: Served, certificate: Certificate | undefined): BunServer {
+  try {
+    return Bun.serve({ hostname: "127.0.0.1", port: 0, reusePort: false, ...common(served, certificate) });
+  } catch (error) {
+    throw new Failure(`can't make another server: ${(error as Error).message.split("\n")[0]}`);
   }
 }
 

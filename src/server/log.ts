@@ -19,18 +19,19 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 /** What becomes of a server. */
 export type ServerEvent = "start" | "ready" | "reload" | "drain" | "stop";
 
-/** Writes a line about a request. Like all that is said while the server serves, it waits for no reader. */
-export function logRequest(format: LogFormat, entry: RequestRecord): void {
-  if (format === "off" || isHealthCheck(entry)) return;
-  process.stderr.write(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
+/** That of the process: whoever reads stderr reads one format at a time, whenever a request began. */
+let format: LogFormat = "off";
+
+/** Has the log written like this from now on, and all else that is said on stderr. */
+export function speakAs(wanted: LogFormat): void {
+  format = wanted;
+  formNotes(wanted === "json" ? jsonNote : undefined);
 }
 
-let isJson = false;
-
-/** Has all else that is said on stderr said in the format of the log from now on. */
-export function speakAs(format: LogFormat): void {
-  isJson = format === "json";
-  formNotes(isJson ? jsonNote : undefined);
+/** Writes a line about a request. Like all that is said while the server serves, it waits for no reader. */
+export function logRequest(entry: RequestRecord): void {
+  if (format === "off" || isHealthCheck(entry)) return;
+  process.stderr.write(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
 }
 
 /**
@@ -46,7 +47,7 @@ export function logEvent(
   facts: Readonly<Record<string, unknown>>,
   { text = `wrinklefree: ${message}\n`, level = "info" }: { text?: string; level?: Level } = {},
 ): void {
-  if (isJson) process.stderr.write(`${jsonLine(level, event, { message, ...facts })}\n`);
+  if (format === "json") process.stderr.write(`${jsonLine(level, event, { message, ...facts })}\n`);
   else notes.writeLater(text);
 }
 

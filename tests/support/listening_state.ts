@@ -17,7 +17,6 @@ export function listenWith(state: ServerState): Promise<Listening> {
       corsOrigins: [],
       keepAliveSeconds: 60,
       basePath: "",
-      log: "off",
     },
   });
 }
