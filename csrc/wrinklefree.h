@@ -2,9 +2,11 @@
  * wrinklefree.h: the contract between the engine (C) and everything else.
  *
  * Rules that hold for every function here:
- *   - The library never prints and never exits, with one exception: when the file of an open model is cut short, whoever reads there
- *     would die of SIGBUS; instead a line on stderr names the file, and the process ends with exit code 1. A function that can fail takes the caller's `error` buffer of `error_size`
- *     bytes and, on failure, writes one line there (always terminated) that names what was wrong, where, and what to do.
+ *   - The library never prints and never exits, with one exception: when the file of an open model is cut short or written to, whoever
+ *     reads there would die of SIGBUS, or compute with other weights; instead a line on stderr names the file, and the process ends with
+ *     exit code 1.
+ *   - A function that can fail takes the caller's `error` buffer of `error_size` bytes and, on failure, writes one line there (always
+ *     terminated) that names what was wrong, where, and what to do. "no memory" at its beginning says that it may work another time.
  *   - No pointer given to a function is kept after it returns; what is needed later is copied.
  *   - Models are immutable once open and may be used by many engines and threads at once.
  *   - An engine's functions may be called from any thread.

@@ -8,6 +8,11 @@ export class Failure extends Error {
   override name = "Failure";
 }
 
+/** A failure for want of memory, which may pass. */
+export class MemoryFailure extends Failure {
+  override name = "MemoryFailure";
+}
+
 /** A command line that makes no sense: printed as one line on stderr with a pointer to --help, exit code 2. */
 export class UsageError extends Error {
   override name = "UsageError";

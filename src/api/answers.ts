@@ -66,8 +66,8 @@ export async function answer(
     );
     return await respond(allChoices(exchange, service, ids, parameters, jobs), ids);
   } catch (error) {
-    // What is said on purpose stands; the jobs are aborted by then as well.
-    const isStopped = !(error instanceof RequestError) && jobs[0]?.signal.aborted && !exchange.client.aborted;
+    // What is said on purpose stands.
+    const isStopped = !(error instanceof RequestError) && exchange.state.jobs.areCutOff && !exchange.client.aborted;
     for (const job of jobs) job.finish();
     exchange.sent();
     throw isStopped ? endedByShutdown() : error;

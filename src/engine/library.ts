@@ -7,7 +7,7 @@ import { dlopen } from "bun:ffi";
 import { accessSync, constants } from "node:fs";
 import { tmpdir } from "node:os";
 import libraryPath from "../../build/native/libwrinklefree.so" with { type: "file" };
-import { Failure } from "../errors.ts";
+import { Failure, MemoryFailure } from "../errors.ts";
 import {
   ABI_VERSION,
   type layouts,
@@ -122,8 +122,9 @@ export function checked<Result>(
 ): Result {
   const error = new Uint8Array(ERROR_BYTES);
   const result = call(error, ERROR_BYTES);
-  if (failed(result)) throw new Failure(new TextDecoder().decode(error.subarray(0, error.indexOf(0))));
-  return result;
+  if (!failed(result)) return result;
+  const message = new TextDecoder().decode(error.subarray(0, error.indexOf(0)));
+  throw message.startsWith("no memory") ? new MemoryFailure(message) : new Failure(message);
 }
 
 /** A string as C wants it. */

@@ -79,6 +79,8 @@ export class Jobs {
   running = 0;
   /** Tokens of the prompts whose answers have not begun, or the most that they can have where that is not known yet. */
   waitingTokens = 0;
+  /** Whether answers are ended because the server stops. */
+  areCutOff = false;
   /** The most bytes that the answers take which are not sent. */
   answerBytes = 0;
   /** What holds for requests that come from now on. */
@@ -169,8 +171,9 @@ export class Jobs {
     });
   }
 
-  /** Ends all answers. */
+  /** Ends all answers, because the server stops. */
   abortAll(): void {
+    this.areCutOff = true;
     for (const controller of this.#underWay.keys()) controller.abort();
   }
 

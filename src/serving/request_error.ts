@@ -3,6 +3,7 @@
  * else goes wrong inside becomes a plain 500 that tells nothing of the inside.
  */
 
+import { MemoryFailure } from "../errors.ts";
 import { notes } from "../terminal/output.ts";
 
 /** What is known of an error beside its status and its message. */
@@ -62,12 +63,27 @@ export function contextLengthExceeded(
   );
 }
 
+/** Seconds after which a client may try again when there was no memory for its request: others give theirs back as they end. */
+const MEMORY_RETRY_AFTER_S = "5";
+
+/** Whether the library, or the runtime, could not have the memory that it wanted. */
+function isLackOfMemory(error: unknown): error is Error {
+  if (error instanceof MemoryFailure) return true;
+  return error instanceof RangeError && /out of memory|allocation failed/i.test(error.message);
+}
+
 /** Whatever was thrown, as an error for a client. Anything unexpected is reported on stderr and reads as a plain 500. */
 export function toRequestError(error: unknown): RequestError {
   if (error instanceof RequestError) return error;
   // Nobody will read it.
   if (error instanceof DOMException && error.name === "AbortError") {
     return new RequestError(499, "The connection ended before your request was answered.");
+  }
+  if (isLackOfMemory(error)) {
+    notes.writeLater(`wrinklefree: a request is refused: ${error.message}\n`, "error");
+    return new RequestError(503, "The server is short of memory. Please try again later.", {
+      headers: { "retry-after": MEMORY_RETRY_AFTER_S },
+    });
   }
   const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
   notes.writeLater(`wrinklefree: internal error: ${what}\n`, "error");
