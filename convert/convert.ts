@@ -12,7 +12,7 @@ import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { chunkBuffer, namingTensor, partOf, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
-import { type Matrix, matrixRowBytes, packLinear } from "./linear.ts";
+import { type Matrix, matrixRowBytes, matrixRows, packLinear } from "./linear.ts";
 import { OutputFile } from "./output_file.ts";
 import type { CheckpointTensor } from "./source_tensor.ts";
 import { type KeptNeurons, keepColumns, keepRows, keepValues, neuronsToKeep } from "./unused_neurons.ts";
@@ -258,7 +258,7 @@ async function convertLinear(conversion: Conversion, source: CheckpointTensor, m
   const rows = matrix.rows / matrix.experts;
   for (let expert = 0; expert < matrix.experts; expert++) {
     const one = matrix.experts === 1 ? source : partOf(source, expert, rows);
-    const first = expert * rows;
+    const first = expert * matrixRows({ ...matrix, rows });
     const placed = { hash, buffer, take: (row: number, packed: Uint8Array) => take(first + row, packed) };
     scales.push(...(await packLinear(one, { ...matrix, rows }, placed)));
   }

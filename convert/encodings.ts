@@ -1,6 +1,7 @@
 /** How many bytes weights take in each encoding, and what the library calls those that it packs. */
 
 import type { WeightSource } from "../src/engine/library.ts";
+import { PANEL_ROWS } from "../src/engine/symbols.ts";
 import { type GgufType, ggufBlockWeights, ggufTensorBytes, TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
 import { type Dtype, dtypeBytes } from "../src/model_file/safetensors.ts";
 import type { CheckpointTensor, Encoding, SourceTensor, TernaryForm } from "./source_tensor.ts";
@@ -48,12 +49,19 @@ export function storedColumns({ shape }: CheckpointTensor): number {
   return shape.at(-1) ?? 1;
 }
 
-/** The fewest rows that can be read and understood without others: whole blocks, and whole heads where rows change places in them. */
+/**
+ * The fewest rows that can be read and understood without others: whole blocks, whole heads where rows change places in them,
+ * and whole panels where they may go into those.
+ */
 export function inseparableRows(tensor: CheckpointTensor): number {
-  if (tensor.dtype !== "I2_S") return tensor.interleavedRows;
+  if (tensor.dtype !== "I2_S") return leastCommonMultiple(PANEL_ROWS, tensor.interleavedRows);
   const block = ggufBlockWeights("I2_S");
   const rows = block / greatestCommonDivisor(block, storedColumns(tensor));
-  return (rows / greatestCommonDivisor(rows, tensor.interleavedRows)) * tensor.interleavedRows;
+  return leastCommonMultiple(rows, tensor.interleavedRows);
+}
+
+function leastCommonMultiple(one: number, other: number): number {
+  return (one / greatestCommonDivisor(one, other)) * other;
 }
 
 function greatestCommonDivisor(one: number, other: number): number {

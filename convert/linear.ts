@@ -3,9 +3,16 @@
  * do.
  */
 
-import { packGroups, packRows, sumOfMagnitudes, ternaryMagnitude, type WeightSource } from "../src/engine/library.ts";
+import {
+  packGroups,
+  packPanels,
+  packRows,
+  sumOfMagnitudes,
+  ternaryMagnitude,
+  type WeightSource,
+} from "../src/engine/library.ts";
 import type { Failure } from "../src/errors.ts";
-import { groupedRowBytes, packedRowBytes } from "../src/model_file/layout.ts";
+import { groupedRowBytes, packedRowBytes, panelRows } from "../src/model_file/layout.ts";
 import type { WeightScales } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { type Chunk, namingTensor, readChunks } from "./chunks.ts";
@@ -34,9 +41,18 @@ export interface Matrix {
   scales: WeightScales;
 }
 
+function hasGroups({ scales }: Matrix): boolean {
+  return scales !== "matrix" && scales !== "row";
+}
+
 /** Bytes of a row of it. */
-export function matrixRowBytes({ columns, scales }: Matrix): number {
-  return scales === "matrix" || scales === "row" ? packedRowBytes(columns) : groupedRowBytes(columns, Number(scales));
+export function matrixRowBytes(matrix: Matrix): number {
+  return hasGroups(matrix) ? groupedRowBytes(matrix.columns, Number(matrix.scales)) : packedRowBytes(matrix.columns);
+}
+
+/** Rows of it, with those that fill up its last panel. */
+export function matrixRows(matrix: Matrix): number {
+  return hasGroups(matrix) ? panelRows(matrix.rows) : matrix.rows;
 }
 
 /**
@@ -54,7 +70,7 @@ export async function packLinear(source: CheckpointTensor, matrix: Matrix, packi
 async function packByForm(source: CheckpointTensor, matrix: Matrix, packing: Packing): Promise<Float32Array> {
   const form = source.ternary as TernaryForm;
   const isWhole = form.kind === "master" || form.kind === "quarters" || form.kind === "I2_S";
-  if (isWhole && matrix.scales !== "matrix" && matrix.scales !== "row") {
+  if (isWhole && hasGroups(matrix)) {
     throw tensorFailure(
       source.file,
       source.name,
@@ -63,7 +79,7 @@ async function packByForm(source: CheckpointTensor, matrix: Matrix, packing: Pac
   }
   if (form.kind === "thresholds") return await packByThresholds(source, matrix, packing);
   if (!isWhole && matrix.scales === "row") return await packRowByRow(source, matrix, packing, form.factor);
-  if (!isWhole && matrix.scales !== "matrix") return await packByGroups(source, matrix, packing, form.factor);
+  if (!isWhole && hasGroups(matrix)) return await packByGroups(source, matrix, packing, form.factor);
   const scale =
     form.kind === "master"
       ? await quantise(source, matrix, packing)
@@ -85,10 +101,11 @@ async function packByGroups(
   for (const chunk of readChunks(source, buffer)) {
     hash.update(chunk.bytes);
     const packed = new Uint8Array(chunk.rows * rowBytes);
-    namingTensor(source, chunk, () =>
-      packGroups(chunk.bytes, kind, chunk.rows, matrix.columns, Number(matrix.scales), packed),
-    );
-    await take(chunk.row, inOrder(packed, chunk.rows, source.interleavedRows));
+    const group = Number(matrix.scales);
+    namingTensor(source, chunk, () => packGroups(chunk.bytes, kind, chunk.rows, matrix.columns, group, packed));
+    const panels = new Uint8Array(panelRows(chunk.rows) * rowBytes);
+    packPanels(inOrder(packed, chunk.rows, source.interleavedRows), chunk.rows, matrix.columns, group, panels);
+    await take(chunk.row, panels);
   }
   return Float32Array.of(factor);
 }

@@ -125,6 +125,21 @@ export function codesOfQuarter(bytes: Uint8Array, quarter: number): Uint8Array {
   return codes;
 }
 
+/** The first `rows` rows of panels of a packed file, each by itself: [rows][rowBytes], its codes and then its scales. */
+export function rowsOfPanels(panels: Uint8Array, rows: number, rowBytes: number, codeBytes: number): Uint8Array {
+  const separate = new Uint8Array(rows * rowBytes);
+  for (let row = 0, to = 0; row < rows; row++) {
+    const panel = (row >> 4) * 16 * rowBytes;
+    const lane = row & 15;
+    for (let byte = 0; byte < rowBytes; byte++, to++) {
+      const width = byte < codeBytes ? 4 : 2;
+      const word = byte - (byte % width);
+      separate[to] = panels[panel + 16 * word + width * lane + (byte % width)] as number;
+    }
+  }
+  return separate;
+}
+
 /** The codes of rows of a packed file: [rows][columns]. `rowBytes` may be more than they take. */
 export function codesOfPacked(packed: Uint8Array, rows: number, columns: number, rowBytes = packed.length / rows) {
   const codes = new Uint8Array(rows * columns);

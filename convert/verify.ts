@@ -15,7 +15,14 @@ import { storedColumns } from "./encodings.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
 import { openCheckpoint } from "./formats.ts";
 import { placeOfRow, SCALE_MIN, THRESHOLD } from "./linear.ts";
-import { codesOfBlocks, codesOfPacked, codesOfQuarter, codesOfValues, valuesOfBlocks } from "./plain_codes.ts";
+import {
+  codesOfBlocks,
+  codesOfPacked,
+  codesOfQuarter,
+  codesOfValues,
+  rowsOfPanels,
+  valuesOfBlocks,
+} from "./plain_codes.ts";
 import type { CheckpointTensor, Encoding, TernaryForm } from "./source_tensor.ts";
 import { type KeptNeurons, placeNeurons } from "./unused_neurons.ts";
 
@@ -182,11 +189,27 @@ class Comparison {
     throw this.fault(gate, `it has ${ffnNeurons?.[layer]} rows, not ${kept?.length ?? intermediateSize}`);
   }
 
+  /** The rows of a tensor of the packed file, without those that fill up panels. */
+  private rowsOf(entry: LayoutEntry): Uint8Array {
+    const { rows, columns } = entry.source as { rows: number; columns: number };
+    const rowBytes = entry.shape[1] as number;
+    if (entry.group === undefined) return this.read(entry.name);
+    const experts = entry.experts ?? 1;
+    const height = rows / experts;
+    const bytes = ((entry.shape[0] as number) / experts) * rowBytes;
+    const separate = new Uint8Array(rows * rowBytes);
+    for (let expert = 0; expert < experts; expert++) {
+      const panels = this.read(entry.name, expert * bytes, bytes);
+      separate.set(rowsOfPanels(panels, height, rowBytes, packedRowBytes(columns)), expert * height * rowBytes);
+    }
+    return separate;
+  }
+
   /** Values of a matrix that is ternary by groups or by rows: each is its code times the scale that stands for it. */
   private compareValues(entry: LayoutEntry): void {
     const { rows, columns } = entry.source as { rows: number; columns: number };
     const rowBytes = entry.shape[1] as number;
-    const stored = this.read(entry.name);
+    const stored = this.rowsOf(entry);
     const codes = codesOfPacked(stored, rows, columns, rowBytes);
     const halves = new Float16Array(stored.buffer, stored.byteOffset, stored.length / 2);
     const scalesAt = packedRowBytes(columns);

@@ -26,12 +26,12 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 8
+#define WF_ABI_VERSION 9
 
 /* ---- The packed file. ---- */
 
 /* The version that this library reads. */
-#define WF_FORMAT_VERSION 1
+#define WF_FORMAT_VERSION 2
 
 /* Every tensor starts at a multiple of this many bytes. */
 #define WF_ALIGNMENT 64U
@@ -39,6 +39,9 @@ extern "C" {
 /* Ternary rows are made of blocks of this many weights, in this many bytes; wf_pack_rows says in which order. */
 #define WF_BLOCK_WEIGHTS 128U
 #define WF_BLOCK_BYTES 32U
+
+/* Rows whose weights are scaled by groups lie in panels of so many; wf_pack_panels says how. */
+#define WF_PANEL_ROWS 16U
 
 /* Bounds on a configuration. They are far above any model that this engine can serve in reasonable time, and low enough
  * that no product of a few of them overflows 64 bits and that int32 sums of ternary rows (127 * inputs) stay exact. */
@@ -406,7 +409,7 @@ WF_API int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows,
 WF_API uint32_t wf_ternary_group(const void *weights, uint32_t source, uint64_t rows, uint64_t columns);
 
 /* The bytes of one packed row of `columns` weights that are scaled by groups: wf_packed_row_bytes, and a half for each group, padded with
- * zeros to a multiple of 16. */
+ * a zero to an even number. */
 WF_API uint64_t wf_grouped_row_bytes(uint64_t columns, uint32_t group);
 
 /* Packs `rows` rows of `columns` weights that are ternary by groups of `group` inputs (16, 32, 64 or 128) or by wider ones, codes and scales
@@ -415,6 +418,11 @@ WF_API uint64_t wf_grouped_row_bytes(uint64_t columns, uint32_t group);
  * blocks of the source. */
 WF_API int32_t wf_pack_groups(const void *weights, uint32_t source, uint64_t rows, uint64_t columns, uint32_t group, uint8_t *out,
                               char *error, uint32_t error_size);
+
+/* Puts `count` such rows into panels of WF_PANEL_ROWS, as packed files have them: first four bytes of codes of each row of the panel side by
+ * side, then the next four of each, and behind them the scales, those of a group side by side. The last panel is filled up with rows of
+ * zeros: out[count rounded up][row bytes]. */
+WF_API void wf_pack_panels(const uint8_t *rows, uint64_t count, uint64_t columns, uint32_t group, uint8_t *out);
 
 #ifdef __cplusplus
 }

@@ -145,9 +145,11 @@ describe("weights that are ternary already, in floating point", () => {
     const packed = await convert(path);
     expect(packed.config.scales).toBe("32");
     const matrix = tensorOf(packed, "model.layers.0.self_attn.v_proj.weight");
-    // A row is 32 bytes of codes and 16 scales, of which two are used: 36 inputs are a group and a part of one.
-    const scales = new Float16Array(matrix.buffer.slice(matrix.byteOffset + 32, matrix.byteOffset + 64));
-    expect([...scales.subarray(0, 3)]).toEqual([0.375, 0.75, 0]);
+    // Rows lie in panels of 16, with 32 bytes of codes each, and behind those their scales: 36 inputs are a group and a part of one.
+    const scales = [16 * 32, 16 * 34].map((place) =>
+      new DataView(matrix.buffer, matrix.byteOffset).getFloat16(place, true),
+    );
+    expect(scales).toEqual([0.375, 0.75]);
     const { codes } = await verifyConversion(path, packed.path);
     expect(codes).toBeGreaterThan(10_000);
   });

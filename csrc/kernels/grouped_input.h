@@ -1,9 +1,12 @@
 /*
  * grouped_input.h: what the kernels of products take whose weights have a scale for each group of inputs.
  *
- * A row is its packed codes, in the blocks of every ternary row, and behind them the scales of its groups in half precision. The
- * activations are quantised by groups as well. So the sum of a group's products is one exact integer, and what is rounded is the same in
- * every tier: that integer times the product of both scales, added to one of WF_GROUP_LANES lanes.
+ * Rows come in panels of WF_PANEL_ROWS. Each row is its packed codes, in the blocks of every ternary row, with four bytes of all rows of
+ * the panel side by side: a vector has the same four inputs of each row, so its lanes are rows, and no sum goes across it. Behind the
+ * codes of a panel are the scales in half precision, those of a group side by side as well.
+ *
+ * The activations are quantised by groups too. So the sum of a group's products is one exact integer, and what is rounded is the same in
+ * every tier: that integer times the product of both scales, added to the row's sum, one group after the other.
  */
 #ifndef WF_GROUPED_INPUT_H
 #define WF_GROUPED_INPUT_H
@@ -13,17 +16,11 @@
 
 #include "wrinklefree.h"
 
-/* Group g is added to lane g % WF_GROUP_LANES. The groups of a row are padded to a multiple of it, with scales of zero. */
-#define WF_GROUP_LANES 16U
-
-/* Tokens whose sums and scales lie side by side for products of batches. */
-#define WF_GROUP_TILE 4U
-
-/* Rows of weights that are scaled by groups. */
+/* Rows of weights that are scaled by groups, from the first row of a panel on. A matrix ends with a whole panel. */
 typedef struct wf_grouped_rows {
-    const uint8_t *rows; /* [row_count][row_bytes]: code_bytes of codes, then `groups` scales as halves; 32-byte aligned */
-    size_t row_bytes;
-    size_t code_bytes; /* whole blocks */
+    const uint8_t
+        *panels;       /* [panels][code_bytes / 4][WF_PANEL_ROWS][4] codes, then [groups][WF_PANEL_ROWS] halves; 64-byte aligned */
+    size_t code_bytes; /* of a row: whole blocks */
     uint32_t group;    /* inputs that share a scale: 16, 32, 64 or 128 */
     uint32_t groups;   /* in a row, padded */
 } wf_grouped_rows;
@@ -32,18 +29,32 @@ typedef struct wf_grouped_rows {
 typedef struct wf_grouped_activations {
     const int8_t *values; /* [tokens][stride], zero past the inputs */
     size_t stride;        /* bytes from one token to the next */
-    /* The same as wf_kernels.arrange_groups leaves them; looked at where the tier has that function. */
+    /* The same as wf_kernels.arrange_groups leaves them; looked at where the tier has that function and there are several tokens. */
     const int8_t *arranged;
-    const int32_t *sums;      /* [tokens][groups] sum of a group's values */
-    const float *scales;      /* [tokens][groups] what a group's values are to be multiplied by */
-    const int32_t *tile_sums; /* [tokens / WF_GROUP_TILE rounded up][groups][WF_GROUP_TILE] the same once more */
-    const float *tile_scales; /* likewise */
+    const int32_t *sums; /* [tokens][groups] sum of a group's values */
+    const float *scales; /* [tokens][groups] what a group's values are to be multiplied by */
     uint32_t tokens;
 } wf_grouped_activations;
 
-/* Groups of a row of so many inputs, padded. */
+/* Groups of a row of so many inputs, padded: a panel's bytes are then a multiple of 64. */
 static inline uint32_t wf_padded_groups(uint64_t inputs, uint32_t group) {
-    return (uint32_t)((inputs + group - 1) / group + WF_GROUP_LANES - 1) / WF_GROUP_LANES * WF_GROUP_LANES;
+    return (uint32_t)((inputs + group - 1) / group + 1) / 2 * 2;
+}
+
+/* Bytes of a panel's codes, and of the panel. */
+static inline size_t wf_panel_code_bytes(const wf_grouped_rows *rows) { return WF_PANEL_ROWS * rows->code_bytes; }
+static inline size_t wf_panel_bytes(const wf_grouped_rows *rows) {
+    return WF_PANEL_ROWS * (rows->code_bytes + rows->groups * sizeof(uint16_t));
+}
+
+/* A row's byte of codes at `byte`, of the rows' first panel. */
+static inline uint8_t wf_panel_code(const wf_grouped_rows *rows, uint32_t row, size_t byte) {
+    return rows->panels[byte / 4 * WF_PANEL_ROWS * 4 + row * 4 + byte % 4];
+}
+
+/* The scales of a group, of all rows of a panel. */
+static inline const uint16_t *wf_panel_scales(const wf_grouped_rows *rows, const uint8_t *panel, uint32_t group) {
+    return (const uint16_t *)(const void *)(panel + wf_panel_code_bytes(rows)) + (size_t)group * WF_PANEL_ROWS;
 }
 
 #endif

@@ -5,7 +5,7 @@
  * function here fixes the order of its floating-point operations in terms that suit any vector width:
  *   - sums over a row run in WF_LANES independent lanes: element e goes to lane e % WF_LANES with a fused multiply-add, and the
  *     lanes are then added in halves (lane j to lane j + 16, then + 8, + 4, + 2, + 1);
- *   - sums over groups of inputs run in WF_GROUP_LANES lanes, group g in lane g % WF_GROUP_LANES, added in halves likewise;
+ *   - sums over groups of inputs run one group after the other, each added with a fused multiply-add;
  *   - sums over positions run one position after the other;
  *   - exponentials are one polynomial with a fixed sequence of fused operations (exponential.h).
  * So a result does not depend on the processor, the number of threads, the batch or how a prompt was cut into chunks.
@@ -48,12 +48,12 @@ typedef struct wf_kernels {
     void (*ternary_columns)(const uint8_t *columns, size_t column_bytes, const uint32_t *indices, const int8_t *values,
                             uint32_t count, int32_t *sums);
 
-    /* As `arrange` for ternary_matmul, for ternary_groups_matmul. */
+    /* As `arrange` for ternary_matmul, for ternary_groups_matmul, which reads one token's values as they are in any case. */
     void (*arrange_groups)(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged);
 
     /* out[token][row] = Σ over groups (Σ code · value − sum of the group's values) * (weight scale * activation scale), for
-     * `row_count` rows: a group's integer is exact, becomes a float, is multiplied by the product of the scales and added to lane
-     * group % WF_GROUP_LANES, fused; the lanes are then added in halves. */
+     * `row_count` rows: a group's integer is exact, becomes a float, is multiplied by the product of the scales and added, fused, one
+     * group after the other. */
     void (*ternary_groups_matmul)(const wf_grouped_rows *rows, uint32_t row_count, const wf_grouped_activations *x, float *out,
                                   size_t out_stride);
 

@@ -83,12 +83,12 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
     }
 }
 
-/* Σ code · value of one group of a row. */
-static int32_t sum_of_group(const wf_grouped_rows *rows, const uint8_t *row, uint32_t index, const int8_t *values) {
+/* Σ code · value of one group of a row of a panel. */
+static int32_t sum_of_group(const wf_grouped_rows *panel, uint32_t row, uint32_t index, const int8_t *values) {
     int32_t sum = 0;
-    for (uint32_t input = index * rows->group; input < (index + 1) * rows->group; input++) {
+    for (uint32_t input = index * panel->group; input < (index + 1) * panel->group; input++) {
         const uint32_t place = input % WF_BLOCK_WEIGHTS;
-        const uint8_t codes = row[input / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES];
+        const uint8_t codes = wf_panel_code(panel, row, input / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES);
         sum += (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) * values[input];
     }
     return sum;
@@ -99,19 +99,17 @@ static void ternary_groups_matmul(const wf_grouped_rows *rows, uint32_t row_coun
     const uint32_t groups = (uint32_t)(rows->code_bytes * 4 / rows->group);
     for (uint32_t token = 0; token < x->tokens; token++)
         for (uint32_t i = 0; i < row_count; i++) {
-            const uint8_t *row = rows->rows + i * rows->row_bytes;
-            const uint16_t *scales = (const uint16_t *)(const void *)(row + rows->code_bytes);
-            float lanes[WF_GROUP_LANES] = {0};
+            const uint32_t row = i % WF_PANEL_ROWS;
+            wf_grouped_rows panel = *rows;
+            panel.panels += i / WF_PANEL_ROWS * wf_panel_bytes(rows);
+            float total = 0.0f;
             for (uint32_t group = 0; group < groups; group++) {
                 const size_t at = (size_t)token * rows->groups + group;
-                const int32_t sum = sum_of_group(rows, row, group, x->values + token * x->stride) - x->sums[at];
-                float *lane = &lanes[group % WF_GROUP_LANES];
-                *lane = fmaf((float)sum, wf_float_of_half(scales[group]) * x->scales[at], *lane);
+                const int32_t sum = sum_of_group(&panel, row, group, x->values + token * x->stride) - x->sums[at];
+                const float scale = wf_float_of_half(wf_panel_scales(&panel, panel.panels, group)[row]);
+                total = fmaf((float)sum, scale * x->scales[at], total);
             }
-            for (uint32_t half = WF_GROUP_LANES / 2; half > 0; half /= 2)
-                for (uint32_t j = 0; j < half; j++)
-                    lanes[j] += lanes[j + half];
-            out[token * out_stride + i] = lanes[0];
+            out[token * out_stride + i] = total;
         }
 }
 

@@ -56,7 +56,7 @@ static const wf_tier neon = {
     .below = &scalar,
     .feature = WF_CPU_NEON,
     .instructions = "NEON",
-    .families = {wf_ternary_neon, wf_dense_neon, wf_sketch_neon, wf_attention_neon, wf_elementwise_neon},
+    .families = {wf_ternary_neon, wf_dense_neon, wf_sketch_neon, wf_attention_neon, wf_elementwise_neon, wf_groups_neon},
 };
 
 static const wf_tier neon_dotprod = {
@@ -64,7 +64,7 @@ static const wf_tier neon_dotprod = {
     .below = &neon,
     .feature = WF_CPU_DOT_PRODUCTS,
     .instructions = "dot products",
-    .families = {wf_ternary_neon_dotprod},
+    .families = {wf_ternary_neon_dotprod, wf_groups_neon_dotprod},
 };
 
 const wf_tier *const wf_tiers[] = {&neon_dotprod, &neon, &scalar};

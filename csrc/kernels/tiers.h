@@ -26,6 +26,7 @@ wf_family wf_groups_avx2, wf_groups_avx2_vnni, wf_groups_avx512;
 wf_family wf_ternary_avx512, wf_dense_avx512, wf_sketch_avx512, wf_attention_avx512, wf_elementwise_avx512;
 wf_family wf_ternary_amx, wf_sketch_amx;
 wf_family wf_ternary_neon, wf_dense_neon, wf_sketch_neon, wf_attention_neon, wf_elementwise_neon;
+wf_family wf_groups_neon, wf_groups_neon_dotprod;
 wf_family wf_ternary_neon_dotprod;
 
 /* Whether a product of tiles (AMX) has the right result on this thread. Only where the system allows tiles: otherwise it faults. */

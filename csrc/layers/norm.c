@@ -11,32 +11,22 @@
 static size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 int wf_group_scales_create(wf_group_scales *scales, uint32_t rows, uint64_t widest, uint32_t group) {
-    const size_t count = round_up(rows, WF_GROUP_TILE) * wf_padded_groups(widest, group);
+    const size_t count = (size_t)rows * wf_padded_groups(widest, group);
     scales->sums = wf_allocate(count, sizeof *scales->sums);
     scales->scales = wf_allocate(count, sizeof *scales->scales);
-    scales->tile_sums = wf_allocate(count, sizeof *scales->tile_sums);
-    scales->tile_scales = wf_allocate(count, sizeof *scales->tile_scales);
-    if (!scales->sums || !scales->scales || !scales->tile_sums || !scales->tile_scales)
-        return -1;
-    /* Tiles have rows that no batch fills. */
-    memset(scales->tile_sums, 0, count * sizeof *scales->tile_sums);
-    memset(scales->tile_scales, 0, count * sizeof *scales->tile_scales);
-    return 0;
+    return scales->sums != NULL && scales->scales != NULL ? 0 : -1;
 }
 
 void wf_group_scales_destroy(wf_group_scales *scales) {
     free(scales->sums);
     free(scales->scales);
-    free(scales->tile_sums);
-    free(scales->tile_scales);
     *scales = (wf_group_scales){0};
 }
 
 void wf_note_group(const wf_group_scales *scales, uint32_t row, uint32_t groups, uint32_t group, int32_t sum, float scale) {
     const size_t place = (size_t)row * groups + group;
-    const size_t tile_place = ((size_t)(row / WF_GROUP_TILE) * groups + group) * WF_GROUP_TILE + row % WF_GROUP_TILE;
-    scales->sums[place] = scales->tile_sums[tile_place] = sum;
-    scales->scales[place] = scales->tile_scales[tile_place] = scale;
+    scales->sums[place] = sum;
+    scales->scales[place] = scale;
 }
 
 int wf_quantised_create(wf_quantised *inputs, const wf_kernels *kernels, float epsilon, uint32_t group, uint32_t rows,
@@ -180,8 +170,6 @@ wf_inputs wf_quantised_inputs(const wf_quantised *inputs, uint32_t first, uint32
         .arranged = arranged,
         .sums = inputs->groups.sums + place,
         .scales = inputs->groups.scales + place,
-        .tile_sums = inputs->groups.tile_sums + place,
-        .tile_scales = inputs->groups.tile_scales + place,
         .tokens = count,
     };
     return (wf_inputs){.groups = &view->groups, .tokens = count};

@@ -16,10 +16,8 @@
 
 /* The sums and scales of groups, as wf_grouped_activations has them. */
 typedef struct wf_group_scales {
-    int32_t *sums;      /* [rows][groups] */
-    float *scales;      /* [rows][groups] */
-    int32_t *tile_sums; /* [rows ↑WF_GROUP_TILE][groups] */
-    float *tile_scales; /* [rows ↑WF_GROUP_TILE][groups] */
+    int32_t *sums; /* [rows][groups] */
+    float *scales; /* [rows][groups] */
 } wf_group_scales;
 
 /* Memory for rows of up to `widest` inputs. Returns 0, or -1 without; wf_group_scales_destroy is due in any case. */

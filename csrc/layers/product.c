@@ -7,7 +7,10 @@
 #define SLICES_PER_THREAD 8U
 
 uint32_t wf_slice_rows(const wf_linear *linear, const wf_kernels *kernels, uint32_t parts) {
-    const uint32_t together = kernels->rows_together, limit = WF_SLICE_BYTES_MAX / linear->row_bytes;
+    /* Both are powers of two. */
+    const uint32_t least = wf_linear_rows_together(linear),
+                   together = kernels->rows_together > least ? kernels->rows_together : least;
+    const uint32_t limit = WF_SLICE_BYTES_MAX / linear->row_bytes;
     const uint32_t slice = linear->outputs / parts;
     return ((slice < limit ? slice : limit) / together + 1) * together;
 }

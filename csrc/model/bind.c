@@ -33,12 +33,12 @@ static int bind_functions(const struct binding *binding, const char *name, wf_li
     return wf_linear_bind(linear) == 0 ? 0 : wf_container_fail(binding->container, "tensor %s is of a kind without kernels", name);
 }
 
-/* Finds or makes a matrix without scales of its own, whole rows of zeros at its end padding it to a multiple of 64 bytes. */
+/* Finds or makes a matrix without scales of its own, whole rows of zeros at its end padding it to panels, or to a multiple of 64 bytes. */
 static int bind_padded(const struct binding *binding, const char *name, wf_linear *linear) {
     const bool is_bf16 = linear->layout == WF_LAYOUT_BF16;
     const uint64_t row_bytes = wf_linear_row_bytes(linear->layout, linear->inputs, linear->group);
     linear->row_bytes = (uint32_t)row_bytes;
-    uint64_t rows = linear->outputs;
+    uint64_t rows = wf_linear_rows(linear->layout, linear->outputs);
     while (rows * row_bytes % WF_ALIGNMENT != 0)
         rows++;
     uint8_t *bytes = wf_container_take(binding->container, name, is_bf16 ? WF_TYPE_BF16 : WF_TYPE_U8, rows,
@@ -139,7 +139,7 @@ static uint8_t *take_rows(const struct binding *binding, const char name[PART_BY
                           float *random_scale) {
     char full_name[NAME_BYTES];
     snprintf(full_name, sizeof full_name, "%s.weight", name);
-    const uint64_t rows = (uint64_t)linear->outputs * count;
+    const uint64_t rows = wf_linear_rows(linear->layout, linear->outputs) * count;
     uint8_t *bytes = wf_container_take(binding->container, full_name, WF_TYPE_U8, rows, linear->row_bytes);
     *random_scale = 1.0f;
     if (bytes != NULL && binding->random != NULL) {
@@ -192,7 +192,7 @@ static int bind_experts(const struct binding *binding, const char name[PART_BYTE
     for (uint32_t i = 0; i < config->experts; i++) {
         wf_linear *linear = (wf_linear *)(void *)((uint8_t *)&experts[i] + offset);
         *linear = described;
-        linear->rows = rows + (size_t)i * outputs * described.row_bytes;
+        linear->rows = rows + (size_t)i * wf_linear_rows(described.layout, outputs) * described.row_bytes;
         linear->row_scales = by_row ? scales + (size_t)i * outputs : NULL;
         linear->scale = by_row || binding->random != NULL ? random_scale : scales[i];
         if (linear->scale <= 0.0f)

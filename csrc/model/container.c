@@ -107,6 +107,12 @@ static int read_metadata(wf_container *container) {
         return wf_container_fail(container, "made by a newer version of wrinklefree: version %" PRIu64 ", this one reads %d",
                                  number, WF_FORMAT_VERSION);
     }
+    if (number < WF_FORMAT_VERSION) {
+        return wf_container_fail(container,
+                                 "made by an older version of wrinklefree: version %" PRIu64 ", this one reads %d; "
+                                 "convert the model's source again",
+                                 number, WF_FORMAT_VERSION);
+    }
     const struct json_node *config = json_member(header, index, "config");
     if (config == NULL || config->kind != JSON_STRING)
         return wf_container_fail(container, "its __metadata__ has no config");

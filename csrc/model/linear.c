@@ -24,8 +24,7 @@ static void multiply_ternary_rows(const wf_linear *linear, const wf_kernels *ker
 
 wf_grouped_rows wf_linear_grouped_rows(const wf_linear *linear, uint32_t first) {
     return (wf_grouped_rows){
-        .rows = linear->rows + (size_t)first * linear->row_bytes,
-        .row_bytes = linear->row_bytes,
+        .panels = linear->rows + (size_t)first * linear->row_bytes,
         .code_bytes = (size_t)wf_packed_row_bytes(linear->inputs),
         .group = linear->group,
         .groups = wf_padded_groups(linear->inputs, linear->group),
@@ -42,13 +41,14 @@ static void multiply_groups(const wf_linear *linear, const wf_kernels *kernels, 
 }
 
 static void read_grouped_row(const wf_linear *linear, uint32_t row, float *out) {
-    const wf_grouped_rows weights = wf_linear_grouped_rows(linear, row);
-    const uint16_t *scales = (const uint16_t *)(const void *)(weights.rows + weights.code_bytes);
+    const uint32_t in_panel = row % WF_PANEL_ROWS;
+    const wf_grouped_rows weights = wf_linear_grouped_rows(linear, row - in_panel);
     for (uint32_t i = 0; i < linear->inputs; i++) {
         const uint32_t place = i % WF_BLOCK_WEIGHTS;
-        const uint8_t codes = weights.rows[i / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES];
+        const uint8_t codes = wf_panel_code(&weights, in_panel, i / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES);
+        const uint16_t scale = wf_panel_scales(&weights, weights.panels, i / linear->group)[in_panel];
         const int32_t weight = (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) - 1;
-        out[i] = (float)weight * wf_float_of_half(scales[i / linear->group]) * linear->scale;
+        out[i] = (float)weight * wf_float_of_half(scale) * linear->scale;
     }
 }
 
@@ -103,6 +103,12 @@ uint64_t wf_linear_row_bytes(enum wf_layout layout, uint64_t inputs, uint32_t gr
         return inputs * sizeof(uint16_t);
     }
     return 0;
+}
+
+uint32_t wf_linear_rows_together(const wf_linear *linear) { return linear->layout == WF_LAYOUT_GROUPED ? WF_PANEL_ROWS : 1; }
+
+uint64_t wf_linear_rows(enum wf_layout layout, uint64_t outputs) {
+    return layout == WF_LAYOUT_GROUPED ? (outputs + WF_PANEL_ROWS - 1) / WF_PANEL_ROWS * WF_PANEL_ROWS : outputs;
 }
 
 void wf_linear_factors(const wf_linear *linear, const float *inverse_scales, uint32_t tokens, float *factors) {

@@ -16,7 +16,7 @@
 /* How the weights of a row lie in memory. */
 enum wf_layout {
     WF_LAYOUT_TERNARY, /* two bits each, in blocks of WF_BLOCK_WEIGHTS; wf_pack_rows in wrinklefree.h says in which order */
-    WF_LAYOUT_GROUPED, /* the same, and behind them the scales of the groups; grouped_input.h says how */
+    WF_LAYOUT_GROUPED, /* the same with the scales of groups, in panels of rows; grouped_input.h says how */
     WF_LAYOUT_BF16,    /* bfloat16, one after the other */
 };
 
@@ -46,8 +46,8 @@ typedef struct wf_inputs {
 
 typedef struct wf_linear wf_linear;
 
-/* out[token][row] = row · x[token] for `rows` rows of the matrix from `first` on. `out` is that of the first of them; a token's are
- * `out_stride` elements from the next one's. */
+/* out[token][row] = row · x[token] for `rows` rows of the matrix from `first` on, a multiple of wf_linear_rows_together. `out` is that of the
+ * first of them; a token's are `out_stride` elements from the next one's. */
 typedef void wf_linear_multiply(const wf_linear *linear, const wf_kernels *kernels, uint32_t first, uint32_t rows,
                                 const wf_inputs *x, float *out, size_t out_stride);
 
@@ -57,7 +57,7 @@ typedef void wf_linear_read_row(const wf_linear *linear, uint32_t row, float *ou
 /* The rows' values are not checked at opening. Weights past `inputs` are zero only if the converter was right: kernels keep the activations
  * there at zero. A code of 3, which no converter writes, must be just another value to a kernel, never an index. */
 struct wf_linear {
-    const uint8_t *rows; /* [outputs][row_bytes], 64-byte aligned */
+    const uint8_t *rows; /* [wf_linear_rows][row_bytes], 64-byte aligned */
     enum wf_layout layout;
     enum wf_scale_kind scale_kind;
     enum wf_input_kind input_kind;
@@ -75,7 +75,13 @@ struct wf_linear {
 /* Bytes of a row of `inputs` weights; `group` matters to WF_LAYOUT_GROUPED. */
 uint64_t wf_linear_row_bytes(enum wf_layout layout, uint64_t inputs, uint32_t group);
 
-/* A matrix of groups as the kernels take it, from row `first` on. */
+/* Rows in memory of a matrix of `outputs` rows: whole panels of WF_LAYOUT_GROUPED. */
+uint64_t wf_linear_rows(enum wf_layout layout, uint64_t outputs);
+
+/* Rows of which slices of a matrix are to be a multiple, apart from what suits a tier. */
+uint32_t wf_linear_rows_together(const wf_linear *linear);
+
+/* A matrix of groups as the kernels take it, from row `first` on, a panel's first one. */
 wf_grouped_rows wf_linear_grouped_rows(const wf_linear *linear, uint32_t first);
 
 /* Chooses the functions of a matrix that is described otherwise. Returns 0, or -1 when there are none for its kind. */

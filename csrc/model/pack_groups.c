@@ -1,6 +1,6 @@
 /*
  * pack_groups.c: packs weights that are ternary with a scale for each group of inputs. No code and no scale is changed: a group that is wider
- * than those of the packed rows is divided, and its scale stands in each part. Used by the converter only.
+ * than those of the packed rows is divided, and its scale stands in each part. Rows become panels then. Used by the converter only.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -208,4 +208,17 @@ int32_t wf_pack_groups(const void *weights, uint32_t source, uint64_t rows, uint
         }
     }
     return 0;
+}
+
+void wf_pack_panels(const uint8_t *rows, uint64_t count, uint64_t columns, uint32_t group, uint8_t *out) {
+    const uint64_t code_bytes = wf_packed_row_bytes(columns), row_bytes = wf_grouped_row_bytes(columns, group);
+    memset(out, 0, (count + WF_PANEL_ROWS - 1) / WF_PANEL_ROWS * WF_PANEL_ROWS * row_bytes);
+    for (uint64_t i = 0; i < count; i++, rows += row_bytes) {
+        const uint64_t row = i % WF_PANEL_ROWS;
+        uint8_t *codes = out + (i - row) * row_bytes, *scales = codes + WF_PANEL_ROWS * code_bytes;
+        for (uint64_t byte = 0; byte < code_bytes; byte += 4)
+            memcpy(codes + byte * WF_PANEL_ROWS + row * 4, rows + byte, 4);
+        for (uint64_t byte = 0; byte < row_bytes - code_bytes; byte += 2)
+            memcpy(scales + byte * WF_PANEL_ROWS + row * 2, rows + code_bytes + byte, 2);
+    }
 }

@@ -88,15 +88,16 @@ float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outpu
 }
 
 void wf_random_groups(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs, uint32_t group) {
-    const uint64_t code_bytes = wf_packed_row_bytes(inputs), row_bytes = wf_grouped_row_bytes(inputs, group);
+    const uint64_t code_bytes = WF_PANEL_ROWS * wf_packed_row_bytes(inputs),
+                   bytes = WF_PANEL_ROWS * wf_grouped_row_bytes(inputs, group);
     /* All groups have the scale that a matrix of these weights would have. */
     const uint16_t scale = wf_half_of_float(sqrtf(1.5f / (float)inputs));
-    for (uint64_t row = 0; row < outputs; row++) {
-        uint8_t *at = rows + row * row_bytes;
-        fill(random, random->codes, at, code_bytes);
-        memset(at + code_bytes, 0, row_bytes - code_bytes);
-        for (uint64_t i = 0; i * group < inputs; i++)
-            memcpy(at + code_bytes + i * sizeof scale, &scale, sizeof scale);
+    for (uint64_t row = 0; row < outputs; row += WF_PANEL_ROWS, rows += bytes) {
+        fill(random, random->codes, rows, code_bytes);
+        memset(rows + code_bytes, 0, bytes - code_bytes);
+        for (uint64_t i = 0; i * group < (uint64_t)inputs; i++)
+            for (uint64_t place = i * WF_PANEL_ROWS; place < (i + 1) * WF_PANEL_ROWS; place++)
+                memcpy(rows + code_bytes + place * sizeof scale, &scale, sizeof scale);
     }
 }
 

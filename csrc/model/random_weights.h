@@ -23,7 +23,7 @@ void wf_random_destroy(wf_random_weights *random);
  * which no kernel's result depends on. Returns the weight scale at which activations near 1 give products near 1. */
 float wf_random_ternary(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs);
 
-/* Likewise rows whose weights are scaled by groups, with such scales: rows[outputs] as grouped_input.h has them. */
+/* Likewise rows whose weights are scaled by groups, with such scales: rows[outputs], whole panels, as grouped_input.h has them. */
 void wf_random_groups(wf_random_weights *random, uint8_t *rows, uint64_t outputs, uint32_t inputs, uint32_t group);
 
 /* Takes all weights from as many of rows[outputs][row_bytes] of a gate projection as the source's share of zeros demands. */

@@ -165,7 +165,7 @@ static inline struct image *image_build(const struct recipe *recipe) {
     struct image *image = need(calloc(1, sizeof *image));
     image->recipe = recipe;
     image_append(image,
-                 "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"1\",\"source\":\"test\",\"source_sha256\":\"00\","
+                 "{\"__metadata__\":{\"format\":\"wrinklefree\",\"version\":\"2\",\"source\":\"test\",\"source_sha256\":\"00\","
                  "\"config\":\"{");
     image_append(image,
                  "\\\"architecture\\\":\\\"TestForCausalLM\\\",\\\"vocab_size\\\":%u,\\\"hidden_size\\\":%u,"

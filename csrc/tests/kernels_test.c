@@ -161,26 +161,30 @@ static void test_ternary_matmul(const wf_kernels *tier, uint32_t blocks, uint32_
     free(expected);
 }
 
-/* The same by groups, in rows whose groups end before those that pad them. */
+/* The same by groups, in panels whose last may be filled up: with rows that are not wanted, and not as zeros. */
 static void test_ternary_groups(const wf_kernels *tier, uint32_t blocks, uint32_t group, uint32_t rows, uint32_t tokens,
                                 int extreme) {
     wf_asks_far_ahead = check_below(&source, 2) == 1;
-    const uint32_t padded = blocks * WF_BLOCK_WEIGHTS, groups = wf_padded_groups(padded, group), tiles = (tokens + 3) / 4;
-    const size_t code_bytes = (size_t)blocks * WF_BLOCK_BYTES, row_bytes = code_bytes + 2 * groups, out_stride = rows + 3;
-    uint8_t *packed = guard(rows * row_bytes, 32);
+    const uint32_t padded = blocks * WF_BLOCK_WEIGHTS, groups = wf_padded_groups(padded, group);
+    const uint32_t panels = (rows + WF_PANEL_ROWS - 1) / WF_PANEL_ROWS;
+    const size_t code_bytes = (size_t)blocks * WF_BLOCK_BYTES, out_stride = rows + 3;
+    wf_grouped_rows weights = {NULL, code_bytes, group, groups};
+    const size_t panel_bytes = wf_panel_bytes(&weights);
+    uint8_t *packed = guard(panels * panel_bytes, 64);
+    weights.panels = packed;
     int8_t *values = guard(tokens * padded, 64);
-    int32_t *sums = guard(tokens * groups * sizeof *sums, 4), *tile_sums = guard((size_t)tiles * groups * 4 * sizeof *sums, 4);
-    float *scales = guard(tokens * groups * sizeof *scales, 4),
-          *tile_scales = guard((size_t)tiles * groups * 4 * sizeof *scales, 4);
-    for (uint32_t row = 0; row < rows; row++) {
-        for (size_t i = 0; i < code_bytes; i++) {
-            packed[row * row_bytes + i] = 0;
+    int32_t *sums = guard(tokens * groups * sizeof *sums, 4);
+    float *scales = guard(tokens * groups * sizeof *scales, 4);
+    for (uint32_t panel = 0; panel < panels; panel++) {
+        uint8_t *at = packed + panel * panel_bytes;
+        for (size_t i = 0; i < wf_panel_code_bytes(&weights); i++) {
+            at[i] = 0;
             for (uint32_t quarter = 0; quarter < 4; quarter++)
-                packed[row * row_bytes + i] |= (uint8_t)((extreme ? 2 : check_below(&source, 3)) << 2 * quarter);
+                at[i] |= (uint8_t)((extreme ? 2 : check_below(&source, 3)) << 2 * quarter);
         }
-        for (uint32_t i = 0; i < groups; i++) {
-            const uint16_t scale = i * group < padded ? (uint16_t)(0x2000 + check_below(&source, 0x1800)) : 0;
-            memcpy(packed + row * row_bytes + code_bytes + 2 * i, &scale, sizeof scale);
+        for (uint32_t i = 0; i < groups * WF_PANEL_ROWS; i++) {
+            const uint16_t scale = (uint16_t)(0x2000 + check_below(&source, 0x1800));
+            memcpy(at + wf_panel_code_bytes(&weights) + i * sizeof scale, &scale, sizeof scale);
         }
     }
     memset(sums, 0, tokens * groups * sizeof *sums);
@@ -189,12 +193,8 @@ static void test_ternary_groups(const wf_kernels *tier, uint32_t blocks, uint32_
             values[token * padded + i] = (int8_t)(extreme == 1 ? -128 : extreme == 2 ? 127 : (int)check_below(&source, 256) - 128);
             sums[token * groups + i / group] += values[token * padded + i];
         }
-        for (uint32_t i = 0; i < groups; i++) {
-            scales[token * groups + i] = i * group < padded ? random_unit() : 0.0f;
-            const size_t place = ((size_t)(token / 4) * groups + i) * 4 + token % 4;
-            tile_sums[place] = sums[token * groups + i];
-            tile_scales[place] = scales[token * groups + i];
-        }
+        for (uint32_t i = 0; i < groups; i++)
+            scales[token * groups + i] = random_unit();
     }
     const size_t tile_bytes = WF_ARRANGED_TOKENS * wf_arranged_bytes(padded);
     int8_t *arranged = guard((tokens + WF_ARRANGED_TOKENS - 1) / WF_ARRANGED_TOKENS * tile_bytes, 4096);
@@ -202,8 +202,7 @@ static void test_ternary_groups(const wf_kernels *tier, uint32_t blocks, uint32_
         tier->arrange_groups(values + token * padded, padded, tokens,
                              tokens - token < WF_ARRANGED_TOKENS ? tokens - token : WF_ARRANGED_TOKENS, padded,
                              arranged + token / WF_ARRANGED_TOKENS * tile_bytes);
-    const wf_grouped_rows weights = {packed, row_bytes, code_bytes, group, groups};
-    const wf_grouped_activations x = {values, padded, arranged, sums, scales, tile_sums, tile_scales, tokens};
+    const wf_grouped_activations x = {values, padded, arranged, sums, scales, tokens};
     const size_t bytes = ((tokens - 1) * out_stride + rows) * sizeof(float);
     float *expected = calloc(1, bytes), *out = (float *)output(bytes);
     memset(expected, 0xc5, bytes);
@@ -484,13 +483,19 @@ static void test_tier(const wf_kernels *tier) {
             test_ternary_matmul(tier, blocks, counts[(i + blocks) % 8], counts[i], (int)(i % 3));
             free_guarded();
         }
-    for (uint32_t blocks = 1; blocks <= 19; blocks++)
-        for (uint32_t group = 16; group <= 128; group *= 2)
+    /* Whole panels and parts of them, whole tiles of tokens and every remainder, and more tokens than are arranged together. */
+    for (uint32_t group = 16; group <= 128; group *= 2)
+        for (uint32_t blocks = 1; blocks <= 19; blocks++)
             for (int extreme = 0; extreme < 3; extreme++) {
-                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 11), 1, extreme);
-                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 11), 1 + blocks % 11, extreme);
+                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 40), 1, extreme);
+                test_ternary_groups(tier, blocks, group, 1 + (uint32_t)check_below(&source, 40), 1 + blocks, extreme);
                 free_guarded();
             }
+    for (uint32_t group = 16; group <= 128; group *= 2)
+        for (uint32_t tokens = 31; tokens <= 41; tokens++) {
+            test_ternary_groups(tier, 1 + tokens % 3, group, 16 + tokens % 2 * 16, tokens, (int)(tokens % 3));
+            free_guarded();
+        }
     for (uint32_t blocks = 1; blocks <= 9; blocks++)
         for (uint32_t count = 1; count <= 70; count += 1 + (uint32_t)check_below(&source, 4))
             for (int extreme = 0; extreme < 3; extreme++) {

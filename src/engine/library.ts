@@ -313,3 +313,12 @@ export function packGroups(
     (result) => result !== 0,
   );
 }
+
+/**
+ * Puts rows that packGroups made into panels: see wf_pack_panels in wrinklefree.h.
+ *
+ * @param out the panels, filled here: as many rows as the last one needs to be whole.
+ */
+export function packPanels(rows: Uint8Array, count: number, columns: number, group: number, out: Uint8Array): void {
+  library().wf_pack_panels(rows, count, columns, group, out);
+}

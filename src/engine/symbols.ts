@@ -1,10 +1,11 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 8;
-export const FORMAT_VERSION = 1;
+export const ABI_VERSION = 9;
+export const FORMAT_VERSION = 2;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
 export const BLOCK_BYTES = 32;
+export const PANEL_ROWS = 16;
 export const HIDDEN_MAX = 65536;
 export const INTERMEDIATE_MAX = 1048576;
 export const LAYERS_MAX = 1024;
@@ -128,6 +129,7 @@ export const symbols = {
   wf_ternary_group: { args: ["buffer", "u32", "u64", "u64"], returns: "u32" },
   wf_grouped_row_bytes: { args: ["u64", "u32"], returns: "u64" },
   wf_pack_groups: { args: ["buffer", "u32", "u64", "u64", "u32", "buffer", "buffer", "u32"], returns: "i32" },
+  wf_pack_panels: { args: ["buffer", "u64", "u64", "u32", "buffer"], returns: "void" },
 } as const;
 
 /** Every struct: its size in bytes, and where each field lies. */

@@ -3,10 +3,11 @@
  * what shape each has. The converter writes this list, the reader of packed files demands it, and the inspector prints it.
  *
  * Every tensor's size is a multiple of 64 bytes, so that each begins at a multiple of 64 with no gap in between: norms are padded
- * with zeros to a multiple of 16 elements, assets with NUL bytes, embeddings with rows of zeros.
+ * with zeros to a multiple of 16 elements, assets with NUL bytes, embeddings with rows of zeros, as are the last panels of matrices
+ * that are scaled by groups.
  */
 
-import { ALIGNMENT, BLOCK_BYTES, BLOCK_WEIGHTS } from "../engine/symbols.ts";
+import { ALIGNMENT, BLOCK_BYTES, BLOCK_WEIGHTS, PANEL_ROWS } from "../engine/symbols.ts";
 import { type ModelConfig, scaleGroup, vocabularyGroup } from "./model_config.ts";
 import type { Dtype } from "./safetensors.ts";
 
@@ -46,7 +47,7 @@ export interface LayoutEntry {
   kind: "embedding" | "router" | "norm" | "ternary" | "scale" | "asset";
   /** How many matrices of equal size lie behind each other, their rows counted together: those of all experts. */
   experts?: number;
-  /** Inputs that share a scale, where scales stand behind a ternary row's codes. */
+  /** Inputs that share a scale, where rows lie in panels. */
   group?: number;
 }
 
@@ -55,9 +56,14 @@ export function packedRowBytes(columns: number): number {
   return Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_BYTES;
 }
 
-/** Bytes of one packed row with the scales of its groups: halves, padded to a multiple of 16. */
+/** Bytes of one packed row with the scales of its groups: halves, padded to an even number. */
 export function groupedRowBytes(columns: number, group: number): number {
-  return packedRowBytes(columns) + 2 * roundUp(Math.ceil(columns / group), 16);
+  return packedRowBytes(columns) + 2 * roundUp(Math.ceil(columns / group), 2);
+}
+
+/** Rows of a matrix whose weights are scaled by groups, with those that fill up its last panel. */
+export function panelRows(rows: number): number {
+  return roundUp(rows, PANEL_ROWS);
 }
 
 /**
@@ -73,7 +79,7 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
     if (isTernary) {
       const [rows, columns] = [vocabSize, hiddenSize];
       const rowBytes = groupedRowBytes(columns, vocabularyGroup(config));
-      const shape = [paddedRows(rows, rowBytes), rowBytes];
+      const shape = [panelRows(rows), rowBytes];
       entries.push({
         name,
         dtype: "U8",
@@ -92,7 +98,10 @@ export function packedLayout(config: ModelConfig, assets: Map<string, number>): 
   };
   const linear = (name: string, rowsOfOne: number, columns: number, experts?: number) => {
     const rows = rowsOfOne * (experts ?? 1);
-    const shape = [rows, group === undefined ? packedRowBytes(columns) : groupedRowBytes(columns, group)];
+    const shape =
+      group === undefined
+        ? [rows, packedRowBytes(columns)]
+        : [panelRows(rowsOfOne) * (experts ?? 1), groupedRowBytes(columns, group)];
     const source = { rows, columns };
     entries.push({
       ...{ name: `${name}.weight`, dtype: "U8", shape, source, kind: "ternary" },

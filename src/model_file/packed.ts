@@ -73,11 +73,16 @@ function readMetadata(file: ByteSource, metadata: Map<string, string>) {
   }
   const version = metadata.get("version") ?? "";
   if (version !== String(FORMAT_VERSION)) {
-    const known = /^[1-9]\d{0,8}$/.test(version) && Number(version) > FORMAT_VERSION;
+    if (!/^[1-9]\d{0,8}$/.test(version)) {
+      throw fail(
+        `its format has the unknown version '${printable(version)}'; this program reads version ${FORMAT_VERSION}`,
+      );
+    }
     throw fail(
-      known
-        ? `its format has version ${version}, newer than the ${FORMAT_VERSION} that this program reads: use a newer wrinklefree`
-        : `its format has the unknown version '${printable(version)}'; this program reads version ${FORMAT_VERSION}`,
+      `its format has version ${version}, ` +
+        (Number(version) > FORMAT_VERSION
+          ? `newer than the ${FORMAT_VERSION} that this program reads: use a newer wrinklefree`
+          : `older than the ${FORMAT_VERSION} that this program reads: convert the model's source again`),
     );
   }
   const required = (key: string): string => {
