@@ -13,7 +13,9 @@ import {
 } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { serverOptions } from "../src/commands/serve_options.ts";
 import { judgeSpeeds, type Speeds } from "../src/doctor/speed.ts";
+import { canMakeCertificates, makeCertificate } from "./support/certificates.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 import { runProgram, startServer } from "./support/server.ts";
 
@@ -64,6 +66,7 @@ describe("the doctor", () => {
       "temporary directory",
       "store",
       "port",
+      "access",
       "descriptors",
       "read bandwidth",
       "multiply-adds",
@@ -213,6 +216,57 @@ describe("the doctor", () => {
     writeFileSync(config, "[doctor]\nthreads = 1\n");
     const { code, stderr } = await runProgram(["doctor", "--config", config]);
     expect([code, stderr]).toEqual([1, `wrinklefree: ${config}:1: [doctor] is no command that has settings\n`]);
+  });
+});
+
+describe("the command line of a service", () => {
+  test("is taken as a whole", async () => {
+    const all = Object.entries(serverOptions).flatMap(([name, option]) =>
+      "isSwitch" in option ? [`--${name}`] : [`--${name}`, "1"],
+    );
+    const { stderr } = await runProgram(["doctor", ...all, "--no-such-option"], { env: { PATH } });
+    expect(stderr).toStartWith("wrinklefree doctor: unknown option '--no-such-option'; ");
+  });
+
+  test("is refused by what serve is refused by", async () => {
+    const open = await examine(["--host", "0.0.0.0"], { code: 1 });
+    expect(open("access")).toEqual({
+      name: "access",
+      state: "fail",
+      text: "refusing to listen on 0.0.0.0, where anyone who can reach it could use the server",
+      remedy: "set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted",
+    });
+    const nowhere = await examine(["--api-key-file", "/no/keys"], { code: 1 });
+    expect(nowhere("access").text).toContain("/no/keys: no such file or directory");
+    const half = join(scratch, "half.pem");
+    writeFileSync(half, "no certificate\n");
+    const damaged = await examine(["--tls-cert", half, "--tls-key", half], { code: 1 });
+    expect(damaged("certificate").text).toBe(`${half} holds no certificate`);
+    const traced = await examine(["--traces"], { env: { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" }, code: 1 });
+    expect(traced("traces").text).toContain("OTEL_EXPORTER_OTLP_PROTOCOL");
+  });
+
+  test("is well with keys, on this machine alone, and with a word where everybody may come", async () => {
+    const keys = join(scratch, "keys");
+    writeFileSync(keys, "sk-a\nsk-b\n");
+    const found = await examine(["--host", "0.0.0.0", "--api-key-file", keys, "--api-key", "sk-c", "--traces"]);
+    expect(found("access")).toEqual({ name: "access", state: "ok", text: "3 keys" });
+    expect(found("traces").text).toBe("to http://localhost:4318/v1/traces");
+    expect((await examine([]))("access")).toMatchObject({
+      state: "ok",
+      text: expect.stringContaining("this machine alone"),
+    });
+    const all = await examine(["--host", "0.0.0.0", "--insecure"]);
+    expect(all("access")).toMatchObject({ state: "warn", text: "without a key, for anyone who can reach 0.0.0.0" });
+  });
+
+  test.skipIf(!canMakeCertificates())("names its certificate", async () => {
+    const { certificate, key } = makeCertificate(scratch, "doctor");
+    const found = await examine(["--tls-cert", certificate, "--tls-key", key]);
+    expect(found("certificate")).toMatchObject({
+      state: "ok",
+      text: expect.stringMatching(/^DNS:localhost.*valid until/),
+    });
   });
 });
 

@@ -1,14 +1,26 @@
 /** `wrinklefree systemd`: units that systemd itself finds right and safe. */
 
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { tinyDirectory } from "./support/goldens.ts";
 import { executable, runProgram } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
 const directory = realpathSync(mkdtempSync(join(tmpdir(), "wrinklefree-systemd-")));
+chmodSync(directory, 0o755);
 afterAll(() => rmSync(directory, { recursive: true }));
 
 /** Runs the command, which has to succeed, and gives the lines of its units. */
@@ -18,12 +30,17 @@ async function print(...args: string[]): Promise<string[]> {
   return stdout.split("\n");
 }
 
+/** Makes a packed file. */
+async function convertTiny(path: string): Promise<void> {
+  expect((await runProgram(["convert", tinyDirectory, path])).code).toBe(0);
+}
+
 const withName = (lines: readonly string[], name: string) => lines.filter((line) => line.startsWith(`${name}=`));
 
 describe("units", () => {
   test("the socket listens where the server would, and the server is told the rest", async () => {
     const model = join(directory, "a model%.wf");
-    writeFileSync(model, "");
+    await convertTiny(model);
     const places = ["--host", "::1", "--port", "8080", "--listen", "unix:/run/llm.sock", "--socket-mode", "666"];
     const rest = [
       "--alias",
@@ -81,11 +98,124 @@ describe("units", () => {
     ["any port", ["systemd", "print", "--port", "0"], /^wrinklefree: a socket unit listens on a port that is known/],
     ["a name", ["systemd", "print", "--host", "llm.example"], /^wrinklefree: a socket unit listens on addresses/],
     ["a path as a name", ["systemd", "print", "--name", "../a"], /^wrinklefree systemd: --name takes a plain name/],
+    ["what only serve can do", ["systemd", "print", "--dry-run"], /unknown option '--dry-run'/],
     ["half of TLS", ["systemd", "print", "--tls-cert", "/a"], /--tls-cert needs --tls-key/],
   ])("%s is refused", async (_, args, wanted) => {
     const { code, stderr } = await runProgram(args);
     expect(stderr).toMatch(wanted);
     expect(code).toBeGreaterThan(0);
+  });
+});
+
+describe("what the service would fail by is said, and the exit code is 1", () => {
+  const store = join(directory, "own-store");
+  const model = join(directory, "checked.wf");
+  const env = { PATH: "/usr/bin:/bin", HOME: directory, WRINKLEFREE_STORE: store };
+  const file = (name: string, text: string, mode = 0o644) => {
+    const path = join(directory, name);
+    writeFileSync(path, text);
+    chmodSync(path, mode);
+    return path;
+  };
+
+  beforeAll(async () => {
+    await convertTiny(model);
+    cpSync(model, join(directory, "closed.wf"));
+    chmodSync(join(directory, "closed.wf"), 0o600);
+    expect((await runProgram(["serve", tinyDirectory, "--dry-run"], { env })).code).toBe(0);
+    file("notes.txt", "A text that somebody took for a model.\n");
+    file("no.pem", "no certificate\n");
+    file("no-keys", "two words\n");
+    file("keys", "sk-a\n");
+    file("named.toml", `api-key-file = "root-keys"\n`);
+    file("root-keys", "sk-a\n", 0o600);
+    file("half.toml", 'tls-cert = "nowhere.pem"\ntls-key = "nowhere.key"\n');
+  });
+
+  const inDirectory = (arg: string) => arg.replace("@", `${directory}/`);
+
+  test.each<[string, string, RegExp]>([
+    [
+      "an address for others without keys",
+      "--host 0.0.0.0",
+      /anyone who can reach 0\.0\.0\.0 could use it without a key/,
+    ],
+    ["one of several", "--listen unix:/run/a.sock --listen 10.1.2.3:80", /anyone who can reach 10\.1\.2\.3 could/],
+    ["a path where nothing is", "/srv/no/model.wf", /: \/srv\/no\/model\.wf: no such file or directory$/],
+    ["a file's name", "nowhere.wf", /: nowhere\.wf: no such file or directory$/],
+    ["what is no model", "@notes.txt", /notes\.txt: a file of a kind that is unknown here/],
+    [
+      "a model that its user can't read",
+      "@closed.wf",
+      /the service's user can't read \S+\/closed\.wf; let all read it/,
+    ],
+    [
+      "a name of this store",
+      "tiny",
+      /there is no tiny in the service's store \/var\/cache\/wrinklefree\S*.*such as \S+\/tiny-/,
+    ],
+    [
+      "a name that is in no store",
+      "tiny --store @none",
+      /there is no tiny in the service's store \S+\/none, which is not there/,
+    ],
+    ["a name on the hub", "acme/model", /no acme\/model in the service's store .*; add --pull, or/],
+    ["a name on the hub, without the network", "acme/model --offline", /no acme\/model in the service's store/],
+    [
+      "a certificate that is not there",
+      "--tls-cert @a.pem --tls-key @a.key",
+      /\/a\.pem: no such file or directory\n.*\/a\.key: no such file/,
+    ],
+    ["what is no certificate", "--tls-cert @no.pem --tls-key @no.pem", /no\.pem holds no certificate/],
+    ["keys that are not there", "--api-key-file @nowhere", /\/nowhere: no such file or directory$/],
+    ["what are no keys", "--api-key-file @no-keys", /no-keys/],
+    ["keys that come through a pipe", "--api-key-file /dev/stdin", /\/dev\/stdin is no regular file$/],
+    ["too little memory", "@checked.wf --memory-max 1M", /MB are more than the limit of --memory-max, 1\.05 MB/],
+    ["a budget that is too small", "@checked.wf --memory-budget 1M", /--memory-budget is /],
+    [
+      "a file's setting that its user can't follow",
+      "--config @named.toml",
+      /can't read \S+root-keys, which \S+named\.toml:1 names; give it as --api-key-file/,
+    ],
+    [
+      "a file's setting that leads nowhere",
+      "--config @half.toml",
+      /nowhere\.pem: no such file or directory\n.*nowhere\.key: no such file/,
+    ],
+  ])("%s", async (_, line, fault) => {
+    const args = line.split(" ").map(inDirectory);
+    const printed = await runProgram(["systemd", "print", ...args], { env });
+    expect([printed.code, printed.stdout.split("\n")[0]]).toEqual([1, "# /etc/systemd/system/wrinklefree.socket"]);
+    expect(printed.stderr).toStartWith("wrinklefree: the service could not serve: ");
+    expect(printed.stderr.trimEnd()).toMatch(fault);
+  });
+
+  test("and nothing is installed", async () => {
+    const place = join(directory, "faulty");
+    const args = ["systemd", "install", "--directory", place, "--host", "0.0.0.0"];
+    const { code, stdout, stderr } = await runProgram(args, { env });
+    expect([code, stdout, existsSync(place)]).toEqual([1, "", false]);
+    expect(stderr).toEndWith("\nwrinklefree: nothing is installed\n");
+  });
+
+  test.each<[string, string]>([
+    ["keys for those who come", "--host 0.0.0.0 --api-key-file @keys"],
+    ["nobody needs a key, by its operator's will", "--host 0.0.0.0 --insecure"],
+    ["a unix socket alone", "--listen unix:/run/a.sock"],
+    ["a name that is pulled", "acme/model --pull"],
+    ["a name of the store that it is given", "tiny --store @own-store"],
+    ["for a user, a name of the user's store", "tiny --user"],
+    ["for a user, files of the user's alone", "@closed.wf --user --api-key-file @root-keys"],
+    ["what has to be converted", tinyDirectory],
+  ])("nothing is said of what is well: %s", async (_, line) => {
+    const { code, stderr } = await runProgram(["systemd", "print", ...line.split(" ").map(inDirectory)], { env });
+    expect([code, stderr]).toEqual([0, ""]);
+  });
+
+  test("memory that is not enough for all that requests may hold is no fault", async () => {
+    const { code, stderr } = await runProgram(["systemd", "print", model, "--memory-max", "300M"], { env });
+    expect(stderr).toMatch(/fit into the limit of --memory-max, 314\.6 MB, but not with all that requests may hold/);
+    expect(code).toBe(0);
   });
 });
 
@@ -146,7 +276,7 @@ describe.skipIf(analyze === null)("systemd-analyze", () => {
 
   test("finds the service exposed to at most 3 of 10", async () => {
     const place = join(directory, "security");
-    const args = ["systemd", "install", "--directory", place, "--host", "0.0.0.0"];
+    const args = ["systemd", "install", "--directory", place, "--host", "0.0.0.0", "--insecure"];
     expect((await runProgram(args)).code).toBe(0);
     const { stdout } = await run("security", "--offline=true", "--threshold=30", join(place, "wrinklefree.service"));
     const exposure = Number(/Overall exposure level for wrinklefree\.service: ([\d.]+)/.exec(stdout)?.[1]);

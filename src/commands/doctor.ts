@@ -1,6 +1,7 @@
 /** `wrinklefree doctor`: whether this machine serves models as it should, and what to do where it does not. */
 
-import { type Finding, fail, failure } from "../doctor/finding.ts";
+import { examineAccess, examineCertificate } from "../doctor/access.ts";
+import { type Finding, fail, failure, ok } from "../doctor/finding.ts";
 import { examineMemory, examineModel, examineStoredModels } from "../doctor/models.ts";
 import { examineClock, examineCores, examineHugePages, examineKernels, examineNuma } from "../doctor/processor.ts";
 import { judgeSpeeds, measureSpeeds } from "../doctor/speed.ts";
@@ -11,12 +12,15 @@ import { resolveModel } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
+import { KeySource } from "../server/key_file.ts";
 import { results } from "../terminal/output.ts";
+import { shownEndpoint } from "../tracing/settings.ts";
 import { version } from "../version.ts";
+import { givenKeys, hideKeys } from "./api_keys.ts";
 import { declareCommand } from "./command.ts";
-import { chosenModel, modelChoice, modelOptions, serviceOptions } from "./model_options.ts";
-import { chosenPlaces, serveOptions } from "./serve_options.ts";
-import { resolveOptions, storeOptions } from "./store_options.ts";
+import { chosenModel, serviceOptions } from "./model_options.ts";
+import { certificateFiles, chosenPlaces, serverOptions, tracingSettings } from "./serve_options.ts";
+import { resolveOptions } from "./store_options.ts";
 
 const doctorOptions = {
   json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
@@ -26,13 +30,7 @@ const doctorOptions = {
     place: "line",
     isSwitch: true,
   },
-  ...modelChoice,
-  host: serveOptions.host,
-  port: serveOptions.port,
-  listen: serveOptions.listen,
-  parallel: serveOptions.parallel,
-  ...modelOptions,
-  ...storeOptions,
+  ...serverOptions,
 } as const satisfies Options;
 
 export const command = declareCommand({
@@ -40,8 +38,8 @@ export const command = declareCommand({
   summary: "see whether this machine serves models as it should",
   synopsis: ["doctor [MODEL] [options]"],
   description: [
-    "Looks at the kernels, cores, limits, memory, huge pages, NUMA nodes, clock, temporary directory, port and descriptors that a server " +
-      "would have with the settings of serve. Each model in the store is held against the memory. Where something is not as it should be, it " +
+    "Looks at the kernels, cores, limits, memory, huge pages, NUMA nodes, clock, temporary directory, port, keys, certificate and descriptors " +
+      "that a server would have with the options of serve. Each model in the store is held against the memory. Where something is not as it should be, it " +
       "says what to do.",
     "For some seconds it measures how fast memory is read and numbers are multiplied. No machine is held against another: all threads " +
       "together are held against one of them times the cores that they can have, by pinning and the limit of the control group; and the " +
@@ -68,8 +66,19 @@ async function doctor(given: Given<typeof doctorOptions>): Promise<number> {
 async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
   const { values } = given;
   const options = serviceOptions(values, values.parallel);
-  const places = await Promise.all(chosenPlaces(values, []).map(examinePlace));
-  const surroundings = [...places, examineDescriptors()];
+  const places = chosenPlaces(values, []);
+  const files = certificateFiles(values);
+  const countKeys = () => {
+    hideKeys(given);
+    return KeySource.read(givenKeys(values), values["api-key-file"]).keys.length;
+  };
+  const surroundings = [
+    ...(await Promise.all(places.map(examinePlace))),
+    examineAccess(places, countKeys, values.insecure),
+    ...(files === undefined ? [] : [examineCertificate(files)]),
+    ...attempt("traces", () => examineTraces(given)),
+    examineDescriptors(),
+  ];
   const [store, storeFinding] = openStore(values.store);
   try {
     library();
@@ -94,6 +103,11 @@ async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
       ? []
       : attempt("speed", () => judgeSpeeds(measureSpeeds(options.threads || options.cpus.length || cpuCores())))),
   ];
+}
+
+function examineTraces(given: Given<typeof doctorOptions>): Finding[] {
+  const traces = tracingSettings(given);
+  return traces === undefined ? [] : [ok("traces", `to ${shownEndpoint(traces.url)}`)];
 }
 
 function openStore(directory: string | undefined): [Store | undefined, Finding] {

@@ -357,7 +357,8 @@ const planning = {
   json: { group: "Planning", help: "with --dry-run, print JSON", place: "line", isSwitch: true },
 } as const satisfies Options;
 
-export const serveOptions = {
+/** What a server is like. */
+export const serverOptions = {
   ...modelChoice,
   ...listening,
   ...access,
@@ -367,10 +368,11 @@ export const serveOptions = {
   ...logging,
   ...traces,
   ...storeOptions,
-  ...planning,
 } as const satisfies Options;
 
-type Values = ValuesOf<typeof serveOptions>;
+export const serveOptions = { ...serverOptions, ...planning } as const satisfies Options;
+
+type Values = ValuesOf<typeof serverOptions>;
 
 /**
  * Where to listen: at the default address only if nothing is said at all.
@@ -403,7 +405,7 @@ export function keyLimits(values: Values): KeyLimits {
 }
 
 /** How requests are traced; undefined: they are not. @throws Failure for a variable of OpenTelemetry's that can't be followed. */
-export function tracingSettings({ values, settings }: Given<typeof serveOptions>): TracingSettings | undefined {
+export function tracingSettings({ values, settings }: Given<typeof serverOptions>): TracingSettings | undefined {
   const { traces: isWanted, "otlp-endpoint": collector } = values;
   const isRefused =
     !isWanted && settings.some(({ name, sources }) => name === "traces" && sources[0]?.kind !== "default");

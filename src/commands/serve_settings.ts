@@ -13,9 +13,10 @@ import type { RequestSettings } from "../server/app.ts";
 import { keyChanges } from "../server/auth.ts";
 import { type Certificate, isSame, readCertificate } from "../server/certificate.ts";
 import { TrustedProxies } from "../server/client_address.ts";
+import { requireKeys } from "../server/exposure.ts";
 import type { KeySource } from "../server/key_file.ts";
 import { type LogFormat, logEvent, speakAs } from "../server/log.ts";
-import { hostOf, isLocal, type Place } from "../server/places.ts";
+import type { Place } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import type { AnswerSettings } from "../serving/state.ts";
 import { harmlessLine } from "../terminal/harmless.ts";
@@ -155,12 +156,7 @@ function certificateOf(values: Values, before?: Certificate): Certificate | unde
 
 /** @throws Failure, UsageError. */
 function readSettings(values: Values, keys: KeySource, places: readonly Place[]): ServeSettings {
-  const exposed = places.find((place) => !isLocal(place));
-  if (exposed !== undefined && keys.keys.length === 0 && !values.insecure) {
-    throw new Failure(
-      `refusing to listen on ${hostOf(exposed)}, where anyone who can reach it could use the server; set WRINKLEFREE_API_KEY or --api-key-file, or add --insecure if that is wanted`,
-    );
-  }
+  requireKeys(places, keys.keys.length, values.insecure);
   return {
     answers: {
       temperature: values.temperature,

@@ -1,27 +1,23 @@
 /** `wrinklefree systemd`: units that run the server as a service. */
 
-import { existsSync, mkdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
 import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { describeSystemError, Failure, UsageError } from "../errors.ts";
-import { readMemory } from "../machine/memory.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { looksLikePath } from "../models/resolve.ts";
 import { directory, file, type Kind, size } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import { configOption, type Given, type Setting } from "../options/settings.ts";
 import { describePlace, type Place } from "../server/places.ts";
-import { planMemory } from "../serving/memory_plan.ts";
 import { notes, results } from "../terminal/output.ts";
 import { writeWholeFile } from "../whole_file.ts";
 import { declareCommand, ownScript } from "./command.ts";
-import { chosenModel, serviceOptions } from "./model_options.ts";
-import { certificateFiles, chosenPlaces, serveOptions } from "./serve_options.ts";
-import { resolveOptions } from "./store_options.ts";
+import { chosenModel } from "./model_options.ts";
+import { certificateFiles, chosenPlaces, serverOptions } from "./serve_options.ts";
+import { examineService, SECRET_FILES } from "./systemd_faults.ts";
+import { fileFault, isForRootAlone, readersGroup } from "./systemd_files.ts";
 import { makeUnits, type ServiceDescription, type Unit, type Word } from "./systemd_units.ts";
-
-/** What the name of a packed file ends with. */
-const PACKED_SUFFIX = ".wf";
 
 /** How much more than planned a service may take. */
 const MEMORY_MARGIN = 1.1;
@@ -30,6 +26,9 @@ const MEMORY_MARGIN = 1.1;
 const MEMORY_UNIT = 64 * 1024 * 1024;
 
 const SYSTEM_DIRECTORY = "/etc/systemd/system";
+
+/** Where services have directories for what can be made again, under their names. */
+const CACHES = "/var/cache";
 
 /** What the units' files can be called. */
 const unitName: Kind<string> = {
@@ -56,7 +55,7 @@ const unitOptions = {
     place: "line",
     placeholder: "SIZE",
     kind: size,
-    otherwise: "what serve --dry-run plans at most and a tenth more, where the model is a packed file",
+    otherwise: "what serve --dry-run plans at most and a tenth more, where the model is packed already",
   },
   directory: {
     group: "Units",
@@ -69,14 +68,11 @@ const unitOptions = {
   force: { group: "Units", help: "replace units that are there and differ", place: "line", isSwitch: true },
 } as const satisfies Options;
 
-const options = { ...unitOptions, ...serveOptions, ...configOption } as const satisfies Options;
+const options = { ...unitOptions, ...serverOptions, ...configOption } as const satisfies Options;
 type GivenUnits = Given<typeof options>;
 
 /** Settings of serve that the units have instead of the command line. */
 const IN_UNITS = ["host", "port", "listen", "socket-mode", "model", ...Object.keys(unitOptions)];
-
-/** Files that are for the server alone. */
-const SECRET_FILES = ["api-key-file", "tls-cert", "tls-key"];
 
 export const command = declareCommand({
   name: "systemd",
@@ -86,6 +82,9 @@ export const command = declareCommand({
     "Two units: a socket, which listens, and a service with a user of its own that can reach little else of the machine. Options of serve " +
       "become those of the service; what stands in /etc/wrinklefree/config.toml holds as well. The model can be a path, or a name for " +
       "which the service has a store of its own: --pull has it pulled there.",
+    "What the service would fail by is said, as far as it can be found out here: a file that is not there or that its user can't read, a " +
+      "model that can't be served or does not fit into the memory, an address for others without keys. Then the exit code is 1, and " +
+      "install writes nothing.",
   ],
   options,
   wordsMax: 2,
@@ -102,25 +101,29 @@ async function run(given: GivenUnits): Promise<number> {
   if (what !== "print" && what !== "install") {
     throw new UsageError(`systemd takes what to do, print or install${what === undefined ? "" : `, not '${what}'`}`);
   }
-  const service = await describeService({ ...given, words });
+  const { service, faults, advice } = await describeService({ ...given, words });
+  const isSound = faults.length === 0;
   const units = makeUnits(service);
   const place = given.values.directory ?? (service.isForUser ? userDirectory() : SYSTEM_DIRECTORY);
   if (what === "print")
     results.write(units.map(({ fileName, text }) => `# ${join(place, fileName)}\n${text}`).join("\n"));
-  else install(units, place, given.values.force);
-  for (const advice of adviceFor(service, words[0], given)) notes.write(`wrinklefree: ${advice}\n`);
-  if (what === "install") notes.write(nextSteps(service));
-  return 0;
+  else if (isSound) install(units, place, given.values.force);
+  for (const fault of faults) notes.write(`wrinklefree: the service could not serve: ${fault}\n`);
+  for (const one of advice) notes.write(`wrinklefree: ${one}\n`);
+  if (what === "install") notes.write(isSound ? nextSteps(service) : "wrinklefree: nothing is installed\n");
+  return isSound ? 0 : 1;
 }
 
-async function describeService(given: GivenUnits): Promise<ServiceDescription> {
+async function describeService(
+  given: GivenUnits,
+): Promise<{ service: ServiceDescription; faults: string[]; advice: string[] }> {
   const { values } = given;
   if (given.isOnLine("api-key")) {
     throw new UsageError("--api-key would stand in a unit, which everybody can read; use --api-key-file");
   }
   certificateFiles(values);
   const model = chosenModel(given);
-  const served = model === undefined ? [] : [existsSync(model) ? realpathSync(model) : model];
+  const served = model === undefined ? [] : [asServed(model)];
   const program = [process.execPath, ...ownScript()];
   const passedOn = given.settings.filter(
     ({ name, option, sources }) => sources[0]?.kind === "option" && option.place !== "line" && !IN_UNITS.includes(name),
@@ -129,30 +132,44 @@ async function describeService(given: GivenUnits): Promise<ServiceDescription> {
   const secrets = isForUser ? [] : passedOn.flatMap(secretFiles);
   const credentials = secrets.filter(({ path }) => isForRootAlone(path));
   const groups = secrets.map(({ path }) => readersGroup(path)).filter((group) => group !== undefined);
-  return {
+  const places = chosenPlaces(values, []);
+  const store = given.isOnLine("store") && values.store !== undefined ? resolve(values.store) : undefined;
+  const { faults, advice, most } = await examineService({
+    given,
+    isForUser,
+    places,
+    model,
+    store: store ?? (isForUser ? values.store : join(CACHES, values.name)),
+    memoryMax: values["memory-max"],
+  });
+  const planned = most === undefined ? undefined : Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
+  const service: ServiceDescription = {
     name: values.name,
     isForUser,
     what: model ?? "the demo model",
     command: [...program, "serve", ...served, ...passedOn.flatMap((setting) => argumentsOf(setting, credentials))],
-    places: chosenPlaces(values, []).map(streamOf),
+    places: places.map(streamOf),
     socketMode: values["socket-mode"].toString(8).padStart(3, "0"),
     readPaths: [...program, ...served, ...passedOn.flatMap(filesOf)].filter((path) => path.startsWith("/")),
-    store: given.isOnLine("store") && values.store !== undefined ? resolve(values.store) : undefined,
+    store,
     groups: [...new Set(groups)],
     credentials,
     drainSeconds: values["drain-timeout"],
-    memoryMax: values["memory-max"] ?? (await plannedMemory(model, given)),
+    memoryMax: values["memory-max"] ?? planned,
   };
+  const copied = credentials.filter(({ path }) => fileFault(path) === undefined);
+  return { service, faults, advice: [...advice, ...copied.map(copyAdvice)] };
 }
 
-/** The memory that serving takes at most, and some more; undefined where that is not known before the model is converted or pulled. */
-async function plannedMemory(model: string | undefined, given: GivenUnits): Promise<number | undefined> {
-  const isPacked = model === undefined || (model.endsWith(PACKED_SUFFIX) && existsSync(model));
-  if (!isPacked) return undefined;
-  const resolved = await resolveModel(model, resolveOptions(given));
-  const options = serviceOptions(given.values, given.values.parallel);
-  const { most } = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());
-  return Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
+/** A model as the service is to be given it: paths as a whole, names as they are. */
+function asServed(model: string): string {
+  if (existsSync(model)) return realpathSync(model);
+  return looksLikePath(model) ? resolve(model) : model;
+}
+
+/** What may be a surprise of a file that is handed over. */
+function copyAdvice({ path }: { path: string }): string {
+  return `only root may read ${path}, so the service gets a copy when it starts; restart it after a change`;
 }
 
 /** A place as ListenStream= has it. @throws Failure for what no unit can name. */
@@ -192,20 +209,6 @@ function secretFiles(setting: Setting): { name: string; path: string }[] {
   }));
 }
 
-/** Whether no group of the service's could read a file. */
-function isForRootAlone(path: string): boolean {
-  const found = statSync(path, { throwIfNoEntry: false });
-  return found === undefined || ((found.mode & 0o004) === 0 && readersGroup(path) === undefined);
-}
-
-/** The group, other than root's, that may read a file which others may not. */
-function readersGroup(path: string): number | undefined {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined || (found.mode & 0o004) !== 0 || (found.mode & 0o040) === 0 || found.gid === 0)
-    return undefined;
-  return found.gid;
-}
-
 function userDirectory(): string {
   return join(process.env.XDG_CONFIG_HOME || join(homedir(), ".config"), "systemd", "user");
 }
@@ -226,23 +229,6 @@ function install(units: readonly Unit[], place: string, isForced: boolean): void
     throw new Failure(`can't write units to ${place}: ${describeSystemError(error)}; use sudo, --user or --directory`);
   }
   results.write(paths.map((path) => `${path}\n`).join(""));
-}
-
-/** What may be a surprise. */
-function adviceFor(
-  { isForUser, credentials, store }: ServiceDescription,
-  model: string | undefined,
-  given: GivenUnits,
-): string[] {
-  const isName = model !== undefined && !existsSync(model);
-  return [
-    ...(isName && !isForUser && store === undefined && !given.values.pull
-      ? [`the service looks for ${model} in a store of its own; add --pull, or give the path of a packed file`]
-      : []),
-    ...credentials.map(
-      ({ path }) => `only root may read ${path}, so the service gets a copy when it starts; restart it after a change`,
-    ),
-  ];
 }
 
 function nextSteps({ name, isForUser }: ServiceDescription): string {

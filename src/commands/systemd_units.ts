@@ -4,6 +4,7 @@
  */
 
 import { STOP_MARGIN_S } from "../server/service_manager.ts";
+import { isHidden } from "./systemd_files.ts";
 
 /** What the units are to say. */
 export interface ServiceDescription {
@@ -41,9 +42,6 @@ export interface Unit {
   fileName: string;
   text: string;
 }
-
-/** Where a service of the system sees something else than others do, so that what it needs there has to be shown to it. */
-const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
 
 /** The units of a service. */
 export function makeUnits(service: ServiceDescription): Unit[] {
@@ -124,7 +122,7 @@ const confinement = [
 
 /** What the system's manager can do beside: a user of its own, and nothing of the system but what it reads. */
 function systemConfinement({ name, readPaths, store, groups, credentials }: ServiceDescription): string[] {
-  const shown = readPaths.filter((path) => HIDDEN.some((directory) => path.startsWith(directory)));
+  const shown = readPaths.filter(isHidden);
   return [
     "# A user that exists as long as the service runs. Its files are in /var/lib and /var/cache.",
     "DynamicUser=yes",
