@@ -10,7 +10,7 @@
 
 import { type AnswerRecord, endReason } from "../api/answer_record.ts";
 import { isHealthCheck, type RequestRecord } from "../api/request_record.ts";
-import { formNotes, type Level, notes } from "../terminal/output.ts";
+import { formNotes, type Level, notes, writeLog } from "../terminal/output.ts";
 
 /** How the log is written. */
 export const LOG_FORMATS = ["text", "json", "off"] as const;
@@ -31,7 +31,7 @@ export function speakAs(wanted: LogFormat): void {
 /** Writes a line about a request. Like all that is said while the server serves, it waits for no reader. */
 export function logRequest(entry: RequestRecord): void {
   if (format === "off" || isHealthCheck(entry)) return;
-  process.stderr.write(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
+  writeLog(`${format === "json" ? requestLine(entry) : requestText(entry)}\n`);
 }
 
 /**
@@ -47,7 +47,7 @@ export function logEvent(
   facts: Readonly<Record<string, unknown>>,
   { text = `wrinklefree: ${message}\n`, level = "info" }: { text?: string; level?: Level } = {},
 ): void {
-  if (format === "json") process.stderr.write(`${jsonLine(level, event, { message, ...facts })}\n`);
+  if (format === "json") writeLog(`${jsonLine(level, event, { message, ...facts })}\n`);
   else notes.writeLater(text);
 }
 

@@ -70,11 +70,42 @@ export const notes = {
     this.write(`wrinklefree: warning: ${text}\n`, "warn");
   },
 
-  /** The same without waiting: what stderr doesn't take yet is kept in memory. */
+  /** The same without waiting, see writeLog. */
   writeLater(text: string, level: Level = "info"): void {
-    process.stderr.write(form === undefined ? text : form(text, level));
+    writeLog(form === undefined ? text : form(text, level));
   },
 };
+
+/** What waits for the reader of the log in memory at most, in bytes: some thousand lines. */
+const WAITING_BYTES_MAX = 1 << 20;
+
+let waitingBytes = 0;
+let lostLines = 0;
+
+/**
+ * Writes a line of the server's log. What its reader doesn't take yet waits in memory, within a bound: beyond it lines are lost, and when
+ * half of them are taken it is said how many.
+ */
+export function writeLog(line: string): void {
+  if (waitingBytes > (lostLines > 0 ? WAITING_BYTES_MAX / 2 : WAITING_BYTES_MAX)) {
+    lostLines++;
+    return;
+  }
+  if (lostLines > 0) {
+    const text = `wrinklefree: warning: ${lostLines} lines of the log are lost, because nobody read it\n`;
+    lostLines = 0;
+    sendLater(form === undefined ? text : form(text, "warn"));
+  }
+  sendLater(line);
+}
+
+function sendLater(text: string): void {
+  const bytes = Buffer.byteLength(text);
+  waitingBytes += bytes;
+  process.stderr.write(text, () => {
+    waitingBytes -= bytes;
+  });
+}
 
 const said = new Set<string>();
 
