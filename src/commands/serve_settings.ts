@@ -149,8 +149,7 @@ function messageOf(error: unknown): string {
 function certificateOf(values: Values, before?: Certificate): Certificate | undefined {
   const files = certificateFiles(values);
   const certificate = files === undefined ? undefined : readCertificate(files, before);
-  if (certificate?.warning !== undefined)
-    notes.writeLater(`wrinklefree: warning: ${harmlessLine(certificate.warning)}\n`, "warn");
+  if (certificate?.warning !== undefined) notes.warnLater(harmlessLine(certificate.warning));
   return certificate;
 }
 

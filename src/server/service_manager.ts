@@ -125,7 +125,7 @@ export class ServiceManager {
       sendDatagram(this.#socket, text);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      notes.warn(`the service manager is not told ${text}: ${error.message}`);
+      notes.warnLater(`the service manager is not told ${text}: ${error.message}`);
     }
   }
 }

@@ -74,6 +74,12 @@ export const notes = {
   writeLater(text: string, level: Level = "info"): void {
     writeLog(form === undefined ? text : form(text, level));
   },
+
+  /** What is odd, likewise. */
+  warnLater(text: string): void {
+    this.writeLater(`wrinklefree: warning: ${text}
+`, "warn");
+  },
 };
 
 /** What waits for the reader of the log in memory at most, in bytes: some thousand lines. */

@@ -12,7 +12,7 @@ const LENGTH_MAX = 400;
 
 /** Says on stderr what goes wrong with traces. It waits for no reader. */
 export function complain(text: string): void {
-  notes.writeLater(`wrinklefree: warning: traces: ${harmlessLine(text.slice(0, LENGTH_MAX))}\n`, "warn");
+  notes.warnLater(`traces: ${harmlessLine(text.slice(0, LENGTH_MAX))}`);
 }
 
 /** Where OpenTelemetry's library says what it finds odd. */
