@@ -290,6 +290,15 @@ test("layers with a window read no more keys and values than it holds, and those
   expect(bonsai.attendedBytes(10000, 512)).toBe(10000 * bonsai.positionBytes);
 });
 
+test("of tokens that are nothing but context, the last layer's keys and values are counted", () => {
+  const shape = shapes["bitnet-embedding-0.6b"] as Shape;
+  const costs = (pooling: "last" | "mean") =>
+    modelCosts({ ...shape, pooling, bosTokenId: null, eosTokenIds: [] }, "f32");
+  const leftOut = 16 * 128 * 1024 + 3 * 1024 * 3072;
+  expect(costs("last").multiplyAdds - costs("last").contextMultiplyAdds).toBe(leftOut);
+  expect(costs("mean").contextMultiplyAdds).toBe(costs("last").multiplyAdds);
+});
+
 test.each(["tiny", "large"])("the random weights of %s keep logits finite and alive", async (name) => {
   const subject = randomSubject(name, shapes[name] as (typeof shapes)[string]);
   const model = await subject.open(0.5);

@@ -48,7 +48,7 @@ int32_t wf_model_logits(const wf_model *model, uint32_t threads, const uint32_t 
             wf_logits_request requests[CHUNK];
             uint32_t chunk = 0;
             for (; chunk < CHUNK && start + chunk < count; chunk++) {
-                rows[chunk] = (wf_row){tokens[start + chunk], start + chunk, table};
+                rows[chunk] = (wf_row){.token = tokens[start + chunk], .position = start + chunk, .table = table};
                 requests[chunk] = (wf_logits_request){.row = chunk};
             }
             wf_forward_run(forward, rows, chunk);

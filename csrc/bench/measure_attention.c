@@ -57,7 +57,7 @@ double wf_measure_attention(const wf_measurement *measurement, enum wf_kv_kind k
         for (uint32_t block = 0; block < BLOCKS; block++)
             table[block] = wf_kv_take(&cache);
         for (uint32_t token = 0; token < tokens; token++)
-            rows[token] = (wf_row){0, CONTEXT - tokens + token, table};
+            rows[token] = (wf_row){.position = CONTEXT - tokens + token, .table = table};
         const uint32_t span_count = wf_find_spans(&cache, HEADS, rows, tokens, spans);
         const wf_attention_batch batch = {measurement->kernels, &cache,  &chunks, HEADS, 1.0f / sqrtf(HEAD_DIM), rows, spans,
                                           span_count,           queries, out};

@@ -285,13 +285,19 @@ static void add_rows(wf_step *step, wf_sequence *sequence) {
         step->pooled[step->pooled_count++] = (wf_pooled){sequence, step->row_count, sequence->planned};
     for (uint32_t i = 0; i < sequence->planned; i++) {
         const uint32_t position = sequence->computed + i;
-        if (sequence->sampling.prompt_logprobs && position + 1 < sequence->prompt_count && position >= sequence->scored)
+        const bool is_scored =
+            sequence->sampling.prompt_logprobs && position + 1 < sequence->prompt_count && position >= sequence->scored;
+        if (is_scored)
             step->scores[step->score_count++] =
                 (wf_prediction){.sequence = sequence, .row = step->row_count, .token = sequence->tokens[position + 1]};
-        step->rows[step->row_count++] = (wf_row){sequence->tokens[position], position, sequence->table};
+        const bool is_pooled = sequence->embedding != NULL && wf_sequence_pools(sequence, position);
+        step->rows[step->row_count++] =
+            (wf_row){sequence->tokens[position], position, sequence->table, .is_context = !is_scored && !is_pooled};
     }
-    if (sequence->planned > 0 && sequence->computed + sequence->planned == sequence->count && sequence->count < sequence->limit)
+    if (sequence->planned > 0 && sequence->computed + sequence->planned == sequence->count && sequence->count < sequence->limit) {
+        step->rows[step->row_count - 1].is_context = false;
         step->answers[step->answer_count++] = (wf_prediction){.sequence = sequence, .row = step->row_count - 1};
+    }
 }
 
 void wf_scheduler_plan(wf_scheduler *scheduler, wf_step *step) {

@@ -168,18 +168,23 @@ void wf_sequence_destroy(wf_sequence *sequence) {
     free(sequence);
 }
 
+bool wf_sequence_pools(const wf_sequence *sequence, uint32_t position) {
+    if (sequence->pooling == WF_POOLING_MEAN)
+        return true;
+    return position == (sequence->pooling == WF_POOLING_CLS ? 0 : sequence->prompt_count - 1);
+}
+
 void wf_sequence_pool(wf_sequence *sequence, uint32_t position, const float *state) {
     const size_t bytes = sequence->hidden * sizeof *state;
-    if (sequence->pooling == WF_POOLING_MEAN) {
-        /* What was put aside begins anew. */
-        if (position == 0)
-            memset(sequence->embedding, 0, bytes);
-        for (uint32_t i = 0; i < sequence->hidden; i++)
-            sequence->embedding[i] += state[i] / (float)sequence->prompt_count;
-    } else if (position == (sequence->pooling == WF_POOLING_CLS ? 0 : sequence->prompt_count - 1)) {
+    if (sequence->pooling != WF_POOLING_MEAN) {
         memcpy(sequence->embedding, state, bytes);
+        return;
     }
-    sequence->embedding_is_whole = position + 1 == sequence->prompt_count;
+    /* What was put aside begins anew. */
+    if (position == 0)
+        memset(sequence->embedding, 0, bytes);
+    for (uint32_t i = 0; i < sequence->hidden; i++)
+        sequence->embedding[i] += state[i] / (float)sequence->prompt_count;
 }
 
 void wf_sequence_append(wf_sequence *sequence, uint32_t token) {

@@ -99,7 +99,10 @@ void wf_sequence_destroy(wf_sequence *sequence);
  * says here how many those are. */
 static inline bool wf_sequence_is_decoding(const wf_sequence *sequence) { return sequence->count - sequence->computed == 1; }
 
-/* Takes in the final hidden state of the token at `position` of its prompt. Those of a prompt come in order. */
+/* Whether the final hidden state of the token at `position` of its prompt is part of its embedding. */
+bool wf_sequence_pools(const wf_sequence *sequence, uint32_t position);
+
+/* Takes it in. Those of a prompt come in order. */
 void wf_sequence_pool(wf_sequence *sequence, uint32_t position, const float *state);
 
 /* Appends a chosen token. */

@@ -35,6 +35,9 @@ struct wf_forward {
     float *product;   /* [rows][hidden], what a residual addition adds */
     wf_ffn *ffn;
 
+    uint32_t *asked; /* [rows] those of the batch that are more than context */
+    wf_row *asked_rows;
+
     /* Of the phase that runs: */
     const wf_row *rows; /* the batch; NULL between batches */
     uint32_t index;     /* of the layer */
@@ -163,6 +166,35 @@ static void add_product(wf_forward *forward, const float *norm, uint32_t count) 
     wf_pool_run(forward->pool, add_normed, &job, count);
 }
 
+/* ---- The last layer ---- */
+
+/* Moves what the rest of the last layer needs of the rows that are more than context to the front, so that it is computed for them alone. Returns
+ * their number. A row's results don't depend on the others. */
+static uint32_t leave_context(wf_forward *forward, uint32_t count, wf_attention_batch *attention) {
+    const wf_config *config = &forward->model->config;
+    const size_t hidden = config->hidden, query = (size_t)config->heads * config->head_dim;
+    uint32_t asked = 0;
+    for (uint32_t row = 0; row < count; row++) {
+        if (forward->rows[row].is_context)
+            continue;
+        memmove(forward->hidden + asked * hidden, forward->hidden + row * hidden, hidden * sizeof *forward->hidden);
+        memmove(forward->query + asked * query, forward->query + row * query, query * sizeof *forward->query);
+        forward->asked_rows[asked] = forward->rows[row];
+        forward->asked[asked++] = row;
+    }
+    attention->rows = forward->asked_rows;
+    attention->span_count = wf_find_spans(forward->cache, config->heads, forward->asked_rows, asked, forward->spans);
+    forward->inputs.count = asked;
+    return asked;
+}
+
+/* Moves their hidden states to where they belong in the batch. */
+static void put_back(wf_forward *forward, uint32_t asked) {
+    const size_t hidden = forward->model->config.hidden;
+    for (uint32_t i = asked; i-- > 0;)
+        memmove(forward->hidden + forward->asked[i] * hidden, forward->hidden + i * hidden, hidden * sizeof *forward->hidden);
+}
+
 /* ---- The transformer ---- */
 
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
@@ -171,7 +203,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
     forward->rows = rows;
     forward->inputs.count = count;
     wf_ffn_begin(forward->ffn);
-    const wf_attention_batch attention = {
+    wf_attention_batch attention = {
         .kernels = forward->kernels,
         .cache = forward->cache,
         .chunks = &forward->chunks,
@@ -190,6 +222,10 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
 
         multiply_heads(forward, count);
         wf_pool_run(pool, rotate_and_store, forward, count * config->kv_heads);
+        if (forward->index + 1 == config->layers)
+            count = leave_context(forward, count, &attention);
+        if (count == 0)
+            break;
         wf_attention_run(pool, &attention, forward->index, is_sliding(forward) ? config->sliding_window : 0);
         wf_pool_run(pool, prepare_output, forward, count);
         wf_products output = {
@@ -208,6 +244,7 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         if (layer->ffn_post_norm != NULL)
             add_product(forward, layer->ffn_post_norm, count);
     }
+    put_back(forward, count);
     forward->rows = NULL;
 }
 
@@ -241,10 +278,13 @@ static bool allocate(wf_forward *forward, uint32_t context, uint32_t max_rows) {
     forward->key = wf_allocate(rows * kv, sizeof *forward->key);
     forward->value = wf_allocate(rows * kv, sizeof *forward->value);
     forward->spans = wf_allocate(rows, sizeof *forward->spans);
+    forward->asked = wf_allocate(rows, sizeof *forward->asked);
+    forward->asked_rows = wf_allocate(rows, sizeof *forward->asked_rows);
     forward->attended = wf_allocate(rows * attention, sizeof *forward->attended);
     forward->product = wf_allocate(rows * config->hidden, sizeof *forward->product);
     return forward->ffn != NULL && forward->hidden != NULL && forward->query != NULL && forward->key != NULL &&
-           forward->value != NULL && forward->spans != NULL && forward->attended != NULL && forward->product != NULL;
+           forward->value != NULL && forward->spans != NULL && forward->asked != NULL && forward->asked_rows != NULL &&
+           forward->attended != NULL && forward->product != NULL;
 }
 
 wf_forward *wf_forward_create(const wf_forward_setup *setup, char *error, uint32_t error_size) {
@@ -290,6 +330,8 @@ void wf_forward_destroy(wf_forward *forward) {
     free(forward->key);
     free(forward->value);
     free(forward->spans);
+    free(forward->asked);
+    free(forward->asked_rows);
     free(forward->attended);
     free(forward->product);
     free(forward);

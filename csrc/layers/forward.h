@@ -35,7 +35,8 @@ wf_forward *wf_forward_create(const wf_forward_setup *setup, char *error, uint32
 /* NULL is allowed. */
 void wf_forward_destroy(wf_forward *forward);
 
-/* Runs `count` rows through all layers: their keys and values are stored, their hidden states kept for wf_forward_logits. */
+/* Runs `count` rows through all layers: their keys and values are stored, their hidden states kept for wf_forward_logits and
+ * wf_forward_state, but for those of rows that are nothing but context. */
 void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count);
 
 /* Has wf_forward_run leave out, in small batches, the weights of the FFN that only meet zeros after relu²: rows of the up projection

@@ -76,7 +76,7 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     wf_span spans[ROWS];
     float asked[ROWS * HEADS * HEAD_DIM];
     for (uint32_t i = 0; i < count; i++) {
-        rows[i] = (wf_row){0, positions[i], tables[sequences[i]]};
+        rows[i] = (wf_row){.position = positions[i], .table = tables[sequences[i]]};
         memcpy(asked + (size_t)i * HEADS * HEAD_DIM, queries + (size_t)(sequences[i] * CONTEXT + positions[i]) * HEADS * HEAD_DIM,
                HEADS * HEAD_DIM * sizeof *asked);
     }

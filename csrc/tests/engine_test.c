@@ -260,7 +260,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
     uint8_t state = 0;
     uint64_t allowed[32];
     for (uint32_t position = 0; request->reason == 0; position++) {
-        wf_forward_run(forward, &(wf_row){tokens[position], position, table}, 1);
+        wf_forward_run(forward, &(wf_row){.token = tokens[position], .position = position, .table = table}, 1);
         if (position + 1 < count)
             continue;
         uint32_t seen_count = 0, banned_count = 0;
@@ -1470,6 +1470,48 @@ static void test_all_schedules(void) {
     test_schedules(number != NULL ? (uint32_t)strtoul(number, NULL, 10) : SCHEDULES_DEFAULT);
 }
 
+/* Rows of a batch that nobody asks for give the others the same keys and values, and are left out of the rest of the last layer. */
+static void test_context_rows(void) {
+    enum { ROWS = 9 };
+    wf_model *model = open_model(&recipes[0], WF_NO_TOKEN);
+    const uint32_t hidden = model->config.hidden;
+    float *states = need(calloc((size_t)3 * ROWS * hidden, sizeof *states)); /* [run][row][hidden] */
+    /* All rows asked for, some of them, and none in the first of two batches. */
+    for (uint32_t run = 0; run < 3; run++) {
+        char error[ERROR_BYTES] = "";
+        wf_kv_cache cache;
+        if (wf_kv_create(&cache, &model->config, WF_KV_F32, 1, error, sizeof error) != 0)
+            exit(1);
+        const uint32_t table[1] = {wf_kv_take(&cache)};
+        wf_pool *pool = need(wf_pool_create(2, NULL, 0));
+        const wf_forward_setup setup = {model, wf_kernels_active(), pool, &cache, ROWS, 1, WF_KV_BLOCK};
+        wf_forward *forward = need(wf_forward_create(&setup, error, sizeof error));
+        wf_row rows[ROWS];
+        for (uint32_t i = 0; i < ROWS; i++)
+            rows[i] = (wf_row){.token = (7 * i + 3) % model->config.vocabulary,
+                               .position = i,
+                               .table = table,
+                               .is_context = run > 0 && i != 2 && i != ROWS - 1};
+        const uint32_t first = run == 2 ? 2 : 0;
+        if (first > 0)
+            wf_forward_run(forward, rows, first);
+        wf_forward_run(forward, rows + first, ROWS - first);
+        for (uint32_t i = first; i < ROWS; i++)
+            wf_forward_state(forward, i - first, states + ((size_t)run * ROWS + i) * hidden);
+        wf_forward_destroy(forward);
+        wf_pool_destroy(pool);
+        wf_kv_destroy(&cache);
+    }
+    for (uint32_t run = 1; run < 3; run++)
+        for (uint32_t i = 2; i < ROWS; i++) {
+            const float *expected = states + (size_t)i * hidden, *found = states + ((size_t)run * ROWS + i) * hidden;
+            const bool is_asked = i == 2 || i == ROWS - 1;
+            CHECK((memcmp(expected, found, hidden * sizeof *found) == 0) == is_asked, "run %u, row %u", run, i);
+        }
+    free(states);
+    wf_model_close(model);
+}
+
 int main(void) {
     if (wf_kernels_active() == NULL) {
         printf("WRINKLEFREE_CPU names no kernel tier that this processor can run\n");
@@ -1477,6 +1519,7 @@ int main(void) {
     }
     timed("crowd", test_crowd);
     timed("logits", test_logits);
+    timed("context rows", test_context_rows);
     timed("poison", test_poison);
     timed("schedules", test_all_schedules);
     timed("cancel", test_cancel);

@@ -193,7 +193,7 @@ static void test_screening(const wf_model *model, const wf_kernels *kernels, uin
     for (uint32_t round = 0; round < rounds; round++) {
         wf_row rows[CONTEXT];
         for (uint32_t position = 0; position < CONTEXT; position++)
-            rows[position] = (wf_row){(uint32_t)check_below(&source, vocabulary), position, table};
+            rows[position] = (wf_row){(uint32_t)check_below(&source, vocabulary), position, table, false};
         wf_forward_run(full, rows, CONTEXT);
         wf_forward_run(screened, rows, CONTEXT);
         wf_logits_request requests[4];

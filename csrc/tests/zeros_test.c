@@ -71,8 +71,8 @@ static double test_skipping(const wf_model *model, const wf_kernels *kernels, ui
         wf_row rows[2][5];
         wf_logits_request requests[5];
         for (uint32_t i = 0; i < count; i++) {
-            rows[0][i] = (wf_row){(uint32_t)check_below(&source, vocabulary), start + i, tables[0]};
-            rows[1][i] = (wf_row){rows[0][i].token, start + i, tables[1]};
+            rows[0][i] = (wf_row){(uint32_t)check_below(&source, vocabulary), start + i, tables[0], false};
+            rows[1][i] = (wf_row){rows[0][i].token, start + i, tables[1], false};
             requests[i] = (wf_logits_request){.row = i};
         }
         const float *logits[2];

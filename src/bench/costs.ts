@@ -22,6 +22,8 @@ export interface Costs {
   attendedBytes(positions: number, rows: number): number;
   /** 8-bit multiply-adds of one token, the padding of rows included. The head and attention compute with floats. */
   multiplyAdds: number;
+  /** Those of a token of a prompt or text that only others see: of the last layer, its key and value are all that is needed. */
+  contextMultiplyAdds: number;
 }
 
 /** Counts them. */
@@ -38,6 +40,15 @@ export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
   const headRowBytes = isTernaryHead
     ? groupedRowBytes(config.hiddenSize, vocabularyGroup(config))
     : screenedRowBytes(config.hiddenSize);
+  const multiplyAddsOf = (wanted: (name: string) => boolean) =>
+    matrices.reduce(
+      (sum, tensor, index) => (wanted(tensor.name) ? sum + (weights[index] as number) * share(tensor) : sum),
+      0,
+    );
+  const last = `model.layers.${config.layers - 1}.`;
+  const isLeftOut = (name: string) => name.startsWith(last) && !/self_attn\.[qkv]_proj/.test(name);
+  // Of a text whose mean is taken, every token counts.
+  const isContext = config.pooling !== "mean";
   const positionBytes = kvTokenBytes(config, kvKind);
   const windows = config.slidingLayers?.filter((isSliding) => isSliding === 1).length ?? 0;
   return {
@@ -49,6 +60,7 @@ export function modelCosts(config: ModelConfig, kvKind: KvKind): Costs {
       const seen = Math.min(positions, (config.slidingWindow ?? 0) + rows - 1);
       return (positionBytes / config.layers) * ((config.layers - windows) * positions + windows * seen);
     },
-    multiplyAdds: matrices.reduce((sum, tensor, index) => sum + (weights[index] as number) * share(tensor), 0),
+    multiplyAdds: multiplyAddsOf(() => true),
+    contextMultiplyAdds: multiplyAddsOf((name) => !(isContext && isLeftOut(name))),
   };
 }

@@ -102,9 +102,10 @@ function runFields(run: Run, report: Report) {
 /** The shares of what the machine can do that a run reached. */
 function limitShares(run: Run, throughput: Throughput, { machine, costs }: Report) {
   const bytesPerSecond = throughput.bytesPerStep * throughput.stepsPerSecond;
+  const multiplyAdds = run.kind === "decode" ? costs.multiplyAdds : costs.contextMultiplyAdds;
   return {
     read: bytesPerSecond / (1e9 * limit(machine.readBandwidth, run)),
-    multiplyAdd: (throughput.tokensPerSecond.median * costs.multiplyAdds) / (1e9 * limit(machine.multiplyAdds, run)),
+    multiplyAdd: (throughput.tokensPerSecond.median * multiplyAdds) / (1e9 * limit(machine.multiplyAdds, run)),
   };
 }
 
