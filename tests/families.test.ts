@@ -145,6 +145,15 @@ test.each([...textModels, "embedding-gemma3"])("%s has the same logits on every 
   expect(new Set(ran).size).toBe(1);
 });
 
+test.each(["mixtral", "qwen3moe"])("%s has the same logits with more threads than it has experts", async (source) => {
+  const { path, config } = await pack(source);
+  const model = await Model.open(path);
+  const ids = Uint32Array.from({ length: 70 }, (_, index) => (index * 31 + 5) % config.vocabSize);
+  const [one, ...others] = [1, 3, 16, 64].map((threads) => model.logits(ids, threads, config.vocabSize));
+  model.close();
+  for (const logits of others) expect(logits).toEqual(one as Float32Array);
+});
+
 test.each(["bonsai-g64", "minicpm", "qwen3moe"])(
   "%s answers the same alone, in crowds, from the cache and with little memory",
   async (source) => {
