@@ -61,7 +61,7 @@ describe.skipIf(promtool === null)("promtool", () => {
     expect(await run("check", "rules", file)).toMatchObject({ code: 0 });
   });
 
-  test("a server that is gone, one that is stuck, and errors are told; one that is well is not", async () => {
+  test("a server that is gone, one that is stuck, errors and a failed reload are told; one that is well is not", async () => {
     const well = { instance: "well", job: "wrinklefree" };
     const series = (name: string, labels: Record<string, string>, values: string) => ({
       series: `${name}{${Object.entries({ ...well, ...labels }).map(([key, value]) => `${key}="${value}"`)}}`,
@@ -83,6 +83,8 @@ describe.skipIf(promtool === null)("promtool", () => {
             series("wrinklefree_num_requests_running", { instance: "stuck" }, "1x30"),
             series("wrinklefree_num_requests_waiting", { instance: "stuck" }, "0x30"),
             series("wrinklefree_engine_steps_total", { instance: "stuck" }, "700x30"),
+            series("wrinklefree_config_last_reload_successful", {}, "1x30"),
+            series("wrinklefree_config_last_reload_successful", { instance: "outdated" }, "1x5 0x25"),
             series(requests, { status: "200" }, "0+100x30"),
             series(requests, { status: "503" }, "0+1x30"),
             series(requests, { instance: "failing", status: "200" }, "0+80x30"),
@@ -92,6 +94,7 @@ describe.skipIf(promtool === null)("promtool", () => {
             told("WrinklefreeDown", "gone"),
             told("WrinklefreeStuck", "stuck"),
             told("WrinklefreeErrors", "failing"),
+            told("WrinklefreeReloadFailed", "outdated"),
           ],
         },
       ],

@@ -216,8 +216,14 @@ describe("of a configuration with a fault nothing is taken over", () => {
     );
     expect([said.includes(message), said.match(/\n/g)?.length]).toEqual([true, 2]);
     expect(((await (await models()).json()) as { data: { id: string }[] }).data[0]?.id).toBe("first");
+    const measured = async () =>
+      /^wrinklefree_config_last_reload_successful\{.*\} (\d)$/m.exec(
+        await (await fetch(`${server.url}/metrics`)).text(),
+      )?.[1];
+    expect(await measured()).toBe("0");
     // And when it is mended, it is.
     expect(await reload(good)).toContain("served-name is now second, after first");
+    expect(await measured()).toBe("1");
   });
 
   test("the file is gone", async () => {

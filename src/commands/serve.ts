@@ -92,7 +92,12 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     },
     useCertificate: (fresh) => listening.useCertificate(fresh),
   };
-  reloadAtHangup(() => manager.reloading(() => live.reload(taker)), signals);
+  const reload = async () => {
+    const refused = await live.reload(taker);
+    state.metrics.isReloaded = refused.length === 0;
+    return refused;
+  };
+  reloadAtHangup(() => manager.reloading(reload), signals);
   manager.watch(state);
   const endEarly = async () => {
     await listening.stop(true);

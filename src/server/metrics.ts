@@ -28,6 +28,12 @@ export function exposeMetrics(state: ServerState): string {
   family("build_info", "gauge", "Always 1; the labels say what runs.", (name) => [
     `${name}{version="${escapeLabel(version)}",kernels="${escapeLabel(cpuTier())}"} 1`,
   ]);
+  single(
+    "config_last_reload_successful",
+    "gauge",
+    "0 when a file that was read again had a fault.",
+    Number(metrics.isReloaded),
+  );
   const { running, waiting } = state.jobs;
   single("num_requests_running", "gauge", "Answers being written.", running);
   single("num_requests_waiting", "gauge", "Answers that wait for their first token.", waiting);

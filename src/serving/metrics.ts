@@ -33,6 +33,8 @@ export class Metrics {
   readonly answers: Record<FinishReason, number> = { stop: 0, length: 0, cancelled: 0, grammar: 0 };
   /** Requests by method, route and status, as their labels. */
   readonly requests = new Map<string, number>();
+  /** Whether everything was taken over when files were read again the last time; true before. */
+  isReloaded = true;
 
   /** An answer ended. @param counts what it cost; undefined when it did not come so far. */
   answered(reason: FinishReason, counts?: Counts): void {
