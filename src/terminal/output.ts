@@ -77,8 +77,7 @@ export const notes = {
 
   /** What is odd, likewise. */
   warnLater(text: string): void {
-    this.writeLater(`wrinklefree: warning: ${text}
-`, "warn");
+    this.writeLater(`wrinklefree: warning: ${text}\n`, "warn");
   },
 };
 
