@@ -26,7 +26,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 9
+#define WF_ABI_VERSION 10
 
 /* ---- The packed file. ---- */
 
@@ -100,6 +100,9 @@ extern "C" {
 #define WF_EVENT_PROMPT 4      /* the log-probability of one prompt token */
 #define WF_EVENT_ALTERNATIVE 5 /* one of the likeliest tokens at the place of the WF_EVENT_TOKEN or _PROMPT before it */
 
+/* wf_sampling.temperature_place: after all that leaves tokens out. */
+#define WF_TEMPERATURE_LAST 4
+
 /* The most alternatives of a request (wf_sampling.top_logprobs). */
 #define WF_TOP_LOGPROBS_MAX 20
 
@@ -151,8 +154,8 @@ typedef struct wf_memory_plan {
 } wf_memory_plan;
 
 /* How one request's tokens are chosen. Applied in this order: bias, repetition, frequency and presence penalties, dry, grammar and lists,
- * top_n_sigma, temperature, top_k, typical_p, top_p, min_p, xtc, draw by rank. The draw is keyed by (seed, position): the same request with the same seed gives the same
- * tokens. */
+ * top_n_sigma, top_k, temperature, typical_p, top_p, min_p, xtc, draw by rank; temperature_place says whether the temperature comes later. The draw is keyed by
+ * (seed, position): the same request with the same seed gives the same tokens. */
 typedef struct wf_sampling {
     float temperature;        /* 0: the likeliest token; at most 100 */
     float top_p;              /* 0 to 1; 1: off. At least one token always stays */
@@ -173,6 +176,7 @@ typedef struct wf_sampling {
     uint32_t penalty_window;     /* how many tokens the other three penalties look at, prompt and answer; 0: all */
     uint32_t min_keep;           /* typical_p, top_p, min_p and xtc leave at least so many, where there are so many; 0 and 1: one */
     uint32_t top_k;              /* 0: off */
+    uint32_t temperature_place;  /* how many of typical_p, top_p, min_p and xtc come before the temperature, 0 to 4 */
     uint32_t max_tokens;         /* what does not fit into the context ends it with WF_REASON_LENGTH all the same; 0: prompt only */
     uint32_t min_tokens;      /* no end-of-text or stop token before this many; a complete grammar ends the answer all the same */
     uint32_t ignore_eos;      /* 1: the model's end-of-text tokens are ordinary tokens (the request's stop ids still stop) */

@@ -226,13 +226,39 @@ describe("samplers", () => {
     );
   });
 
-  test.each<[unknown, string, string]>([
-    [["top_k", "temperature"], "samplers", "unsupported_parameter"],
+  // llama.cpp's own, as its programs send them.
+  const OWN = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"];
+
+  test("llama.cpp's own list is answered, by names and by letters, and so is every order of what changes nothing", async () => {
+    const tuned = { ...OTHERS, repeat_penalty: 1.1, dry_multiplier: 0.5, top_n_sigma: 3 };
+    expect(await text({ samplers: OWN })).toBe(await text({}));
+    expect(await text({ ...tuned, samplers: "edskypmxt" })).toBe(await text({ ...tuned, samplers: OWN }));
+    expect(await text({ ...tuned, samplers: [...OWN, "adaptive_p"] })).toBe(await text({ ...tuned, samplers: OWN }));
+    expect(await text({ samplers: ["top_k", "temperature", ...OWN.slice(0, 3)] })).toBe(await text({}));
+    const off = { temperature: 0, top_p: 1, min_p: 0, typical_p: 1, top_k: -1 };
+    expect(await text({ ...off, samplers: OWN.toReversed() })).toBe(await text({ temperature: 0, top_k: 0 }));
+    const likeliest = { temperature: 0, top_p: 0.5, min_p: 0.1, top_n_sigma: 1 };
+    expect(await text({ ...likeliest, samplers: OWN.toReversed() })).toBe(await text({ temperature: 0 }));
+  });
+
+  const OTHERS = { top_p: 0.9, min_p: 0.05 };
+  test.each<[unknown, string, string, object?]>([
+    [["top_p", "top_k"], "samplers", "unsupported_parameter", OTHERS],
+    [["temperature", "penalties"], "samplers", "unsupported_parameter", { repeat_penalty: 1.1 }],
+    [["dry", "penalties"], "samplers", "unsupported_parameter", { repeat_penalty: 1.1, dry_multiplier: 1 }],
+    [
+      ["xtc", "temperature", "min_p"],
+      "samplers",
+      "unsupported_parameter",
+      { ...OTHERS, temperature: 0, xtc_probability: 1 },
+    ],
+    [["temp", "top_k", "temperature"], "samplers", "unsupported_parameter"],
     [["top_k", "top_k"], "samplers", "unsupported_parameter"],
     [["top_k", "mirostat"], "samplers[1]", "invalid_value"],
     [["top_k", 5], "samplers[1]", "invalid_type"],
-    ["kfypmt", "samplers", "invalid_type"],
-  ])("%j is refused", async (samplers, param, code) => {
-    expect(await refusal(server, "/completion", { ...body, samplers })).toEqual([400, param, code]);
+    [5, "samplers", "invalid_type"],
+    ["kfypmt", "samplers", "invalid_value"],
+  ])("%j is refused", async (samplers, param, code, more = {}) => {
+    expect(await refusal(server, "/completion", { ...body, ...more, samplers })).toEqual([400, param, code]);
   });
 });

@@ -108,6 +108,31 @@ describe("truncation", () => {
     expect((await complete({ ...plain, top_n_sigma: -1 })).tokens).toEqual((await complete(plain)).tokens);
   });
 
+  test("a temperature that comes last in llama.cpp's list does not change what they leave", async () => {
+    const top = await likeliest(PROMPT);
+    // Within the first three tokens by the model's own probabilities, and beyond them by those of a higher temperature.
+    const topP = top.slice(0, 2).reduce((sum, { p }) => sum + p, (top[2]?.p as number) / 2);
+    const minP = ((top[2]?.p as number) + (top[3]?.p as number)) / 2 / (top[0]?.p as number);
+    const body = { prompt: PROMPT, temperature: 2, top_k: 20 };
+    const three = top.slice(0, 3).map(({ id }) => id);
+    for (const truncation of [{ top_p: topP }, { min_p: minP }]) {
+      const late = await draws({ ...body, ...truncation, samplers: ["top_k", "top_p", "min_p", "temperature"] });
+      expect([...late].sort()).toEqual(three.toSorted());
+      for (const samplers of [undefined, ["top_k", "temperature", "top_p", "min_p"]]) {
+        const early = await draws({ ...body, ...truncation, samplers });
+        expect([...early].some((id) => !three.includes(id))).toBe(true);
+      }
+    }
+  });
+
+  test("values that say off leave an answer without a temperature the likeliest one", async () => {
+    const [first] = await likeliest(PROMPT);
+    const off = { top_p: 1, top_k: 0, min_p: 0, typical_p: 1, top_n_sigma: -1, xtc_probability: 0 };
+    for (const value of [...Object.entries(off).map(([name, value]) => ({ [name]: value })), { top_k: -1 }, off]) {
+      expect([...(await draws({ prompt: PROMPT, ...value }, 30))]).toEqual([first?.id as number]);
+    }
+  });
+
   test("without a temperature they mean one of 1, as top_p does", async () => {
     for (const truncation of [{ typical_p: 0.9 }, { xtc_probability: 0.5 }, { top_n_sigma: 5 }]) {
       expect((await draws({ prompt: PROMPT, ...truncation }, 60)).size).toBeGreaterThan(1);

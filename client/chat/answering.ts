@@ -82,7 +82,7 @@ export function regenerate(answer: Message): void {
   const parent = answer.parent === null ? undefined : messages.value.get(answer.parent);
   if (parent === undefined) return;
   const { temperature, topP, minP } = settings.value;
-  const isDrawn = topP !== null || minP !== null;
+  const isDrawn = (topP ?? 1) < 1 || (minP ?? 0) > 0;
   if ((temperature ?? (isDrawn ? 1 : (health.value?.default_temperature ?? 0))) === 0) {
     notify("At temperature 0 the same question has the same answer. The settings have the temperature.");
   }

@@ -1,5 +1,5 @@
 /*
- * sampler.c: penalties, temperature, truncation and the draw, in the order that wrinklefree.h states.
+ * sampler.c: penalties, temperature, truncation and the draw, in the orders that wrinklefree.h states.
  *
  * Equal logits are ordered by token id, sums run in a fixed order, and the random number is a function of (seed, position) alone:
  * whoever else is being served, the same request gets the same token.
@@ -40,6 +40,9 @@ int wf_check_sampling(const wf_sampling *sampling, char *error, uint32_t error_s
     if (sampling->top_logprobs > WF_TOP_LOGPROBS_MAX)
         return wf_fail(error, error_size, "top_logprobs is %u; at most %u can be had", sampling->top_logprobs,
                        (uint32_t)WF_TOP_LOGPROBS_MAX);
+    if (sampling->temperature_place > WF_TEMPERATURE_LAST)
+        return wf_fail(error, error_size, "temperature_place is %u, not within 0 to %u", sampling->temperature_place,
+                       (uint32_t)WF_TEMPERATURE_LAST);
     if (sampling->scope >> 63 != 0)
         return wf_fail(error, error_size, "the scope is over 63 bits");
     return 0;
@@ -61,8 +64,12 @@ static double uniform(uint64_t seed, uint32_t position) {
     return (double)(bits >> 11) * 0x1p-53;
 }
 
+bool wf_is_greedy(const wf_sampling *sampling) {
+    return sampling->top_k == 1 || (sampling->temperature == 0.0f && !wf_may_drop_likeliest(sampling));
+}
+
 bool wf_needs_all_logits(const wf_sampling *sampling) {
-    if (sampling->temperature == 0.0f)
+    if (wf_is_greedy(sampling))
         return false;
     return sampling->top_n_sigma > 0.0f || (sampling->top_k == 0 && wf_truncates(sampling));
 }
@@ -139,13 +146,13 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     const uint32_t first = input->allowed == NULL ? 0 : apply_grammar(logits, vocabulary, input->allowed);
     const uint32_t best = likeliest(logits, vocabulary, first);
     /* An infinite logit, which a bias and a penalty can add up to, leaves no chance to others. */
-    if (sampling->temperature == 0.0f || sampling->top_k == 1 || !(fabsf(logits[best]) < INFINITY))
+    if (wf_is_greedy(sampling) || !(fabsf(logits[best]) < INFINITY))
         return best;
 
     const float largest = logits[best];
     if (sampling->top_n_sigma > 0.0f)
         wf_keep_within_deviations(logits, vocabulary, largest, sampling->top_n_sigma);
-    const float inverse_temperature = wf_inverse_temperature(sampling->temperature);
+    const float inverse_temperature = wf_inverse_temperature(sampling->temperature_place == 0 ? sampling->temperature : 1.0f);
     kernels->exponentials(logits, vocabulary, largest, inverse_temperature, scratch->weights);
     wf_candidate *candidates = scratch->candidates;
     uint32_t count = 0;
@@ -165,7 +172,8 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     const double place = uniform(sampling->seed, input->position);
     if (wf_truncates(sampling)) {
         const double coin = uniform(mix(sampling->seed ^ COIN), input->position);
-        return wf_choose_truncated(candidates, count, sampling, logits, largest, place, coin);
+        const wf_choice choice = {kernels, sampling, logits, largest, scratch->weights};
+        return wf_choose_truncated(&choice, candidates, count, place, coin);
     }
 
     const bool has_nucleus = sampling->top_p < 1.0f, has_floor = !has_nucleus && sampling->min_p > 0.0f;

@@ -47,6 +47,9 @@ typedef struct wf_sampler_input {
 uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary, const wf_sampler_input *input,
                    wf_sampler_scratch *scratch);
 
+/* Whether the likeliest token is chosen, whatever else there is. */
+bool wf_is_greedy(const wf_sampling *sampling);
+
 /* Whether it takes the logits of all tokens to choose one, however few are likely. */
 bool wf_needs_all_logits(const wf_sampling *sampling);
 

@@ -153,7 +153,7 @@ static wf_logits_request logits_needed(const wf_step *step, wf_prediction *predi
     request.allowed = allowed_to(step, prediction, index);
     if (!is_plain(sequence))
         return request;
-    if (sampling->temperature == 0.0f)
+    if (wf_is_greedy(sampling))
         request.top_k = 1;
     else if (sampling->top_k > 0)
         request.top_k = sampling->top_k;

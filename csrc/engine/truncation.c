@@ -1,5 +1,6 @@
 /*
- * truncation.c: top_n_sigma, typical_p, xtc and min_keep. All of them look at the whole distribution. Sums run in a fixed order.
+ * truncation.c: top_n_sigma, typical_p, xtc and min_keep, which look at the whole distribution, and temperatures that come after some of
+ * these. Sums run in a fixed order.
  */
 #include "engine/truncation.h"
 
@@ -25,10 +26,19 @@ void wf_keep_within_deviations(float *logits, uint32_t vocabulary, float largest
             logits[token] = -INFINITY;
 }
 
+/* Where the temperature comes: behind so many of the steps of wf_choose_truncated. */
+enum { AFTER_TYPICAL = 1, AFTER_TOP_P, AFTER_MIN_P, AFTER_XTC = WF_TEMPERATURE_LAST };
+
 static bool is_typical(const wf_sampling *sampling) { return sampling->typical_p > 0.0f && sampling->typical_p < 1.0f; }
 
 bool wf_truncates(const wf_sampling *sampling) {
-    return is_typical(sampling) || sampling->xtc_probability > 0.0f || sampling->min_keep > 1;
+    const bool is_late = sampling->temperature_place > 0 && sampling->temperature != 1.0f;
+    return is_typical(sampling) || sampling->xtc_probability > 0.0f || sampling->min_keep > 1 || is_late;
+}
+
+bool wf_may_drop_likeliest(const wf_sampling *sampling) {
+    return (is_typical(sampling) && sampling->temperature_place >= AFTER_TYPICAL) ||
+           (sampling->xtc_probability > 0.0f && sampling->temperature_place >= AFTER_XTC);
 }
 
 /* At least so many stay, where there are so many. */
@@ -39,20 +49,22 @@ static uint32_t at_least(uint32_t kept, uint32_t min_keep, uint32_t count) {
 
 /* Keeps the candidates whose information, −ln of the probability, is nearest to its mean, the entropy, until they have more than typical_p
  * of the weight (Meister et al. 2023, "Locally typical sampling"). The logarithm of the total is a part of both, and cancels out. */
-static uint32_t keep_typical(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, const float *logits,
-                             float largest) {
-    const double inverse_temperature = (double)wf_inverse_temperature(sampling->temperature);
+static uint32_t keep_typical(const wf_choice *choice, wf_candidate *candidates, uint32_t count) {
+    const wf_sampling *sampling = choice->sampling;
+    const double largest = (double)choice->largest;
+    const double inverse_temperature =
+        (double)wf_inverse_temperature(sampling->temperature_place == 0 ? sampling->temperature : 1.0f);
     double total = 0, mean = 0;
     for (uint32_t i = 0; i < count; i++) {
         const double weight = (double)candidates[i].weight;
         total += weight;
         if (weight > 0)
-            mean += weight * ((double)largest - (double)candidates[i].logit) * inverse_temperature;
+            mean += weight * (largest - (double)candidates[i].logit) * inverse_temperature;
     }
     mean /= total;
     /* Ranked by what they are selected by, for the moment. */
     for (uint32_t i = 0; i < count; i++)
-        candidates[i].logit = -(float)fabs(((double)largest - (double)candidates[i].logit) * inverse_temperature - mean);
+        candidates[i].logit = -(float)fabs((largest - (double)candidates[i].logit) * inverse_temperature - mean);
     uint32_t kept = wf_select_weight(candidates, count, (double)sampling->typical_p * total);
     if (kept == 0)
         kept = count;
@@ -61,7 +73,7 @@ static uint32_t keep_typical(wf_candidate *candidates, uint32_t count, const wf_
         wf_select_top(candidates, count, kept);
     }
     for (uint32_t i = 0; i < kept; i++)
-        candidates[i].logit = logits[candidates[i].token];
+        candidates[i].logit = choice->logits[candidates[i].token];
     return kept;
 }
 
@@ -111,16 +123,42 @@ static uint32_t exclude_top(wf_candidate *candidates, uint32_t count, const wf_s
     return count - (top - 1);
 }
 
-uint32_t wf_choose_truncated(wf_candidate *candidates, uint32_t count, const wf_sampling *sampling, const float *logits,
-                             float largest, double place, double coin) {
+/* Weighs the candidates by the temperature; of temperature 0 only the likeliest is left. */
+static uint32_t apply_temperature(const wf_choice *choice, wf_candidate *candidates, uint32_t count) {
+    if (choice->sampling->temperature == 0.0f) {
+        wf_select_top(candidates, count, 1);
+        return 1;
+    }
+    float largest = candidates[0].logit;
+    for (uint32_t i = 0; i < count; i++) {
+        choice->weights[i] = candidates[i].logit;
+        largest = candidates[i].logit > largest ? candidates[i].logit : largest;
+    }
+    choice->kernels->exponentials(choice->weights, count, largest, wf_inverse_temperature(choice->sampling->temperature),
+                                  choice->weights);
+    for (uint32_t i = 0; i < count; i++)
+        candidates[i].weight = choice->weights[i];
+    return count;
+}
+
+uint32_t wf_choose_truncated(const wf_choice *choice, wf_candidate *candidates, uint32_t count, double place, double coin) {
+    const wf_sampling *sampling = choice->sampling;
     if (is_typical(sampling))
-        count = keep_typical(candidates, count, sampling, logits, largest);
+        count = keep_typical(choice, candidates, count);
+    if (sampling->temperature_place == AFTER_TYPICAL)
+        count = apply_temperature(choice, candidates, count);
     if (sampling->top_p < 1.0f)
         count = keep_nucleus(candidates, count, sampling);
+    if (sampling->temperature_place == AFTER_TOP_P)
+        count = apply_temperature(choice, candidates, count);
     if (sampling->min_p > 0.0f)
         count = keep_likely(candidates, count, sampling);
+    if (sampling->temperature_place == AFTER_MIN_P)
+        count = apply_temperature(choice, candidates, count);
     if (coin < (double)sampling->xtc_probability && sampling->xtc_threshold <= 0.5f)
         count = exclude_top(candidates, count, sampling);
+    if (sampling->temperature_place == AFTER_XTC)
+        count = apply_temperature(choice, candidates, count);
     const uint32_t kept = wf_select_weight(candidates, count, place * wf_weight_of(candidates, count, 0.0f));
     if (kept > 0)
         return candidates[kept - 1].token;

@@ -369,6 +369,7 @@ static void make_request(const wf_model *model, uint32_t context, uint32_t promp
         sampling->xtc_probability = one_in(2) ? 0.0f : 0.25f * (float)below(5);
         sampling->xtc_threshold = 0.05f * (float)below(6);
         sampling->min_keep = one_in(2) ? 0 : below(5);
+        sampling->temperature_place = below(WF_TEMPERATURE_LAST + 1);
     }
     sampling->penalty_window = one_in(2) ? 0 : 1 + below(40);
     if (one_in(4)) {

@@ -109,6 +109,14 @@ static uint32_t refer_typical(struct sample *sample, uint32_t *order, const doub
     return kept;
 }
 
+/* Weighs the ranked tokens order[count] by a temperature; at 0 the first one has all the weight. */
+static void refer_weights(struct sample *sample, const uint32_t *order, double *weight, uint32_t count, double temperature) {
+    sample->doubtful |= temperature == 0.0 && count > 1 && is_close(sample->logit[order[0]], sample->logit[order[1]]);
+    for (uint32_t i = 0; i < count; i++)
+        weight[order[i]] =
+            temperature == 0.0 ? (double)(i == 0) : exp((sample->logit[order[i]] - sample->logit[order[0]]) / temperature);
+}
+
 static void refer(struct sample *sample) {
     const wf_sampling *sampling = &sample->sampling;
     const uint32_t vocabulary = sample->vocabulary;
@@ -137,7 +145,11 @@ static void refer(struct sample *sample) {
     ranked_by = logit;
     qsort(order, vocabulary, sizeof *order, by_rank);
     sample->best = order[0];
-    if (sampling->temperature == 0.0f || logit[order[0]] == -INFINITY) {
+    const double temperature = (double)sampling->temperature;
+    const uint32_t place = sampling->temperature_place;
+    const bool is_typical = sampling->typical_p > 0.0f && sampling->typical_p < 1.0f;
+    const bool is_ranked = (place == 0 || !is_typical) && (place < 4 || sampling->xtc_probability == 0.0f);
+    if ((temperature == 0.0 && is_ranked) || logit[order[0]] == -INFINITY) {
         sample->doubtful |= vocabulary > 1 && is_close(logit[order[0]], logit[order[1]]);
         sample->probability[order[0]] = 1.0;
         return;
@@ -156,11 +168,12 @@ static void refer(struct sample *sample) {
         sample->doubtful |= is_close(logit[order[sampling->top_k - 1]], logit[order[sampling->top_k]]);
         count = sampling->top_k;
     }
-    for (uint32_t i = 0; i < count; i++)
-        weight[order[i]] = exp((logit[order[i]] - logit[order[0]]) / (double)sampling->temperature);
+    refer_weights(sample, order, weight, count, place == 0 ? temperature : 1.0);
     const uint32_t least = sampling->min_keep < count ? sampling->min_keep : count;
-    if (sampling->typical_p > 0.0f && sampling->typical_p < 1.0f)
+    if (is_typical)
         count = refer_typical(sample, order, weight, count, least);
+    if (place == 1)
+        refer_weights(sample, order, weight, count, temperature);
     if (sampling->top_p < 1.0f) {
         const double total = sum_of(weight, order, count), wanted = (double)sampling->top_p * total;
         double sum = weight[order[0]];
@@ -174,6 +187,8 @@ static void refer(struct sample *sample) {
         sample->doubtful |= kept < count && is_close(logit[order[kept - 1]], logit[order[kept]]);
         count = kept;
     }
+    if (place == 2)
+        refer_weights(sample, order, weight, count, temperature);
     if (sampling->min_p > 0.0f) {
         const double floor = (double)sampling->min_p * weight[order[0]];
         uint32_t kept = 0;
@@ -184,6 +199,8 @@ static void refer(struct sample *sample) {
         sample->doubtful |= kept < count && kept <= least && is_close(logit[order[kept - 1]], logit[order[kept]]);
         count = kept;
     }
+    if (place == 3)
+        refer_weights(sample, order, weight, count, temperature);
     /* xtc is applied with its probability, so there are two distributions. */
     double applied = 0.0;
     uint32_t excluded = 0;
@@ -200,10 +217,13 @@ static void refer(struct sample *sample) {
             sample->doubtful |= is_close(logit[order[top - 2]], logit[order[top - 1]]);
         }
     }
-    const double all = sum_of(weight, order, count), rest = sum_of(weight, order + excluded, count - excluded);
-    for (uint32_t i = 0; i < count; i++)
-        sample->probability[order[i]] =
-            (1.0 - applied) * weight[order[i]] / all + (i >= excluded ? applied * weight[order[i]] / rest : 0.0);
+    for (uint32_t from = 0; from <= excluded; from += excluded > 0 ? excluded : 1) {
+        if (place == 4)
+            refer_weights(sample, order + from, weight, count - from, temperature);
+        const double share = from == 0 ? 1.0 - applied : applied, sum = sum_of(weight, order + from, count - from);
+        for (uint32_t i = from; i < count; i++)
+            sample->probability[order[i]] += share * weight[order[i]] / sum;
+    }
 }
 
 /* One draw by a tier; scratch holds rubbish before. */
@@ -339,6 +359,8 @@ static void make_sample(struct sample *sample, uint32_t vocabulary) {
     }
     if (one_in(5))
         sampling->min_keep = below(6);
+    if (one_in(2))
+        sampling->temperature_place = 1 + below(WF_TEMPERATURE_LAST);
     if (one_in(2)) {
         /* Powers of two keep ties tied. */
         static const float repetition[] = {2.0f, 0.5f, 1.0f, 4.0f};
@@ -371,14 +393,16 @@ static void test_combinations(void) {
             continue;
         }
         made++;
-        const uint32_t draws = sample.sampling.temperature == 0.0f ? 2 : 200;
-        char what[240];
+        const uint32_t draws = wf_is_greedy(&sample.sampling) ? 2 : 200;
+        char what[256];
         const wf_sampling *sampling = &sample.sampling;
-        snprintf(what, sizeof what, "case %u (%u tokens, T %g, k %u, p %g, m %g, r %g, f %g, n %g, s %g, t %g, x %g %g, keep %u)",
-                 made, sample.vocabulary, (double)sampling->temperature, sampling->top_k, (double)sampling->top_p,
+        snprintf(what, sizeof what,
+                 "case %u (%u tokens, T %g, k %u, p %g, m %g, r %g, f %g, n %g, s %g, t %g, x %g %g, keep %u, place %u)", made,
+                 sample.vocabulary, (double)sampling->temperature, sampling->top_k, (double)sampling->top_p,
                  (double)sampling->min_p, (double)sampling->repetition_penalty, (double)sampling->frequency_penalty,
                  (double)sampling->presence_penalty, (double)sampling->top_n_sigma, (double)sampling->typical_p,
-                 (double)sampling->xtc_probability, (double)sampling->xtc_threshold, sampling->min_keep);
+                 (double)sampling->xtc_probability, (double)sampling->xtc_threshold, sampling->min_keep,
+                 sampling->temperature_place);
         check_draws(&sample, draws, what);
     }
     CHECK(doubtful < made, "%u cases were too close to call", doubtful);
@@ -478,6 +502,47 @@ static void test_order(void) {
     CHECK(draw(&sample, 0, 0) == 1, "repetitions after the repetition penalty");
 }
 
+/* A temperature behind what leaves tokens out, with the probabilities that llama.cpp's default order gives. */
+static void test_late_temperature(void) {
+    static struct sample sample;
+    static const struct {
+        uint32_t place;
+        float temperature, typical_p, top_p, min_p, xtc_threshold; /* the threshold: above 0, xtc is applied */
+        double probability[4];                                     /* of the logits 2, 1, 0, -1 */
+    } cases[] = {
+        /* At temperature 1 they have 0.6439, 0.2369, 0.0871 and 0.0321; at 2 0.4550, 0.2760, 0.1674 and 0.1016. */
+        {0, 2.0f, 1.0f, 0.8f, 0.0f, 0.0f, {0.5065, 0.3072, 0.1863, 0.0}},
+        {1, 2.0f, 1.0f, 0.8f, 0.0f, 0.0f, {0.5065, 0.3072, 0.1863, 0.0}},
+        {2, 2.0f, 1.0f, 0.8f, 0.0f, 0.0f, {0.6225, 0.3775, 0.0, 0.0}},
+        {4, 2.0f, 1.0f, 0.8f, 0.0f, 0.0f, {0.6225, 0.3775, 0.0, 0.0}},
+        {2, 2.0f, 1.0f, 1.0f, 0.2f, 0.0f, {0.4551, 0.2760, 0.1674, 0.1015}},
+        {3, 2.0f, 1.0f, 1.0f, 0.2f, 0.0f, {0.6225, 0.3775, 0.0, 0.0}},
+        /* xtc looks at what has 0.2 of the weight: two tokens, or three at temperature 2 once min_p has left those. */
+        {3, 2.0f, 1.0f, 1.0f, 0.1f, 0.15f, {0.0, 0.0, 1.0, 0.0}},
+        {4, 2.0f, 1.0f, 1.0f, 0.1f, 0.15f, {0.0, 0.6225, 0.3775, 0.0}},
+        /* The entropy is 0.9475: the information of the second, 1.4402, is nearest to it but for the first's, 0.4402. */
+        {1, 2.0f, 0.7f, 1.0f, 0.0f, 0.0f, {0.6225, 0.3775, 0.0, 0.0}},
+        /* Temperature 0 takes the likeliest of those that are left. */
+        {4, 0.0f, 1.0f, 1.0f, 0.0f, 0.2f, {0.0, 1.0, 0.0, 0.0}},
+        {3, 0.0f, 1.0f, 1.0f, 0.0f, 0.2f, {1.0, 0.0, 0.0, 0.0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sample = (struct sample){.vocabulary = 4, .sampling = neutral, .logits = {2.0f, 1.0f, 0.0f, -1.0f}};
+        sample.sampling.temperature_place = cases[i].place;
+        sample.sampling.temperature = cases[i].temperature;
+        sample.sampling.typical_p = cases[i].typical_p;
+        sample.sampling.top_p = cases[i].top_p;
+        sample.sampling.min_p = cases[i].min_p;
+        sample.sampling.xtc_probability = cases[i].xtc_threshold > 0.0f ? 1.0f : 0.0f;
+        sample.sampling.xtc_threshold = cases[i].xtc_threshold;
+        refer(&sample);
+        for (uint32_t token = 0; token < 4; token++)
+            CHECK(fabs(sample.probability[token] - cases[i].probability[token]) < 2e-4, "case %zu: the reference gives token %u %g",
+                  i, token, sample.probability[token]);
+        check_draws(&sample, 4000, "a late temperature");
+    }
+}
+
 /* Whether xtc is applied does not follow from where the draw falls. */
 static void test_coin(void) {
     static struct sample sample;
@@ -551,6 +616,7 @@ static void test_extremes(void) {
         make_sample(&sample, 2 + below(60));
         sample.sampling.temperature = temperatures[1 + below(4)];
         sample.sampling.top_p = sample.sampling.min_p = 1.0f;
+        sample.sampling.temperature_place = 0;
         refer(&sample);
         bool tied = sample.doubtful;
         for (uint32_t token = 0; token < sample.vocabulary; token++)
@@ -697,6 +763,10 @@ static void test_check(void) {
         }
     }
     wf_sampling sampling = neutral;
+    sampling.temperature_place = WF_TEMPERATURE_LAST + 1;
+    CHECK(wf_check_sampling(&sampling, NULL, 0) == -1, "a place behind the last");
+    sampling.temperature_place = WF_TEMPERATURE_LAST;
+    CHECK(wf_check_sampling(&sampling, NULL, 0) == 0, "the last place");
     sampling.scope = UINT64_C(1) << 63;
     CHECK(wf_check_sampling(&sampling, NULL, 0) == -1, "a scope of 64 bits");
 }
@@ -704,6 +774,7 @@ static void test_check(void) {
 int main(void) {
     test_combinations();
     test_order();
+    test_late_temperature();
     test_coin();
     test_ties();
     test_extremes();

@@ -86,6 +86,9 @@ export interface GenerationParameters {
   text: TextOptions;
 }
 
+/** What leaves tokens out. */
+type Truncation = Pick<Sampling, "topP" | "topK" | "minP" | "typicalP" | "topNSigma" | "xtcProbability">;
+
 /** What an endpoint calls some parameters. */
 export interface ParameterNames {
   /** The first that is there counts. */
@@ -108,14 +111,14 @@ export function readGenerationParameters(
   context: SamplingContext,
   names: ParameterNames = CHAT_NAMES,
 ): GenerationParameters {
-  const topP = optionalDecimal(body, "top_p", BOUNDS.probability);
-  const topK = optionalInteger(body, "top_k", BOUNDS.topK);
-  const minP = optionalDecimal(body, "min_p", BOUNDS.probability);
-  const typicalP = optionalDecimal(body, "typical_p", BOUNDS.typicalP);
-  const topNSigma = optionalDecimal(body, "top_n_sigma", BOUNDS.topNSigma);
-  const xtcProbability = optionalDecimal(body, "xtc_probability", BOUNDS.probability);
-  const truncations = [topP, topK, minP, typicalP, topNSigma, xtcProbability];
-  const isSampled = truncations.some((truncation) => truncation !== undefined);
+  const truncation = {
+    topP: optionalDecimal(body, "top_p", BOUNDS.probability) ?? 1,
+    topK: Math.max(0, optionalInteger(body, "top_k", BOUNDS.topK) ?? 0), // -1 is vLLM's way to say off
+    minP: optionalDecimal(body, "min_p", BOUNDS.probability) ?? 0,
+    typicalP: optionalDecimal(body, "typical_p", BOUNDS.typicalP) ?? 1,
+    topNSigma: Math.max(0, optionalDecimal(body, "top_n_sigma", BOUNDS.topNSigma) ?? 0),
+    xtcProbability: optionalDecimal(body, "xtc_probability", BOUNDS.probability) ?? 0,
+  };
   const temperature = optionalDecimal(body, "temperature", BOUNDS.temperature);
   const limits = names.maxTokens.map((name) => readMaxTokens(body, name, names.maxTokensLow));
   const maxTokens = limits.find((limit) => limit !== undefined);
@@ -131,13 +134,8 @@ export function readGenerationParameters(
   return {
     sampling: {
       ...defaultSampling(Math.min(maxTokens ?? context.context, context.context)),
-      temperature: temperature ?? (isSampled ? 1 : context.defaultTemperature),
-      topP: topP ?? 1,
-      topK: Math.max(0, topK ?? 0), // -1 is vLLM's way to say off
-      minP: minP ?? 0,
-      typicalP: typicalP ?? 1,
-      topNSigma: Math.max(0, topNSigma ?? 0),
-      xtcProbability: xtcProbability ?? 0,
+      temperature: temperature ?? (leavesOut(truncation) ? 1 : context.defaultTemperature),
+      ...truncation,
       xtcThreshold: optionalDecimal(body, "xtc_threshold", BOUNDS.probability) ?? XTC_THRESHOLD,
       minKeep: optionalInteger(body, "min_keep", BOUNDS.count) ?? 0,
       ...readPenalties(body),
@@ -156,6 +154,11 @@ export function readGenerationParameters(
       ...(milliseconds > 0 ? { msMax: milliseconds } : {}),
     },
   };
+}
+
+/** Whether any of these leaves tokens out, which wishes for a draw among the others. Values that say off wish for nothing. */
+function leavesOut({ topP, topK, minP, typicalP, topNSigma, xtcProbability }: Truncation): boolean {
+  return topP < 1 || topK > 0 || minP > 0 || typicalP < 1 || topNSigma > 0 || xtcProbability > 0;
 }
 
 /** The sampling of one choice: all choices draw from the same distribution with seeds of their own. */

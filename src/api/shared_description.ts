@@ -31,7 +31,7 @@ export function anyPrompt(most = PROMPTS_MAX): Schema {
 export const samplingParameters = allOrNull({
   temperature: said(
     { ...number, ...within(BOUNDS.temperature) },
-    "0: the likeliest token. Absent: the server's --temperature, or 1 when top_p, top_k or min_p is there.",
+    "0: the likeliest token. Absent: the server's --temperature, or 1 when top_p, top_k or min_p leaves tokens out.",
   ),
   top_p: { ...number, ...within(BOUNDS.probability) },
   top_k: said({ ...integer, minimum: BOUNDS.topK.low }, "0 and -1: off."),

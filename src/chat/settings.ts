@@ -108,14 +108,16 @@ export function settingsOf(values: { [Name in SettingName]: number | bigint | un
 /** The settings as a model in this process takes them. Without a seed each call has another one. */
 export function samplingOf(settings: Settings): Sampling {
   const number = (name: SettingName, otherwise: number) => Number(settings[name] ?? otherwise);
-  const isSampled = ["top-p", "top-k", "min-p"].some((name) => settings[name as SettingName] !== undefined);
+  // As a server does: what leaves tokens out wishes for a draw among the others, unless it says off.
+  const [topP, topK, minP] = [number("top-p", 1), number("top-k", 0), number("min-p", 0)];
+  const isSampled = topP < 1 || topK > 0 || minP > 0;
   const seed = settings.seed ?? (crypto.getRandomValues(new BigUint64Array(1))[0] as bigint);
   return {
     ...defaultSampling(number("max-tokens", INTEGER_MAX)),
     temperature: number("temperature", isSampled ? 1 : 0),
-    topP: number("top-p", 1),
-    topK: number("top-k", 0),
-    minP: number("min-p", 0),
+    topP,
+    topK,
+    minP,
     repetitionPenalty: number("repetition-penalty", 1),
     seed: BigInt.asUintN(64, BigInt(seed)),
   };

@@ -18,6 +18,8 @@ export interface TokenLists {
 /** How a request's tokens are chosen; the meaning and the ranges are those of wf_sampling in wrinklefree.h. */
 export interface Sampling {
   temperature: number;
+  /** How many of typicalP, topP, minP and xtc come before it: 0 to 4. */
+  temperaturePlace: number;
   topP: number;
   minP: number;
   repetitionPenalty: number;
@@ -60,6 +62,7 @@ export interface Sampling {
 export function defaultSampling(maxTokens: number): Sampling {
   return {
     temperature: 0,
+    temperaturePlace: 0,
     topP: 1,
     minP: 0,
     repetitionPenalty: 1,
@@ -100,6 +103,7 @@ export function greedySampling(tokens: number): Sampling {
 export function packSampling(sampling: Sampling): Uint8Array {
   return packStruct(layouts.wf_sampling, {
     temperature: sampling.temperature,
+    temperature_place: sampling.temperaturePlace,
     top_p: sampling.topP,
     min_p: sampling.minP,
     repetition_penalty: sampling.repetitionPenalty,

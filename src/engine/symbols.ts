@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 9;
+export const ABI_VERSION = 10;
 export const FORMAT_VERSION = 2;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
@@ -44,6 +44,7 @@ export const EVENT_DONE = 2;
 export const EVENT_PROGRESS = 3;
 export const EVENT_PROMPT = 4;
 export const EVENT_ALTERNATIVE = 5;
+export const TEMPERATURE_LAST = 4;
 export const TOP_LOGPROBS_MAX = 20;
 export const LIST_ALLOWED = 1;
 export const LIST_BAD_WORD = 2;
@@ -179,12 +180,13 @@ export const layouts = {
       penalty_window: { offset: 56, type: "u32" },
       min_keep: { offset: 60, type: "u32" },
       top_k: { offset: 64, type: "u32" },
-      max_tokens: { offset: 68, type: "u32" },
-      min_tokens: { offset: 72, type: "u32" },
-      ignore_eos: { offset: 76, type: "u32" },
-      logprobs: { offset: 80, type: "u32" },
-      top_logprobs: { offset: 84, type: "u32" },
-      prompt_logprobs: { offset: 88, type: "u32" },
+      temperature_place: { offset: 68, type: "u32" },
+      max_tokens: { offset: 72, type: "u32" },
+      min_tokens: { offset: 76, type: "u32" },
+      ignore_eos: { offset: 80, type: "u32" },
+      logprobs: { offset: 84, type: "u32" },
+      top_logprobs: { offset: 88, type: "u32" },
+      prompt_logprobs: { offset: 92, type: "u32" },
       seed: { offset: 96, type: "u64" },
       scope: { offset: 104, type: "u64" },
     },

@@ -19,7 +19,7 @@ import { readTokenLists } from "../token_lists.ts";
 import { readLogitBias } from "./logit_bias.ts";
 import { completionTable } from "./parameters.ts";
 import { llamaProbabilities } from "./probabilities.ts";
-import { withSamplers } from "./samplers.ts";
+import { Samplers } from "./samplers.ts";
 
 /** A request after all checks. */
 interface LlamaRequest extends TextRequest, StreamParameters {
@@ -49,7 +49,8 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
   const { service, model } = readModel(exchange, body);
   checkParameters(body, completionTable);
   const prompts = readPrompts(body, "prompt", service);
-  const adapted = { ...withSamplers(body), seed: seedOf(body.seed), logit_bias: undefined };
+  const samplers = new Samplers(body);
+  const adapted = { ...samplers.switchOff(body), seed: seedOf(body.seed), logit_bias: undefined };
   const parameters = readGenerationParameters(adapted, samplingContext(exchange.state, service), {
     maxTokens: ["n_predict", "max_tokens", "max_completion_tokens"],
     maxTokensLow: 0,
@@ -58,6 +59,7 @@ async function readRequest(exchange: Exchange, body: JsonObject): Promise<LlamaR
   const probabilities = (body.n_probs ?? undefined) === undefined ? "logprobs" : "n_probs";
   const topLogprobs = optionalInteger(body, probabilities, { low: 0, high: TOP_LOGPROBS_MAX }) ?? 0;
   Object.assign(parameters.sampling, {
+    temperaturePlace: samplers.temperaturePlace(parameters.sampling),
     logprobs: topLogprobs > 0,
     topLogprobs,
     scope: readScope(body, exchange),

@@ -71,7 +71,10 @@ export const llamaCppDescription: Described = {
         logprobs: orNull(said({ ...integer, ...within({ low: 0, high: TOP_LOGPROBS_MAX }) }, "The same as n_probs.")),
         ...streamParameters,
         samplers: orNull(
-          said(array(string), "The samplers that are applied, in their order here; the others are switched off."),
+          said(
+            { anyOf: [array(string), string] },
+            "The samplers that are applied, by name or as letters; the others are switched off. The temperature may stand in any place behind the penalties.",
+          ),
         ),
         return_tokens: orNull(boolean),
       },
