@@ -7,7 +7,7 @@ import { damage } from "../fuzz.ts";
 import { Chance } from "./chance.ts";
 import { type Answer, ClosedBeforeUse, Connection, LostAnswer, type Manner, type Request } from "./connection.ts";
 import { type Dialect, eventsOf, type Json } from "./dialects.ts";
-import { type Case, draw, FLOOD, REFUSED, type Refused, type ServiceName } from "./mix.ts";
+import { type Case, canBeStreamed, draw, FLOOD, REFUSED, type Refused, type ServiceName } from "./mix.ts";
 import { LIMITED_KEY, type Service } from "./service.ts";
 import type { Tally } from "./tally.ts";
 
@@ -80,7 +80,7 @@ export class Client {
 
   /** A request whose right answer is known. */
   async #askKnown(one: KnownCase, manner: Manner): Promise<void> {
-    const isStreamed = one.dialect !== undefined && one.isWholeOnly !== true && this.#chance.oneIn(2);
+    const isStreamed = canBeStreamed(one) && this.#chance.oneIn(2);
     const body = isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body;
     const answer = await this.#send(one.service, one.method, one.path, body && JSON.stringify(body), {
       manner,

@@ -32,6 +32,11 @@ export interface Case {
   fault?(answer: Json): string | undefined;
 }
 
+/** Whether a request can be asked for as a stream. */
+export function canBeStreamed({ dialect, isWholeOnly }: Case): boolean {
+  return dialect !== undefined && isWholeOnly !== true;
+}
+
 /** A request that is drawn at random; its answer has to be valid. */
 export interface Drawn {
   path: string;

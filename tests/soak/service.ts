@@ -257,8 +257,11 @@ export class Service {
 
   /** Ends it for good. */
   async stop(): Promise<void> {
-    await this.#end();
-    await this.#manager.stop();
+    try {
+      await this.#end();
+    } finally {
+      await this.#manager.stop();
+    }
   }
 
   /** Ends everything at once. */

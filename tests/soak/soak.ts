@@ -14,7 +14,7 @@ import { eventually } from "../support/server.ts";
 import { Client, type Field, type KnownCase, readAnswer } from "./client.ts";
 import { Connection, type Place } from "./connection.ts";
 import { Ledger } from "./ledger.ts";
-import { type Case, type EmbeddingGoldens, fixedCases } from "./mix.ts";
+import { type Case, canBeStreamed, type EmbeddingGoldens, fixedCases } from "./mix.ts";
 import { Operator, useCertificate } from "./operator.ts";
 import { describeDescriptors, fitLine, type Line, type Sample, sampleProcess } from "./processes.ts";
 import { Service, type ServiceOptions } from "./service.ts";
@@ -123,7 +123,9 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
     const report = await soaking.run((isOver) =>
       new Operator(running, secured, options.seed, tally).run(options.seconds * 1000, isOver),
     );
-    for (const service of running.splice(0)) await service.stop();
+    for (const service of running.splice(0)) {
+      await service.stop().catch((error) => tally.fault("faults of starts, ends and reloads", String(error)));
+    }
     return { ...report, ...finish(tally, temporary) };
   } finally {
     for (const service of running) await service.kill();
@@ -188,7 +190,7 @@ class Soak {
     operate: (isOver: () => boolean) => Promise<void>,
   ): Promise<Omit<SoakReport, "faults" | "faultCount" | "leftFiles">> {
     const { clients, seed } = this.#options;
-    const cases = await this.#askAlone(fixedCases(this.#goldens));
+    const cases = await this.#learn(fixedCases(this.#goldens));
     const fresh = new Map(this.#all.map((service) => [service, sampleProcess(service.pid)]));
     const field: Field = { services: this.#services, cases, tally: this.#tally, isOver: false };
     const probe = Bun.spawn([process.execPath, join(import.meta.dir, "probe.ts"), this.#services.text.socket], {
@@ -206,7 +208,7 @@ class Soak {
     await probe.stdin.end();
     const latencies = JSON.parse(await probe.stdout.text()) as number[];
     await Promise.all(work);
-    await this.#askAlone(cases);
+    await this.#askAgain(cases);
     const services = await Promise.all(
       this.#all.map(
         async (service) => [service.name, await this.#rest(service, fresh.get(service) as Sample)] as const,
@@ -229,37 +231,51 @@ class Soak {
     );
   }
 
-  /** Asks each request when nobody else does, whole and streamed, and keeps what comes as right, if nothing else is known to be. */
-  async #askAlone(cases: readonly (Case & { right?: unknown })[]): Promise<KnownCase[]> {
+  /** Asks each request when nobody else does, whole and streamed, and keeps what comes as right. @throws Error where nothing comes. */
+  async #learn(cases: readonly Case[]): Promise<KnownCase[]> {
     const known: KnownCase[] = [];
     for (const one of cases) {
-      const service = this.#services[one.service];
-      const connection = await Connection.open(service.places[0] as Place);
-      const ask = async (isStreamed: boolean) => {
-        const body = isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body;
-        const answer = await connection.ask({
-          method: one.method,
-          path: one.path,
-          headers: { authorization: `Bearer ${service.keys[0]}`, "content-type": "application/json", ...one.headers },
-          ...(body === undefined ? {} : { body: new TextEncoder().encode(JSON.stringify(body)) }),
-        });
-        if (answer === undefined || answer.status !== 200) throw new Error(`${one.path}: ${answer?.body}`);
-        return readAnswer(answer, one.dialect, isStreamed);
-      };
-      const answers = [await ask(false)];
-      if (one.dialect !== undefined && !one.isWholeOnly) answers.push(await ask(true));
-      connection.close();
-      const right = one.right ?? answers[0];
-      for (const answer of answers) {
-        const fault = one.fault?.(answer);
-        if (fault !== undefined) this.#tally.fault("wrong answers", `alone, ${one.path}: ${fault}`);
-        if (one.varies || Bun.deepEquals(answer, right)) continue;
-        const [found, wanted] = [answer, right].map((value) => JSON.stringify(value).slice(0, 500));
-        this.#tally.fault("wrong answers", `alone, ${one.path}: ${found}, not ${wanted}`);
-      }
+      const right = await this.#askAlone(one, false);
+      this.#compareAlone({ ...one, right }, right);
+      if (canBeStreamed(one)) this.#compareAlone({ ...one, right }, await this.#askAlone(one, true));
       known.push({ ...one, right });
     }
     return known;
+  }
+
+  /** Asks each request once more, when everybody has left. */
+  async #askAgain(cases: readonly KnownCase[]): Promise<void> {
+    for (const one of cases) {
+      try {
+        this.#compareAlone(one, await this.#askAlone(one, canBeStreamed(one)));
+      } catch (error) {
+        this.#tally.fault("wrong answers", `at the end, ${error}`);
+      }
+    }
+  }
+
+  /** The answer to a request. @throws Error when it is none. */
+  async #askAlone(one: Case, isStreamed: boolean): Promise<unknown> {
+    const service = this.#services[one.service];
+    const body = isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body;
+    const connection = await Connection.open(service.places[0] as Place);
+    const answer = await connection.ask({
+      method: one.method,
+      path: one.path,
+      headers: { authorization: `Bearer ${service.keys[0]}`, "content-type": "application/json", ...one.headers },
+      ...(body === undefined ? {} : { body: new TextEncoder().encode(JSON.stringify(body)) }),
+    });
+    connection.close();
+    if (answer === undefined || answer.status !== 200) throw new Error(`${one.path}: ${answer?.body}`);
+    return readAnswer(answer, one.dialect, isStreamed);
+  }
+
+  #compareAlone(one: KnownCase, answer: unknown): void {
+    const fault = one.fault?.(answer);
+    if (fault !== undefined) this.#tally.fault("wrong answers", `alone, ${one.path}: ${fault}`);
+    if (one.varies || Bun.deepEquals(answer, one.right)) return;
+    const [found, wanted] = [answer, one.right].map((value) => JSON.stringify(value).slice(0, 500));
+    this.#tally.fault("wrong answers", `alone, ${one.path}: ${found}, not ${wanted}`);
   }
 
   /** Looks at the processes again and again, and tells each minute how it goes. */
