@@ -140,6 +140,19 @@ describe("the doctor", () => {
     },
   );
 
+  test("a limit of addresses, with which a server ends in the middle of answers, or does not begin", async () => {
+    const limited = (limit: string) => ["bash", "-c", `ulimit ${limit}; exec "$@"`, "bash"];
+    const found = await examine([], { wrapper: limited("-v 20000000") });
+    expect(found("memory")).toMatchObject({
+      state: "warn",
+      text: expect.stringContaining("; ulimit -v allows 20.5 GB of addresses"),
+      remedy: expect.stringContaining("MemoryMax="),
+    });
+    const none = await examine([], { wrapper: limited("-v 1000000"), code: 1 });
+    expect(none("engine")).toMatchObject({ state: "fail", remedy: expect.stringContaining("lift 'ulimit -v'") });
+    expect(none("memory").state).toBe("warn");
+  });
+
   test("few descriptors", async () => {
     const wrapper = ["bash", "-c", 'ulimit -n 100; exec "$@"', "bash"];
     expect((await examine([], { wrapper }))("descriptors")).toMatchObject({

@@ -8,6 +8,7 @@ import { judgeSpeeds, measureSpeeds } from "../doctor/speed.ts";
 import { examineDescriptors, examinePlace, examineStore, examineTemporaryDirectory } from "../doctor/surroundings.ts";
 import { cpuCores, library } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
+import { addressLimit } from "../machine/system.ts";
 import { resolveModel } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import type { Options } from "../options/option.ts";
@@ -84,7 +85,8 @@ async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
     library();
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return [examineTemporaryDirectory(error), ...surroundings, storeFinding, examineHugePages(), examineClock()];
+    const reason = addressLimit() === undefined ? examineTemporaryDirectory(error) : failure("engine", error);
+    return [reason, examineMemory(), ...surroundings, storeFinding, examineHugePages(), examineClock()];
   }
   const model = chosenModel(given);
   return [

@@ -2,6 +2,7 @@
 
 import { Failure } from "../errors.ts";
 import { readMemory } from "../machine/memory.ts";
+import { addressLimit } from "../machine/system.ts";
 import { readPackedModel } from "../model_file/packed.ts";
 import { takeInventory } from "../models/inventory.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
@@ -18,7 +19,14 @@ export function examineMemory(): Finding {
   const { total, available, limit } = readMemory();
   const free = available === undefined ? "" : `, ${formatBytes(available)} free`;
   const bound = limit === undefined ? "no limit" : `limit of ${formatBytes(limit.value)} (${limit.file})`;
-  return ok("memory", `${formatBytes(total)}${free}, ${bound}`);
+  const text = `${formatBytes(total)}${free}, ${bound}`;
+  const addresses = addressLimit();
+  if (addresses === undefined) return ok("memory", text);
+  return warn(
+    "memory",
+    `${text}; ${addresses.command} allows ${formatBytes(addresses.bytes)} of addresses`,
+    "lift that, and bound memory with MemoryMax= or another control group: the runtime sets aside far more addresses than it uses, and ends at their limit in the middle of answers",
+  );
 }
 
 /** The models of the store; one that does not fit is a warning, since nobody has asked for it yet. */

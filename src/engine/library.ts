@@ -71,6 +71,11 @@ function loadFailure(error: unknown): Failure {
   if (!libraryPath.startsWith("/$bunfs/")) {
     return new Failure(`can't load the engine's library ${libraryPath}: ${reason}; build it with 'bun run build'`);
   }
+  if (reason?.includes("requires the JIT")) {
+    return new Failure(
+      "the engine can't be called, because the runtime may not have the memory for programs that it makes; lift 'ulimit -v', 'ulimit -d' and MemoryDenyWriteExecute=, and bound memory with MemoryMax= or another control group",
+    );
+  }
   try {
     accessSync(directory, constants.W_OK);
   } catch {

@@ -51,6 +51,16 @@ export function descriptorLimit(): number {
   return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft);
 }
 
+/** What this process may address, in bytes, and what says so in a shell: the lower one of both limits; undefined without one. */
+export function addressLimit(): { bytes: number; command: string } | undefined {
+  const limits = readSystemFile("/proc/self/limits") ?? "";
+  const found = [
+    { bytes: Number(/^Max address space\s+(\d+)/m.exec(limits)?.[1]), command: "ulimit -v" },
+    { bytes: Number(/^Max data size\s+(\d+)/m.exec(limits)?.[1]), command: "ulimit -d" },
+  ].filter(({ bytes }) => bytes > 0);
+  return found.sort((one, other) => one.bytes - other.bytes)[0];
+}
+
 function listNames(directory: string): string[] {
   try {
     return readdirSync(directory);
