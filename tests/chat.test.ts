@@ -212,8 +212,11 @@ describe("--url", () => {
       expect(stderr).toContain(`tiny at ${server.url}/v1`);
       expect(stderr).toContain("14 prompt tokens");
     }
-    const { stdout } = await pipe(["chat", "--url", server.url, "--api-key", KEY, "-p", QUESTION], "");
-    expect(stdout).toBe(`${PARIS}\n`);
+    // One on the command line comes before any other.
+    for (const env of [{}, { WRINKLEFREE_API_KEY: "sk-wrong" }]) {
+      const { stdout } = await pipe(["chat", "--url", server.url, "--api-key", KEY, "-p", QUESTION], "", env);
+      expect(stdout).toBe(`${PARIS}\n`);
+    }
   });
 
   test("has the server's history, settings and usage", async () => {

@@ -186,7 +186,8 @@ function connection(model: string | undefined, given: Given<typeof chatOptions>)
   );
   if (local !== undefined) throw new UsageError(`--${local} is for a model in this process, and --url names a server`);
   hideKeys(given);
-  const [key] = values["api-key"];
+  // Those of all places stand in a list, the nearest last.
+  const key = values["api-key"].at(-1);
   if (key !== undefined && isHashed(key)) {
     throw new UsageError("--api-key has the hash of a key, and the server at --url wants the key itself");
   }
