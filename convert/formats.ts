@@ -5,7 +5,7 @@ import { Failure } from "../src/errors.ts";
 import { openByteSource, statusOf } from "../src/model_file/byte_source.ts";
 import { isGguf } from "../src/model_file/gguf.ts";
 import { ggufName, ggufParts } from "../src/model_file/gguf_names.ts";
-import { assetNames } from "../src/model_file/layout.ts";
+import { assetNames, descriptionNames } from "../src/model_file/layout.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { openGgufCheckpoint } from "./gguf_checkpoint.ts";
 import { checkpointFiles, openHuggingFace } from "./hugging_face.ts";
@@ -71,9 +71,9 @@ function fileFormat(path: string) {
   }
 }
 
-/** A file and the tokenizer's files beside it. */
+/** A file and what belongs to it beside it: the tokenizer's files, and what says what is made of it. */
 function withFilesBeside(path: string): string[] {
-  const beside = new Set<string>(assetNames);
+  const beside = new Set<string>([...assetNames, ...descriptionNames]);
   const directory = dirname(path);
   return [
     path,

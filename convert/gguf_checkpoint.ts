@@ -14,6 +14,7 @@ import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
 import { linearDivisors, longContextNotice, longRope, yarn } from "./rope_scaling.ts";
 import type { SourceTensor, TernaryForm } from "./source_tensor.ts";
+import { maskOfTokenizer } from "./special_tokens.ts";
 import { chooseScales } from "./weight_scales.ts";
 
 /** What sets one architecture apart from another. */
@@ -202,6 +203,7 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     const tokenizer = naming(path, () => tokenizerFromGguf(files.metadata, options));
     const { assets, notices } = tokenizer;
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
+    config.maskTokenId = maskOfTokenizer(assets, config.vocabSize);
     naming(path, () => checkModelConfig(config));
     const { originalContext, context } = config;
     if (originalContext !== undefined) notices.push(longContextNotice(originalContext, context));

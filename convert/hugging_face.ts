@@ -7,7 +7,7 @@ import { Failure } from "../src/errors.ts";
 import { readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
 import { TERNARY_BLOCKS } from "../src/model_file/gguf_types.ts";
-import { ASSET_BYTES_MAX, assetNames, descriptionNames, MASK_NAME, packedLayout } from "../src/model_file/layout.ts";
+import { ASSET_BYTES_MAX, assetNames, descriptionNames, packedLayout } from "../src/model_file/layout.ts";
 import { checkModelConfig, type ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
 import { checkModelText } from "../src/text/model_text.ts";
@@ -28,7 +28,7 @@ import { mlxGroup, mlxTensors } from "./mlx.ts";
 import { readPooling } from "./pooling.ts";
 import { INDEX_NAME, openSafetensors } from "./safetensors_files.ts";
 import type { SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
-import { endOfTextTokens } from "./special_tokens.ts";
+import { endOfTextTokens, maskToken } from "./special_tokens.ts";
 import { chooseScales } from "./weight_scales.ts";
 
 /**
@@ -129,7 +129,7 @@ export function describeModel(
   const notices: string[] = [];
   const has = (tensor: string) => files.tensors.has(tensor);
   const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
-  config.maskTokenId = readMaskToken(directory, config);
+  config.maskTokenId = maskToken(directory, assets, config.vocabSize);
   // The last token stands for the text where an embedding model does not say otherwise; any model may be made one.
   const pooling = readPooling(directory, config.hiddenSize);
   if (pooling !== undefined) Object.assign(config, { pooling, tiedEmbeddings: true });
@@ -137,14 +137,6 @@ export function describeModel(
   naming(configPath, () => checkModelConfig(config));
   checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
   return { fields, architecture, family, weights, config, notices };
-}
-
-/** The mask token, which is an input and never an answer. @throws Failure */
-function readMaskToken(directory: string, { vocabSize }: ModelConfig): number | undefined {
-  const path = join(directory, MASK_NAME);
-  if (!existsSync(path)) return undefined;
-  const text = readSmallFile(path, ASSET_BYTES_MAX);
-  return naming(path, () => new ConfigFields(parseJson(text), "it").whole("mask_token_id", 0, vocabSize - 1));
 }
 
 /** What a family calls a tensor of the packed file. */

@@ -36,8 +36,11 @@ export function openSafetensors(directory: string): SourceTensors {
       return { listing: single, tensors, close };
     }
     if (existsSync(index)) return { listing: index, tensors: openShards(index, open), close };
+    const names = listDirectory(directory);
+    const isPickled = names.some((name) => /^pytorch_model.*\.bin$/.test(name));
+    const advice = isPickled ? ": pickled weights are not read; save it as safetensors, or take a GGUF file of it" : "";
     throw new Failure(
-      `${directory}: has neither ${SINGLE_NAME} nor ${INDEX_NAME}${otherContents(new Set(listDirectory(directory)))}`,
+      `${directory}: has neither ${SINGLE_NAME} nor ${INDEX_NAME}${otherContents(new Set(names))}${advice}`,
     );
   } catch (error) {
     close();

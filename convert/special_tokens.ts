@@ -1,11 +1,14 @@
 /**
- * Finds the tokens that end an answer. Checkpoints name them in up to three places that seldom agree: BitNet-b1.58-2B-4T has one
- * id in config.json, two in generation_config.json, and a text in tokenizer_config.json. Each of them ends an answer, so the
+ * Finds the tokens that end an answer, and the one that no answer has. Checkpoints name the former in up to three places that seldom
+ * agree: BitNet-b1.58-2B-4T has one id in config.json, two in generation_config.json, and a text in tokenizer_config.json. Each of them ends an answer, so the
  * packed file gets the union.
  */
 
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigFields, naming, parseJson } from "../src/model_file/config_fields.ts";
+import { readSmallFile } from "../src/model_file/byte_source.ts";
+import { ConfigFields, Fault, naming, parseJson, printable } from "../src/model_file/config_fields.ts";
+import { ASSET_BYTES_MAX, MASK_NAME } from "../src/model_file/layout.ts";
 
 /**
  * The union of the end-of-text ids of generation_config.json, config.json and the tokenizer, without repetition, in that order.
@@ -37,6 +40,43 @@ export function endOfTextTokens(
     if (id !== null && id < vocabSize) ids.push(id);
   }
   return [...new Set(ids)];
+}
+
+/** The text of the token that stands for those which are not known yet, in models that were trained to fill it in. */
+const MASK_TEXT = "|<MASK>|";
+
+/** The mask token of a tokenizer: an input and never an answer. @throws Failure when its file is no JSON */
+export function maskOfTokenizer(
+  assets: Map<string, Uint8Array>,
+  vocabSize: number,
+  text = MASK_TEXT,
+): number | undefined {
+  const id = tokenId(text, readFields("", "tokenizer.json", assets));
+  return id !== null && id < vocabSize ? id : undefined;
+}
+
+/**
+ * The mask token of a checkpoint: the one that dlm_config.json names, or else its tokenizer's.
+ *
+ * @throws Failure naming the file and the key
+ */
+export function maskToken(directory: string, assets: Map<string, Uint8Array>, vocabSize: number): number | undefined {
+  const path = join(directory, MASK_NAME);
+  if (!existsSync(path)) return maskOfTokenizer(assets, vocabSize);
+  const bytes = readSmallFile(path, ASSET_BYTES_MAX);
+  return naming(path, () => {
+    const fields = new ConfigFields(parseJson(bytes), "it");
+    const text = fields.has("mask_token") ? fields.text("mask_token") : MASK_TEXT;
+    const id = maskOfTokenizer(assets, vocabSize, text);
+    const stated = fields.has("mask_token_id") ? fields.whole("mask_token_id", 0, vocabSize - 1) : id;
+    if (stated === undefined) {
+      throw new Fault(`it lacks mask_token_id, and the tokenizer has no token '${printable(text)}'`);
+    }
+    if (id !== undefined && id !== stated) {
+      throw new Fault(`mask_token_id is ${stated}, but the tokenizer's '${printable(text)}' is ${id}`);
+    }
+    return stated;
+  });
 }
 
 function readFields(directory: string, fileName: string, assets: Map<string, Uint8Array>): ConfigFields | null {

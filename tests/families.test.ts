@@ -20,11 +20,12 @@ import { smallArcee } from "./support/arcee_reference.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { runCommandLine } from "./support/command_line.ts";
 import { huggingFaceName, writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
-import { drawing } from "./support/gguf_model.ts";
+import { drawing, ggufModel } from "./support/gguf_model.ts";
 import { smallMaple } from "./support/maple_reference.ts";
 import { differences, type ModelGoldens, median, readModelGoldens } from "./support/model_goldens.ts";
 import { engineHealth, runProgram, startServer, type TestServer } from "./support/server.ts";
-import { type MemoryTensor, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
+import { type MemoryTensor, smallCheckpoint, smallTokenizer, writeCheckpoint } from "./support/small_checkpoint.ts";
+import { encodeGguf, type GgufEntry, valueTypes } from "./support/small_gguf.ts";
 
 setDefaultTimeout(60_000);
 
@@ -431,6 +432,63 @@ test("a mask token is never in an answer, however likely", async () => {
   expect(masked).not.toContain(mask);
 });
 
+describe("the mask token is known", () => {
+  /** The mask of a directory whose tokenizer has the text as token 60, with a dlm_config.json. */
+  function maskOf(text: string, description?: object): number | undefined {
+    const path = join(directory, Bun.randomUUIDv7());
+    const tokenizer = smallTokenizer();
+    tokenizer.added_tokens.push({ id: 60, content: text, special: true });
+    writeCheckpoint(path, { ...smallCheckpoint(), files: new Map([["tokenizer.json", JSON.stringify(tokenizer)]]) });
+    if (description !== undefined) writeFileSync(join(path, "dlm_config.json"), JSON.stringify(description));
+    const checkpoint = openCheckpoint(path);
+    checkpoint.close();
+    return checkpoint.config.maskTokenId;
+  }
+
+  test.each<[string, object | undefined, number | undefined]>([
+    ["|<MASK>|", undefined, 60],
+    ["|<MASK>|", { bd_size: 32, mask_token: "|<MASK>|", mask_token_id: 60 }, 60],
+    ["|<MASK>|", { bd_size: 32 }, 60],
+    ["<mask>", { mask_token: "<mask>" }, 60],
+    ["<other>", { mask_token_id: 7 }, 7],
+    ["<other>", undefined, undefined],
+  ])("in a tokenizer with %s and a dlm_config.json of %j", (text, description, expected) => {
+    expect(maskOf(text, description)).toBe(expected as number);
+  });
+
+  test.each<[string, object, string]>([
+    ["|<MASK>|", { mask_token_id: 7 }, "dlm_config.json: mask_token_id is 7, but the tokenizer's '|<MASK>|' is 60"],
+    ["<other>", { bd_size: 32 }, "dlm_config.json: it lacks mask_token_id, and the tokenizer has no token '|<MASK>|'"],
+    ["<other>", { mask_token_id: 61 }, "dlm_config.json: mask_token_id is 61"],
+    ["<other>", { mask_token_id: "60" }, 'dlm_config.json: mask_token_id is "60"'],
+  ])("or is refused: %s and %j", (text, description, message) => {
+    expect(() => maskOf(text, description)).toThrow(message);
+  });
+
+  test("in a GGUF file", () => {
+    const model = ggufModel("llama", "TQ2_0");
+    const tokens = Array.from({ length: 40 }, (_, index) =>
+      index === 39 ? "|<MASK>|" : String.fromCharCode(65 + index),
+    );
+    const types = tokens.map((_, index) => (index === 39 ? 3 : 1));
+    for (const [key, entry] of Object.entries<GgufEntry>({
+      model: { type: valueTypes.text, value: "gpt2" },
+      pre: { type: valueTypes.text, value: "qwen2" },
+      tokens: { type: valueTypes.list, of: valueTypes.text, value: tokens },
+      token_type: { type: valueTypes.list, of: valueTypes.i32, value: types },
+      merges: { type: valueTypes.list, of: valueTypes.text, value: [] },
+      eos_token_id: { type: valueTypes.u32, value: 2 },
+    })) {
+      model.metadata.set(`tokenizer.ggml.${key}`, entry);
+    }
+    const path = join(directory, "masked.gguf");
+    writeFileSync(path, encodeGguf(model));
+    const checkpoint = openCheckpoint(path);
+    checkpoint.close();
+    expect(checkpoint.config.maskTokenId).toBe(39);
+  });
+});
+
 test("a model that answers refuses to embed, and says why", async () => {
   const server = await startServer();
   try {
@@ -495,8 +553,8 @@ describe("a dense layer copied into all experts gives what it gives alone", () =
   });
 });
 
-test("a model of groups is served: the streamed answer is the whole one, alone and with others", async () => {
-  const { path } = await pack("bonsai-g128");
+test.each(textModels)("%s is served: the streamed answer is the whole one, alone and with others", async (source) => {
+  const { path } = await pack(source);
   const server = await startServer([path]);
   try {
     const body = { prompt: [520, 77, 1999, 4], max_tokens: 12, temperature: 0, ignore_eos: true };

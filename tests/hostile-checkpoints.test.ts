@@ -466,7 +466,12 @@ describe("directories and shards", () => {
     const directory = spoiled(() => {});
     rmSync(join(directory, "model.safetensors"));
     writeFileSync(join(directory, "pytorch_model.bin"), "");
-    expectRefusal(directory, [directory, "neither model.safetensors nor", "it has pytorch_model.bin"]);
+    expectRefusal(directory, [
+      directory,
+      "neither model.safetensors nor",
+      "it has pytorch_model.bin",
+      "pickled weights",
+    ]);
   });
 
   test("a config.json that is a directory", () => {
