@@ -203,7 +203,7 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     const tokenizer = naming(path, () => tokenizerFromGguf(files.metadata, options));
     const { assets, notices } = tokenizer;
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
-    config.maskTokenId = maskOfTokenizer(assets, config.vocabSize);
+    config.maskTokenId = maskOfTokenizer(path, assets, config.vocabSize);
     naming(path, () => checkModelConfig(config));
     const { originalContext, context } = config;
     if (originalContext !== undefined) notices.push(longContextNotice(originalContext, context));

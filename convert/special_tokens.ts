@@ -45,13 +45,14 @@ export function endOfTextTokens(
 /** The text of the token that stands for those which are not known yet, in models that were trained to fill it in. */
 const MASK_TEXT = "|<MASK>|";
 
-/** The mask token of a tokenizer: an input and never an answer. @throws Failure when its file is no JSON */
+/** The mask token of a tokenizer: an input and never an answer. @throws Failure when its file, in the directory, is no JSON */
 export function maskOfTokenizer(
+  directory: string,
   assets: Map<string, Uint8Array>,
   vocabSize: number,
   text = MASK_TEXT,
 ): number | undefined {
-  const id = tokenId(text, readFields("", "tokenizer.json", assets));
+  const id = tokenId(text, readFields(directory, "tokenizer.json", assets));
   return id !== null && id < vocabSize ? id : undefined;
 }
 
@@ -62,12 +63,12 @@ export function maskOfTokenizer(
  */
 export function maskToken(directory: string, assets: Map<string, Uint8Array>, vocabSize: number): number | undefined {
   const path = join(directory, MASK_NAME);
-  if (!existsSync(path)) return maskOfTokenizer(assets, vocabSize);
+  if (!existsSync(path)) return maskOfTokenizer(directory, assets, vocabSize);
   const bytes = readSmallFile(path, ASSET_BYTES_MAX);
   return naming(path, () => {
     const fields = new ConfigFields(parseJson(bytes), "it");
     const text = fields.has("mask_token") ? fields.text("mask_token") : MASK_TEXT;
-    const id = maskOfTokenizer(assets, vocabSize, text);
+    const id = maskOfTokenizer(directory, assets, vocabSize, text);
     const stated = fields.has("mask_token_id") ? fields.whole("mask_token_id", 0, vocabSize - 1) : id;
     if (stated === undefined) {
       throw new Fault(`it lacks mask_token_id, and the tokenizer has no token '${printable(text)}'`);

@@ -17,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertCheckpoint } from "../convert/convert.ts";
+import { FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { fixtures, runCommandLine } from "./support/command_line.ts";
 import {
   encodeFloats,
@@ -121,8 +122,8 @@ describe("safetensors headers", () => {
   const fileFaults: [string, Uint8Array, string][] = [
     ["an empty file", new Uint8Array(), "an empty file"],
     ["three bytes", new Uint8Array(3), "3 bytes are too few"],
-    ["a header longer than the limit", lengthOnly(100_000_001n), "over the limit of 100000000"],
-    ["a header of 2^64-1 bytes", lengthOnly(2n ** 64n - 1n), "18446744073709551615 bytes"],
+    ["a header longer than the limit", lengthOnly(100_000_001n), "a file of a kind that is unknown here"],
+    ["a header of 2^64-1 bytes", lengthOnly(2n ** 64n - 1n), "a file of a kind that is unknown here"],
     ["a header longer than the file", lengthOnly(1000n), "truncated: the header ends at byte 1008"],
     ["a header that is not JSON", headerOnly('{"a": '), "not JSON"],
     ["a header that is not UTF-8", safetensorsBytes(Uint8Array.of(0x22, 0xff, 0x22), new Uint8Array()), "not JSON"],
@@ -633,7 +634,11 @@ describe("packed files", () => {
       () => withHeader((changed) => delete changed.__metadata__.format),
       ["not a packed model"],
     ],
-    ["a newer version", () => withHeader((changed) => (changed.__metadata__.version = "2")), ["version 2", "newer"]],
+    [
+      "a newer version",
+      () => withHeader((changed) => (changed.__metadata__.version = String(FORMAT_VERSION + 1))),
+      [`version ${FORMAT_VERSION + 1}`, "newer"],
+    ],
     ["no version", () => withHeader((changed) => delete changed.__metadata__.version), ["unknown version"]],
     [
       "a version that is no number",
