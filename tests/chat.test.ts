@@ -213,7 +213,8 @@ describe("--url", () => {
       expect(stderr).toContain("14 prompt tokens");
     }
     // One on the command line comes before any other.
-    for (const env of [{}, { WRINKLEFREE_API_KEY: "sk-wrong" }]) {
+    const elsewhere: Record<string, string>[] = [{}, { WRINKLEFREE_API_KEY: "sk-wrong" }];
+    for (const env of elsewhere) {
       const { stdout } = await pipe(["chat", "--url", server.url, "--api-key", KEY, "-p", QUESTION], "", env);
       expect(stdout).toBe(`${PARIS}\n`);
     }
