@@ -75,6 +75,9 @@ async function buildPage(): Promise<void> {
 }
 
 async function buildLibrary(): Promise<void> {
+  if (!existsSync(`${root}/build/native`)) {
+    process.stderr.write("building the library for the first time, which takes a minute or two\n");
+  }
   await cmake("build/native", "wrinklefree");
   await buildPage();
   if (demoIsFresh()) return;

@@ -98,9 +98,7 @@ export class OutputFile {
   }
 
   private refuseExisting(): void {
-    if (!this.replace && existsSync(this.path)) {
-      throw new Failure(`${this.path}: already exists; --force replaces it`);
-    }
+    if (!this.replace) refuseExisting(this.path);
   }
 
   private failure(error: unknown): Failure {
@@ -117,4 +115,9 @@ function syncDirectory(directory: string): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** @throws Failure when something is there that an output would replace. */
+export function refuseExisting(path: string): void {
+  if (existsSync(path)) throw new Failure(`${path}: already exists; --force replaces it`);
 }

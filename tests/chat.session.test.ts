@@ -153,6 +153,9 @@ describe("commands", () => {
     for (const name of ["help", "system", "set", "show", "clear", "retry", "undo", "save", "load", "stats", "bye"]) {
       expect(terminal.rows.join("\n")).toContain(`\n  /${name} `);
     }
+    for (const alias of ["?", "exit", "quit", "reset"]) {
+      expect(terminal.rows.some((row) => row.split("; also ")[1]?.split(", ").includes(`/${alias}`))).toBe(true);
+    }
     const help = terminal.rows.slice(terminal.rows.indexOf("> /help"));
     expect(help.filter((row) => row.length > 80)).toEqual([]);
     await types(terminal, `/sy${TAB}`, "/system ▏");

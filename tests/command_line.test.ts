@@ -1,7 +1,7 @@
 /** The executable as a program among programs: what it says to whom, what its exit codes mean, and what becomes of lost output. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
@@ -150,6 +150,8 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["inspect a b", "unexpected argument 'b'"],
     ["inspect", "inspect takes a MODEL"],
     ["convert a", "convert takes a SOURCE and an OUTPUT.wf"],
+    ["convert a b --dry-run", "the output 'b' must end in .wf"],
+    ["convert --dry-run", "convert --dry-run takes a SOURCE"],
   ])("%s", async (line, message) => {
     const { code, stdout, stderr } = await runProgram(line.split(" "));
     expect(stderr).toContain(message);
@@ -254,6 +256,21 @@ describe("convert says what a file is that is no directory of a checkpoint", () 
   });
 });
 
+test("convert --dry-run takes the whole command line, says what stands in its way, and writes nothing", async () => {
+  const output = join(scratch, "planned.wf");
+  const args = ["convert", tinyDirectory, output, "--dry-run"];
+  const planned = await runProgram(args);
+  expect([planned.code, planned.stdout]).toEqual([0, expect.stringContaining("packed file")]);
+  expect(existsSync(output)).toBe(false);
+  writeFileSync(output, "mine");
+  expect(await runProgram(args)).toMatchObject({
+    code: 1,
+    stderr: `wrinklefree: ${output}: already exists; --force replaces it\n`,
+  });
+  expect((await runProgram([...args, "--force"])).code).toBe(0);
+  expect(readFileSync(output, "utf8")).toBe("mine");
+});
+
 describe("bench", () => {
   /** Many runs, of which a few are measured before the signal comes. */
   const MANY = ["--shape=tiny", "--threads=1", "--prompt=0", "--latency=0", "--decode=32"];
@@ -279,6 +296,14 @@ describe("bench", () => {
     const rows = output.match(/^decode .*% +[\d.]+ %$/gm)?.length;
     expect(rows).toBeWithin(2, 64);
     expect(output).toEndWith("\n");
+  });
+
+  test("JSON is written by whole lines, so that progress on the same terminal is no part of one", async () => {
+    const { stdout } = await runBehind('exec "$@" 2>&1', ["bench", ...SHORT_BENCH, "--parallel=1,2", "--json"]);
+    const progress = stdout.split("\n").filter((line) => line.includes("measuring: "));
+    expect(progress.length).toBeGreaterThan(1);
+    expect(progress.filter((line) => !line.startsWith("measuring: "))).toEqual([]);
+    expect(JSON.parse(stdout.replace(/^measuring: .*$/gm, "")).complete).toBe(true);
   });
 
   test("lines of CSV too", async () => {

@@ -95,7 +95,7 @@ describe("serve", () => {
 
   test("says why no better kernels are used, at the start and in /health", async () => {
     const server = await startServer(["--threads", "1"], { env: { PATH, WRINKLEFREE_CPU: "scalar" } });
-    expect(server.log()).toContain("\nkernels  scalar (WRINKLEFREE_CPU asks for it), 1 thread");
+    expect(server.log()).toContain("\nkernels  scalar (WRINKLEFREE_CPU asks for it), 1 thread\n");
     expect(await (await fetch(`${server.url}/health`)).json()).toMatchObject({
       kernels: "scalar",
       kernels_reason: "WRINKLEFREE_CPU asks for it",

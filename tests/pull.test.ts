@@ -214,6 +214,10 @@ describe("a name", () => {
     const asks = async () => {
       const terminal = new TestTerminal([executable, NAME], { env: { ...env, XDG_STATE_HOME: scratch }, columns: 200 });
       await terminal.until(() => terminal.rows.at(-1)?.endsWith("[Y/n]") ?? false);
+      // Before the network is used.
+      expect(terminal.rows[0]).toStartWith(
+        `${NAME} is not in the store ${store}, which is not there yet; asking 127.0.0.1`,
+      );
       return terminal;
     };
     const no = await asks();

@@ -182,16 +182,17 @@ class JsonWriter<Result> implements ReportWriter<Result> {
 
   add(result: Result): void {
     const text = JSON.stringify(this.#fields(result), null, 1).replaceAll("\n", "\n  ");
-    results.write(`${this.#count === 0 ? this.#head() : ","}\n  ${text}`);
+    // Whole lines, also where progress goes to the same terminal.
+    results.write(`${this.#count === 0 ? this.#head() : ""}  ${this.#count === 0 ? "" : ", "}${text}\n`);
     this.#count++;
   }
 
   end(isComplete: boolean): void {
-    results.write(`${this.#count === 0 ? this.#head() : "\n "}],\n "complete": ${isComplete}\n}\n`);
+    results.write(`${this.#count === 0 ? this.#head() : ""} ],\n "complete": ${isComplete}\n}\n`);
   }
 
   #head(): string {
-    return `${JSON.stringify(this.#beginning(), null, 1).slice(0, -"\n}".length)},\n "${this.#list}": [`;
+    return `${JSON.stringify(this.#beginning(), null, 1).slice(0, -"\n}".length)},\n "${this.#list}": [\n`;
   }
 }
 

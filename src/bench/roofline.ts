@@ -88,7 +88,7 @@ function roofline(title: string, runs: KernelRun[]): Chart {
 
 function point(run: KernelRun): Point {
   const shares = `${percent(run.share_of_read)} of reads, ${percent(run.share_of_multiply_add)} of multiply-adds`;
-  const what = `${run.kernel}, ${run.tier}, ${run.threads} threads, ${run.tokens} tokens`;
+  const what = `${run.kernel}, ${run.tier}, ${plural(run.threads, "thread")}, ${plural(run.tokens, "token")}`;
   return {
     x: intensity(run),
     y: run.multiply_add_g_s,

@@ -121,7 +121,11 @@ function say(text: string): undefined {
 }
 
 function showHelp(): undefined {
-  const lines = Object.entries(commands).map(([name, { takes, summary }]) => [`/${name} ${takes}`, summary] as const);
+  const lines = Object.entries(commands).map(([name, { takes, summary }]) => {
+    const others = Object.keys(aliases).filter((alias) => aliases[alias] === name);
+    const same = others.length === 0 ? "" : `; also ${others.map((alias) => `/${alias}`).join(", ")}`;
+    return [`/${name} ${takes}`, summary + same] as const;
+  });
   const width = Math.max(...lines.map(([usage]) => usage.length));
   say(lines.map(([usage, summary]) => `  ${usage.padEnd(width)}  ${summary}`).join("\n"));
   say(`

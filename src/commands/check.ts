@@ -15,6 +15,7 @@ import { wholeNumber } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { results } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import { declareCommand } from "./command.ts";
 import { chosenModel, modelChoice, threadOptions } from "./model_options.ts";
 import { modelHelp, resolveOptions, storeOptions } from "./store_options.ts";
@@ -79,7 +80,7 @@ async function check(given: Given<typeof checkOptions>): Promise<number> {
   try {
     const subject = new Subject(model, resolved, { threads, context, concurrent });
     results.write(
-      `${resolved.name}, ${size}: ${cpuTier()} kernels, ${threads} threads, ${context} tokens of context\n`,
+      `${resolved.name}, ${size}: ${cpuTier()} kernels, ${plural(threads, "thread")}, ${context} tokens of context\n`,
     );
     return (await runChecks(subject)) ? 0 : 1;
   } finally {

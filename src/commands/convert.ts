@@ -4,6 +4,7 @@ import { statSync } from "node:fs";
 import type { SourceOptions } from "../../convert/checkpoint.ts";
 import { convertCheckpoint } from "../../convert/convert.ts";
 import { type ConversionPlan, planConversion } from "../../convert/dry_run.ts";
+import { refuseExisting } from "../../convert/output_file.ts";
 import { preTokenizerNames } from "../../convert/pre_tokenizers.ts";
 import { verifyConversion } from "../../convert/verify.ts";
 import { UsageError } from "../errors.ts";
@@ -19,7 +20,7 @@ import { declareCommand } from "./command.ts";
 export const command = declareCommand({
   name: "convert",
   summary: "make a packed file (.wf) from a GGUF file or a Hugging Face checkpoint",
-  synopsis: ["convert SOURCE OUTPUT.wf [--pre NAME] [--verify] [--force]", "convert SOURCE --dry-run"],
+  synopsis: ["convert SOURCE OUTPUT.wf [--pre NAME] [--verify] [--force]", "convert SOURCE [OUTPUT.wf] --dry-run"],
   description: [
     "Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json, " +
       "safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files " +
@@ -53,13 +54,14 @@ export const command = declareCommand({
   async run({ values, words }) {
     const [source, output] = words;
     const sourceOptions = values.pre === undefined ? {} : { pre: values.pre };
+    if (output?.endsWith(".wf") === false) throw new UsageError(`the output '${output}' must end in .wf`);
     if (values["dry-run"]) {
-      if (source === undefined || output !== undefined) throw new UsageError("convert --dry-run takes a SOURCE");
+      if (source === undefined) throw new UsageError("convert --dry-run takes a SOURCE");
+      if (output !== undefined && !values.force) refuseExisting(output);
       results.write(describePlan(planConversion(source, sourceOptions), source));
       return 0;
     }
     if (source === undefined || output === undefined) throw new UsageError("convert takes a SOURCE and an OUTPUT.wf");
-    if (!output.endsWith(".wf")) throw new UsageError(`the output '${output}' must end in .wf`);
     const started = performance.now();
     const progress = showProgress("converting", notes);
     try {

@@ -10,6 +10,7 @@ import type { Service } from "../serving/service.ts";
 import type { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { harmlessLine } from "../terminal/harmless.ts";
+import { plural } from "../terminal/plural.ts";
 import { shownEndpoint, type TracingSettings } from "../tracing/settings.ts";
 import { version } from "../version.ts";
 
@@ -75,7 +76,7 @@ function startText(
   return [
     `wrinklefree ${version}`,
     `model    ${harmlessLine(state.modelName)}: ${service.description}, ${formatBytes(service.bytes)}`,
-    `kernels  ${describeCpuTier()}, ${service.threads} threads`,
+    `kernels  ${describeCpuTier()}, ${plural(service.threads, "thread")}`,
     ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
     ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),

@@ -187,7 +187,7 @@ export function cpuTier(): string {
   const tier = library().wf_cpu_tier() as string | null; // bun's types leave out that NULL becomes null
   if (tier === null) {
     throw new Failure(
-      `WRINKLEFREE_CPU=${process.env.WRINKLEFREE_CPU} names no kernel tier that this processor can run; unset it, or use 'scalar'`,
+      `WRINKLEFREE_CPU=${process.env.WRINKLEFREE_CPU} names no kernels that this processor can run, which are ${cpuTiers().join(", ")}; unset it for the first of them`,
     );
   }
   return tier;

@@ -162,12 +162,10 @@ async function packedOfHubName(store: Store, name: HubName, options: ResolveOpti
     );
   }
   const hub = Hub.fromEnvironment();
+  notes.write(`${written} is not in the store ${store.title}; asking ${hub.endpoint.host} for it\n`);
   const plan = await planPull(store, hub, name);
   notes.write(`${describePlan(plan)}\n`);
-  if (
-    !options.pull &&
-    !(await askYes(`${written} is not in the store ${store.directory}. Pull it from ${hub.endpoint.host} now?`))
-  ) {
+  if (!options.pull && !(await askYes(`Pull it into ${store.directory} now?`))) {
     throw new Failure(`${written}: not pulled`);
   }
   return await packedModelOf(store, await pull(store, hub, plan));

@@ -106,6 +106,15 @@ export const size: Kind<number> = {
   isNumber: true,
 };
 
+/** A number of bytes as such an option takes it, rounded up: "90M". */
+export function writtenSize(bytes: number): string {
+  for (const [index, unit] of [..."TGMK"].entries()) {
+    const count = bytes / 1024 ** (4 - index);
+    if (count >= 10 || (count >= 1 && Number.isInteger(count))) return `${Math.ceil(count)}${unit}`;
+  }
+  return String(bytes);
+}
+
 /** Days: the beginning of each, by UTC. */
 export const date: Kind<Date> = {
   read(value, label) {

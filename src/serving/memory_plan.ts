@@ -5,6 +5,7 @@ import { Failure } from "../errors.ts";
 import type { Memory } from "../machine/memory.ts";
 import { memoryByteSource, openByteSource } from "../model_file/byte_source.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
+import { writtenSize } from "../options/kinds.ts";
 import { BODIES_BYTES_MAX } from "./body_budget.ts";
 import { type Copies, engineLayout, type LayoutOptions, leastPool } from "./engine_layout.ts";
 import { ANSWER_BYTES_MAX } from "./jobs.ts";
@@ -107,9 +108,9 @@ function tooSmall(name: string, { kept, bound, layout }: MemoryPlan, options: La
   const pool = options.memory === 0 ? `one context of ${layout.context} tokens` : "a KV cache of --memory";
   const what =
     bound < options.memoryBudget
-      ? `--memory-budget is ${options.memoryBudget} bytes, of which there are ${bound}`
-      : `--memory-budget is ${bound} bytes`;
-  return `${what}; ${name} needs ${kept} with ${pool}: raise it, lower --ctx, --parallel or --memory, or take --kv q8`;
+      ? `--memory-budget is ${writtenSize(options.memoryBudget)}, of which there are ${writtenSize(bound)}`
+      : `--memory-budget is ${writtenSize(bound)}`;
+  return `${what}; ${name} needs ${writtenSize(kept)} with ${pool}: raise it, lower --ctx, --parallel or --memory, or take --kv q8`;
 }
 
 /** A plan with these copies and a KV pool of so many bytes, 0: as many as all requests together need. */
