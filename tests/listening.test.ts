@@ -3,7 +3,17 @@
  * again, and whose word on a client's address is taken.
  */
 
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, setSystemTime, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  describe,
+  expect,
+  setDefaultTimeout,
+  setSystemTime,
+  spyOn,
+  test,
+} from "bun:test";
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -12,6 +22,7 @@ import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import { readCertificate } from "../src/server/certificate.ts";
 import { isProxyRange, TrustedProxies } from "../src/server/client_address.ts";
+import { reloadAtHangup } from "../src/server/hangup.ts";
 import { canMakeCertificates, makeCertificate, type TestCertificate } from "./support/certificates.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
@@ -354,9 +365,41 @@ test("a server whose terminal goes ends; one that is sent SIGHUP while it is the
   const terminal = new TestTerminal([executable, "serve", "--port", "0"]);
   await eventually(() => terminal.raw.includes("/v1/chat/completions"));
   process.kill(terminal.pid, "SIGHUP");
-  await eventually(() => terminal.raw.includes("wrinklefree: reloaded: "));
+  const reloads = () => terminal.raw.split("wrinklefree: reloaded").length - 1;
+  await eventually(() => reloads() === 1);
+  // Without a descriptor that is free nobody can look whether the terminal is there.
+  const limit = (soft: string) => spawnSync("prlimit", ["--pid", String(terminal.pid), `--nofile=${soft}:`]).status;
+  expect(limit("3")).toBe(0);
+  process.kill(terminal.pid, "SIGHUP");
+  await eventually(() => reloads() === 2);
+  expect(limit("1024")).toBe(0);
   terminal.hangUp();
   expect(await terminal.exited).toBe(0);
+});
+
+test("a fault of the server's own when files are read again ends neither it nor the next reading", async () => {
+  const stderr = spyOn(process.stderr, "write").mockReturnValue(true);
+  const before = process.listeners("SIGHUP");
+  let count = 0;
+  try {
+    reloadAtHangup(
+      async () => {
+        if (++count === 1) throw new Error("a bug");
+      },
+      { receive: () => undefined },
+    );
+    process.emit("SIGHUP", "SIGHUP");
+    process.emit("SIGHUP", "SIGHUP");
+    await eventually(() => count === 2);
+    expect(stderr.mock.calls.map(([text]) => text)).toEqual([
+      expect.stringMatching(/^wrinklefree: internal error while files were read again: Error: a bug\n/),
+    ]);
+  } finally {
+    stderr.mockRestore();
+    for (const listener of process.listeners("SIGHUP")) {
+      if (!before.includes(listener)) process.off("SIGHUP", listener);
+    }
+  }
 });
 
 describe("the client's address", () => {
