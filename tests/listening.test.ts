@@ -208,6 +208,17 @@ describe.skipIf(!canMakeCertificates())("TLS", () => {
     }
     expect(readCertificate(files).warning).toBeUndefined();
   });
+
+  test.each([
+    [1024, /certificate 1 in .*rsa\.pem has an RSA key of 1024 bits; clients will refuse fewer than 2048$/],
+    [2048, undefined],
+  ])("one with an RSA key of %d bits", (bits, warning) => {
+    const rsa = { certificate: join(directory, "rsa.pem"), key: join(directory, "rsa-key.pem") };
+    const where = ["-keyout", rsa.key, "-out", rsa.certificate, "-days", "30"];
+    spawnSync("openssl", ["req", "-x509", "-newkey", `rsa:${bits}`, "-nodes", "-subj", "/CN=rsa", ...where]);
+    if (warning === undefined) expect(readCertificate(rsa).warning).toBeUndefined();
+    else expect(readCertificate(rsa).warning).toMatch(warning);
+  });
 });
 
 describe("unix sockets", () => {

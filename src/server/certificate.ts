@@ -5,6 +5,9 @@ import { readFileSync } from "node:fs";
 import { describeSystemError, Failure } from "../errors.ts";
 import { isLasting } from "./lasting_file.ts";
 
+/** Clients refuse RSA keys with fewer bits: OpenSSL by default, browsers always. */
+const RSA_BITS_MIN = 2048;
+
 /** Where they are. */
 export interface CertificateFiles {
   /** The server's own certificate first, then those that lead to one that clients know. */
@@ -94,8 +97,11 @@ function describe(certificate: X509Certificate): string {
 
 function warningFor(chain: readonly X509Certificate[], path: string): string | undefined {
   const now = Date.now();
-  for (const [index, { validFrom, validTo }] of chain.entries()) {
+  for (const [index, { validFrom, validTo, publicKey }] of chain.entries()) {
     const which = `certificate ${index + 1} in ${path}`;
+    const { modulusLength: bits = RSA_BITS_MIN } = publicKey.asymmetricKeyDetails ?? {};
+    if (bits < RSA_BITS_MIN)
+      return `${which} has an RSA key of ${bits} bits; clients will refuse fewer than ${RSA_BITS_MIN}`;
     if (Date.parse(validTo) < now)
       return `${which} expired at ${new Date(validTo).toISOString()}; clients will refuse it`;
     if (Date.parse(validFrom) > now) return `${which} is valid from ${new Date(validFrom).toISOString()} on only`;
