@@ -7,7 +7,7 @@ import { ALIGNMENT, FORMAT_VERSION } from "../src/engine/symbols.ts";
 import { Failure } from "../src/errors.ts";
 import { type LayoutEntry, packedLayout, ROUTER_PARTS } from "../src/model_file/layout.ts";
 import { encodeModelConfig, type ModelConfig, type WeightScales } from "../src/model_file/model_config.ts";
-import { encodeSafetensorsHeader, tensorBytes } from "../src/model_file/safetensors.ts";
+import { encodeSafetensorsHeader, type TensorEntry, tensorBytes } from "../src/model_file/safetensors.ts";
 import type { Checkpoint, SourceOptions } from "./checkpoint.ts";
 import { chunkBuffer, namingTensor, partOf, readChunks } from "./chunks.ts";
 import { toBfloat16, toFloat32 } from "./floats.ts";
@@ -96,13 +96,17 @@ function encodeHeader(
  * The most that a packed file of a checkpoint can take. The source's hash, and how many neurons each layer keeps, are known only at the end
  * of a conversion.
  *
- * @returns the header, and how many bytes the file has
+ * @returns the header with its tensors, and how many bytes the file has
  */
-export function largestFile(checkpoint: Checkpoint, source = checkpoint.name): { header: Uint8Array; total: number } {
+export function largestFile(
+  checkpoint: Checkpoint,
+  source = checkpoint.name,
+): { header: Uint8Array; tensors: TensorEntry[]; total: number } {
   const { config } = checkpoint;
   const ffnNeurons = new Array<number>(config.layers).fill(config.intermediateSize);
   const header = encodeHeader(checkpoint, { ...config, ffnNeurons }, { source, hash: "0".repeat(64), leastBytes: 0 });
-  return { header: header.bytes, total: header.tensors.at(-1)?.end ?? header.bytes.length };
+  const { bytes, tensors } = header;
+  return { header: bytes, tensors, total: tensors.at(-1)?.end ?? bytes.length };
 }
 
 async function writePackedFile(checkpoint: Checkpoint, output: string, options: ConversionOptions): Promise<void> {

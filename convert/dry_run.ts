@@ -1,7 +1,7 @@
 /** What a conversion would give, and what serving it would take, without making it. */
 
 import { kvTokenBytes, planEngineMemory } from "../src/engine/engine.ts";
-import type { ModelConfig } from "../src/model_file/model_config.ts";
+import type { PackedModel } from "../src/model_file/packed.ts";
 import type { SourceOptions } from "./checkpoint.ts";
 import { largestFile } from "./convert.ts";
 import { openCheckpoint } from "./formats.ts";
@@ -10,9 +10,10 @@ import { openCheckpoint } from "./formats.ts";
 export interface ConversionPlan {
   /** What the source is, for people. */
   format: string;
-  config: ModelConfig;
-  /** Of the packed file; neurons that turn out to be always zero will make it smaller. */
-  fileBytes: number;
+  /** The packed file; neurons that turn out to be always zero will make it smaller. */
+  packed: PackedModel;
+  /** Its first bytes, up to the tensors. */
+  header: Uint8Array;
   /** Of the head's sketch. */
   sketchBytes: number;
   /** Of the second copy of the down projections, which is made if there is room for it. */
@@ -30,14 +31,14 @@ export interface ConversionPlan {
 export function planConversion(source: string, options: SourceOptions): ConversionPlan {
   const checkpoint = openCheckpoint(source, options);
   try {
-    const { config, format, notices } = checkpoint;
-    const { header, total } = largestFile(checkpoint);
+    const { config, format, notices, assets, name } = checkpoint;
+    const { header, tensors, total } = largestFile(checkpoint);
     const layout = { threads: 1, maxSequences: 1, context: 0, kvTokens: 0, batchTokens: 0, cpus: [] };
     const engine = planEngineMemory(header, source, layout);
     return {
       format,
-      config,
-      fileBytes: total,
+      packed: { path: source, bytes: total, config, source: name, sourceSha256: "", tensors, assets },
+      header,
       sketchBytes: engine.sketch_bytes,
       copyBytes: engine.column_bytes,
       kvTokenBytes: kvTokenBytes(config, "f32"),

@@ -212,6 +212,16 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     expect([code, stderr]).toEqual([0, ""]);
   });
 
+  test("what has to be converted has the limit of the packed file", async () => {
+    const limits = await Promise.all(
+      [model, tinyDirectory].map(async (path) => {
+        const { stdout } = await runProgram(["systemd", "print", path], { env });
+        return Number(/^MemoryMax=(\d+)$/m.exec(stdout)?.[1]);
+      }),
+    );
+    expect((limits[1] as number) / (limits[0] as number)).toBeWithin(0.9, 1.1);
+  });
+
   test("memory that is not enough for all that requests may hold is no fault", async () => {
     const { code, stderr } = await runProgram(["systemd", "print", model, "--memory-max", "300M"], { env });
     expect(stderr).toMatch(/fit into the limit of --memory-max, 314\.6 MB, but not with all that requests may hold/);
@@ -231,6 +241,12 @@ describe("install", () => {
     expect(first.stderr).toContain("systemctl --user enable --now wrinklefree.socket wrinklefree.service\n");
     expect((await install()).code).toBe(0);
     const other = await install("--parallel", "2");
+    const file = join(place, "wrinklefree.service");
+    const inFile = await install("--directory", file);
+    expect(inFile).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/can't write units to \S+: file already exists; use /),
+    });
     expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("says something else; add --force") });
     expect((await install("--parallel", "2", "--force")).code).toBe(0);
     expect(readFileSync(join(place, "wrinklefree.service"), "utf8")).toContain(" serve --parallel 2\n");

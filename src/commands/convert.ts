@@ -94,7 +94,8 @@ async function verify(source: string, output: string, options: SourceOptions): P
 
 function describePlan(plan: ConversionPlan, source: string): string {
   for (const text of plan.notices) notice(source, text);
-  const { config, fileBytes, sketchBytes, copyBytes } = plan;
+  const { packed, sketchBytes, copyBytes } = plan;
+  const { config, bytes: fileBytes } = packed;
   const context = plan.kvTokenBytes * config.context;
   const lines: [string, string][] = [
     ["source", plan.format],

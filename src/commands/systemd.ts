@@ -55,7 +55,7 @@ const unitOptions = {
     place: "line",
     placeholder: "SIZE",
     kind: size,
-    otherwise: "what serve --dry-run plans at most and a tenth more, where the model is packed already",
+    otherwise: "what serve --dry-run plans at most and a tenth more, unless the model has yet to be pulled",
   },
   directory: {
     group: "Units",

@@ -1,7 +1,8 @@
 /** What a service would fail by. It is found out when its units are made: systemd would start the service again and again. */
 
 import { accessSync, constants, existsSync, realpathSync } from "node:fs";
-import { isCheckpoint, openCheckpoint } from "../../convert/formats.ts";
+import { planConversion } from "../../convert/dry_run.ts";
+import { checkpointName, isCheckpoint } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
 import { parseHubName } from "../hub/hub_name.ts";
 import { readMemory } from "../machine/memory.ts";
@@ -44,7 +45,7 @@ export interface Examination {
   faults: string[];
   /** What may be a surprise. */
   advice: string[];
-  /** Bytes of memory that it takes at most; undefined where that is not known before the model is converted or pulled. */
+  /** Bytes of memory that it takes at most; undefined where that is not known before the model is pulled. */
   most: number | undefined;
 }
 
@@ -62,7 +63,7 @@ export async function examineService(service: WantedService): Promise<Examinatio
   return { faults, advice, most };
 }
 
-/** The model, where the service will look for it; undefined where it is to be converted or pulled there. @throws Failure when it can't be served. */
+/** The model, where the service will look for it; undefined where it is to be pulled there. @throws Failure when it can't be served. */
 async function findModel({ given, isForUser, model, store }: WantedService): Promise<ResolvedModel | undefined> {
   if (model === undefined) return await resolveModel(undefined);
   if (existsSync(model) || !isName(model, store)) {
@@ -71,8 +72,7 @@ async function findModel({ given, isForUser, model, store }: WantedService): Pro
       throw new Failure(`the service's user can't read ${realpathSync(model)}; let all read it (chmod -R a+rX)`);
     }
     if (isPacked) return await resolveModel(model);
-    openCheckpoint(model).close();
-    return undefined;
+    return asConverted(model, model);
   }
   const opened = Store.open(store);
   const [entry] = entriesNamed(takeInventory(opened), model);
@@ -80,14 +80,22 @@ async function findModel({ given, isForUser, model, store }: WantedService): Pro
     const packed = await readPackedModel(entry.model.path);
     return { packed, path: packed.path, name: entry.name, given: model };
   }
+  const source = entry?.sources[0]?.path;
+  if (source !== undefined && existsSync(source)) return asConverted(source, model);
   const isOnHub = parseHubName(model) !== null;
-  if (entry !== undefined || (isOnHub && given.values.pull && !given.values.offline)) return undefined;
+  if (isOnHub && given.values.pull && !given.values.offline) return undefined;
   const [here] = entriesNamed(takeInventory(Store.open(given.values.store)), model);
   const remedies = [
     ...(isOnHub ? ["add --pull"] : []),
     `give the path of a packed file${here?.model ? `, such as ${here.model.path}` : ""}`,
   ];
   throw new Failure(`there is no ${model} in the service's store ${opened.title}; ${remedies.join(", or ")}`);
+}
+
+/** A model as it will be when the service has converted it. @throws Failure when it can't be. */
+function asConverted(path: string, given: string): ResolvedModel {
+  const { packed, header } = planConversion(path, {});
+  return { packed, bytes: header, name: checkpointName(path), given };
 }
 
 /** @returns bytes at most. @throws Failure for settings that the model does not allow. */
