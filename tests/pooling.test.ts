@@ -186,20 +186,42 @@ describe("what comes of it", () => {
 
   const ids = Array.from({ length: 70 }, (_, index) => (index * 29 + 3) % 2000);
 
-  /** The vectors of each token behind those before it. */
-  async function states(): Promise<Float32Array[]> {
+  /** Runs something on an engine that computes one text at a time. */
+  async function onEngine<Result>(run: (engine: Engine) => Promise<Result>): Promise<Result> {
     const model = await Model.open(await packed("lasttoken"));
     const engine = await Engine.create(model, {
       ...{ threads: 1, maxSequences: 1, context: 0, kvTokens: 0, batchTokens: 0 },
       cpus: [],
     });
-    const found: Float32Array[] = [];
-    for (let length = 1; length <= ids.length; length++) {
-      found.push((await engine.embed(Uint32Array.from(ids.slice(0, length)), 256)) as Float32Array);
-    }
+    const result = await run(engine);
     await engine.close();
     model.close();
-    return found;
+    return result;
+  }
+
+  test("the engine says how long each text waited, which one behind another does until that is done", async () => {
+    const waited: number[][] = [[], []];
+    await onEngine(async (engine) => {
+      const texts = [ids, ids.slice(0, 3)].map((text, index) =>
+        engine.embed(Uint32Array.from(text), 256, undefined, (milliseconds) => waited[index]?.push(milliseconds)),
+      );
+      await Promise.all(texts);
+    });
+    expect(waited.map(({ length }) => length)).toEqual([1, 1]);
+    const [first, second] = waited.flat() as [number, number];
+    expect(first).toBeGreaterThanOrEqual(0);
+    expect(second).toBeGreaterThan(first);
+  });
+
+  /** The vectors of each token behind those before it. */
+  function states(): Promise<Float32Array[]> {
+    return onEngine(async (engine) => {
+      const found: Float32Array[] = [];
+      for (let length = 1; length <= ids.length; length++) {
+        found.push((await engine.embed(Uint32Array.from(ids.slice(0, length)), 256)) as Float32Array);
+      }
+      return found;
+    });
   }
 
   /** The embedding of the ids, as it is and brought to length 1, computed in steps of so many tokens. */

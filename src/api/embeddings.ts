@@ -71,9 +71,10 @@ export async function embedTexts(
     const record = newRecord(tokens);
     exchange.answers.push(record);
     const elapsed = () => performance.now() - record.submitted;
-    const begin = () => {
+    // The first to begin is one of those that were submitted at once.
+    const begin = (waitedMs: number) => {
       job.start();
-      if (!record.hasBegun) record.counts.queueMs = elapsed();
+      if (!record.hasBegun) record.counts.queueMs = waitedMs;
       record.hasBegun = true;
     };
     const vectors = new Array<Float32Array>(ids.length);

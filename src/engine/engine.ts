@@ -178,7 +178,7 @@ export class Engine {
    * The embedding of a text, by a model that gives embeddings: as it is, not yet scaled.
    *
    * @param dimensions the model's hidden size.
-   * @param onStart called when its computation begins.
+   * @param onStart called when its computation has begun, with the milliseconds that it had waited: it may be over by the call.
    * @returns undefined when it was cancelled.
    * @throws Failure when the request is out of range, or the model gives tokens.
    */
@@ -186,10 +186,15 @@ export class Engine {
     tokens: Uint32Array,
     dimensions: number,
     signal?: AbortSignal,
-    onStart?: () => void,
+    onStart?: (waitedMs: number) => void,
   ): Promise<Float32Array | undefined> {
     const request = this.submit(tokens, defaultSampling(0));
-    for await (const event of this.events(request, signal)) if (event.kind === "progress") onStart?.();
+    let isQueued = true;
+    for await (const event of this.events(request, signal)) {
+      if (event.kind !== "progress" || !isQueued) continue;
+      isQueued = false;
+      onStart?.(event.elapsedMs);
+    }
     const values = new Float32Array(dimensions);
     const count = library().wf_engine_take_embedding(this.open(), request, values, dimensions);
     return count === dimensions ? values : undefined;
