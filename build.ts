@@ -75,7 +75,7 @@ async function buildPage(): Promise<void> {
 }
 
 async function buildLibrary(): Promise<void> {
-  if (!existsSync(`${root}/build/native`)) {
+  if (!existsSync(demoModel)) {
     process.stderr.write("building the library for the first time, which takes a minute or two\n");
   }
   await cmake("build/native", "wrinklefree");
