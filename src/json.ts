@@ -1,6 +1,6 @@
 /** JSON from elsewhere, of which nothing is known yet, and what JavaScript's own values would lose of it: digits and order. */
 
-import { visit } from "jsonc-parser";
+import { printParseErrorCode, visit } from "jsonc-parser";
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -74,6 +74,48 @@ export function parseExactly(text: string): unknown {
 /** Some members of a JSON object, parsed like that. @param text is known to be a JSON object. */
 export function parseMembersExactly(text: string, names: ReadonlySet<string>): JsonObject {
   return build(text, (name) => names.has(name)) as JsonObject;
+}
+
+/** What stands where something else should, in words. */
+const FAULTS: Readonly<Record<string, string>> = {
+  InvalidSymbol: "that is no value of JSON",
+  InvalidNumberFormat: "that is no number of JSON",
+  PropertyNameExpected: "a name in double quotes is missing",
+  ValueExpected: "a value is missing",
+  ColonExpected: "a colon is missing",
+  CommaExpected: "a comma is missing",
+  CloseBraceExpected: "a closing brace is missing",
+  CloseBracketExpected: "a closing bracket is missing",
+  EndOfFileExpected: "the value has ended before",
+  InvalidCommentToken: "JSON has no comments",
+  UnexpectedEndOfString: "a string has no end",
+  UnexpectedEndOfNumber: "a number has no end",
+  InvalidUnicode: "that is no \\u of four hexadecimal digits",
+  InvalidEscapeCharacter: "JSON has no such character behind a backslash",
+  InvalidCharacter: "a string holds a control character that is not escaped",
+};
+
+/** Ends the reading of a text. */
+class Found extends Error {}
+
+/** Where a text first is no JSON, and why; it is not quoted. Undefined where that can't be said. */
+export function findFault(text: string): string | undefined {
+  let fault: string | undefined;
+  try {
+    visit(
+      text,
+      {
+        onError(code, _offset, _length, line, character) {
+          fault = `line ${line + 1}, column ${character + 1}: ${FAULTS[printParseErrorCode(code)] ?? "that is no JSON"}`;
+          throw new Found();
+        },
+      },
+      { disallowComments: true, allowTrailingComma: false },
+    );
+  } catch (error) {
+    if (!(error instanceof Found)) throw error;
+  }
+  return fault;
 }
 
 /** Builds the value of a text that is JSON. @param isWanted whether a member of the outermost object is. */

@@ -549,11 +549,52 @@ describe("errors", () => {
       { messages: secret },
       first({ role: secret, content: "x" }),
       withParameter({ stop: { [secret]: 1 } }),
-      withParameter({ model: secret }),
+      withParameter({ model: `a prompt, ${secret}` }),
       `{"messages": ${secret}`,
+      `{"messages": "${secret}" "${secret}"`,
     ];
     for (const body of bad) expect(await (await server.post(CHAT, body)).text()).not.toContain(secret);
     expect(server.log()).not.toContain(secret);
+  });
+
+  test.each<[string, unknown, string]>([
+    ["no body", "", "The body of your request is empty; send a JSON object."],
+    [
+      "a comma too many",
+      '{"messages": [],}',
+      "of your request: line 1, column 17: a name in double quotes is missing.",
+    ],
+    [
+      "a word in its second line",
+      '{"messages":\n  maybe}',
+      "of your request: line 2, column 3: that is no value of JSON.",
+    ],
+    ["half of a string", '{"messages": "x', "of your request: line 1, column 14: a string has no end."],
+    [
+      "a control character",
+      '{"messages": "\u0001"}',
+      "line 1, column 14: a string holds a control character that is not escaped.",
+    ],
+    [
+      "an unknown model",
+      withParameter({ model: "gpt-4o" }),
+      "The model 'gpt-4o' does not exist: this server has 'tiny'; ask for that, or leave 'model' out.",
+    ],
+    [
+      "a bias of a text",
+      withParameter({ logit_bias: { x: 1 } }),
+      "Invalid key 'x' in 'logit_bias': expected token ids from 0 to ",
+    ],
+    ["too deep", nested(300), "levels deep; send fewer objects and arrays within each other."],
+    ["too large", `"${"x".repeat(9 * 1024 * 1024)}"`, "bytes; send less at once."],
+    [
+      "two tools of one name",
+      withParameter({ tools: ["a", "b", "a"].map((name) => ({ type: "function", function: { name } })) }),
+      "Invalid value for 'tools[2].function.name': expected a name of its own: tools[0].function has the same one.",
+    ],
+  ])("a refusal says what to change: %s", async (_, body, message) => {
+    const { error } = (await (await server.post(CHAT, body)).json()) as { error: { message: string } };
+    expect(error.message).toContain(message);
   });
 
   test("a stranger's host name (DNS rebinding) is refused", async () => {

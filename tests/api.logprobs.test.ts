@@ -30,6 +30,7 @@ interface Completion {
   id: string;
   object: string;
   choices: { text: string; index: number; logprobs: Scores | null; finish_reason: string | null }[];
+  timings: { prompt_n: number };
   usage?: { prompt_tokens: number; completion_tokens: number; total_tokens: number } | null;
 }
 
@@ -163,6 +164,7 @@ describe("scoring a prompt", () => {
     const arrays = await complete({ ...request, prompt: [tokens, tokens] });
     expect(arrays.choices[1]).toEqual({ ...(fromIds.choices[0] as object), index: 1 } as never);
     expect(arrays.usage?.prompt_tokens).toBe(2 * tokens.length);
+    expect(arrays.timings.prompt_n).toBe(2 * tokens.length);
   });
 
   test("a text that spells its beginning gets no second one", async () => {

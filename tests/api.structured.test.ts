@@ -570,7 +570,46 @@ describe("what can't be followed is refused by name", () => {
       "#/properties/a/properties/b",
       "unsupported_schema",
     ],
-    [{ type: "integer", minimum: 5, maximum: 4 }, "nothing", "invalid_json_schema"],
+    [{ type: "string", pattern: "[" }, "missing terminating ]", "invalid_json_schema"],
+    [
+      { type: "integer", multipleOf: 1001 },
+      "'multipleOf' is only supported with digits up to 1000",
+      "unsupported_schema",
+    ],
+    [
+      { type: "integer", minimum: 5, maximum: 4 },
+      "at #: nothing is valid by it: no integer lies",
+      "invalid_json_schema",
+    ],
+    [{ type: "number", minimum: 5, exclusiveMaximum: 5 }, "no number lies within its bounds", "invalid_json_schema"],
+    ...Object.entries<Schema>({
+      "'minLength' is over 'maxLength'": { type: "string", minLength: 5, maxLength: 2 },
+      "no string has its 'pattern'": { type: "string", pattern: "^a{3}$", maxLength: 2 },
+      "'minItems' is over 'maxItems'": { type: "array", minItems: 3, maxItems: 2 },
+      "'minItems' asks for more items than 'prefixItems' has": {
+        ...{ type: "array", prefixItems: [{}], items: false, minItems: 2 },
+      },
+      "'minItems' asks for items, which 'items' forbids": { type: "array", items: false, minItems: 1 },
+      "'minProperties' asks for more properties": {
+        ...{ type: "object", properties: { b: {} }, additionalProperties: false, minProperties: 5 },
+      },
+      "'required' names more properties than 'maxProperties'": {
+        ...{ type: "object", properties: { b: {}, c: {} }, required: ["b", "c"], maxProperties: 1 },
+      },
+      "'minProperties' is over 'maxProperties'": { type: "object", minProperties: 1, maxProperties: 0 },
+      "the schemas of 'allOf' have no type": { allOf: [{ type: "string" }, { type: "integer" }] },
+      "'enum', 'const' and 'type' have no value in common": { type: "string", enum: [1, 2] },
+      "'not' forbids every value": { not: {} },
+    }).map(([words, inner]): [Schema, string, string] => [
+      { type: "object", properties: { a: inner }, required: ["a"] },
+      `at #/properties/a: nothing is valid by it: ${words}`,
+      "invalid_json_schema",
+    ]),
+    [
+      { $ref: "#/$defs/a", $defs: { a: { type: "array", items: { $ref: "#/$defs/a" }, minItems: 1 } } },
+      "at #: nothing that has an end is valid",
+      "invalid_json_schema",
+    ],
     [{ type: "integer", minimum: 1e300 }, "nothing", "invalid_json_schema"],
   ])("%j", async (schema, word, code) => {
     const error = await errorOf("/v1/chat/completions", { messages: ANN, ...format(schema) });

@@ -307,6 +307,9 @@ describe("stopping", () => {
     expect(events.at(-1)).toMatchObject({ error: { type: "server_error", param: null, code: null } });
     expect((await whole).status).toBe(503);
     expect(await server.exited).toBe(0);
+    // The log tells it from a stream that ended well.
+    expect(server.log()).toMatch(/ POST \/v1\/chat\/completions 200 .* tokens ended by server_error /);
+    expect(server.log()).toMatch(/\nwrinklefree: stopped after \d+ requests, \d+ answers cut off\n$/);
   });
 
   test("with nothing to finish it ends at once, connections that idle notwithstanding", async () => {
@@ -315,6 +318,7 @@ describe("stopping", () => {
     server.signal("SIGTERM");
     expect(await server.exited).toBe(0);
     expect(server.log()).not.toContain("finishing");
+    expect(server.log()).toMatch(/\nwrinklefree: stopped after \d+ requests?\n$/);
   });
 });
 

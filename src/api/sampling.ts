@@ -232,12 +232,17 @@ function readLogitBias(body: JsonObject, vocabularySize: number): Map<number, nu
       throw invalid(
         "logit_bias",
         "invalid_value",
-        `Invalid key in 'logit_bias': expected token ids from 0 to ${vocabularySize - 1} of this model's vocabulary.`,
+        `Invalid key ${shownKey(key)} in 'logit_bias': expected token ids from 0 to ${vocabularySize - 1} of this model's vocabulary, as /tokenize gives them.`,
       );
     }
     biases.set(id, readBias(value, "logit_bias"));
   }
   return biases;
+}
+
+/** A short name of a member, for messages: it is no prompt. */
+function shownKey(key: string): string {
+  return `'${key.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 20)}'`;
 }
 
 /** Checks how many biases there are: none are needed beyond one for each token. @throws RequestError 400. */

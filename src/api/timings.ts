@@ -4,15 +4,19 @@ import type { Counts } from "../text/generation.ts";
 
 /** The times so far, for a chunk of a stream that is to have them. */
 export function timesOf({ timesTokens }: { timesTokens: boolean }, { counts }: { counts: Counts }): object {
-  return timesTokens ? { timings: timings([counts]) } : {};
+  return timesTokens ? { timings: timings([counts], 1) } : {};
 }
 
 /**
  * Speed of a request. The prompt's time is the time to the first token of any choice, waiting included; the first token counts
  * as the prompt's, so decoding is what came after it.
+ *
+ * @param counts of all choices, those of the first prompt first.
+ * @param choicesEach choices of each prompt: they share it, so it is counted once.
  */
-export function timings(counts: readonly Counts[]) {
-  const promptTokens = counts[0]?.promptTokens ?? 0;
+export function timings(counts: readonly Counts[], choicesEach: number) {
+  const prompts = counts.filter((_, choice) => choice % choicesEach === 0);
+  const promptTokens = prompts.reduce((sum, count) => sum + count.promptTokens, 0);
   const firstTokenMs = Math.min(...counts.map((count) => count.firstTokenMs));
   const decodeMs = Math.max(...counts.map((count) => count.totalMs)) - firstTokenMs;
   const decoded = counts.reduce((sum, count) => sum + count.completionTokens, 0);

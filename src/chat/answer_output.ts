@@ -114,7 +114,7 @@ class JsonAnswer {
         total_tokens: counts.promptTokens + counts.completionTokens,
         prompt_tokens_details: { cached_tokens: counts.cachedTokens },
       },
-      timings: timings([counts]),
+      timings: timings([counts], 1),
     };
     results.write(`${JSON.stringify(answer)}\n`);
   }
@@ -124,7 +124,7 @@ class JsonAnswer {
 
 /** What an answer cost, in words. */
 export function describeOutcome({ reason, counts }: Outcome): string {
-  const speed = timings([counts]);
+  const speed = timings([counts], 1);
   const cached = counts.cachedTokens > 0 ? ` (${counts.cachedTokens} cached)` : "";
   const ending: Record<string, string> = {
     length: "; it is cut off where the context or max-tokens ends",

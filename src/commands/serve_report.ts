@@ -52,7 +52,8 @@ export function reportReady(
 export function reportStop({ metrics }: ServerState, cutOff: number): void {
   const requests = [...metrics.requests.values()].reduce((sum, count) => sum + count, 0);
   const facts = { requests, cut_off: cutOff, uptime_s: Math.round(process.uptime()) };
-  logEvent("stop", "stopped", facts, { text: "" });
+  const cut = cutOff === 0 ? "" : `, ${plural(cutOff, "answer")} cut off`;
+  logEvent("stop", `stopped after ${plural(requests, "request")}${cut}`, facts);
 }
 
 /** What the user needs to know at the start. */

@@ -47,8 +47,17 @@ interface Edge {
   most: number;
 }
 
+/** Why nothing can be written in a place. */
+export interface Impossibility {
+  /** Where in the schema: #/properties/name. */
+  path: string;
+  message: string;
+}
+
 /** One grammar in the making. */
 export class GrammarBuilder {
+  /** What `nothing` was called for. */
+  readonly impossible: Impossibility[] = [];
   #nodes = 0;
   readonly #edges: Edge[] = [];
   readonly #final = new Set<Node>();
@@ -126,8 +135,9 @@ export class GrammarBuilder {
     };
   }
 
-  /** What can't be written. */
-  nothing(): Part {
+  /** What can't be written. @param why, where somebody said what can't be. */
+  nothing(why: Impossibility): Part {
+    this.impossible.push(why);
     return () => this.node();
   }
 

@@ -11,7 +11,7 @@ import { equalityKey, isZero } from "./decimal.ts";
 import { DisjointSchemas } from "./disjoint_schemas.ts";
 import { EndlessGrammar, GrammarBuilder, GrammarTooLarge, type Node, type Part, type Rule } from "./grammar_builder.ts";
 import { JsonText } from "./json_text.ts";
-import { SchemaMerger } from "./merged_schemas.ts";
+import { NOTHING, SchemaMerger } from "./merged_schemas.ts";
 import { DECIMAL_DIGITS_MAX, hasTooManyRemainders, MULTIPLE_MAX, numberWithin } from "./number_range.ts";
 import { ObjectCompiler } from "./object_schema.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
@@ -103,6 +103,10 @@ export class SchemaCompiler {
     return this.#reporting("#", () => {
       this.builder.define(0, answer);
       const bytes = this.builder.finish();
+      const [why] = this.builder.impossible;
+      if (bytes === undefined && why !== undefined) {
+        throw invalidSchema(why.path, `nothing is valid by it: ${why.message}`);
+      }
       if (bytes === undefined) throw invalidSchema("#", "nothing that has an end is valid by it");
       return bytes;
     });
@@ -121,7 +125,7 @@ export class SchemaCompiler {
   /** A value by a schema. Equal schemas are compiled once. */
   #value(schema: unknown, path: string): Part {
     if (schema === true) return this.json.value;
-    if (schema === false) return this.builder.nothing();
+    if (schema === false) return this.builder.nothing({ path, message: "false forbids every value" });
     if (schema instanceof OrderedObject) {
       const [unknown] = schema.keys().filter((keyword) => !isKnown(keyword));
       throw unsupportedSchema(path, `'${printable(String(unknown))}' is not supported`);
@@ -175,7 +179,7 @@ export class SchemaCompiler {
     if (schema.not !== undefined) {
       const isEverything = schema.not === true || (isObject(schema.not) && Object.keys(schema.not).length === 0);
       if (!isEverything) throw unsupportedSchema(path, "'not' is only supported with {}, which forbids every value");
-      return this.builder.nothing();
+      return this.builder.nothing({ path, message: "'not' forbids every value" });
     }
     for (const keyword of ["$ref", "allOf", "anyOf", "oneOf", "enum", "const"] as const) {
       if (schema[keyword] === undefined) continue;
@@ -186,7 +190,14 @@ export class SchemaCompiler {
   }
 
   #combination(keyword: "$ref" | "allOf" | "anyOf" | "oneOf" | "enum" | "const", schema: Schema, path: string): Part {
-    if (keyword === "allOf") return this.#value(this.#merger.merge(schema, path), path);
+    if (keyword === "allOf") {
+      const merged = this.#merger.merge(schema, path);
+      if (merged !== NOTHING) return this.#value(merged, path);
+      return this.builder.nothing({
+        path,
+        message: "the schemas of 'allOf' have no type, or no value of 'enum', in common",
+      });
+    }
     const value = schema[keyword];
     const beside = Object.entries(schema).filter(([name]) => name !== keyword && !isAnnotation(name));
     if (keyword === "enum" || keyword === "const") {
@@ -245,7 +256,8 @@ export class SchemaCompiler {
       else texts.push(text);
     }
     if (texts.length > 0) parts.push(this.builder.texts(texts));
-    return parts.length === 0 ? this.builder.nothing() : this.builder.choice(...parts);
+    if (parts.length > 0) return this.builder.choice(...parts);
+    return this.builder.nothing({ path, message: "'enum', 'const' and 'type' have no value in common" });
   }
 
   /** The values that `enum`, `const` and `type` together leave. */
@@ -303,7 +315,10 @@ export class SchemaCompiler {
       if (multipleOf.isNegative || isZero(multipleOf)) throw invalidSchema(path, "'multipleOf' has to be over 0");
       const { whole, fraction } = multipleOf;
       if (Number(whole + fraction) > MULTIPLE_MAX || fraction.length >= DECIMAL_DIGITS_MAX) {
-        throw unsupportedSchema(path, `'multipleOf' is only supported up to ${MULTIPLE_MAX}, its point left out`);
+        throw unsupportedSchema(
+          path,
+          `'multipleOf' is only supported with digits up to ${MULTIPLE_MAX}, such as ${MULTIPLE_MAX}, 2.5 and 0.001`,
+        );
       }
     }
     if (!isInteger && low === undefined && high === undefined && multipleOf === undefined) return this.json.number;
@@ -321,7 +336,7 @@ export class SchemaCompiler {
     const range = { low, high, isInteger, multipleOf };
     if (hasTooManyRemainders(range))
       throw unsupportedSchema(path, "'multipleOf' is too large for numbers of so many digits; bounds leave them fewer");
-    return numberWithin(this.builder, range);
+    return numberWithin(this.builder, range, path);
   }
 
   #array(schema: Schema, path: string): Part {
@@ -337,14 +352,17 @@ export class SchemaCompiler {
       : [schema.prefixItems, schema.items, "prefixItems"];
     const itemsPath = `${path}/${isOlder ? "additionalItems" : "items"}`;
     if (typeof uniqueItems !== "boolean") throw invalidSchema(path, "'uniqueItems' has to be a boolean");
-    if (least > most) return builder.nothing();
+    if (least > most) return builder.nothing({ path, message: "'minItems' is over 'maxItems'" });
     const isTuple = prefixItems !== undefined && !(isOlder && (prefixItems as unknown[]).length === 0);
     if (uniqueItems && most > 1 && (isTuple || items !== false)) {
       if (isTuple) throw unsupportedSchema(path, "'uniqueItems' is not supported for tuples");
       return this.#uniqueItems(items, least, most, path);
     }
     if (!isTuple) {
-      if (items === false) return least > 0 ? builder.nothing() : builder.text("[]");
+      if (items === false && least > 0) {
+        return builder.nothing({ path, message: "'minItems' asks for items, which 'items' forbids" });
+      }
+      if (items === false) return builder.text("[]");
       const item = items === undefined ? json.value : this.#value(items, itemsPath);
       return json.listOf("[", item, least, most, "]");
     }
@@ -353,7 +371,9 @@ export class SchemaCompiler {
     const written = parts.flatMap((part, i) => (i === 0 ? [part] : [json.comma, part]));
     const missing = Math.max(0, least - parts.length);
     const hasMore = items !== false && (items !== undefined || missing > 0);
-    if (missing > 0 && items === false) return builder.nothing();
+    if (missing > 0 && items === false) {
+      return builder.nothing({ path, message: `'minItems' asks for more items than '${place}' has` });
+    }
     if (hasMore && most > parts.length) {
       const item = items === undefined ? json.value : this.#value(items, itemsPath);
       const end = items === undefined ? missing : most - parts.length;

@@ -22,7 +22,7 @@ const DEPTH_MAX = 64;
 const MERGED_WORK = 3;
 
 /** By which nothing is valid. */
-const NOTHING: Schema = { not: {} };
+export const NOTHING: Schema = { not: {} };
 
 /** Puts schemas together. */
 export class SchemaMerger {

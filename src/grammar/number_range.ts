@@ -2,7 +2,7 @@
  * Numbers between bounds, digit by digit: the grammar's nodes say how the digits so far compare with those of the bounds.
  */
 
-import { type Decimal, decimalOfInteger, isZero, negated, roundedInteger } from "./decimal.ts";
+import { compareDecimals, type Decimal, decimalOfInteger, isZero, negated, roundedInteger } from "./decimal.ts";
 import type { GrammarBuilder, Node, Part } from "./grammar_builder.ts";
 
 /** One bound. */
@@ -52,11 +52,15 @@ export function hasTooManyRemainders(range: NumberRange): boolean {
 /**
  * A number within a range, as digits without exponent. Integers lie within ±(2^53 − 1), unless a bound reaches beyond that: then they
  * lie within that bound, or if there is only one they have at most one digit more.
+ *
+ * @param path where the schema says so.
  */
-export function numberWithin(builder: GrammarBuilder, range: NumberRange): Part {
+export function numberWithin(builder: GrammarBuilder, range: NumberRange, path: string): Part {
   const isInteger = range.isInteger || range.multipleOf?.fraction === "";
   const bounds = isInteger ? integerBounds(range) : range;
-  if (bounds === undefined) return builder.nothing();
+  if (bounds === undefined || isEmpty(bounds)) {
+    return builder.nothing({ path, message: `no ${isInteger ? "integer" : "number"} lies within its bounds` });
+  }
   const { low, high } = bounds;
   const whole = { ...range, isInteger };
   const parts: Part[] = [];
@@ -72,6 +76,13 @@ export function numberWithin(builder: GrammarBuilder, range: NumberRange): Part 
     parts.push(builder.sequence(builder.text("-"), negative));
   }
   return builder.choice(...parts);
+}
+
+/** Whether no number lies between two bounds. */
+function isEmpty({ low, high }: Pick<NumberRange, "low" | "high">): boolean {
+  if (low === undefined || high === undefined) return false;
+  const order = compareDecimals(low.value, high.value);
+  return order > 0 || (order === 0 && (low.isExclusive || high.isExclusive));
 }
 
 function onOtherSide({ value, isExclusive }: Bound): Bound {

@@ -4,7 +4,7 @@
  */
 
 import { isObject, membersOf } from "../json.ts";
-import type { GrammarBuilder, Node, Part, Rule } from "./grammar_builder.ts";
+import type { GrammarBuilder, Impossibility, Node, Part, Rule } from "./grammar_builder.ts";
 import type { JsonText } from "./json_text.ts";
 import { narrowed } from "./merged_schemas.ts";
 import { invalidSchema, unsupportedSchema } from "./schema_error.ts";
@@ -124,7 +124,13 @@ export class ObjectCompiler {
       );
     }
     const other = members.length === 0 ? undefined : builder.rule(builder.choice(...members));
-    return this.#members(declared, required, other, { least, most });
+    const why =
+      most < least
+        ? "'minProperties' is over 'maxProperties'"
+        : most < required.size
+          ? "'required' names more properties than 'maxProperties' allows"
+          : "'minProperties' asks for more properties than there can be";
+    return this.#members(declared, required, other, { least, most, why: { path, message: why } });
   }
 
   /** `patternProperties`: patterns and schemas. */
@@ -163,12 +169,13 @@ export class ObjectCompiler {
    * Declared properties in their order, then others, so many together. Others may have the same name: at least one of them counts.
    *
    * @param other one more member, if there may be any.
+   * @param why it is that there is no such object, where there is none.
    */
   #members(
     declared: ReadonlyMap<string, Part>,
     required: ReadonlySet<string>,
     other: Rule | undefined,
-    { least, most }: { least: number; most: number },
+    { least, most, why }: { least: number; most: number; why: Impossibility },
   ): Part {
     const { builder, json } = this.#whole;
     const mayExceed = most < declared.size || (most < Number.POSITIVE_INFINITY && other !== undefined);
@@ -204,6 +211,7 @@ export class ObjectCompiler {
         const more = builder.repeat(builder.sequence(json.comma, builder.call(other)), 0, most - count - 1);
         ends.push(builder.sequence(builder.call(other), more)(count === 0 ? node : json.comma(node)));
       }
+      if (ends.length === 0) return builder.nothing(why)(from);
       return builder.text("}")(joined(builder, ends));
     };
   }

@@ -75,17 +75,18 @@ const CONTROLS: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, 
 /** Reads a pattern. @throws PatternError when it is none, or one that can't be followed. */
 export function readPattern(pattern: string, budget: WorkBudget): Expression {
   if (pattern.length > LENGTH_MAX) throw new PatternError(`is longer than ${LENGTH_MAX} characters`, true);
-  const text = [pattern, inJavaScript(pattern)].find(isRegularExpression);
-  if (text === undefined) throw new PatternError("is no regular expression", false);
+  const text = [pattern, inJavaScript(pattern)].find((written) => faultOf(written) === undefined);
+  if (text === undefined) throw new PatternError(`is no regular expression: ${faultOf(pattern)}`, false);
   return new Reader(text, budget).whole();
 }
 
-function isRegularExpression(pattern: string): boolean {
+/** Why a pattern is no regular expression; undefined: it is one. */
+function faultOf(pattern: string): string | undefined {
   try {
     new RegExp(pattern, "u");
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.replace(/^Invalid regular expression: /, "");
   }
 }
 

@@ -51,7 +51,7 @@ export class StringCompiler {
     const wanted = readStringSchema(schema, path);
     const { least, most, patterns, format } = wanted;
     if (patterns.length === 0 && format === undefined) {
-      if (least > most) return this.#builder.nothing();
+      if (least > most) return this.#builder.nothing({ path, message: "'minLength' is over 'maxLength'" });
       return least === 0 && most === Number.POSITIVE_INFINITY ? this.#json.string : this.#json.stringOf(least, most);
     }
     const [only, another] = [...patterns, ...(format === undefined ? [] : [format.alone])];
@@ -60,7 +60,12 @@ export class StringCompiler {
       const bounded = whole === undefined ? undefined : withLengths(whole, least, most);
       if (bounded !== undefined) return this.#quoted(expressionText(this.#builder, bounded));
     }
-    return this.#quoted(automatonText(this.#builder, this.#automaton(wanted, [], path)));
+    const automaton = this.#automaton(wanted, [], path);
+    if (!automaton.isFinal.includes(true)) {
+      const message = "no string has its 'pattern' or 'format', with all else that is asked of it";
+      return this.#builder.nothing({ path, message });
+    }
+    return this.#quoted(automatonText(this.#builder, automaton));
   }
 
   /**

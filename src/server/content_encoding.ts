@@ -76,7 +76,7 @@ export function contentEncoding(header: string | null): ContentEncoding | undefi
         if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
           throw new RequestError(
             413,
-            `The body of your request is over the limit of ${bytesMax} bytes when it is decoded.`,
+            `The body of your request is over the limit of ${bytesMax} bytes when it is decoded; send less at once.`,
           );
         }
         throw new RequestError(400, `The body of your request is not what its Content-Encoding says: ${name}.`);

@@ -3,7 +3,7 @@
  */
 
 import { DEPTH_MAX, measureJson, PARTS_MAX } from "../api/json_bounds.ts";
-import { type JsonObject, parseMembersExactly } from "../json.ts";
+import { findFault, type JsonObject, parseMembersExactly } from "../json.ts";
 import type { BodyShare } from "../serving/body_budget.ts";
 import { RequestError } from "../serving/request_error.ts";
 import { turns } from "../text/turns.ts";
@@ -54,12 +54,15 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
   const text = readText(bytes);
   const measure = measureJson(text);
   if (measure.isTooDeep) {
-    throw new RequestError(400, `The body of your request is nested more than ${DEPTH_MAX} levels deep.`);
+    throw new RequestError(
+      400,
+      `The body of your request is nested more than ${DEPTH_MAX} levels deep; send fewer objects and arrays within each other.`,
+    );
   }
   if (measure.parts > PARTS_MAX) {
     throw new RequestError(
       400,
-      `The body of your request has more than ${PARTS_MAX} strings, names of members, objects and arrays.`,
+      `The body of your request has more than ${PARTS_MAX} strings, names of members, objects and arrays; send fewer at once.`,
     );
   }
   share.take(measure.bytes);
@@ -67,7 +70,13 @@ export async function readJsonBody(request: Request, share: BodyShare, bodyMsMax
   try {
     body = JSON.parse(text);
   } catch {
-    throw new RequestError(400, "We could not parse the JSON body of your request.");
+    if (text.trim() === "") throw new RequestError(400, "The body of your request is empty; send a JSON object.");
+    if (bytes.length > LONG_BODY) await turns.take(false, request.signal);
+    const fault = findFault(text);
+    throw new RequestError(
+      400,
+      `We could not parse the JSON body of your request${fault === undefined ? "" : `: ${fault}`}.`,
+    );
   }
   if (typeof body !== "object" || body === null || Array.isArray(body))
     throw new RequestError(400, "The body of your request has to be a JSON object.");
@@ -87,7 +96,7 @@ function readText(bytes: Uint8Array): string {
 
 async function readBody(request: Request, share: BodyShare, bodyMsMax: number): Promise<Uint8Array> {
   const tooLarge = () =>
-    new RequestError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes.`);
+    new RequestError(413, `The body of your request is over the limit of ${BODY_BYTES_MAX} bytes; send less at once.`);
   // The length may be given several times, if it is the same one.
   const announced = Number.parseInt(request.headers.get("content-length") ?? "0", 10);
   if (announced > BODY_BYTES_MAX) throw tooLarge();

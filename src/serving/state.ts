@@ -137,7 +137,10 @@ export class ServerState {
   checkModel(name: string | undefined): void {
     const { any } = this.#settings.names;
     if (name === undefined || name === this.modelName || any || this.aliases.includes(name)) return;
-    throw new RequestError(404, `The requested model does not exist; this server has '${this.modelName}'.`, {
+    // Whatever else was sent may be a prompt.
+    const shown = /^[\w./:@+-]{1,100}$/.test(name) ? `The model '${name}'` : "The requested model";
+    const advice = `this server has '${this.modelName}'; ask for that, or leave 'model' out`;
+    throw new RequestError(404, `${shown} does not exist: ${advice}.`, {
       param: "model",
       code: "model_not_found",
     });

@@ -193,7 +193,7 @@ class Choice {
       stop_type: word !== "" ? "word" : this.#reason === "stop" ? "eos" : "limit",
       stopping_word: word,
       tokens_cached: counts.cachedTokens,
-      timings: timings([counts]),
+      timings: timings([counts], 1),
     };
   }
 

@@ -133,7 +133,7 @@ async function wholeAnswer(request: ChatRequest, events: ChoiceEvents): Promise<
     })),
     ...promptScores,
     usage: chatUsage(request, choices, counts),
-    timings: timings(counts),
+    timings: timings(counts, counts.length),
   };
 }
 
@@ -174,13 +174,13 @@ async function* streamedAnswer(
         counts[event.choice] = event.counts;
         const last = chunk(event.choice, {}, null, choice.finishReason);
         const isLast = ++ended === count && !request.includeUsage;
-        yield isLast ? { ...last, timings: timings(counts) } : last;
+        yield isLast ? { ...last, timings: timings(counts, counts.length) } : last;
       }
     }
   } finally {
     await events.return();
   }
   if (request.includeUsage) {
-    yield { ...head, choices: [], usage: chatUsage(request, choices, counts), timings: timings(counts) };
+    yield { ...head, choices: [], usage: chatUsage(request, choices, counts), timings: timings(counts, counts.length) };
   }
 }

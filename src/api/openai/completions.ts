@@ -165,7 +165,7 @@ async function wholeAnswer(
       ...promptScores[index],
     })),
     usage: usage(counts, request.parameters.choices),
-    timings: timings(counts),
+    timings: timings(counts, request.parameters.choices),
   };
 }
 
@@ -203,13 +203,18 @@ async function* streamedAnswer(
         counts[index] = event.counts;
         const last = chunk(index, "", choice.scores(event), event.reason);
         const isLast = ++ended === choices.length && !request.includeUsage;
-        yield isLast ? { ...last, timings: timings(counts) } : last;
+        yield isLast ? { ...last, timings: timings(counts, request.parameters.choices) } : last;
       }
     }
   } finally {
     await events.return();
   }
   if (request.includeUsage) {
-    yield { ...head, choices: [], usage: usage(counts, request.parameters.choices), timings: timings(counts) };
+    yield {
+      ...head,
+      choices: [],
+      usage: usage(counts, request.parameters.choices),
+      timings: timings(counts, request.parameters.choices),
+    };
   }
 }

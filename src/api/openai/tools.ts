@@ -61,6 +61,11 @@ export function readTools(body: JsonObject): OfferedTools {
   const offered = sent.map((tool, i) =>
     areFunctions ? readFunction(tool, `functions[${i}]`) : readTool(tool, `tools[${i}]`),
   );
+  const places = new Map<string, string>();
+  for (const { name, path } of offered) {
+    const first = places.getOrInsert(name, path);
+    if (first !== path) throw invalidValue(`${path}.name`, `a name of its own: ${first} has the same one`);
+  }
   if (JSON.stringify(sent).length > TOOLS_CHARACTERS_MAX) {
     const message = `Invalid '${param}': too long. Expected at most ${TOOLS_CHARACTERS_MAX} characters of JSON.`;
     throw invalid(param, "string_above_max_length", message);
