@@ -557,6 +557,13 @@ describe("errors", () => {
     expect(server.log()).not.toContain(secret);
   });
 
+  test("a path that is not there: what there is instead", async () => {
+    const messageAt = async (path: string) =>
+      ((await (await server.post(path, {})).json()) as { error: { message: string } }).error.message;
+    expect(await messageAt("/v1/responses")).toEndWith("This server has no Responses API; use /v1/chat/completions.");
+    expect(await messageAt("/v1/audio/speech")).toEndWith("GET /openapi.json tells which there are.");
+  });
+
   test.each<[string, unknown, string]>([
     ["no body", "", "The body of your request is empty; send a JSON object."],
     [

@@ -1,5 +1,6 @@
 /**
- * README's curl examples, as they stand there: each is run by a shell against the executable, and the answer is what README says.
+ * README's examples, as they stand there: curl's are run by a shell against the executable, the one in JavaScript by Bun, and the answer is
+ * what README says.
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
@@ -68,6 +69,14 @@ describe.skipIf(Bun.which("curl") === null)("the examples", () => {
     const text = await child.stdout.text();
     expect(await child.exited).toBe(0);
     expect(answers.filter((shown) => !isAnswer(text, shown))).toEqual([]);
+  });
+
+  test("the client of OpenAI's", async () => {
+    const [block = ""] = /^ {4}import OpenAI .*(?:\n {4}.*)*/m.exec(README) ?? [];
+    const [, shown] = /^ {4}\/\/ (.*)$/m.exec(block) ?? [];
+    const program = block.replaceAll("http://127.0.0.1:30000", server.url);
+    const child = Bun.spawn([process.execPath, "-e", program], { cwd: join(import.meta.dir, ".."), stderr: "inherit" });
+    expect(await child.stdout.text()).toBe(`${shown}\n`);
   });
 
   test("there is one for every path", async () => {

@@ -239,7 +239,12 @@ function knownMethod(method: string): string {
 function notFound({ request, path }: Exchange): RequestError {
   const route = knownRoute(path);
   const methods = route === "other" ? undefined : route in POST_ROUTES ? "POST" : "GET, HEAD";
-  if (methods === undefined) return new RequestError(404, `Unknown request URL: ${request.method} ${path}.`);
+  if (methods === undefined) {
+    const advice = /^\/v1\/responses(?:\/|$)/.test(path ?? "")
+      ? "This server has no Responses API; use /v1/chat/completions."
+      : "GET /openapi.json tells which there are.";
+    return new RequestError(404, `Unknown request URL: ${request.method} ${path}. ${advice}`);
+  }
   return new RequestError(405, `Not allowed to ${request.method} on ${path}; allowed: ${methods}.`, {
     headers: { allow: methods },
   });
