@@ -249,9 +249,11 @@ describe("parameters", () => {
     expect(await text(ask("Tell me a story.", { temperature: 2, top_k: 1 }))).toBe(story as string);
     expect(await text(ask("Tell me a story.", { temperature: 2, top_p: 0 }))).toBe(story as string);
     expect(await text(ask("Tell me a story.", { temperature: 2, min_p: 1 }))).toBe(story as string);
+    // A top_p that switches it off samples nothing.
+    expect(await text(ask("Tell me a story.", { top_p: 1 }))).toBe(story as string);
     const texts = new Set<string>();
     for (let seed = 0; seed < 8; seed++)
-      texts.add(await text(ask("Tell me a story.", { top_p: 1, logit_bias: {}, seed, max_tokens: 60 })));
+      texts.add(await text(ask("Tell me a story.", { top_p: 0.99, logit_bias: {}, seed, max_tokens: 60 })));
     expect(texts.size).toBeGreaterThan(1);
   });
 
