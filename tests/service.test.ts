@@ -229,8 +229,10 @@ describe.skipIf(!hasServiceManager())("sockets that were passed to the process",
     manager = await startManager("tcp");
     await manager.start("serve", "--port", "0");
     await isSaid("READY=1");
-    const ports = [...manager.log().matchAll(/http:\/\/127\.0\.0\.1:(\d+)\/v1$/gm)].map(([, port]) => Number(port));
-    expect(ports).toHaveLength(2);
+    const places = () => [...manager.log().matchAll(/http:\/\/127\.0\.0\.1:(\d+)\/v1$/gm)];
+    // The manager may be told before its log has been read.
+    await eventually(() => places().length === 2);
+    const ports = places().map(([, port]) => Number(port));
     expect(ports).toContain(manager.port);
     for (const port of ports) expect((await fetch(`http://127.0.0.1:${port}/ready`)).status).toBe(200);
   });
