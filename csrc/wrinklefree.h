@@ -412,8 +412,8 @@ WF_API int32_t wf_pack_rows(const void *weights, uint32_t source, uint64_t rows,
  * Formats of blocks have groups of their own (WF_SOURCE_TQ1_0, _TQ2_0, _Q2_0_…, _PTQ1_0), whatever the weights. */
 WF_API uint32_t wf_ternary_group(const void *weights, uint32_t source, uint64_t rows, uint64_t columns);
 
-/* The bytes of one packed row of `columns` weights that are scaled by groups: wf_packed_row_bytes, and a half for each group, padded with
- * a zero to an even number. */
+/* The bytes of one packed row of `columns` weights that are scaled by groups: wf_packed_row_bytes, and a half for each group of its
+ * blocks, padded with zeros to an even number. */
 WF_API uint64_t wf_grouped_row_bytes(uint64_t columns, uint32_t group);
 
 /* Packs `rows` rows of `columns` weights that are ternary by groups of `group` inputs (16, 32, 64 or 128) or by wider ones, codes and scales

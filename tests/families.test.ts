@@ -504,8 +504,10 @@ test("a model that answers refuses to embed, and says why", async () => {
 
 describe("a dense layer copied into all experts gives what it gives alone", () => {
   /** A model without sub-norms, and its feed-forward as several experts. */
-  async function logits(experts: number, used: number, isRouted: boolean): Promise<Float32Array> {
+  async function logits(experts: number, used: number, isRouted: boolean, hasGroups = false): Promise<Float32Array> {
     const small = smallCheckpoint("F32");
+    for (const [name, tensor] of hasGroups ? small.tensors : [])
+      if (name.endsWith("_proj.weight")) scaleByGroups(tensor);
     const random = drawing(7);
     for (const name of [...small.tensors.keys()]) if (name.includes("sub_norm")) small.tensors.delete(name);
     if (experts === 0) Object.assign(small.config, { architectures: ["LlamaForCausalLM"] });
@@ -536,12 +538,30 @@ describe("a dense layer copied into all experts gives what it gives alone", () =
     return found;
   }
 
+  /** Makes master weights ternary, with one scale for every other 32 inputs and another for those between. */
+  function scaleByGroups(tensor: { shape: number[]; bytes: Uint8Array }): void {
+    const columns = tensor.shape[1] as number;
+    const values = new Float32Array(tensor.bytes.slice().buffer);
+    for (const [index, value] of values.entries()) {
+      const scale = Math.floor((index % columns) / 32) % 2 === 0 ? 0.375 : 0.5;
+      values[index] = value > 1 ? scale : value < -1 ? -scale : 0;
+    }
+    tensor.bytes = new Uint8Array(values.buffer);
+  }
+
   test.each([
     [4, 1, true],
     [2, 2, false],
     [8, 4, false],
   ])("%i experts, %i used, a router: %p: bit for bit", async (experts, used, isRouted) => {
     expect(await logits(experts, used, isRouted)).toEqual(await logits(0, 0, false));
+  });
+
+  // Matrices of 36 and of 52 rows: the last panel of each expert is not full.
+  test("weights with scales by groups: bit for bit", async () => {
+    const dense = await logits(0, 0, false, true);
+    expect(dense.some((value) => value !== 0)).toBe(true);
+    expect(await logits(4, 1, true, true)).toEqual(dense);
   });
 
   test("three of five, by their shares: within 1e-6", async () => {

@@ -36,9 +36,10 @@ typedef struct wf_grouped_activations {
     uint32_t tokens;
 } wf_grouped_activations;
 
-/* Groups of a row of so many inputs, padded: a panel's bytes are then a multiple of 64. */
+/* Groups of a row of so many inputs: those of its whole blocks, padded to an even number, so that a panel's bytes are a multiple of 64. */
 static inline uint32_t wf_padded_groups(uint64_t inputs, uint32_t group) {
-    return (uint32_t)((inputs + group - 1) / group + 1) / 2 * 2;
+    const uint64_t blocks = (inputs + WF_BLOCK_WEIGHTS - 1) / WF_BLOCK_WEIGHTS;
+    return (uint32_t)(blocks * (WF_BLOCK_WEIGHTS / group) + 1) / 2 * 2;
 }
 
 /* Bytes of a panel's codes, and of the panel. */

@@ -56,9 +56,9 @@ export function packedRowBytes(columns: number): number {
   return Math.ceil(columns / BLOCK_WEIGHTS) * BLOCK_BYTES;
 }
 
-/** Bytes of one packed row with the scales of its groups: halves, padded to an even number. */
+/** Bytes of one packed row with the scales of its groups: a half for each of its whole blocks', padded to an even number. */
 export function groupedRowBytes(columns: number, group: number): number {
-  return packedRowBytes(columns) + 2 * roundUp(Math.ceil(columns / group), 2);
+  return packedRowBytes(columns) + 2 * roundUp(roundUp(columns, BLOCK_WEIGHTS) / group, 2);
 }
 
 /** Rows of a matrix whose weights are scaled by groups, with those that fill up its last panel. */
