@@ -106,7 +106,7 @@ describe("while a model is loaded", () => {
     const { child } = await startHeld();
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
-    expect(await child.stderr.text()).toBe("");
+    expect(await child.stderr.text()).toBe("wrinklefree: stopped after 0 requests\n");
   });
 });
 
