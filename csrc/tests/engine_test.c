@@ -93,6 +93,7 @@ struct request {
     uint32_t expected[MODEL_CONTEXT];
     uint32_t expected_count;
     uint32_t reason;
+    bool ends_apart; /* not with its last token but when the next one's turn comes, and so it can be cancelled in between */
 };
 
 static const wf_sampling greedy = {.top_p = 1.0f, .repetition_penalty = 1.0f, .max_tokens = UINT32_MAX, .ignore_eos = 1};
@@ -257,6 +258,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
 
     request->expected_count = 0;
     request->reason = 0;
+    request->ends_apart = false;
     uint8_t state = 0;
     uint64_t allowed[32];
     for (uint32_t position = 0; request->reason == 0; position++) {
@@ -277,6 +279,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
         }
         if (request->form != 0 && form_tokens(model, request, state, allowed) == 0) {
             request->reason = form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+            request->ends_apart = true;
             break;
         }
         for (uint32_t token = 0; request->form == 0 && request->expected_count < request->sampling.min_tokens && token < vocabulary;
@@ -290,6 +293,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             allowed[banned[i] / 64] &= ~((uint64_t)1 << banned[i] % 64);
         if (exclude_listed(request, vocabulary, allowed) == 0) {
             request->reason = request->form != 0 && form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
+            request->ends_apart = true;
             break;
         }
         uint32_t repeats[MODEL_CONTEXT];
@@ -486,8 +490,7 @@ static void check_event(struct tracked *tracked, const wf_event *event) {
     tracked->done = true;
     if (event->reason == WF_REASON_CANCELLED) {
         CHECK(tracked->cancelled, "request %u was not cancelled", event->request);
-        /* An answer without tokens ends when its turn comes, which can be after it is cancelled. */
-        CHECK(tracked->received < request->expected_count || request->expected_count == 0, "request %u had ended", event->request);
+        CHECK(tracked->received < request->expected_count || request->ends_apart, "request %u had ended", event->request);
         *(tracked->received == 0 ? &cancelled_without_tokens : &cancelled_with_tokens) += 1;
         return;
     }
