@@ -277,11 +277,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             }
             occurrences[at] += i >= request->prompt_count;
         }
-        if (request->form != 0 && form_tokens(model, request, state, allowed) == 0) {
-            request->reason = form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
-            request->ends_apart = true;
-            break;
-        }
+        const bool is_at_end = request->form != 0 && form_tokens(model, request, state, allowed) == 0;
         for (uint32_t token = 0; request->form == 0 && request->expected_count < request->sampling.min_tokens && token < vocabulary;
              token++)
             if (is_stop(model, request, token))
@@ -291,7 +287,7 @@ static void foretell(const wf_model *model, uint32_t context, struct request *re
             memset(allowed, 0xff, sizeof allowed);
         for (uint32_t i = 0; i < banned_count; i++)
             allowed[banned[i] / 64] &= ~((uint64_t)1 << banned[i] % 64);
-        if (exclude_listed(request, vocabulary, allowed) == 0) {
+        if (is_at_end || exclude_listed(request, vocabulary, allowed) == 0) {
             request->reason = request->form != 0 && form_is_complete(request->form, state) ? WF_REASON_STOP : WF_REASON_GRAMMAR;
             request->ends_apart = true;
             break;
