@@ -189,10 +189,11 @@ static void pool_rows(void *context, uint32_t index) {
     const wf_pooled *pooled = &step->pooled[index];
     float *state = pooled->sequence->embedding + pooled->sequence->hidden;
     for (uint32_t row = pooled->row; row < pooled->row + pooled->count; row++) {
-        if (step->rows[row].is_context)
+        const uint32_t position = step->rows[row].position;
+        if (!wf_sequence_pools(pooled->sequence, position))
             continue;
         wf_forward_state(step->forward, row, state);
-        wf_sequence_pool(pooled->sequence, step->rows[row].position, state);
+        wf_sequence_pool(pooled->sequence, position, state);
     }
     const uint32_t last = step->rows[pooled->row + pooled->count - 1].position;
     pooled->sequence->embedding_is_whole = last + 1 == pooled->sequence->prompt_count;

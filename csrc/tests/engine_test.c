@@ -1513,6 +1513,54 @@ static void test_context_rows(void) {
     wf_model_close(model);
 }
 
+/* The embedding of a prompt, whose log-probabilities are asked for as well or not. */
+static void embed(const wf_model *model, struct request *request, bool is_scored, float *embedding) {
+    char error[ERROR_BYTES] = "";
+    struct run run = start(model, &(wf_engine_options){.threads = 2, .max_sequences = 1, .batch_tokens = 16});
+    request->sampling.prompt_logprobs = is_scored;
+    const uint32_t id = submit_to(run.engine, request, error, sizeof error);
+    CHECK(id != 0, "%s", error);
+    bool done = false;
+    while (!done && bell_rings(&run, PATIENCE_MS)) {
+        wf_event events[64];
+        read_bell(&run, 512);
+        const uint32_t drained = wf_engine_drain(run.engine, events, 64);
+        for (uint32_t i = 0; i < drained; i++)
+            done = done || events[i].kind == WF_EVENT_DONE;
+    }
+    const uint32_t hidden = model->config.hidden;
+    CHECK(done && wf_engine_take_embedding(run.engine, id, embedding, hidden) == hidden, "no embedding");
+    stop(&run);
+}
+
+/* An embedding is made of the same tokens when others' states are asked for too. */
+static void test_scored_embeddings(void) {
+    static const char *const poolings[] = {"cls", "last", "mean"};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct image *image = image_build(&recipes[0]);
+        image_randomise(image, &source);
+        char config[64], error[ERROR_BYTES] = "";
+        snprintf(config, sizeof config, "{\\\"pooling\\\":\\\"%s\\\",\\\"architecture\\\"", poolings[i]);
+        image_replace(image, "{\\\"architecture\\\"", config);
+        wf_model *model = wf_model_open_bytes(image->bytes, image->size, "random.wf", error, sizeof error);
+        CHECK(model != NULL, "%s", error);
+        image_drop(image);
+        if (model == NULL)
+            continue;
+        static struct request request;
+        request = plain_request(model, 70);
+        request.sampling.max_tokens = 0;
+        const size_t bytes = model->config.hidden * sizeof(float);
+        float *plain = need(malloc(bytes)), *scored = need(malloc(bytes));
+        embed(model, &request, false, plain);
+        embed(model, &request, true, scored);
+        CHECK(memcmp(plain, scored, bytes) == 0, "%s: another embedding where the prompt is scored", poolings[i]);
+        free(plain);
+        free(scored);
+        wf_model_close(model);
+    }
+}
+
 int main(void) {
     if (wf_kernels_active() == NULL) {
         printf("WRINKLEFREE_CPU names no kernel tier that this processor can run\n");
@@ -1521,6 +1569,7 @@ int main(void) {
     timed("crowd", test_crowd);
     timed("logits", test_logits);
     timed("context rows", test_context_rows);
+    timed("scored embeddings", test_scored_embeddings);
     timed("poison", test_poison);
     timed("schedules", test_all_schedules);
     timed("cancel", test_cancel);
