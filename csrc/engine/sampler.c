@@ -172,7 +172,7 @@ uint32_t wf_sample(const wf_kernels *kernels, float *logits, uint32_t vocabulary
     const double place = uniform(sampling->seed, input->position);
     if (wf_truncates(sampling)) {
         const double coin = uniform(mix(sampling->seed ^ COIN), input->position);
-        const wf_choice choice = {kernels, sampling, logits, largest, scratch->weights};
+        const wf_choice choice = {kernels, sampling, logits, largest, inverse_temperature, scratch->weights};
         return wf_choose_truncated(&choice, candidates, count, place, coin);
     }
 

@@ -51,9 +51,7 @@ static uint32_t at_least(uint32_t kept, uint32_t min_keep, uint32_t count) {
  * of the weight (Meister et al. 2023, "Locally typical sampling"). The logarithm of the total is a part of both, and cancels out. */
 static uint32_t keep_typical(const wf_choice *choice, wf_candidate *candidates, uint32_t count) {
     const wf_sampling *sampling = choice->sampling;
-    const double largest = (double)choice->largest;
-    const double inverse_temperature =
-        (double)wf_inverse_temperature(sampling->temperature_place == 0 ? sampling->temperature : 1.0f);
+    const double largest = (double)choice->largest, inverse_temperature = (double)choice->inverse_temperature;
     double total = 0, mean = 0;
     for (uint32_t i = 0; i < count; i++) {
         const double weight = (double)candidates[i].weight;

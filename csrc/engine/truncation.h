@@ -24,9 +24,10 @@ bool wf_may_drop_likeliest(const wf_sampling *sampling);
 typedef struct wf_choice {
     const wf_kernels *kernels;
     const wf_sampling *sampling;
-    const float *logits; /* of all tokens */
-    float largest;       /* of the candidates' */
-    float *weights;      /* room for as many as there are candidates */
+    const float *logits;       /* of all tokens */
+    float largest;             /* of the candidates' */
+    float inverse_temperature; /* of the candidates' weights */
+    float *weights;            /* room for as many as there are candidates */
 } wf_choice;
 
 /* Chooses one of the candidates, which are those that top_k has left, by typical_p, top_p, min_p, xtc and the draw, each with min_keep. The
