@@ -1,9 +1,15 @@
 /*
- * grouped.h: how the vector tiers share out the tokens of a product by groups: in tiles, so that unpacking a panel serves all tokens of one,
- * then what is left. A file includes this once it has defined
- *   TILE_TOKENS       tokens of a whole tile, 4 or 8, by which arrange_words has arranged them;
+ * grouped.h: how the vector tiers arrange and share out the tokens of a product by groups: in tiles, so that unpacking a panel serves all
+ * tokens of one, then what is left. A file includes this once it has defined
+ *   TILE_TOKENS       tokens of a whole tile, 4 or 8;
  *   multiply_panels   all panels by `count` tokens and with groups of `group`, both constants at each call.
  */
+
+/* One token is read as it is. */
+static void arrange_groups(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
+    if (batch > 1)
+        arrange_words(values, stride, count, padded, TILE_TOKENS, arranged);
+}
 
 /* Functions of their own, so that registers are given out for each by itself. */
 typedef void tile_function(const wf_grouped_rows *rows, uint32_t row_count, const wf_grouped_activations *x, uint32_t token,

@@ -45,22 +45,14 @@ static inline int32x4_t widened(row_sums sums) { return vpaddq_s32(vpaddlq_s16(s
 
 #endif
 
-static void arrange_groups(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
-    if (batch > 1)
-        arrange_words(values, stride, count, padded, TILE_TOKENS, arranged);
-}
-
 /* Adds the products of a part of a block, for some rows of the panel; `codes` are those of the first of them. */
 ALWAYS_INLINE void add_part(const uint8_t *codes, uint32_t block, const tile_values *x, uint32_t count, block_part part,
                             row_sums sums[FOURS_TOGETHER][TILE_TOKENS]) {
     for (uint32_t word = part.first_word; word < part.word_end; word++)
         for (uint32_t quarter = part.first_quarter; quarter < part.quarter_end; quarter++) {
             int8x16_t weights[FOURS_TOGETHER];
-            for (uint32_t four = 0; four < FOURS_TOGETHER; four++) {
-                const uint8x16_t line = vld1q_u8(codes + (size_t)word * WORD_BYTES + four * 16);
-                const uint8x16_t shifted = vshlq_u8(line, vdupq_n_s8((int8_t)(-2 * (int)quarter)));
-                weights[four] = vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8(3)));
-            }
+            for (uint32_t four = 0; four < FOURS_TOGETHER; four++)
+                weights[four] = quarter_of(vld1q_u8(codes + (size_t)word * WORD_BYTES + four * 16), quarter);
             for (uint32_t t = 0; t < count; t++) {
                 const int8x16_t values = vreinterpretq_s8_s32(vdupq_n_s32(values_at(x, block, quarter, word, t)));
                 for (uint32_t four = 0; four < FOURS_TOGETHER; four++)

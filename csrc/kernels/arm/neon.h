@@ -44,6 +44,12 @@ static inline void store_some(float *out, float32x4_t value, uint32_t count) {
     memcpy(out, four, (count < 4 ? count : 4) * sizeof *out);
 }
 
+/* The codes of a quarter of a block: two bits of each byte. */
+ALWAYS_INLINE int8x16_t quarter_of(uint8x16_t codes, uint32_t quarter) {
+    const uint8x16_t shifted = vshlq_u8(codes, vdupq_n_s8((int8_t)(-2 * (int)quarter)));
+    return vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8(3)));
+}
+
 /* scalar.c's exponential, four at a time. */
 static inline float32x4_t exponential(float32x4_t x) {
     x = vmaxq_f32(vdupq_n_f32(WF_EXP_LOW), x);

@@ -42,11 +42,6 @@ static inline int32x4_t widened(byte_sum sum) { return vpaddlq_s16(sum); }
 
 #endif
 
-ALWAYS_INLINE int8x16_t quarter_of(uint8x16_t codes, uint32_t quarter) {
-    const uint8x16_t shifted = vshlq_u8(codes, vdupq_n_s8((int8_t)(-2 * (int)quarter)));
-    return vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8(3)));
-}
-
 /* `row_count` rows by `count` tokens (both constants at each call; at most 2 by 4). */
 ALWAYS_INLINE void tile(const uint8_t *rows, size_t row_bytes, uint32_t row_count, const wf_activations *x, uint32_t token,
                         uint32_t count, float *out, size_t out_stride) {

@@ -50,11 +50,6 @@ static inline __m256i widened(__m256i sums) { return _mm256_madd_epi16(sums, _mm
 
 #endif
 
-static void arrange_groups(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
-    if (batch > 1)
-        arrange_words(values, stride, count, padded, TILE_TOKENS, arranged);
-}
-
 /* The sums of a part of a block for one token. */
 ALWAYS_INLINE void sum_part_of_one(const uint8_t *codes, uint32_t block, const tile_values *x, block_part part,
                                    __m256i sums[HALVES][TILE_TOKENS]) {

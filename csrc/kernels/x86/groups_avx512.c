@@ -15,11 +15,6 @@
 /* Fewer tokens have sums of their own for each quarter: one sum would wait for itself. */
 #define SHARED_SUMS 5
 
-static void arrange_groups(const int8_t *values, size_t stride, uint32_t batch, uint32_t count, uint32_t padded, int8_t *arranged) {
-    if (batch > 1)
-        arrange_words(values, stride, count, padded, TILE_TOKENS, arranged);
-}
-
 /* Asks for the codes of a block of all rows. */
 ALWAYS_INLINE void ask_for_block(const uint8_t *codes) {
     const bool is_far = wf_asks_far_ahead;
