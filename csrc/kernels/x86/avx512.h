@@ -25,6 +25,12 @@
 /* Bytes ahead. A row that comes alone was picked out of many: what lies behind it is not wanted. */
 ALWAYS_INLINE size_t ahead_of(uint32_t row_count) { return row_count == 1 ? 0 : wf_asks_far_ahead ? FAR_BYTES : NEAR_BYTES; }
 
+/* The same for tiles of rows, each of which asks for the same lines of a later tile. */
+ALWAYS_INLINE size_t tiles_ahead_of(uint32_t row_count, size_t tile_bytes) {
+    const size_t ahead = ahead_of(row_count);
+    return ahead == 0 ? 0 : (ahead / tile_bytes + 1) * tile_bytes;
+}
+
 ALWAYS_INLINE void ask_for(const uint8_t *line, bool is_far) {
     if (is_far)
         _mm_prefetch((const char *)line, _MM_HINT_T1);

@@ -76,9 +76,9 @@ ALWAYS_INLINE void sketch_tile(const wf_sketch_rows *rows, uint32_t row, uint32_
 /* All rows by `count` tokens. One token takes them one after the other, as one stream. */
 ALWAYS_INLINE void sketch_tokens(const wf_sketch_rows *rows, uint32_t row_count, bool is_fine, const wf_wide_activations *x,
                                  uint32_t token, uint32_t count, float *out, size_t out_stride) {
-    /* The first tokens bring in the rows for the others. A tile asks for the same line of a later tile. */
-    const size_t tile_bytes = (size_t)TILE_ROWS * rows->blocks * WF_COARSE_BYTES, near = token == 0 ? ahead_of(row_count) : 0;
-    const size_t ahead = near == 0 || count == 1 ? near : (near / tile_bytes + 1) * tile_bytes;
+    const size_t tile_bytes = (size_t)TILE_ROWS * rows->blocks * WF_COARSE_BYTES;
+    /* The first tokens bring in the rows for the others. */
+    const size_t ahead = token > 0 ? 0 : count == 1 ? ahead_of(row_count) : tiles_ahead_of(row_count, tile_bytes);
     uint32_t row = 0;
     for (; row + TILE_ROWS <= row_count && count > 1; row += TILE_ROWS)
         sketch_tile(rows, row, TILE_ROWS, ahead, is_fine, x, token, count, out, out_stride);

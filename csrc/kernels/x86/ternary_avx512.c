@@ -162,9 +162,8 @@ typedef void tile_function(const uint8_t *rows, size_t row_bytes, size_t ahead, 
 /* All rows, TILE_ROWS at a time, by the tokens of a tile. */
 static void batch_rows(const uint8_t *rows, size_t row_bytes, uint32_t row_count, tile_function *tile, tile_function *single,
                        const wf_activations *x, uint32_t token, float *out, size_t out_stride) {
-    /* The first tokens bring the rows into the cache for the others. A tile asks for the same line of a later tile. */
-    const size_t tile_bytes = TILE_ROWS * row_bytes;
-    const size_t ahead = token == 0 && row_count > 1 ? (ahead_of(row_count) / tile_bytes + 1) * tile_bytes : 0;
+    /* The first tokens bring the rows into the cache for the others. */
+    const size_t ahead = token == 0 ? tiles_ahead_of(row_count, TILE_ROWS * row_bytes) : 0;
     uint32_t row = 0;
     for (; row + TILE_ROWS <= row_count; row += TILE_ROWS)
         tile(rows + row * row_bytes, row_bytes, ahead, x, token, out + row, out_stride);
