@@ -48,9 +48,12 @@ static inline size_t wf_panel_bytes(const wf_grouped_rows *rows) {
     return WF_PANEL_ROWS * (rows->code_bytes + rows->groups * sizeof(uint16_t));
 }
 
-/* A row's byte of codes at `byte`, of the rows' first panel. */
-static inline uint8_t wf_panel_code(const wf_grouped_rows *rows, uint32_t row, size_t byte) {
-    return rows->panels[byte / 4 * WF_PANEL_ROWS * 4 + row * 4 + byte % 4];
+/* The code of an input of a row of the rows' first panel. */
+static inline int32_t wf_panel_code(const wf_grouped_rows *rows, uint32_t row, uint32_t input) {
+    const uint32_t place = input % WF_BLOCK_WEIGHTS;
+    const size_t byte = (size_t)(input / WF_BLOCK_WEIGHTS) * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES;
+    const uint8_t codes = rows->panels[byte / 4 * WF_PANEL_ROWS * 4 + row * 4 + byte % 4];
+    return codes >> 2 * (place / WF_BLOCK_BYTES) & 3;
 }
 
 /* The scales of a group, of all rows of a panel. */

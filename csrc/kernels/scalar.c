@@ -86,11 +86,8 @@ static void ternary_matmul(const uint8_t *rows, size_t row_bytes, uint32_t row_c
 /* Σ code · value of one group of a row of a panel. */
 static int32_t sum_of_group(const wf_grouped_rows *panel, uint32_t row, uint32_t index, const int8_t *values) {
     int32_t sum = 0;
-    for (uint32_t input = index * panel->group; input < (index + 1) * panel->group; input++) {
-        const uint32_t place = input % WF_BLOCK_WEIGHTS;
-        const uint8_t codes = wf_panel_code(panel, row, input / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES);
-        sum += (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) * values[input];
-    }
+    for (uint32_t input = index * panel->group; input < (index + 1) * panel->group; input++)
+        sum += wf_panel_code(panel, row, input) * values[input];
     return sum;
 }
 

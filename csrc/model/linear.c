@@ -44,10 +44,8 @@ static void read_grouped_row(const wf_linear *linear, uint32_t row, float *out) 
     const uint32_t in_panel = row % WF_PANEL_ROWS;
     const wf_grouped_rows weights = wf_linear_grouped_rows(linear, row - in_panel);
     for (uint32_t i = 0; i < linear->inputs; i++) {
-        const uint32_t place = i % WF_BLOCK_WEIGHTS;
-        const uint8_t codes = wf_panel_code(&weights, in_panel, i / WF_BLOCK_WEIGHTS * WF_BLOCK_BYTES + place % WF_BLOCK_BYTES);
         const uint16_t scale = wf_panel_scales(&weights, weights.panels, i / linear->group)[in_panel];
-        const int32_t weight = (codes >> 2 * (place / WF_BLOCK_BYTES) & 3) - 1;
+        const int32_t weight = wf_panel_code(&weights, in_panel, i) - 1;
         out[i] = (float)weight * wf_float_of_half(scale) * linear->scale;
     }
 }

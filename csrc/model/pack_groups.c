@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "kernels/grouped_input.h"
+#include "model/linear.h"
 #include "model/ternary_blocks.h"
 #include "wrinklefree.h"
 
@@ -212,7 +213,7 @@ int32_t wf_pack_groups(const void *weights, uint32_t source, uint64_t rows, uint
 
 void wf_pack_panels(const uint8_t *rows, uint64_t count, uint64_t columns, uint32_t group, uint8_t *out) {
     const uint64_t code_bytes = wf_packed_row_bytes(columns), row_bytes = wf_grouped_row_bytes(columns, group);
-    memset(out, 0, (count + WF_PANEL_ROWS - 1) / WF_PANEL_ROWS * WF_PANEL_ROWS * row_bytes);
+    memset(out, 0, wf_linear_rows(WF_LAYOUT_GROUPED, count) * row_bytes);
     for (uint64_t i = 0; i < count; i++, rows += row_bytes) {
         const uint64_t row = i % WF_PANEL_ROWS;
         uint8_t *codes = out + (i - row) * row_bytes, *scales = codes + WF_PANEL_ROWS * code_bytes;
