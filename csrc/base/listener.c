@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/ports.h"
 #include "wrinklefree.h"
 
 /* How an epoll instance watches a descriptor. */
@@ -40,11 +41,7 @@ static bool listens(int descriptor) {
 static uint32_t port_of(int descriptor) {
     struct sockaddr_storage name = {0};
     socklen_t size = sizeof name;
-    if (getsockname(descriptor, (struct sockaddr *)&name, &size) != 0)
-        return 0;
-    if (name.ss_family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)&name)->sin_port);
-    return name.ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)&name)->sin6_port) : 0;
+    return getsockname(descriptor, (struct sockaddr *)&name, &size) == 0 ? wf_port_of(&name) : 0;
 }
 
 int32_t wf_listening_socket(uint32_t port, int32_t after) {
