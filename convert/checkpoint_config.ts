@@ -156,12 +156,12 @@ function rotatedShare(fields: ConfigFields, fallback: number): number {
 /** BitNet-embedding's norms, one before each projection. The last token stands for a text, unless files beside the model say otherwise. */
 function inputNorms(has: (tensor: string) => boolean): Partial<ModelConfig> {
   const isNormed = ["", "model."].some((prefix) => has(`${prefix}layers.0.self_attn.q_proj.norm.weight`));
-  return isNormed ? { inputNorms: true, pooling: "last", tiedEmbeddings: true } : {};
+  return isNormed ? { inputNorms: true, pooling: "last" } : {};
 }
 
 /** What models without a head have in common. */
 function embedding(has: (tensor: string) => boolean): Partial<ModelConfig> {
-  return { ...inputNorms(has), pooling: "last", tiedEmbeddings: true };
+  return { ...inputNorms(has), pooling: "last" };
 }
 
 /** Gemma 3: norms before and after, layers that see a window and have a rotary base of their own, scaled embeddings. */

@@ -93,7 +93,7 @@ function pooling(fields: ConfigFields): Partial<ModelConfig> {
   if (type >= POOLINGS.length) {
     throw new Fault(`pooling_type is ${type}, which is not supported; 1 (mean), 2 (cls) and 3 (last) are`);
   }
-  return type === 0 ? {} : { pooling: POOLINGS[type], tiedEmbeddings: true };
+  return type === 0 ? {} : { pooling: POOLINGS[type] };
 }
 
 /**
@@ -101,7 +101,7 @@ function pooling(fields: ConfigFields): Partial<ModelConfig> {
  * state the mean.
  */
 function inputNorms(has: (tensor: string) => boolean): Partial<ModelConfig> {
-  return has("blk.0.attn_q_norm_in.weight") ? { inputNorms: true, pooling: "last", tiedEmbeddings: true } : {};
+  return has("blk.0.attn_q_norm_in.weight") ? { inputNorms: true, pooling: "last" } : {};
 }
 
 /** Gemma 3: every sixth layer sees all, the others a window, with a rotary base of their own; a file without a window has neither. */
@@ -204,6 +204,8 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     const { assets, notices } = tokenizer;
     const config = naming(path, () => readConfig(files, name, architecture, fields, tokenizer));
     config.maskTokenId = maskOfTokenizer(path, assets, config.vocabSize);
+    // A model that gives embeddings needs no head.
+    if (config.pooling !== undefined) config.tiedEmbeddings = true;
     naming(path, () => checkModelConfig(config));
     const { originalContext, context } = config;
     if (originalContext !== undefined) notices.push(longContextNotice(originalContext, context));

@@ -132,7 +132,9 @@ export function describeModel(
   config.maskTokenId = maskToken(directory, assets, config.vocabSize);
   // The last token stands for the text where an embedding model does not say otherwise; any model may be made one.
   const pooling = readPooling(directory, config.hiddenSize);
-  if (pooling !== undefined) Object.assign(config, { pooling, tiedEmbeddings: true });
+  if (pooling !== undefined) config.pooling = pooling;
+  // A model that gives embeddings needs no head.
+  if (config.pooling !== undefined) config.tiedEmbeddings = true;
   config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
   naming(configPath, () => checkModelConfig(config));
   checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
