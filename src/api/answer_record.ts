@@ -19,6 +19,16 @@ export function newRecord(promptTokens: number): AnswerRecord {
   return { submitted: performance.now(), hasBegun: false, counts: noCounts(promptTokens), reason: undefined };
 }
 
+/** The tokens of all answers to a request together. */
+export function tokensOf(answers: readonly AnswerRecord[]): { prompt: number; cached: number; generated: number } {
+  const sum = (of: (answer: AnswerRecord) => number) => answers.reduce((total, answer) => total + of(answer), 0);
+  return {
+    prompt: sum(({ counts }) => counts.promptTokens),
+    cached: sum(({ counts }) => counts.cachedTokens),
+    generated: sum(({ counts }) => counts.completionTokens),
+  };
+}
+
 /** Why an answer ended, as operators are told: by its own end, at its length, because its client left, or because something went wrong. */
 export type EndReason = "stop" | "length" | "abort" | "error";
 

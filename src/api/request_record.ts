@@ -43,6 +43,11 @@ export interface RequestRecord {
   trace: TraceIds | undefined;
 }
 
+/** Whether something went wrong that is not its client's fault. */
+export function hasFailed({ error, status }: Pick<RequestRecord, "error" | "status">): boolean {
+  return (error?.status ?? status) >= 500;
+}
+
 /** Whether a request asked for nothing but the server's health, and found it well: nobody wants to read of those. */
 export function isHealthCheck({ route, status }: RequestRecord): boolean {
   return (route === "/health" || route === "/ready") && status === 200;

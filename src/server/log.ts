@@ -8,8 +8,8 @@
  * else is said.
  */
 
-import { type AnswerRecord, endReason } from "../api/answer_record.ts";
-import { isHealthCheck, type RequestRecord } from "../api/request_record.ts";
+import { endReason, tokensOf } from "../api/answer_record.ts";
+import { hasFailed, isHealthCheck, type RequestRecord } from "../api/request_record.ts";
 import { formNotes, type Level, notes, writeLog } from "../terminal/output.ts";
 
 /** How the log is written. */
@@ -61,17 +61,8 @@ function jsonNote(text: string, level: Level): string {
   return message === "" ? "" : `${jsonLine(level, "note", { message })}\n`;
 }
 
-function tokens(answers: readonly AnswerRecord[]) {
-  const sum = (of: (answer: AnswerRecord) => number) => answers.reduce((total, answer) => total + of(answer), 0);
-  return {
-    prompt: sum(({ counts }) => counts.promptTokens),
-    cached: sum(({ counts }) => counts.cachedTokens),
-    generated: sum(({ counts }) => counts.completionTokens),
-  };
-}
-
 function requestText(entry: RequestRecord): string {
-  const { prompt, cached, generated } = tokens(entry.answers);
+  const { prompt, cached, generated } = tokensOf(entry.answers);
   const parts = [
     new Date().toISOString(),
     entry.client,
@@ -89,11 +80,12 @@ function requestText(entry: RequestRecord): string {
   return parts.join(" ");
 }
 
-function requestLine({ answers, error, hasLeft, ...entry }: RequestRecord): string {
-  const { prompt, cached, generated } = tokens(answers);
+function requestLine(entry: RequestRecord): string {
+  const { answers, error, hasLeft } = entry;
+  const { prompt, cached, generated } = tokensOf(answers);
   const begun = answers.filter(({ hasBegun }) => hasBegun).map(({ counts }) => counts.queueMs);
   const answered = answers.filter(({ counts }) => counts.completionTokens > 0).map(({ counts }) => counts.firstTokenMs);
-  return jsonLine((error?.status ?? entry.status) >= 500 ? "error" : "info", "request", {
+  return jsonLine(hasFailed(entry) ? "error" : "info", "request", {
     request_id: entry.id,
     trace_id: entry.trace?.traceId ?? null,
     span_id: entry.trace?.spanId ?? null,

@@ -14,6 +14,7 @@ import {
   SpanKind,
   SpanStatusCode,
   type TextMapGetter,
+  type Tracer,
   trace,
 } from "@opentelemetry/api";
 import {
@@ -32,10 +33,10 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
-import type { RequestRecord } from "../api/request_record.ts";
+import { hasFailed, type RequestRecord } from "../api/request_record.ts";
 import { version } from "../version.ts";
 import { diagnostics } from "./complaints.ts";
-import { hasFailed, requestAttributes, requestName, requestParts } from "./request_spans.ts";
+import { requestAttributes, requestName, requestParts } from "./request_spans.ts";
 import type { Sampler, TracingSettings } from "./settings.ts";
 import type { RequestTrace, Tracing } from "./tracing.ts";
 import { WatchedExporter } from "./watched_exporter.ts";
@@ -51,6 +52,7 @@ const propagator = new W3CTraceContextPropagator();
 /** The traces of one server, sent by OTLP over HTTP. */
 export class OpenTelemetry implements Tracing {
   readonly #provider: TracerProvider;
+  readonly #tracer: Tracer;
 
   constructor({ url, protocol, sampler, batch }: TracingSettings) {
     diag.setLogger(diagnostics(), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
@@ -71,6 +73,7 @@ export class OpenTelemetry implements Tracing {
       sampler: spanSampler(sampler),
       spanProcessors: [new BatchSpanProcessor({ exporter, ...batch })],
     });
+    this.#tracer = this.#provider.getTracer("wrinklefree", version);
   }
 
   begin(started: number, headers: Headers): RequestTrace {
@@ -78,9 +81,8 @@ export class OpenTelemetry implements Tracing {
     // The clock may be set while a request is under way; what passes meanwhile is measured by another one.
     const offset = Date.now() - performance.now();
     const at = (time: number) => millisToHrTime(time + offset);
-    const tracer = this.#provider.getTracer("wrinklefree", version);
     const options = { kind: SpanKind.SERVER, startTime: at(started) };
-    const span = tracer.startSpan("request", options, parent);
+    const span = this.#tracer.startSpan("request", options, parent);
     const context = trace.setSpan(ROOT_CONTEXT, span);
     const { traceId, spanId } = span.spanContext();
     const answered: Record<string, string> = {};
@@ -101,9 +103,8 @@ export class OpenTelemetry implements Tracing {
     span.setAttributes(requestAttributes(record));
     if (hasFailed(record)) span.setStatus({ code: SpanStatusCode.ERROR });
     span.end(at(record.started + record.milliseconds));
-    const tracer = this.#provider.getTracer("wrinklefree", version);
     for (const { name, begin, end, attributes } of requestParts(record)) {
-      tracer.startSpan(name, { startTime: at(begin), attributes }, context).end(at(end));
+      this.#tracer.startSpan(name, { startTime: at(begin), attributes }, context).end(at(end));
     }
   }
 

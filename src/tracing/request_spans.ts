@@ -4,7 +4,7 @@
  * has none. No prompt, no answer and no key is in them.
  */
 
-import { type AnswerRecord, endReason } from "../api/answer_record.ts";
+import { endReason, tokensOf } from "../api/answer_record.ts";
 import type { RequestRecord } from "../api/request_record.ts";
 
 /** What a span says, by name. */
@@ -36,11 +36,6 @@ export function requestName({ method, route }: RequestRecord): string {
   // Both are of fixed sets.
   const verb = method === "other" ? "HTTP" : method;
   return route === "other" ? verb : `${verb} ${route}`;
-}
-
-/** Whether something went wrong that is not its client's fault. */
-export function hasFailed({ error, status }: RequestRecord): boolean {
-  return (error?.status ?? status) >= 500;
 }
 
 /** What a request's span says. */
@@ -94,13 +89,13 @@ function parameterAttributes({ parameters, isEventStream }: RequestRecord): Attr
 
 function costAttributes({ answers, hasLeft, isEventStream, started }: RequestRecord): Attributes {
   if (answers.length === 0) return {};
-  const sum = (of: (answer: AnswerRecord) => number) => answers.reduce((total, answer) => total + of(answer), 0);
+  const { prompt, cached, generated } = tokensOf(answers);
   const begun = answers.filter(({ counts }) => counts.completionTokens > 0);
   const first = Math.min(...begun.map(({ submitted, counts }) => submitted + counts.firstTokenMs - started));
   return {
-    "gen_ai.usage.input_tokens": sum(({ counts }) => counts.promptTokens),
-    "gen_ai.usage.cache_read.input_tokens": sum(({ counts }) => counts.cachedTokens),
-    "gen_ai.usage.output_tokens": sum(({ counts }) => counts.completionTokens),
+    "gen_ai.usage.input_tokens": prompt,
+    "gen_ai.usage.cache_read.input_tokens": cached,
+    "gen_ai.usage.output_tokens": generated,
     "gen_ai.response.finish_reasons": answers.slice(0, ANSWERS_MAX).map((answer) => endReason(answer, hasLeft)),
     ...(isEventStream && begun.length > 0 ? { "gen_ai.response.time_to_first_chunk": first / 1000 } : {}),
   };
