@@ -3,7 +3,7 @@
  * here, so that they mean the same everywhere.
  */
 
-import { defaultSampling, type Sampling } from "../engine/sampling.ts";
+import { defaultSampling, leavesOut, type Sampling } from "../engine/sampling.ts";
 import type { JsonObject } from "../json.ts";
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
@@ -86,9 +86,6 @@ export interface GenerationParameters {
   text: TextOptions;
 }
 
-/** What leaves tokens out. */
-type Truncation = Pick<Sampling, "topP" | "topK" | "minP" | "typicalP" | "topNSigma" | "xtcProbability">;
-
 /** What an endpoint calls some parameters. */
 export interface ParameterNames {
   /** The first that is there counts. */
@@ -154,11 +151,6 @@ export function readGenerationParameters(
       ...(milliseconds > 0 ? { msMax: milliseconds } : {}),
     },
   };
-}
-
-/** Whether any of these leaves tokens out, which wishes for a draw among the others. Values that say off wish for nothing. */
-function leavesOut({ topP, topK, minP, typicalP, topNSigma, xtcProbability }: Truncation): boolean {
-  return topP < 1 || topK > 0 || minP > 0 || typicalP < 1 || topNSigma > 0 || xtcProbability > 0;
 }
 
 /** The sampling of one choice: all choices draw from the same distribution with seeds of their own. */

@@ -1,6 +1,6 @@
 /** How answers are chosen: the options of the command line, and what /set changes. */
 
-import { defaultSampling, type Sampling } from "../engine/sampling.ts";
+import { defaultSampling, leavesOut, type Sampling } from "../engine/sampling.ts";
 import { UsageError } from "../errors.ts";
 import type { ValueOption } from "../options/option.ts";
 
@@ -108,19 +108,17 @@ export function settingsOf(values: { [Name in SettingName]: number | bigint | un
 /** The settings as a model in this process takes them. Without a seed each call has another one. */
 export function samplingOf(settings: Settings): Sampling {
   const number = (name: SettingName, otherwise: number) => Number(settings[name] ?? otherwise);
-  // As a server does: what leaves tokens out wishes for a draw among the others, unless it says off.
-  const [topP, topK, minP] = [number("top-p", 1), number("top-k", 0), number("min-p", 0)];
-  const isSampled = topP < 1 || topK > 0 || minP > 0;
   const seed = settings.seed ?? (crypto.getRandomValues(new BigUint64Array(1))[0] as bigint);
-  return {
+  const sampling = {
     ...defaultSampling(number("max-tokens", INTEGER_MAX)),
-    temperature: number("temperature", isSampled ? 1 : 0),
-    topP,
-    topK,
-    minP,
+    topP: number("top-p", 1),
+    topK: number("top-k", 0),
+    minP: number("min-p", 0),
     repetitionPenalty: number("repetition-penalty", 1),
     seed: BigInt.asUintN(64, BigInt(seed)),
   };
+  // As a server does.
+  return { ...sampling, temperature: number("temperature", leavesOut(sampling) ? 1 : 0) };
 }
 
 /** The settings as a server takes them: what was not set is left to it. JSON, because a seed may have more digits than a number. */

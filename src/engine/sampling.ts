@@ -58,6 +58,14 @@ export interface Sampling {
   grammar: Uint8Array | undefined;
 }
 
+/** What leaves tokens out. */
+type Truncation = Pick<Sampling, "topP" | "topK" | "minP" | "typicalP" | "topNSigma" | "xtcProbability">;
+
+/** Whether any of these leaves tokens out, which wishes for a draw among the others. Values that say off wish for nothing. */
+export function leavesOut({ topP, topK, minP, typicalP, topNSigma, xtcProbability }: Truncation): boolean {
+  return topP < 1 || topK > 0 || minP > 0 || typicalP < 1 || topNSigma > 0 || xtcProbability > 0;
+}
+
 /** Greedy sampling with nothing else in its way. */
 export function defaultSampling(maxTokens: number): Sampling {
   return {
