@@ -34,6 +34,11 @@ export class OutputFailure extends Error {
   }
 }
 
+/** What was thrown that nobody foresaw, for those who look for its cause. */
+export function describeBug(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
 /** What went wrong in a call to the operating system, in words and without its path. */
 export function describeSystemError(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;

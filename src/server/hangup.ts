@@ -1,6 +1,7 @@
 /** SIGHUP: a server reads again what can change while it runs, unless the signal says that its terminal is gone. */
 
 import { closeSync, openSync } from "node:fs";
+import { describeBug } from "../errors.ts";
 import { notes } from "../terminal/output.ts";
 import type { StopSignals } from "./shutdown.ts";
 
@@ -19,8 +20,7 @@ export function reloadAtHangup(reload: () => Promise<void>, signals: Pick<StopSi
 }
 
 function report(error: unknown): void {
-  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  notes.writeLater(`wrinklefree: internal error while files were read again: ${what}\n`, "error");
+  notes.writeLater(`wrinklefree: internal error while files were read again: ${describeBug(error)}\n`, "error");
 }
 
 /** Whether there is one. Without a descriptor that is free the system can't say, and it has not gone for that. */

@@ -3,7 +3,7 @@
  * else goes wrong inside becomes a plain 500 that tells nothing of the inside.
  */
 
-import { MemoryFailure } from "../errors.ts";
+import { describeBug, MemoryFailure } from "../errors.ts";
 import { notes } from "../terminal/output.ts";
 
 /** What is known of an error beside its status and its message. */
@@ -85,7 +85,6 @@ export function toRequestError(error: unknown): RequestError {
       headers: { "retry-after": MEMORY_RETRY_AFTER_S },
     });
   }
-  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  notes.writeLater(`wrinklefree: internal error: ${what}\n`, "error");
+  notes.writeLater(`wrinklefree: internal error: ${describeBug(error)}\n`, "error");
   return new RequestError(500, "The server had an internal error while processing your request.");
 }
