@@ -11,7 +11,7 @@ import { entriesNamed, takeInventory } from "../models/inventory.ts";
 import { isName, type ResolvedModel, resolveModel } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import { SYSTEM_FILE } from "../options/config_file.ts";
-import type { Given, Setting } from "../options/settings.ts";
+import type { configOption, Given, Setting } from "../options/settings.ts";
 import { readCertificate } from "../server/certificate.ts";
 import { exposedPlace } from "../server/exposure.ts";
 import { KeySource } from "../server/key_file.ts";
@@ -27,7 +27,7 @@ export const SECRET_FILES = ["api-key-file", "tls-cert", "tls-key"];
 
 /** A service before its units are made. */
 export interface WantedService {
-  given: Given<typeof serverOptions>;
+  given: Given<typeof serverOptions & typeof configOption>;
   /** Whether it is for a user's own manager. */
   isForUser: boolean;
   places: readonly Place[];
@@ -117,12 +117,8 @@ function isOfService({ given, isForUser }: WantedService, { sources }: Setting):
   return sources.some(
     (source) =>
       source.kind === "option" ||
-      (source.kind === "file" && (isForUser || source.path === SYSTEM_FILE || isConfigOnLine(given))),
+      (source.kind === "file" && (isForUser || source.path === SYSTEM_FILE || given.isOnLine("config"))),
   );
-}
-
-function isConfigOnLine({ settings }: WantedService["given"]): boolean {
-  return settings.some(({ name, sources }) => name === "config" && sources[0]?.kind === "option");
 }
 
 function settingsOf(service: WantedService, names: readonly string[]): Setting[] {
@@ -151,7 +147,7 @@ function filesFaults(service: WantedService): string[] {
       );
     }
   }
-  for (const path of service.given.files.filter((one) => one === SYSTEM_FILE || isConfigOnLine(service.given))) {
+  for (const path of service.given.files.filter((one) => one === SYSTEM_FILE || service.given.isOnLine("config"))) {
     if (isForRootAlone(path))
       faults.push(`the service's user can't read ${path}; let all read it, and keep keys in a file of their own`);
   }
