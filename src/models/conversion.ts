@@ -34,7 +34,7 @@ export interface Source {
  */
 export async function packedModelOf(store: Store, source: Source): Promise<PackedModel> {
   // Before gigabytes are read.
-  if (!store.isThere) store.make();
+  store.make();
   const records = readSources(store);
   const files = sourceFiles(source.path);
   const paths = files.map(({ path }) => path);
