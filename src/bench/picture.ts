@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { describeSystemError, Failure } from "../errors.ts";
+import { wrapped } from "../options/help.ts";
 import { plural } from "../terminal/plural.ts";
 import { version } from "../version.ts";
 import { writeWholeFile } from "../whole_file.ts";
@@ -119,7 +120,9 @@ function drawPicture({ title, lines, charts, notes: sentences }: Picture): strin
   const columnWidth = Math.max(...drawings.map(({ width }) => width));
   const rowHeight = Math.max(...drawings.map(({ height }) => height)) + MARGIN;
   const width = 2 * MARGIN + columns * columnWidth + (columns - 1) * MARGIN;
-  const notes = sentences.flatMap((sentence) => wrapped(sentence, width - 2 * MARGIN));
+  // A picture with one chart is narrow.
+  const widthOf = (line: string) => textWidth(line, NOTE_SIZE);
+  const notes = sentences.flatMap((sentence) => wrapped(sentence, width - 2 * MARGIN, widthOf));
   const chartsTop = MARGIN + 32 + lines.length * LINE_HEIGHT + 12;
   const notesTop = chartsTop + Math.ceil(drawings.length / columns) * rowHeight;
   const height = notesTop + notes.length * LINE_HEIGHT + MARGIN / 2;
@@ -146,17 +149,6 @@ function drawPicture({ title, lines, charts, notes: sentences }: Picture): strin
     ...placed,
     ...notes.map((line, index) => textLine(line, notesTop + index * LINE_HEIGHT)),
   );
-}
-
-/** A sentence in lines that are no wider than this: a picture with one chart is narrow. */
-function wrapped(sentence: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of sentence.split(" ")) {
-    const line = lines.at(-1);
-    if (line === undefined || textWidth(`${line} ${word}`, NOTE_SIZE) > width) lines.push(word);
-    else lines[lines.length - 1] = `${line} ${word}`;
-  }
-  return lines;
 }
 
 function textLine(line: string, y: number): string {

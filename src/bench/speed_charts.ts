@@ -6,7 +6,7 @@ import { type Chart, type Point, type Series, short } from "./chart.ts";
 import type { Picture } from "./picture.ts";
 import { describeBytes, type Report, rounded } from "./report.ts";
 import type { Run } from "./runs.ts";
-import { byFactors, fromZero, type Scale, through } from "./scale.ts";
+import { byFactors, fromZero, through } from "./scale.ts";
 
 /** Speeds that differ by more than this factor are drawn by factors: the small ones are those of single answers, which matter most. */
 const EVEN_FACTOR_MAX = 12;
@@ -19,42 +19,19 @@ export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
   const speeds = runs.filter((run): run is SpeedRun => run.throughput !== null);
   const decodes = speeds.filter(({ kind }) => kind === "decode");
   const embeds = speeds.filter(({ kind }) => kind === "embed");
-  const charts: Chart[] = [];
-  if (decodes.length > 0) {
-    const scale = through(
-      decodes.map(({ parallel }) => parallel),
-      true,
-    );
-    charts.push(
-      speedChart("By sequences", { name: "sequences that decode together", scale }, decodes, "parallel", (run) =>
-        [plural(run.threads, "thread"), ...particulars(run, decodes)].join(", "),
-      ),
-    );
-  }
-  if (embeds.length > 0) {
-    const scale = through(
-      embeds.map(({ parallel }) => parallel),
-      true,
-    );
-    charts.push(
-      speedChart("By texts", { name: "texts that are embedded together", scale }, embeds, "parallel", (run) =>
-        [plural(run.threads, "thread"), `${short(run.tokens)} tokens`].join(", "),
-      ),
-    );
-  }
-  if (speeds.length > 0) {
-    const scale = through(
-      speeds.map(({ threads }) => threads),
-      isWide(speeds),
-    );
-    charts.push(
-      speedChart("By threads", { name: "threads", scale }, speeds, "threads", (run) => {
-        if (run.kind === "prefill") return `prompt of ${short(run.tokens)}`;
-        if (run.kind === "embed") return `${plural(run.parallel, "text")} of ${short(run.tokens)}`;
-        return [plural(run.parallel, "sequence"), ...particulars(run, decodes)].join(", ");
-      }),
-    );
-  }
+  const charts = [
+    speedChart("By sequences", "sequences that decode together", decodes, "parallel", (run) =>
+      [plural(run.threads, "thread"), ...particulars(run, decodes)].join(", "),
+    ),
+    speedChart("By texts", "texts that are embedded together", embeds, "parallel", (run) =>
+      [plural(run.threads, "thread"), `${short(run.tokens)} tokens`].join(", "),
+    ),
+    speedChart("By threads", "threads", speeds, "threads", (run) => {
+      if (run.kind === "prefill") return `prompt of ${short(run.tokens)}`;
+      if (run.kind === "embed") return `${plural(run.parallel, "text")} of ${short(run.tokens)}`;
+      return [plural(run.parallel, "sequence"), ...particulars(run, decodes)].join(", ");
+    }),
+  ].filter((chart) => chart !== undefined);
   const count = parameterCount(subject.config);
   const size = count < 1e9 ? `${(count / 1e6).toFixed(1)} million` : `${(count / 1e9).toFixed(2)} billion`;
   const weights = `${size} parameters: ${describeBytes(costs)}`;
@@ -66,20 +43,26 @@ export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
   };
 }
 
+/** The speeds of runs, or undefined where there are none. */
 function speedChart(
   title: string,
-  x: { name: string; scale: Scale },
+  axis: string,
   runs: SpeedRun[],
   by: "parallel" | "threads",
   nameOf: (run: SpeedRun) => string,
-): Chart {
+): Chart | undefined {
+  if (runs.length === 0) return undefined;
   const series = new Map<string, SpeedRun[]>();
   for (const run of runs) series.getOrInsertComputed(nameOf(run), () => []).push(run);
   const most = Math.max(...runs.map(({ throughput }) => throughput.tokensPerSecond.most));
   const least = Math.min(...runs.map(({ throughput }) => throughput.tokensPerSecond.least));
+  const scale = through(
+    runs.map((run) => run[by]),
+    by === "parallel" || isWide(runs),
+  );
   return {
     title,
-    x,
+    x: { name: axis, scale },
     y: { name: "tokens a second", scale: isWide(runs) ? byFactors(least / 1.2, most * 1.1) : fromZero(most) },
     series: [...series].map(([name, ofSeries]): Series => {
       const points = ofSeries.map((run) => point(run, run[by])).sort((a, b) => a.x - b.x);

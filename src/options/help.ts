@@ -33,12 +33,12 @@ function optionLines(name: string, option: Option): string[] {
 }
 
 /** A text in lines of at most so many columns. */
-export function wrapped(text: string, width: number): string[] {
+export function wrapped(text: string, width: number, widthOf = (line: string) => line.length): string[] {
   const lines: string[] = [];
   for (const word of text.split(/\s+/)) {
     const line = lines.at(-1);
-    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
+    if (line === undefined || widthOf(`${line} ${word}`) > width) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
   }
   return lines;
 }
