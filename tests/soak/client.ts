@@ -7,7 +7,7 @@ import { damage } from "../fuzz.ts";
 import { Chance } from "./chance.ts";
 import { type Answer, ClosedBeforeUse, Connection, LostAnswer, type Manner, type Request } from "./connection.ts";
 import { type Dialect, eventsOf, type Json } from "./dialects.ts";
-import { type Case, canBeStreamed, draw, FLOOD, REFUSED, type Refused, type ServiceName } from "./mix.ts";
+import { bodyOf, type Case, canBeStreamed, draw, FLOOD, REFUSED, type Refused, type ServiceName } from "./mix.ts";
 import { LIMITED_KEY, type Service } from "./service.ts";
 import type { Tally } from "./tally.ts";
 
@@ -81,7 +81,7 @@ export class Client {
   /** A request whose right answer is known. */
   async #askKnown(one: KnownCase, manner: Manner): Promise<void> {
     const isStreamed = canBeStreamed(one) && this.#chance.oneIn(2);
-    const body = isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body;
+    const body = bodyOf(one, isStreamed);
     const answer = await this.#send(one.service, one.method, one.path, body && JSON.stringify(body), {
       manner,
       more: one.headers,
@@ -99,9 +99,10 @@ export class Client {
 
   /** A request that is drawn at random. */
   async #askDrawn(manner: Manner): Promise<void> {
-    const { path, body, dialect, fault } = draw(this.#chance);
+    const drawn = draw(this.#chance);
+    const { path, dialect, fault } = drawn;
     const isStreamed = this.#chance.oneIn(2);
-    const text = JSON.stringify(isStreamed ? { ...body, ...dialect.streaming } : body);
+    const text = JSON.stringify(bodyOf(drawn, isStreamed));
     const answer = await this.#send("text", "POST", path, text, { manner });
     if (answer === undefined || !this.#hasStatus(answer, 200, path)) return;
     this.#judge(path, isStreamed, () => {
@@ -133,7 +134,7 @@ export class Client {
   async #sendDamaged(): Promise<void> {
     const one = this.#chance.of(this.#field.cases.filter(({ body }) => body !== undefined));
     const isStreamed = one.dialect !== undefined && this.#chance.oneIn(2);
-    const text = JSON.stringify(isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body);
+    const text = JSON.stringify(bodyOf(one, isStreamed));
     const body = damage(encoder.encode(text), this.#chance.below);
     const answer = await this.#send(one.service, one.method, one.path, body, {
       manner: { leaves: { afterMs: DAMAGED_MS } },

@@ -37,6 +37,11 @@ export function canBeStreamed({ dialect, isWholeOnly }: Case): boolean {
   return dialect !== undefined && isWholeOnly !== true;
 }
 
+/** What a request asks with, as a stream or not. */
+export function bodyOf({ body, dialect }: Pick<Case, "body" | "dialect">, isStreamed: boolean): object | undefined {
+  return isStreamed ? { ...body, ...dialect?.streaming } : body;
+}
+
 /** A request that is drawn at random; its answer has to be valid. */
 export interface Drawn {
   path: string;

@@ -3,13 +3,15 @@
  * a fault of the program.
  */
 
+import type { ServerEvent } from "../../src/server/log.ts";
+import type { Level } from "../../src/terminal/output.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Tally } from "./tally.ts";
 
 /** A line of it. */
 export interface LogEntry {
-  level: "info" | "warning" | "error";
-  event: "request" | "start" | "ready" | "reload" | "drain" | "stop" | "note";
+  level: Level;
+  event: ServerEvent | "request" | "note";
   /** Of all but requests. */
   message: string;
   /** Of requests. */

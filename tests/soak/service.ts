@@ -1,7 +1,8 @@
 /** One service that is soaked: under a service manager that has its sockets, with keys, a certificate and a configuration that change. */
 
-import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { writeWholeFile } from "../../src/whole_file.ts";
 import { startManager, type TestManager } from "../support/service_manager.ts";
 import { Connection, type Place } from "./connection.ts";
 import { Ledger } from "./ledger.ts";
@@ -122,12 +123,12 @@ export class Service {
 
   /** Writes the file of keys. */
   writeKeys(lines: readonly string[]): void {
-    replaceFile(this.#keyFile, lines);
+    writeLines(this.#keyFile, lines);
   }
 
   /** Writes the configuration, with a name by which requests may call the model. */
   writeConfiguration(alias: string, ...more: string[]): void {
-    replaceFile(this.#configuration, [
+    writeLines(this.#configuration, [
       `alias = "${alias}"`,
       `keep-alive = ${KEEP_ALIVE_SECONDS}`,
       'log = "json"',
@@ -271,9 +272,8 @@ export class Service {
 }
 
 /** Writes lines to a file that is whole at any moment. */
-function replaceFile(path: string, lines: readonly string[]): void {
-  writeFileSync(`${path}.new`, lines.map((line) => `${line}\n`).join(""));
-  renameSync(`${path}.new`, path);
+function writeLines(path: string, lines: readonly string[]): void {
+  writeWholeFile(path, lines.map((line) => `${line}\n`).join(""));
 }
 
 async function within<T>(promise: Promise<T>, otherwise: string): Promise<T> {

@@ -14,7 +14,7 @@ import { eventually } from "../support/server.ts";
 import { Client, type Field, type KnownCase, readAnswer } from "./client.ts";
 import { Connection, type Place } from "./connection.ts";
 import { Ledger } from "./ledger.ts";
-import { type Case, canBeStreamed, type EmbeddingGoldens, fixedCases } from "./mix.ts";
+import { bodyOf, type Case, canBeStreamed, type EmbeddingGoldens, fixedCases } from "./mix.ts";
 import { Operator, useCertificate } from "./operator.ts";
 import { describeDescriptors, fitLine, type Line, type Sample, sampleProcess } from "./processes.ts";
 import { Service, type ServiceOptions } from "./service.ts";
@@ -257,7 +257,7 @@ class Soak {
   /** The answer to a request. @throws Error when it is none. */
   async #askAlone(one: Case, isStreamed: boolean): Promise<unknown> {
     const service = this.#services[one.service];
-    const body = isStreamed ? { ...one.body, ...one.dialect?.streaming } : one.body;
+    const body = bodyOf(one, isStreamed);
     const connection = await Connection.open(service.places[0] as Place);
     const answer = await connection.ask({
       method: one.method,
