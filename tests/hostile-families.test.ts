@@ -13,7 +13,7 @@ import { readGgufHeader } from "../src/model_file/gguf.ts";
 import { smallArcee } from "./support/arcee_reference.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
-import { type TypeName, typeIds } from "./support/gguf_model.ts";
+import { floatList, type TypeName, typeIds } from "./support/gguf_model.ts";
 import { smallMaple } from "./support/maple_reference.ts";
 import { type LooseJson, writeCheckpoint } from "./support/small_checkpoint.ts";
 import {
@@ -148,11 +148,7 @@ describe("GGUF", () => {
 
   const whole = (value: number): GgufEntry => ({ type: valueTypes.u32, value });
   const float = (value: number): GgufEntry => ({ type: valueTypes.f32, value });
-  const floats = (...values: number[]): MemoryGgufTensor => ({
-    typeId: typeIds.F32,
-    shape: [values.length],
-    bytes: new Uint8Array(Float32Array.from(values).buffer),
-  });
+  const floats = (...values: number[]) => floatList(values);
   const set = (key: string, entry: GgufEntry) => (model: MemoryGguf) => void model.metadata.set(key, entry);
   const add = (name: string, tensor: MemoryGgufTensor) => (model: MemoryGguf) => void model.tensors.set(name, tensor);
   const drop = (name: string) => (model: MemoryGguf) => void model.tensors.delete(name);

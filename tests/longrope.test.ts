@@ -13,7 +13,7 @@ import { openCheckpoint } from "../convert/formats.ts";
 import { Model } from "../src/engine/model.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
-import { ggufModel, typeIds } from "./support/gguf_model.ts";
+import { floatList, ggufModel } from "./support/gguf_model.ts";
 import { runProgram, startServer } from "./support/server.ts";
 import type { LooseJson } from "./support/small_checkpoint.ts";
 import { encodeGguf, valueTypes } from "./support/small_gguf.ts";
@@ -157,13 +157,8 @@ test("lists that are alike, or an original context that is no shorter, leave not
 test("a GGUF file has the lists as tensors", () => {
   const model = ggufModel("minicpm", "TQ2_0");
   for (const name of ["attn_sub_norm", "ffn_sub_norm"]) model.tensors.delete(`blk.0.${name}.weight`);
-  const list = (values: number[]) => ({
-    typeId: typeIds.F32,
-    shape: [values.length],
-    bytes: new Uint8Array(Float32Array.from(values).buffer),
-  });
-  model.tensors.set("rope_factors_short.weight", list(longRope.short_factor));
-  model.tensors.set("rope_factors_long.weight", list(longRope.long_factor));
+  model.tensors.set("rope_factors_short.weight", floatList(longRope.short_factor));
+  model.tensors.set("rope_factors_long.weight", floatList(longRope.long_factor));
   model.metadata.set("minicpm.rope.scaling.type", { type: valueTypes.text, value: "longrope" });
   model.metadata.set("minicpm.rope.scaling.original_context_length", { type: valueTypes.u32, value: 32 });
   const path = join(directory, "long.gguf");

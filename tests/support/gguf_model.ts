@@ -33,6 +33,11 @@ export function drawing(seed: number): () => number {
   };
 }
 
+/** A list of floats as a tensor. */
+export function floatList(values: readonly number[]): MemoryGgufTensor {
+  return { typeId: typeIds.F32, shape: [values.length], bytes: new Uint8Array(Float32Array.from(values).buffer) };
+}
+
 const halfBytes = (value: number) => new Uint8Array(Float16Array.of(value).buffer);
 
 /** Five digits in base 3, as a fraction of 243 that is rounded up to one of 256; four digits count as five, the last of them 0. */
