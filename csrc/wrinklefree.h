@@ -118,15 +118,16 @@ extern "C" {
 #define WF_REASON_CANCELLED 3 /* wf_engine_cancel, or the engine is being destroyed */
 #define WF_REASON_GRAMMAR 4   /* the answer can't be continued within its grammar, or only at the cost of too much memory */
 
-/* What wf_machine_measure measures: GB/s (10^9 bytes), or multiply-adds in 10^9 a second. */
+/* What wf_machine_measure measures: GB/s (10^9 bytes), multiply-adds in 10^9 a second, or µs of a phase. */
 #define WF_MACHINE_READ_BANDWIDTH 0 /* reading in order from a buffer much larger than the caches, in the best way that is known */
 #define WF_MACHINE_MULTIPLY_ADDS 1  /* multiply-adds of bytes with all numbers in registers */
 #define WF_MACHINE_FLOAT_MULTIPLY_ADDS 2 /* the same of floats */
-#define WF_MACHINE_TERNARY 3             /* in the product of some tokens with rows of 2560 ternary weights that come from memory */
-#define WF_MACHINE_SKETCH 4              /* in that with rows of 2560 weights of six bits, as in the head's sketch */
-#define WF_MACHINE_ATTENTION_F32 5       /* in attention of the last tokens of 4096 positions, by how keys and values are kept */
-#define WF_MACHINE_ATTENTION_F16 6
-#define WF_MACHINE_ATTENTION_Q8 7
+#define WF_MACHINE_PHASE 3               /* handing out units to all threads and waiting for them, without their work */
+#define WF_MACHINE_TERNARY 4             /* in the product of some tokens with rows of 2560 ternary weights that come from memory */
+#define WF_MACHINE_SKETCH 5              /* in that with rows of 2560 weights of six bits, as in the head's sketch */
+#define WF_MACHINE_ATTENTION_F32 6       /* in attention of the last tokens of 4096 positions, by how keys and values are kept */
+#define WF_MACHINE_ATTENTION_F16 7
+#define WF_MACHINE_ATTENTION_Q8 8
 
 /* How an engine is laid out; fixed while it lives. */
 typedef struct wf_engine_options {
@@ -377,7 +378,7 @@ WF_API wf_engine *wf_engine_create_end(wf_task *task, char *error, uint32_t erro
 WF_API wf_task *wf_engine_destroy_begin(wf_engine *engine, char *error, uint32_t error_size);
 WF_API void wf_engine_destroy_end(wf_task *task);
 
-/* What `threads` threads (1 to WF_THREADS_MAX) of this machine do together at most, in the unit of `kind`, one of WF_MACHINE_…: the median of
+/* What `threads` threads (1 to WF_THREADS_MAX) of this machine do together at most, or a phase of theirs takes at least, in the unit of `kind`, one of WF_MACHINE_…: the median of
  * several passes. `tier` names one of wf_cpu_tiers, or is NULL for the one in use. `tokens` is 1 to 1024 for products and attention, 0 for
  * the others. Takes about a second, for many tokens several, and up to a quarter of the memory. 0 with `error` on failure. */
 WF_API double wf_machine_measure(uint32_t kind, const char *tier, uint32_t threads, uint32_t tokens, char *error,

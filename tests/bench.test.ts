@@ -17,7 +17,7 @@ setDefaultTimeout(120_000);
 /** As little as can be measured. */
 const SHORT = ["--prompt", "16", "--decode", "3", "--latency", "900", "--repetitions", "2", "--threads", "1,2"];
 
-const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s", "float_multiply_add_g_s"];
+const machineKeys = ["cpu", "tier", "threads", "read_gb_s", "multiply_add_g_s", "float_multiply_add_g_s", "phase_us"];
 const runKeys = [
   "kind",
   "threads",

@@ -2,7 +2,7 @@
  * machine.c: what this machine can do at most, so that a speed can be stated as a share of it, and what kernels reach by themselves.
  *
  * Two numbers bound everything here: how fast weights can be read from memory, and how fast they can be multiplied once
- * they are in registers.
+ * they are in registers. With many threads a third one matters: what it costs to hand out work to them.
  */
 #include <string.h>
 
@@ -32,7 +32,7 @@ double wf_machine_measure(uint32_t kind, const char *tier, uint32_t threads, uin
         wf_fail(error, error_size, "this processor has no kernel tier %s", tier == NULL ? "that WRINKLEFREE_CPU names" : tier);
         return 0;
     }
-    if (kind > WF_MACHINE_FLOAT_MULTIPLY_ADDS && (tokens < 1 || tokens > TOKENS_MAX)) {
+    if (kind > WF_MACHINE_PHASE && (tokens < 1 || tokens > TOKENS_MAX)) {
         wf_fail(error, error_size, "%u tokens can't be measured; use 1 to %u", tokens, TOKENS_MAX);
         return 0;
     }
@@ -43,6 +43,8 @@ double wf_machine_measure(uint32_t kind, const char *tier, uint32_t threads, uin
         return wf_measure_multiply_adds(&measurement, kernels->multiply_add_peak);
     case WF_MACHINE_FLOAT_MULTIPLY_ADDS:
         return wf_measure_multiply_adds(&measurement, kernels->float_multiply_add_peak);
+    case WF_MACHINE_PHASE:
+        return wf_measure_phases(&measurement);
     case WF_MACHINE_TERNARY:
     case WF_MACHINE_SKETCH:
         return wf_measure_product(&measurement, kind == WF_MACHINE_TERNARY);

@@ -31,6 +31,11 @@ static int compare_doubles(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+double wf_median(double *values, uint32_t count) {
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[count / 2];
+}
+
 double wf_median_seconds(void (*pass)(void *context), void *context) {
     double seconds[WF_PASSES_MAX], all = 0;
     uint32_t passes = 0;
@@ -40,8 +45,7 @@ double wf_median_seconds(void (*pass)(void *context), void *context) {
         seconds[passes] = wf_now_seconds() - start;
         all += seconds[passes++];
     }
-    qsort(seconds, passes, sizeof *seconds, compare_doubles);
-    return seconds[passes / 2];
+    return wf_median(seconds, passes);
 }
 
 struct pool_work {

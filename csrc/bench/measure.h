@@ -33,6 +33,9 @@ double wf_now_seconds(void);
 /* A pool of threads, or NULL with the error. */
 wf_pool *wf_measuring_pool(const wf_measurement *measurement);
 
+/* The median of `count` values, which are put in order. */
+double wf_median(double *values, uint32_t count);
+
 /* The median time of pass(context), in seconds. */
 double wf_median_seconds(void (*pass)(void *context), void *context);
 
@@ -45,6 +48,7 @@ size_t wf_uncached_bytes(void);
 /* What is measured, in the unit that wrinklefree.h states, or 0 with the error. */
 double wf_measure_reads(const wf_measurement *measurement);
 double wf_measure_multiply_adds(const wf_measurement *measurement, uint64_t (*peak)(uint64_t rounds));
+double wf_measure_phases(const wf_measurement *measurement);
 double wf_measure_product(const wf_measurement *measurement, bool is_ternary);
 double wf_measure_attention(const wf_measurement *measurement, enum wf_kv_kind kind);
 

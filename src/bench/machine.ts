@@ -19,6 +19,8 @@ export interface Machine {
   multiplyAdds: Map<number, number>;
   /** The same of floats. */
   floatMultiplyAdds: Map<number, number>;
+  /** Microseconds that it takes to hand out work to the threads and to wait for all of it; a step does so some 200 times. */
+  phaseMicroseconds: Map<number, number>;
 }
 
 /** The machine, its limits not measured yet. @throws Failure. */
@@ -31,6 +33,7 @@ export function thisMachine(): Machine {
     readBandwidth: new Map(),
     multiplyAdds: new Map(),
     floatMultiplyAdds: new Map(),
+    phaseMicroseconds: new Map(),
   };
 }
 
@@ -39,4 +42,5 @@ export function measureLimits(machine: Machine, threads: number): void {
   machine.readBandwidth.set(threads, measureMachine("reads", machine.tier, threads));
   machine.multiplyAdds.set(threads, measureMachine("multiplyAdds", machine.tier, threads));
   machine.floatMultiplyAdds.set(threads, measureMachine("floatMultiplyAdds", machine.tier, threads));
+  machine.phaseMicroseconds.set(threads, measureMachine("phaseMicroseconds", machine.tier, threads));
 }

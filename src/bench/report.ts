@@ -158,6 +158,7 @@ function machineFields(machine: Machine) {
     read_gb_s: byThreads(machine.readBandwidth),
     multiply_add_g_s: byThreads(machine.multiplyAdds),
     float_multiply_add_g_s: byThreads(machine.floatMultiplyAdds),
+    phase_us: byThreads(machine.phaseMicroseconds),
   };
 }
 
@@ -305,12 +306,18 @@ function machineLine(machine: Machine): string {
 }
 
 function limitsTable(): Table {
-  return new Table(["threads", "reads GB/s", "multiply-adds G/s", "of floats G/s"], []);
+  return new Table(["threads", "reads GB/s", "multiply-adds G/s", "of floats G/s", "a phase µs"], []);
 }
 
 function limitsCells(machine: Machine, threads: number): string[] {
-  const cell = (values: Map<number, number>) => (values.get(threads) ?? 0).toFixed(1);
-  return [String(threads), cell(machine.readBandwidth), cell(machine.multiplyAdds), cell(machine.floatMultiplyAdds)];
+  const cell = (values: Map<number, number>, digits: number) => (values.get(threads) ?? 0).toFixed(digits);
+  return [
+    String(threads),
+    cell(machine.readBandwidth, 1),
+    cell(machine.multiplyAdds, 1),
+    cell(machine.floatMultiplyAdds, 1),
+    cell(machine.phaseMicroseconds, 2),
+  ];
 }
 
 const throughputHeadings = [

@@ -16,6 +16,7 @@ import {
   MACHINE_ATTENTION_Q8,
   MACHINE_FLOAT_MULTIPLY_ADDS,
   MACHINE_MULTIPLY_ADDS,
+  MACHINE_PHASE,
   MACHINE_READ_BANDWIDTH,
   MACHINE_SKETCH,
   MACHINE_TERNARY,
@@ -235,6 +236,7 @@ const measurements = {
   reads: MACHINE_READ_BANDWIDTH,
   multiplyAdds: MACHINE_MULTIPLY_ADDS,
   floatMultiplyAdds: MACHINE_FLOAT_MULTIPLY_ADDS,
+  phaseMicroseconds: MACHINE_PHASE,
   ternary: MACHINE_TERNARY,
   sketch: MACHINE_SKETCH,
   attention_f32: MACHINE_ATTENTION_F32,
@@ -243,7 +245,7 @@ const measurements = {
 };
 
 /**
- * How much this many threads together do at most: GB/s, or multiply-adds in 10^9 a second; see wf_machine_measure in wrinklefree.h.
+ * How much this many threads together do at most: GB/s, or multiply-adds in 10^9 a second; or how long a phase of theirs takes: see wf_machine_measure in wrinklefree.h.
  *
  * @param tier one of cpuTiers.
  * @param tokens of products and attention, 1 to 1024.

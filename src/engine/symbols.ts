@@ -57,11 +57,12 @@ export const REASON_GRAMMAR = 4;
 export const MACHINE_READ_BANDWIDTH = 0;
 export const MACHINE_MULTIPLY_ADDS = 1;
 export const MACHINE_FLOAT_MULTIPLY_ADDS = 2;
-export const MACHINE_TERNARY = 3;
-export const MACHINE_SKETCH = 4;
-export const MACHINE_ATTENTION_F32 = 5;
-export const MACHINE_ATTENTION_F16 = 6;
-export const MACHINE_ATTENTION_Q8 = 7;
+export const MACHINE_PHASE = 3;
+export const MACHINE_TERNARY = 4;
+export const MACHINE_SKETCH = 5;
+export const MACHINE_ATTENTION_F32 = 6;
+export const MACHINE_ATTENTION_F16 = 7;
+export const MACHINE_ATTENTION_Q8 = 8;
 
 /** Every exported function, as bun:ffi wants it. */
 export const symbols = {
