@@ -58,9 +58,19 @@ double wf_measure_attention(const wf_measurement *measurement, enum wf_kv_kind k
             table[block] = wf_kv_take(&cache);
         for (uint32_t token = 0; token < tokens; token++)
             rows[token] = (wf_row){.position = CONTEXT - tokens + token, .table = table};
-        const uint32_t span_count = wf_find_spans(&cache, HEADS, rows, tokens, spans);
-        const wf_attention_batch batch = {measurement->kernels, &cache,  &chunks, HEADS, 1.0f / sqrtf(HEAD_DIM), rows, spans,
-                                          span_count,           queries, out};
+        const wf_attention_batch batch = {
+            .kernels = measurement->kernels,
+            .cache = &cache,
+            .chunks = &chunks,
+            .heads = HEADS,
+            .scale = 1.0f / sqrtf(HEAD_DIM),
+            .rows = rows,
+            .row_count = tokens,
+            .spans = spans,
+            .span_count = wf_find_spans(&cache, HEADS, rows, tokens, spans),
+            .queries = queries,
+            .out = out,
+        };
         struct attention_pass pass = {pool, &batch, config.layers};
         const double seconds = wf_median_seconds(attend_layers, &pass);
         const double positions = (double)tokens * CONTEXT - (double)tokens * (tokens - 1) / 2;

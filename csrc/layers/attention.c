@@ -7,7 +7,8 @@
  * neither the batch nor the cutting up of a prompt changes a bit.
  *
  * When few sequences are answered there are fewer pairs than threads could share out evenly, and in a long sequence a pair takes long.
- * Then the chunks of a pair are work by themselves, and what they give is joined afterwards, in the order in which a single thread would have.
+ * Then the chunks of a pair are work by themselves. Whoever completes a pair joins what its chunks gave, in the order in which a single thread
+ * would have, so that this takes no phase of its own.
  */
 #include "layers/attention.h"
 
@@ -32,6 +33,7 @@ struct attention_job {
     uint32_t window; /* positions that a token sees; 0: all */
     uint32_t parts;  /* that the heads of a KV head go into, each of heads_together() or less */
     uint32_t split;  /* units that a pair is split into: the chunks of the longest sequence */
+    bool prepares;   /* each pair begins with its own preparation */
 };
 
 static uint32_t chunks_of(uint32_t positions) { return (positions + WF_KV_CHUNK - 1) / WF_KV_CHUNK; }
@@ -46,12 +48,14 @@ int wf_chunks_create(wf_chunks *chunks, const wf_kv_cache *cache, uint32_t heads
     *chunks = (wf_chunks){.count = (uint32_t)(wanted < limit ? wanted : limit)};
     chunks->sums = wf_allocate(chunks->count * together * cache->value_stride, sizeof *chunks->sums);
     chunks->softmaxes = wf_allocate(chunks->count * together, sizeof *chunks->softmaxes);
-    return chunks->sums == NULL || chunks->softmaxes == NULL ? -1 : 0;
+    chunks->complete = calloc(chunks->count + 1, sizeof *chunks->complete);
+    return chunks->sums == NULL || chunks->softmaxes == NULL || chunks->complete == NULL ? -1 : 0;
 }
 
 void wf_chunks_destroy(wf_chunks *chunks) {
     free(chunks->sums);
     free(chunks->softmaxes);
+    free(chunks->complete);
     *chunks = (wf_chunks){0};
 }
 
@@ -138,6 +142,8 @@ static void attend_pair(void *context, uint32_t pair) {
     const struct attention_job *job = context;
     _Alignas(64) float sums[2][SUMS_MAX];
     wf_softmax softmaxes[2][WF_ATTENTION_ROWS * WF_HEADS_TOGETHER];
+    if (job->prepares)
+        job->batch->prepare(job->batch->context, pair);
     wf_attention input = input_of(job, pair);
     job->batch->kernels->attend(&input, sums[0], softmaxes[0]);
     for (input.start += WF_KV_CHUNK; input.start < input.positions + input.rows - 1; input.start += WF_KV_CHUNK) {
@@ -155,9 +161,8 @@ static size_t place_of(const struct attention_job *job, uint32_t pair, uint32_t 
     return ((size_t)pair * job->split + chunk) * heads_together(job->batch->heads / job->batch->cache->kv_heads);
 }
 
-static void attend_chunk(void *context, uint32_t unit) {
-    const struct attention_job *job = context;
-    const uint32_t pair = unit / job->split, chunk = unit % job->split;
+/* One chunk of a split pair, if its token sees any of it. */
+static void attend_to_chunk(const struct attention_job *job, uint32_t pair, uint32_t chunk) {
     wf_attention input = input_of(job, pair);
     if (chunk * WF_KV_CHUNK < input.start || chunk * WF_KV_CHUNK >= input.positions)
         return;
@@ -167,8 +172,8 @@ static void attend_chunk(void *context, uint32_t unit) {
                                 job->batch->chunks->softmaxes + place);
 }
 
-static void join_chunks(void *context, uint32_t pair) {
-    const struct attention_job *job = context;
+/* Joins what the chunks of a split pair gave. */
+static void join_chunks(const struct attention_job *job, uint32_t pair) {
     const wf_attention input = input_of(job, pair);
     const uint32_t first_seen = input.start / WF_KV_CHUNK;
     const size_t first = place_of(job, pair, first_seen);
@@ -181,6 +186,17 @@ static void join_chunks(void *context, uint32_t pair) {
                  &softmaxes[later + i], input.head_dim);
     }
     finish(job, &input, sums, softmaxes);
+}
+
+static void attend_split(void *context, uint32_t unit) {
+    const struct attention_job *job = context;
+    const uint32_t pair = unit / job->split;
+    attend_to_chunk(job, pair, unit % job->split);
+    atomic_uint *complete = &job->batch->chunks->complete[pair];
+    if (atomic_fetch_add_explicit(complete, 1, memory_order_acq_rel) + 1 < job->split)
+        return;
+    atomic_store_explicit(complete, 0, memory_order_relaxed); /* for the next phase */
+    join_chunks(job, pair);
 }
 
 /* The units that pairs are best split into; 1 where they are not to be split. */
@@ -196,6 +212,10 @@ static uint32_t split_of(const struct attention_job *job, uint32_t pairs, uint32
     return threads > 1 && pairs < PAIRS_PER_THREAD * threads && (uint64_t)pairs * split <= job->batch->chunks->count ? split : 1;
 }
 
+/* Whether no row sees the key of another one in the batch: consecutive rows of a sequence would be one span. A pair is a row and a KV head
+ * then, unless those have several parts. */
+static bool sees_no_other(const wf_attention_batch *batch) { return batch->span_count == batch->row_count; }
+
 void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer, uint32_t window) {
     const uint32_t kv_heads = batch->cache->kv_heads;
     struct attention_job job = {
@@ -206,10 +226,13 @@ void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t l
     };
     const uint32_t pairs = batch->span_count * kv_heads * job.parts;
     job.split = split_of(&job, pairs, wf_pool_threads(pool));
-    if (job.split == 1) {
-        wf_pool_run(pool, attend_pair, &job, pairs);
-    } else {
-        wf_pool_run(pool, attend_chunk, &job, pairs * job.split);
-        wf_pool_run(pool, join_chunks, &job, pairs);
+    if (batch->prepare != NULL) {
+        job.prepares = job.split == 1 && job.parts == 1 && sees_no_other(batch);
+        if (!job.prepares)
+            wf_pool_run(pool, batch->prepare, batch->context, batch->row_count * kv_heads);
     }
+    if (job.split == 1)
+        wf_pool_run(pool, attend_pair, &job, pairs);
+    else
+        wf_pool_run(pool, attend_split, &job, pairs * job.split);
 }

@@ -4,6 +4,7 @@
 #ifndef WF_ATTENTION_H
 #define WF_ATTENTION_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/threads.h"
@@ -19,9 +20,10 @@ typedef struct wf_span {
 
 /* Memory for what single chunks give, where their sequences are shared out. */
 typedef struct wf_chunks {
-    float *sums;           /* [count][query heads together][value_stride] */
-    wf_softmax *softmaxes; /* [count][query heads together] */
-    uint32_t count;        /* chunks of a span and some heads that there is room for */
+    float *sums;                     /* [count][query heads together][value_stride] */
+    wf_softmax *softmaxes;           /* [count][query heads together] */
+    atomic_uint_least32_t *complete; /* [count] chunks of a span and some heads that are there, while not all of them are */
+    uint32_t count;                  /* chunks of a span and some heads that there is room for */
 } wf_chunks;
 
 /* Takes memory for so much as `threads` can profit from in sequences of up to `context` tokens, whose keys and values `cache` holds for
@@ -40,15 +42,20 @@ typedef struct wf_attention_batch {
     const wf_kv_cache *cache;
     const wf_chunks *chunks;
     uint32_t heads;
-    float scale; /* of scores */
-    const wf_row *rows;
+    float scale;        /* of scores */
+    const wf_row *rows; /* [row_count] */
+    uint32_t row_count;
     const wf_span *spans; /* [span_count] of the rows */
     uint32_t span_count;
-    const float *queries; /* [rows][heads * head_dim], rotated */
+    const float *queries; /* [rows][heads * head_dim] */
     float *out;           /* [rows][heads * head_dim] */
+    /* prepare(context, row * kv_heads + kv_head) rotates a row's queries of a KV head, and stores its key and value. NULL when that was done
+     * for the layer. */
+    wf_work prepare;
+    void *context;
 } wf_attention_batch;
 
-/* out[row] = attention of queries[row] to the positions up to rows[row].position of its sequence in one layer: all of them, or the last
+/* Prepares what is to be prepared; then out[row] = attention of queries[row] to the positions up to rows[row].position of its sequence in one layer: all of them, or the last
  * `window` of them when that is not 0. */
 void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer, uint32_t window);
 

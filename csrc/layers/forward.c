@@ -168,12 +168,14 @@ static void add_product(wf_forward *forward, const float *norm, uint32_t count) 
 
 /* ---- The last layer ---- */
 
-/* Moves what the rest of the last layer needs of the rows that are more than context to the front, so that it is computed for them alone. Returns
- * their number. A row's results don't depend on the others. */
+/* Moves what the rest of the last layer needs of the rows that are more than context to the front, so that it is computed for them alone. Of
+ * the others only keys and values are stored. Returns how many rows are left. A row's results don't depend on the others. */
 static uint32_t leave_context(wf_forward *forward, uint32_t count, wf_attention_batch *attention) {
     const wf_config *config = &forward->model->config;
     const size_t hidden = config->hidden, query = (size_t)config->heads * config->head_dim;
     uint32_t asked = 0;
+    wf_pool_run(forward->pool, rotate_and_store, forward, count * config->kv_heads);
+    attention->prepare = NULL;
     for (uint32_t row = 0; row < count; row++) {
         if (forward->rows[row].is_context)
             continue;
@@ -183,6 +185,7 @@ static uint32_t leave_context(wf_forward *forward, uint32_t count, wf_attention_
         forward->asked[asked++] = row;
     }
     attention->rows = forward->asked_rows;
+    attention->row_count = asked;
     attention->span_count = wf_find_spans(forward->cache, config->heads, forward->asked_rows, asked, forward->spans);
     forward->inputs.count = asked;
     return asked;
@@ -210,10 +213,13 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         .heads = config->heads,
         .scale = config->attention_scale,
         .rows = rows,
+        .row_count = count,
         .spans = forward->spans,
         .span_count = wf_find_spans(forward->cache, config->heads, rows, count, forward->spans),
         .queries = forward->query,
         .out = forward->attended,
+        .prepare = rotate_and_store,
+        .context = forward,
     };
 
     wf_pool_run(pool, embed, forward, count);
@@ -221,7 +227,6 @@ void wf_forward_run(wf_forward *forward, const wf_row *rows, uint32_t count) {
         const wf_layer *layer = layer_of(forward);
 
         multiply_heads(forward, count);
-        wf_pool_run(pool, rotate_and_store, forward, count * config->kv_heads);
         if (forward->index + 1 == config->layers)
             count = leave_context(forward, count, &attention);
         if (count == 0)

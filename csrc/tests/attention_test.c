@@ -83,8 +83,19 @@ static void attend(const wf_kv_cache *cache, const wf_kernels *kernels, uint32_t
     wf_pool *pool = need(wf_pool_create(threads, NULL, 0));
     wf_chunks chunks;
     CHECK(wf_chunks_create(&chunks, cache, HEADS, threads, CONTEXT) == 0, "no memory");
-    const uint32_t span_count = wf_find_spans(cache, HEADS, rows, count, spans);
-    const wf_attention_batch batch = {kernels, cache, &chunks, HEADS, 1.0f / sqrtf(HEAD_DIM), rows, spans, span_count, asked, out};
+    const wf_attention_batch batch = {
+        .kernels = kernels,
+        .cache = cache,
+        .chunks = &chunks,
+        .heads = HEADS,
+        .scale = 1.0f / sqrtf(HEAD_DIM),
+        .rows = rows,
+        .row_count = count,
+        .spans = spans,
+        .span_count = wf_find_spans(cache, HEADS, rows, count, spans),
+        .queries = asked,
+        .out = out,
+    };
     wf_attention_run(pool, &batch, 0, window);
     wf_chunks_destroy(&chunks);
     wf_pool_destroy(pool);

@@ -47,9 +47,12 @@ int main(void) {
         static const uint32_t many[] = {1000, 65535, 65536, 131070, 131071, UNITS_MAX};
         for (uint32_t k = 0; k < sizeof many / sizeof *many; k++)
             check_phase(pool, &job, many[k]);
-        /* Short phases follow each other at once, as in a forward pass. */
+        /* Short phases follow each other at once, as in a forward pass: some threads have no share in many of them, and some are put aside
+         * for several. */
         for (uint32_t k = 0; k < 5000; k++)
             check_phase(pool, &job, k % 7 + 1);
+        for (uint32_t k = 0; k < 5000; k++)
+            check_phase(pool, &job, k * 7919 % 61 + 1);
         wf_pool_destroy(pool);
     }
     free(job.runs);
