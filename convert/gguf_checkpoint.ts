@@ -12,6 +12,7 @@ import { blockForm, encodedBytes } from "./encodings.ts";
 import { type GgufFiles, openGgufFiles } from "./gguf_files.ts";
 import { type GgufTokenizer, tokenizerFromGguf } from "./gguf_tokenizer.ts";
 import { FLOATS, matchTensors, readNumber, requireScale, type Spelling } from "./match_tensors.ts";
+import { unfollowedNotice } from "./pooling.ts";
 import { linearDivisors, longContextNotice, longRope, yarn } from "./rope_scaling.ts";
 import type { SourceTensor, TernaryForm } from "./source_tensor.ts";
 import { maskOfTokenizer } from "./special_tokens.ts";
@@ -96,9 +97,17 @@ function pooling(fields: ConfigFields): Partial<ModelConfig> {
   return type === 0 ? {} : { pooling: POOLINGS[type] };
 }
 
+/** What is not followed of pooling_type; undefined where it is followed, or not there. */
+function poolingNotice(fields: ConfigFields, architecture: string, held: ModelConfig["pooling"]): string | undefined {
+  if (held === undefined || !fields.has("pooling_type")) return undefined;
+  const stated = pooling(fields).pooling;
+  if (stated === held) return undefined;
+  return unfollowedNotice(`${architecture}.pooling_type is ${fields.raw("pooling_type")} (${stated ?? "none"})`, held);
+}
+
 /**
  * BitNet-embedding's norms, one before each projection. The last token stands for a text then, whatever pooling_type says: published files
- * state the mean.
+ * state the mean, which a notice says.
  */
 function inputNorms(has: (tensor: string) => boolean): Partial<ModelConfig> {
   return has("blk.0.attn_q_norm_in.weight") ? { inputNorms: true, pooling: "last" } : {};
@@ -209,6 +218,8 @@ export function openGgufCheckpoint(path: string, options: SourceOptions = {}): C
     naming(path, () => checkModelConfig(config));
     const { originalContext, context } = config;
     if (originalContext !== undefined) notices.push(longContextNotice(originalContext, context));
+    const unfollowed = poolingNotice(fields, name, config.pooling);
+    if (unfollowed !== undefined) notices.push(unfollowed);
     checkModelText({ assets, config }, path, (notice) => notices.push(notice));
     const tensors = matchTensors(files, config, spelling(path, config, architecture));
     chooseScales(config, tensors);

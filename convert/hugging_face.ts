@@ -131,13 +131,13 @@ export function describeModel(
   const config = naming(configPath, () => readConfig(fields, architecture, family, has, notices));
   config.maskTokenId = maskToken(directory, assets, config.vocabSize);
   // The last token stands for the text where an embedding model does not say otherwise; any model may be made one.
-  const pooling = readPooling(directory, config.hiddenSize);
-  if (pooling !== undefined) config.pooling = pooling;
+  const onNotice = (notice: string) => void notices.push(notice);
+  config.pooling = readPooling(directory, config.hiddenSize, config.pooling, onNotice);
   // A model that gives embeddings needs no head.
   if (config.pooling !== undefined) config.tiedEmbeddings = true;
   config.eosTokenIds = endOfTextTokens(directory, fields, assets, config.vocabSize);
   naming(configPath, () => checkModelConfig(config));
-  checkModelText({ assets, config }, directory, (notice) => notices.push(notice));
+  checkModelText({ assets, config }, directory, onNotice);
   return { fields, architecture, family, weights, config, notices };
 }
 

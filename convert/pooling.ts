@@ -8,10 +8,7 @@ import { dirname, join } from "node:path";
 import { readSmallFile } from "../src/model_file/byte_source.ts";
 import { ConfigFields, Fault, naming, parseJson, printable } from "../src/model_file/config_fields.ts";
 import { ASSET_BYTES_MAX, MODULES_NAME, POOLING_NAME } from "../src/model_file/layout.ts";
-import type { ModelConfig } from "../src/model_file/model_config.ts";
-
-/** A way to make one vector of those of a text's tokens. */
-type Pooling = Exclude<ModelConfig["pooling"], undefined>;
+import { type Pooling, poolingWords } from "../src/model_file/model_config.ts";
 
 /** What a text may go through. Vectors are brought to length 1 whether Normalize is there or not. */
 const MODULES = ["Transformer", "Pooling", "Normalize"];
@@ -37,18 +34,33 @@ const flags: Record<string, string> = {
 };
 
 /**
- * Reads them.
+ * Reads them. modules.json may be missing: then what is in the place of its pooling is the pooling.
  *
  * @param hiddenSize elements of a token's vector.
- * @returns undefined for a checkpoint that is none of sentence-transformers'.
+ * @param own what holds where the files say nothing; undefined for a model that was made to answer.
+ * @param onNotice is told what is not followed.
+ * @returns undefined for a model that answers.
  * @throws Failure naming the file and what is not supported.
  */
-export function readPooling(directory: string, hiddenSize: number): Pooling | undefined {
+export function readPooling(
+  directory: string,
+  hiddenSize: number,
+  own: Pooling | undefined,
+  onNotice: (notice: string) => void,
+): Pooling | undefined {
   const [modulesPath, poolingPath] = [join(directory, MODULES_NAME), join(directory, POOLING_NAME)];
   const isListed = existsSync(modulesPath) ? naming(modulesPath, () => listsPooling(readJson(modulesPath))) : undefined;
-  if (isListed === false || (isListed === undefined && !existsSync(poolingPath))) return undefined;
+  if (isListed === false && own !== undefined) {
+    onNotice(unfollowedNotice(`${MODULES_NAME} lists no pooling`, own));
+  }
+  if (isListed === false || (isListed === undefined && !existsSync(poolingPath))) return own;
   const parsed = readJson(poolingPath);
   return naming(poolingPath, () => readWay(new ConfigFields(parsed, "it"), hiddenSize));
+}
+
+/** A sentence for the user of a model whose form decides. @param said what a file says. */
+export function unfollowedNotice(said: string, held: Pooling): string {
+  return `${said}, which is not followed: in models of this form ${poolingWords[held]} stands for a text`;
 }
 
 function readJson(path: string): unknown {

@@ -12,11 +12,12 @@ import { convertCheckpoint } from "../convert/convert.ts";
 import { openCheckpoint } from "../convert/formats.ts";
 import { Engine } from "../src/engine/engine.ts";
 import { Model } from "../src/engine/model.ts";
+import { readPackedModel } from "../src/model_file/packed.ts";
 import { sourceFiles } from "../src/models/source_files.ts";
 import { unpackFixtures } from "./support/archive.ts";
 import { writeHuggingFaceWeights } from "./support/gguf_as_hugging_face.ts";
 import { ggufModel } from "./support/gguf_model.ts";
-import { startServer } from "./support/server.ts";
+import { runProgram, startServer } from "./support/server.ts";
 import { type LooseJson, smallCheckpoint, writeCheckpoint } from "./support/small_checkpoint.ts";
 import { encodeGguf, type GgufEntry, valueTypes } from "./support/small_gguf.ts";
 
@@ -160,6 +161,46 @@ describe("GGUF", () => {
     );
     const causal: [string, GgufEntry] = ["llama.attention.causal", { type: valueTypes.bool, value: false }];
     expect(() => configOf(file("llama", poolingType(1), causal))).toThrow("llama.attention.causal is false");
+  });
+});
+
+describe("what BitNet-embedding's files say beside their form, and isn't followed, is said where they are converted", () => {
+  const NOT_FOLLOWED = "which is not followed: in models of this form the last token stands for a text";
+
+  /** The published form as a GGUF file, with another pooling_type. */
+  const published = (family: string, type: number) => {
+    const bytes = readFileSync(join(directory, `embedding-${family}.I2_S.gguf`));
+    const key = `${family}.pooling_type`;
+    // Behind the key stands the type of its value, and then that.
+    bytes.writeUInt32LE(type, bytes.indexOf(key) + key.length + 4);
+    const path = join(directory, `${Bun.randomUUIDv7()}.gguf`);
+    writeFileSync(path, bytes);
+    return path;
+  };
+
+  test.each([
+    ["qwen3", 0, `qwen3.pooling_type is 0 (none), ${NOT_FOLLOWED}`],
+    ["qwen3", 1, `qwen3.pooling_type is 1 (mean), ${NOT_FOLLOWED}`],
+    ["qwen3", 2, `qwen3.pooling_type is 2 (cls), ${NOT_FOLLOWED}`],
+    ["qwen3", 3, undefined],
+    ["gemma3", 1, `gemma3.pooling_type is 1 (mean), ${NOT_FOLLOWED}`],
+  ])("%s's pooling_type %i", async (family, type, notice) => {
+    const path = published(family, type);
+    const { code, stderr } = await runProgram(["convert", path, `${path}.wf`]);
+    expect(code).toBe(0);
+    expect(stderr.split("\n").filter((line) => line.includes("pooling"))).toEqual(
+      notice === undefined ? [] : [`${path}: ${notice}`],
+    );
+    expect((await readPackedModel(`${path}.wf`)).config.pooling).toBe("last");
+  });
+
+  test("a modules.json without a pooling", async () => {
+    const path = join(directory, Bun.randomUUIDv7());
+    cpSync(join(directory, "embedding-qwen3"), path, { recursive: true });
+    writePooling(path, undefined, modules().slice(0, 1));
+    const { code, stderr } = await runProgram(["convert", path, "--dry-run"]);
+    expect([code, stderr]).toEqual([0, `${path}: modules.json lists no pooling, ${NOT_FOLLOWED}\n`]);
+    expect(configOf(path).pooling).toBe("last");
   });
 });
 

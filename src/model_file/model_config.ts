@@ -24,6 +24,16 @@ import { ConfigFields, Fault } from "./config_fields.ts";
  */
 export type WeightScales = "matrix" | "row" | "16" | "32" | "64" | "128";
 
+/** A way to make one vector of those of a text's tokens. */
+export type Pooling = "last" | "mean" | "cls";
+
+/** What stands for a text, in words. */
+export const poolingWords: Readonly<Record<Pooling, string>> = {
+  last: "the last token",
+  mean: "the mean of all tokens",
+  cls: "the first token",
+};
+
 /** What the graph needs to know of a model. The comments give the key in the packed file. */
 export interface ModelConfig {
   /** `architecture`: the source's name for it, for display only. */
@@ -114,7 +124,7 @@ export interface ModelConfig {
   /** `normalises_shares`: whether the shares of the experts that are used are made to add up to 1. */
   normalisesShares?: true | undefined;
   /** `pooling`: what a text's embedding is made of; absent for a model that gives tokens. */
-  pooling?: "last" | "mean" | "cls" | undefined;
+  pooling?: Pooling | undefined;
   /** `mask_token_id`: a token that no answer has: it stands for those that are not known yet, where a model was trained so. */
   maskTokenId?: number | undefined;
   /** `tied_embeddings`: whether the head is the embedding. */
