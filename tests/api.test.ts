@@ -94,7 +94,7 @@ describe("shapes", () => {
   test("models", async () => {
     const list = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: object[] };
     expect(list).toMatchObject({ object: "list", data: [{ id: "tiny", object: "model", max_model_len: 2048 }] });
-    expect(list.data[0]).toMatchObject({ root: "tiny", meta: { n_params: 4464384, is_demo: true } });
+    expect(list.data[0]).toMatchObject({ root: "tiny", meta: { n_params: 4464384, is_demo: true, pooling: null } });
     expect(JSON.stringify(list)).toContain("4-million-parameter demo");
     expect(await (await fetch(`${server.url}/v1/models/tiny`)).json()).toEqual(list.data[0]);
   });

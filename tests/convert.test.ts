@@ -500,6 +500,7 @@ test("inspect describes a packed file and the checkpoint it came from alike", ()
   expect(source.parameters).toBe(4464384);
   const text = runCommandLine(["inspect", output]).stdout;
   expect(text).toContain("parameters     4464384 (4.5 M)");
+  expect(text).toContain("gives          text\n");
   expect(text).toContain("model.layers.4.mlp.down_proj.weight");
   expect(text).toContain("tokenizer.json");
 });

@@ -201,6 +201,8 @@ describe.each([
     try {
       while (!server.log().includes("curl ")) await Bun.sleep(10);
       expect(server.log()).toContain(`curl ${server.url}/v1/embeddings `);
+      expect(server.log()).toContain(`\nembed    POST ${server.url}/v1/embeddings\n`);
+      expect(server.log()).toMatch(/\nmodel {4}\S+: a \d-million-parameter embedding model, /);
       expect(server.log()).not.toContain("chat");
     } finally {
       await server.stop();
@@ -273,6 +275,15 @@ describe("an embedding model's server", () => {
     const response = await server.post("/v1/embeddings", body);
     expect([400, 404]).toContain(response.status);
     expect(((await response.json()) as { error: { param: string } }).error.param).toBe(param);
+  });
+
+  test("says what it gives among the model's facts, as inspect does of its file", async () => {
+    const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: object[] };
+    const description = expect.stringMatching(/^a \d-million-parameter embedding model$/);
+    expect(data).toMatchObject([{ meta: { pooling: "last", n_embd: 256, description } }]);
+    const { stdout } = await runProgram(["inspect", (await pack("embedding-qwen3")).path]);
+    expect(stdout).toMatch(/^gives +embeddings of 256 numbers; the last token stands for a text$/m);
+    expect(stdout).toMatch(/^ +head +none$/m);
   });
 
   test("refuses to chat, and says what it can do", async () => {

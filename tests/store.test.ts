@@ -64,7 +64,14 @@ const onlyModel = () => join(store, "models", nameOf(models()[0] as string) as s
 
 interface Listing {
   store: string;
-  models: { name: string; file: string | null; bytes: number; in_use: boolean; unused: string | null }[];
+  models: {
+    name: string;
+    gives: string | null;
+    file: string | null;
+    bytes: number;
+    in_use: boolean;
+    unused: string | null;
+  }[];
   unused: { what: string; bytes: number; files: string[] }[];
 }
 
@@ -276,11 +283,26 @@ describe("list, rm and prune", () => {
     await chat(checkpoint);
     const { stdout } = await run(["list"]);
     const [head, row] = stdout.split("\n");
-    expect(head).toMatch(/^NAME +SIZE +FROM +FILE +STATE$/);
-    expect(row).toMatch(/^small +2\.13 MB +\S+\/small +\S+\/models\/small-[0-9a-f]{16}\.wf$/);
+    expect(head).toMatch(/^NAME +SIZE +GIVES +FROM +FILE +STATE$/);
+    expect(row).toMatch(/^small +2\.13 MB +text +\S+\/small +\S+\/models\/small-[0-9a-f]{16}\.wf$/);
     expect(stdout).toEndWith(`\n${store}: 2.13 MB\n`);
     const inspected = await run(["inspect", "small"]);
     for (const part of [checkpoint, onlyModel(), "BitNetForCausalLM"]) expect(inspected.stdout).toContain(part);
+  });
+
+  test("say which give embeddings, and nothing of what can't be read", async () => {
+    await chat(checkpoint);
+    mkdirSync(join(checkpoint, "1_Pooling"));
+    writeFileSync(join(checkpoint, "1_Pooling", "config.json"), JSON.stringify({ pooling_mode: "mean" }));
+    const other = join(place, "embedding");
+    renameSync(checkpoint, other);
+    expect((await run(["serve", other, "--dry-run"])).code).toBe(0);
+    const gives = async () =>
+      Object.fromEntries((await list()).models.map(({ name, gives }) => [name, gives] as const));
+    expect(await gives()).toEqual({ small: "text", embedding: "embeddings" });
+    for (const model of models()) truncateSync(join(store, "models", nameOf(model) as string), 5000);
+    expect(await gives()).toEqual({ small: null, embedding: null });
+    expect((await run(["list"])).stdout).toMatch(/^embedding +\S+ \S+ +- /m);
   });
 
   test("of a name that several have ask for more", async () => {

@@ -4,7 +4,7 @@ import { isCheckpoint, openCheckpoint } from "../../convert/formats.ts";
 import { FORMAT_VERSION } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import { printable } from "../model_file/config_fields.ts";
-import { encodeModelConfig, type ModelConfig, parameterCount } from "../model_file/model_config.ts";
+import { encodeModelConfig, type ModelConfig, parameterCount, poolingWords } from "../model_file/model_config.ts";
 import { readPackedModel } from "../model_file/packed.ts";
 import { takeInventory } from "../models/inventory.ts";
 import { isName, type ResolveOptions, resolveModel } from "../models/resolve.ts";
@@ -119,6 +119,12 @@ function describeRopeScaling({ ropeDivisors = [] }: ModelConfig): string {
   return `frequencies divided by ${least === most ? least : `${least} to ${most}`}`;
 }
 
+/** What it is for. */
+function describeOutput({ pooling, hiddenSize }: ModelConfig): string {
+  if (pooling === undefined) return "text";
+  return `embeddings of ${hiddenSize} numbers; ${poolingWords[pooling]} stands for a text`;
+}
+
 function toText(inspection: Inspection): string {
   const { config, tensors, assets } = inspection;
   const count = parameterCount(config);
@@ -135,6 +141,7 @@ function toText(inspection: Inspection): string {
     ["source", printable(inspection.source)],
     ["source sha256", inspection.sourceSha256 ?? "-"],
     ["architecture", printable(config.architecture)],
+    ["gives", describeOutput(config)],
     ["parameters", `${count} (${formatCount(count)})`],
     ["tensors", `${tensors.length}, ${formatBytes(inspection.tensorBytes)}`],
   ];
@@ -150,7 +157,7 @@ function toText(inspection: Inspection): string {
     ["norm epsilon", String(config.rmsNormEps)],
     ["activation", config.activation],
     ["sub-norms", config.subNorms ? "yes" : "no"],
-    ["head", config.tiedEmbeddings ? "the embedding" : "its own"],
+    ["head", config.pooling !== undefined ? "none" : config.tiedEmbeddings ? "the embedding" : "its own"],
     ["begin of text", config.bosTokenId === null ? "-" : String(config.bosTokenId)],
     ["end of text", config.eosTokenIds.length > 0 ? config.eosTokenIds.join(", ") : "-"],
   ];

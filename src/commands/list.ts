@@ -1,7 +1,7 @@
 /** `wrinklefree list`: what is in the store. */
 
 import { UsageError } from "../errors.ts";
-import { type Inventory, takeInventory, unusedEntries } from "../models/inventory.ts";
+import { givenBy, type Inventory, type StoreEntry, takeInventory, unusedEntries } from "../models/inventory.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
@@ -14,8 +14,8 @@ export const command = declareCommand({
   summary: "show what is in the store",
   synopsis: ["list [--json | --names] [--store DIR]"],
   description: [
-    "Shows the models in the store: their names, sizes, where they come from, their packed files, and what nobody needs any more, " +
-      "which 'wrinklefree prune' removes.",
+    "Shows the models in the store: their names, sizes, whether they give text or embeddings, where they come from, their packed " +
+      "files, and what nobody needs any more, which 'wrinklefree prune' removes.",
   ],
   options: {
     json: { group: "Output", help: "print JSON", place: "line", isSwitch: true },
@@ -37,32 +37,40 @@ export const command = declareCommand({
       results.write(inventory.entries.flatMap(({ name, model }) => (model === null ? [] : [`${name}\n`])).join(""));
       return 0;
     }
-    results.write(values.json ? `${JSON.stringify(toJson(store, inventory), null, 2)}\n` : toText(store, inventory));
+    const gives: Gives = new Map();
+    for (const entry of inventory.entries) gives.set(entry, await givenBy(entry));
+    const json = () => `${JSON.stringify(toJson(store, inventory, gives), null, 2)}\n`;
+    results.write(values.json ? json() : toText(store, inventory, gives));
     return 0;
   },
 });
 
-function toJson(store: Store, { entries, leftovers }: Inventory): object {
+/** What each model gives: text or embeddings; null where nobody knows. */
+type Gives = Map<StoreEntry, Awaited<ReturnType<typeof givenBy>>>;
+
+function toJson(store: Store, { entries, leftovers }: Inventory, gives: Gives): object {
   return {
     store: store.directory,
     exists: store.isThere,
-    models: entries.map(({ name, from, model, bytes, isInUse, unused, sources }) => ({
-      name,
-      from,
-      file: model?.path ?? null,
-      bytes,
-      in_use: isInUse,
-      unused,
-      sources: sources.map(({ origin }) => origin),
+    models: entries.map((entry) => ({
+      name: entry.name,
+      gives: gives.get(entry),
+      from: entry.from,
+      file: entry.model?.path ?? null,
+      bytes: entry.bytes,
+      in_use: entry.isInUse,
+      unused: entry.unused,
+      sources: entry.sources.map(({ origin }) => origin),
     })),
     unused: leftovers.map(({ what, bytes, paths }) => ({ what, bytes, files: paths })),
   };
 }
 
-function toText(store: Store, inventory: Inventory): string {
+function toText(store: Store, inventory: Inventory, gives: Gives): string {
   if (!store.isThere) return `${store.directory}: is not there yet; it is made when a model is pulled or converted\n`;
   const { entries, leftovers } = inventory;
-  const rows = entries.map(({ name, from, model, bytes, isInUse, unused }) => {
+  const rows = entries.map((entry) => {
+    const { name, from, model, bytes, isInUse, unused } = entry;
     const state = isInUse
       ? "in use"
       : model === null
@@ -70,10 +78,10 @@ function toText(store: Store, inventory: Inventory): string {
         : unused === null
           ? ""
           : `unused: ${unused}`;
-    return [name, formatBytes(bytes), from, model?.path ?? "-", state];
+    return [name, formatBytes(bytes), gives.get(entry) ?? "-", from, model?.path ?? "-", state];
   });
   const sections: string[] = [];
-  if (rows.length > 0) sections.push(formatTable([["NAME", "SIZE", "FROM", "FILE", "STATE"], ...rows]));
+  if (rows.length > 0) sections.push(formatTable([["NAME", "SIZE", "GIVES", "FROM", "FILE", "STATE"], ...rows]));
   if (leftovers.length > 0) {
     const lines = leftovers.map(({ what, bytes }) => [formatBytes(bytes), what]);
     sections.push(`unused:\n${formatTable(lines, "  ")}`);

@@ -1,7 +1,6 @@
 /** `wrinklefree` without anything behind it, at a terminal: a short list of what one can do. */
 
-import { Failure } from "../errors.ts";
-import { readPackedModel } from "../model_file/packed.ts";
+import { givenBy } from "../models/inventory.ts";
 import { notes } from "../terminal/output.ts";
 import { plural } from "../terminal/plural.ts";
 import { askLine } from "../terminal/question.ts";
@@ -21,10 +20,10 @@ interface Choice {
 /** Lets the person choose. @returns a command line; undefined when nothing is wanted. */
 export async function chooseFromMenu(table: CommandTable): Promise<string[] | undefined> {
   const stored = await packedModels(table);
-  const answering = stored.filter(({ isEmbedding }) => !isEmbedding);
+  const answering = stored.filter(({ gives }) => gives === "text");
   const more = stored.length - Math.min(answering.length, MODELS_MAX);
   const [served = stored[0]] = answering;
-  const users = served?.isEmbedding ? "programs, for embeddings" : "web browsers and other programs";
+  const users = served?.gives === "embeddings" ? "programs, for embeddings" : "web browsers and other programs";
   const choices: Choice[] = [
     ...answering
       .slice(0, MODELS_MAX)
@@ -51,17 +50,12 @@ export async function chooseFromMenu(table: CommandTable): Promise<string[] | un
 }
 
 /** The models of the store that can be served at once. */
-async function packedModels(table: CommandTable): Promise<{ name: string; isEmbedding: boolean }[]> {
-  const found: { name: string; isEmbedding: boolean }[] = [];
-  for (const { name, model } of (await storedModels(table)).entries) {
-    if (model === null) continue;
-    try {
-      const { config } = await readPackedModel(model.path);
-      found.push({ name, isEmbedding: config.pooling !== undefined });
-    } catch (error) {
-      // One that is damaged is nothing to offer.
-      if (!(error instanceof Failure)) throw error;
-    }
+async function packedModels(table: CommandTable): Promise<{ name: string; gives: "text" | "embeddings" }[]> {
+  const found: { name: string; gives: "text" | "embeddings" }[] = [];
+  for (const entry of (await storedModels(table)).entries) {
+    const gives = await givenBy(entry);
+    // One that is damaged is nothing to offer.
+    if (gives !== null) found.push({ name: entry.name, gives });
   }
   return found;
 }

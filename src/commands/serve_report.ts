@@ -33,6 +33,7 @@ export function reportReady(
   const facts = {
     model: state.modelName,
     aliases: state.aliases,
+    pooling: service.config.pooling ?? null,
     urls: listening.urls,
     keys,
     kernels: cpuTier(),
@@ -80,7 +81,7 @@ function startText(
     `kernels  ${describeCpuTier()}, ${plural(service.threads, "thread")}`,
     ...memoryPlan(service, fit),
     ...places.map((place, index) => `${index === 0 ? "serving" : "       "}  ${place}`),
-    ...(isUnix || isEmbedding ? [] : [`chat     ${first}/ in a browser`]),
+    ...(isUnix ? [] : [isEmbedding ? `embed    POST ${first}/v1/embeddings` : `chat     ${first}/ in a browser`]),
     ...(traces === undefined ? [] : [`traces   to ${shownEndpoint(traces.url)}`]),
     "",
     `  curl ${target}/v1/${path}${key} -H 'Content-Type: application/json' -d '${body}'`,

@@ -10,6 +10,7 @@ import { formatHubName, parseHubName } from "../hub/hub_name.ts";
 import { nearest } from "../hub/nearest.ts";
 import { repositoryFolder, repositoryOf } from "../hub/snapshot.ts";
 import { ggufName } from "../model_file/gguf_names.ts";
+import { readPackedModel } from "../model_file/packed.ts";
 import { isInUse, removeUnlessInUse } from "./file_lock.ts";
 import { pullLock } from "./pull.ts";
 import { sourceFiles } from "./source_files.ts";
@@ -140,6 +141,18 @@ function isOf(origin: SourceRecord["origin"], text: string, hubName: ReturnType<
   }
   if (hubName === null || origin.repository !== hubName.repository) return false;
   return origin.revision === hubName.revision || origin.commit === hubName.revision;
+}
+
+/** What an entry's model gives; null while it is not packed, and where its packed file is damaged. */
+export async function givenBy({ model }: StoreEntry): Promise<"text" | "embeddings" | null> {
+  if (model === null) return null;
+  try {
+    const { config } = await readPackedModel(model.path);
+    return config.pooling === undefined ? "text" : "embeddings";
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return null;
+  }
 }
 
 /** The entries that nobody needs and no process uses. */

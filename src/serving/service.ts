@@ -123,13 +123,18 @@ export class Service {
     return Math.min(Buffer.byteLength(text), this.context);
   }
 
-  /** Size in words: "a 4-million-parameter demo model". */
+  /** Size and kind in words: "a 4-million-parameter demo model". */
   get description(): string {
     const millions = Math.round(this.parameters / 1e6);
     const size = millions < 1000 ? `${millions}-million` : `${(this.parameters / 1e9).toFixed(1)}-billion`;
     // Eight, eleven, eighteen and eighty begin with a vowel.
     const article = /^(8|11\b|18\b)/.test(size) ? "an" : "a";
-    return `${article} ${size}-parameter ${this.isDemo ? "demo model (it shows that everything works; do not expect it to know things)" : "model"}`;
+    const kind = this.isDemo
+      ? "demo model (it shows that everything works; do not expect it to know things)"
+      : this.config.pooling === undefined
+        ? "model"
+        : "embedding model";
+    return `${article} ${size}-parameter ${kind}`;
   }
 
   /** Cancels what runs and frees the memory. */

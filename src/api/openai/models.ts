@@ -38,6 +38,7 @@ function describeModel(state: ServerState): object {
       n_ctx_train: config.context,
       n_embd: config.hiddenSize,
       n_layer: config.layers,
+      pooling: config.pooling ?? null,
       takes_tools: service.template.takesTools,
       thinks: service.template.thinks,
     },
