@@ -5,7 +5,7 @@ import { render } from "preact";
 import { followModel } from "./api/model.ts";
 import { watchServer } from "./api/status.ts";
 import { startConversations } from "./chat/conversations.ts";
-import { countRoom } from "./chat/room.ts";
+import { countWritten } from "./chat/room.ts";
 import { open } from "./chat/state.ts";
 import { theme } from "./storage/preferences.ts";
 import { listenToKeys } from "./view/keys.ts";
@@ -21,7 +21,7 @@ effect(() => {
 });
 watchServer();
 followModel();
-countRoom();
+countWritten();
 listenToKeys();
 await startConversations();
 render(<Page />, document.querySelector("#page") as HTMLElement);

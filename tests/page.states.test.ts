@@ -94,6 +94,9 @@ describeInBrowser("the chat page", () => {
       await settings(page).click();
       await page.getByLabel("Tools, as JSON").fill("[");
       await expectAccessible(page, "settings");
+      await page.keyboard.press("Escape");
+      await expectAccessible(page, "wrong tools");
+      await page.getByRole("button", { name: "Open settings" }).click();
       await page.getByLabel("Tools, as JSON").fill("");
       await page.keyboard.press("Escape");
       await page.keyboard.press("Control+k");

@@ -8,10 +8,12 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Download, Page } from "playwright-core";
+import { unpackFixtures } from "./support/archive.ts";
 import {
   conversation,
   countKept,
   describeInBrowser,
+  expectAccessible,
   exported,
   importText,
   lastAnswer,
@@ -23,7 +25,7 @@ import {
 } from "./support/browser.ts";
 import { PARIS, QUESTION } from "./support/chat.ts";
 import { writeScriptedModel } from "./support/scripted_model.ts";
-import { eventually, startServer, type TestServer } from "./support/server.ts";
+import { type ChatChunk, eventually, parseEvents, startServer, type TestServer } from "./support/server.ts";
 
 setDefaultTimeout(60_000);
 
@@ -172,10 +174,48 @@ describeInBrowser("the chat page", () => {
     await page.reload();
     await openSettings();
     expect(await page.getByLabel("Temperature").first().inputValue()).toBe("0.5");
-    await page.getByRole("button", { name: "Reset all" }).click();
+    await page.getByRole("button", { name: "Reset answer settings" }).click();
     await page.keyboard.press("Escape");
     await say(page, "Who are you?");
-    expect(sent[1]).not.toHaveProperty("temperature");
+    expect(Object.keys(sent[1] as object).sort()).toEqual(["messages", "return_progress", "stream", "stream_options"]);
+    await page.context().close();
+  });
+
+  test("a reset of the answers' settings leaves the tools, and what the settings lose comes back with Undo", async () => {
+    const { page } = await open();
+    await page.locator(".header").getByRole("button", { name: "Settings" }).click();
+    const temperature = page.getByLabel("Temperature").first();
+    const system = page.getByRole("textbox", { name: "System prompt" });
+    const preset = page.getByLabel("Preset", { exact: true });
+    await page.getByLabel("Tools, as JSON").fill('[{"type":"function"}]');
+    await temperature.fill("0.5");
+    await page.getByRole("button", { name: "Reset answer settings" }).click();
+    expect(await temperature.inputValue()).toBe("");
+    expect(await page.getByLabel("Tools, as JSON").inputValue()).toBe('[{"type":"function"}]');
+    const undo = async (text: string) => {
+      const notice = page.locator(".notices p", { hasText: text });
+      await notice.getByRole("button", { name: "Undo" }).click();
+      await notice.waitFor({ state: "detached" });
+    };
+    await undo("Answer settings are at their defaults again.");
+    expect(await temperature.inputValue()).toBe("0.5");
+    await system.fill("Answer in rhyme.");
+    await preset.selectOption("Concise");
+    await undo("System prompt replaced.");
+    expect(await system.inputValue()).toBe("Answer in rhyme.");
+    await page.getByRole("button", { name: "Clear" }).click();
+    await undo("System prompt cleared.");
+    expect(await system.inputValue()).toBe("Answer in rhyme.");
+    await page.getByLabel("Name of the preset").fill("Teacher");
+    await page.getByRole("button", { name: "Save preset" }).click();
+    await undo("Preset Teacher replaced.");
+    const names = ["Own text", "Concise", "Teacher", "Programmer"];
+    expect(await preset.locator("option").allInnerTexts()).toEqual(names);
+    await preset.selectOption("Teacher");
+    await page.getByRole("button", { name: "Delete preset" }).click();
+    await undo("Preset Teacher deleted.");
+    expect(await preset.locator("option").allInnerTexts()).toEqual(["Own text", ...names.slice(1)]);
+    expect(await system.inputValue()).toContain("step by step");
     await page.context().close();
   });
 
@@ -271,11 +311,11 @@ describeInBrowser("the chat page", () => {
   test("counts tokens as one types, and takes text files as far as the context goes", async () => {
     const { page } = await open();
     await page.locator("#message").fill("The capital of France");
-    await page.getByText("5 tokens").waitFor();
+    await page.getByText(/^11 of 2,048 tokens$/).waitFor();
     const attach = (name: string, buffer: Buffer) =>
       page.getByLabel("Files to attach").setInputFiles({ name, mimeType: "text/plain", buffer });
     await attach("long.txt", Buffer.from("word ".repeat(5000)));
-    await page.getByText(/long\.txt has [\d,]+ tokens; the model can hold 2,04\d more\./).waitFor();
+    await page.getByText(/long\.txt has [\d,]+ tokens; the model can hold 2,036 more\./).waitFor();
     await attach("picture.png", Buffer.from([0x89, 0x50, 0, 0xff]));
     await page.getByText("picture.png is no text.").waitFor();
     await attach("note.txt", Buffer.from("A note."));
@@ -284,6 +324,44 @@ describeInBrowser("the chat page", () => {
     await send(page, "What is this?");
     await page.locator(".answer[aria-busy=false]").waitFor();
     expect(sent).toMatchObject([{ messages: [{ content: "note.txt:\n```\nA note.\n```\n\nWhat is this?" }] }]);
+    await page.context().close();
+  });
+
+  test("counts all that will be sent: what was said, the system prompt, tools and files, as the model reads them", async () => {
+    const { page } = await open();
+    const sent = bodies(page);
+    const shown: number[] = [];
+    const ask = async (text: string) => {
+      const counted = page.waitForResponse((response) => {
+        if (!response.url().endsWith("/tokenize")) return false;
+        const { messages } = response.request().postDataJSON() as { messages?: { content: string }[] };
+        return messages?.at(-1)?.content.endsWith(text.trim()) === true;
+      });
+      await page.locator("#message").fill(text);
+      const { count } = (await (await counted).json()) as { count: number };
+      await page.getByText(`${count} of 2,048 tokens`, { exact: true }).waitFor();
+      shown.push(count);
+      await page.locator("#message").press("Enter");
+      await eventually(() => sent.length === shown.length);
+      await page.locator(".send[aria-label=Send]").waitFor();
+    };
+    await ask(QUESTION);
+    await page.locator(".header").getByRole("button", { name: "Settings" }).click();
+    await page.getByLabel("Preset", { exact: true }).selectOption("Concise");
+    await page.getByLabel("Tools, as JSON").fill('[{"type":"function","function":{"name":"get_time"}}]');
+    await page.keyboard.press("Escape");
+    await page
+      .getByLabel("Files to attach")
+      .setInputFiles({ name: "note.txt", mimeType: "text/plain", buffer: Buffer.from("A note of a few words.") });
+    await page.locator(".attachments li", { hasText: "note.txt" }).waitFor();
+    await ask("  What is this?\n");
+    const taken: (number | undefined)[] = [];
+    for (const body of sent) {
+      const answer = await server.post("/v1/chat/completions", body);
+      const chunks = parseEvents(await answer.text()) as ChatChunk[];
+      taken.push(chunks.at(-1)?.usage?.prompt_tokens);
+    }
+    expect(taken).toEqual(shown);
     await page.context().close();
   });
 
@@ -319,12 +397,26 @@ describeInBrowser("the chat page", () => {
       },
     };
     await page.getByLabel("Tools, as JSON").fill("[{");
-    await page.getByText("This is no JSON").waitFor();
+    await page.locator("dialog").getByText("This is no JSON").waitFor();
+    await page.keyboard.press("Escape");
+    // Nothing is sent without the tools that somebody wanted.
+    const fault = page.locator(".composer").getByRole("alert");
+    expect(await fault.innerText()).toContain(
+      "Nothing can be sent while the tools in the settings are wrong. This is no JSON",
+    );
+    await page.locator("#message").fill(QUESTION);
+    await page.locator("#message").press("Enter");
+    expect(await page.locator("#message").inputValue()).toBe(QUESTION);
+    for (const button of [page.locator(".send"), page.locator(".questions button").first()]) {
+      expect(await button.isDisabled()).toBe(true);
+    }
+    await fault.getByRole("button", { name: "Open settings" }).click();
     await page.getByLabel("Tools, as JSON").fill(JSON.stringify([tool]));
     await page.keyboard.press("Escape");
     await send(page, "What is the weather in Oslo?");
     const card = page.locator(".tool");
     await card.getByRole("button", { name: "Give result" }).waitFor();
+    expect(sent[0]).toMatchObject({ messages: [{ content: "What is the weather in Oslo?" }], tools: [tool] });
     expect(await card.innerText()).toMatch(/get_weather\s+city\s+Oslo/);
     await card.getByRole("textbox").fill("sunny");
     await card.getByRole("button", { name: "Give result" }).click();
@@ -335,6 +427,43 @@ describeInBrowser("the chat page", () => {
     });
     expect(await card.first().innerText()).toContain("sunny");
     await page.context().close();
+  });
+
+  test("of a server that gives embeddings says what that is for, and has nothing to send with", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-embeddings-"));
+    await unpackFixtures("embeddings", directory);
+    const embedder = await startServer([join(directory, "embedding-qwen3.I2_S.gguf"), "--log", "off"], {
+      env: { PATH: process.env.PATH as string, WRINKLEFREE_STORE: join(directory, "store") },
+    });
+    const { page, faults } = await openPage(browser, embedder.url, { shows: ".embedding-server" });
+    const text = await page.locator(".embedding-server").innerText();
+    expect(text).toContain("embedding-qwen3.I2_S gives embeddings: a text of up to 512 tokens becomes 256 numbers");
+    expect(await page.locator("form.composer, .questions").count()).toBe(0);
+    await expectAccessible(page, "of embeddings");
+    // The command is what a shell takes.
+    const command = await page.locator(".embedding-server pre").innerText();
+    const answer = Bun.spawnSync(["sh", "-c", command], { stderr: "ignore" }).stdout.toString();
+    expect((JSON.parse(answer) as { data: [{ embedding: number[] }] }).data[0].embedding.length).toBe(256);
+    await page.evaluate(DROP_A_FILE);
+    // What was said with another model can be read, and taken away.
+    await importText(page, exported(conversation("Apples", ["red fruit", "yes"])));
+    await page.getByText("This conversation can be read here").waitFor();
+    expect(await page.locator("form.composer, .drop").count()).toBe(0);
+    await page.locator(".answer").hover();
+    for (const name of [
+      "Edit and send again",
+      "Answer again",
+      "Continue the answer",
+      "Show how likely each token was",
+    ]) {
+      expect([name, await page.getByRole("button", { name }).isDisabled()]).toEqual([name, true]);
+    }
+    await press(page, ".answer", "Delete answer and what follows");
+    await eventually(async () => (await page.locator(".message").count()) === 1);
+    expect(faults).toEqual([]);
+    await page.context().close();
+    await embedder.stop();
+    rmSync(directory, { recursive: true });
   });
 
   test("folds away what the model thinks, and gives it back with the history", async () => {

@@ -1,8 +1,8 @@
 /** Answers of POST /v1/chat/completions, piece by piece. */
 
 import { type Figures, fullText, type Message, type ToolCall } from "../model/conversation.ts";
-import { requestParameters, type Settings } from "../model/settings.ts";
-import { ask, type ErrorBody, fault } from "./connection.ts";
+import { readTools, type Settings, samplingParameters } from "../model/settings.ts";
+import { ask, type ErrorBody, fault, Refused } from "./connection.ts";
 import { readEvents } from "./event_stream.ts";
 
 /** A piece of an answer. */
@@ -45,8 +45,23 @@ interface Answer {
   error?: ErrorBody & { type?: string };
 }
 
-/** Messages as a request has them. */
-export function requestMessages(system: string, path: readonly Message[]): object[] {
+/** What of a request becomes the prompt. */
+export interface Prompt {
+  messages: object[];
+  tools?: unknown[];
+}
+
+/** A message as far as the model reads it. */
+export type Said = Pick<Message, "role" | "content" | "attachments" | "callId" | "reasoning" | "calls">;
+
+/** The prompt of a conversation. @throws Refused for tools that can't be sent. */
+export function promptOf(system: string, path: readonly Said[], settings: Settings): Prompt {
+  const tools = readTools(settings.tools);
+  if (typeof tools === "string") throw new Refused(`The tools in the settings can't be sent. ${tools}`);
+  return { messages: requestMessages(system, path), ...(tools.length > 0 ? { tools } : {}) };
+}
+
+function requestMessages(system: string, path: readonly Said[]): object[] {
   const messages: object[] = system.trim() === "" ? [] : [{ role: "system", content: system }];
   for (const message of path) {
     if (message.role === "tool") {
@@ -69,20 +84,16 @@ export function requestMessages(system: string, path: readonly Message[]): objec
 }
 
 /**
- * Asks for an answer to messages; a last one of the assistant's is continued.
+ * Asks for an answer to a prompt; a last message of the assistant's is continued.
  *
  * @throws as `ask` does, in the middle of the answer too.
  */
-export async function* complete(
-  messages: object[],
-  settings: Settings,
-  signal: AbortSignal,
-): AsyncGenerator<Piece, void> {
+export async function* complete(prompt: Prompt, settings: Settings, signal: AbortSignal): AsyncGenerator<Piece, void> {
   const { isStreamed } = settings;
   const streaming = isStreamed
     ? { stream: true, stream_options: { include_usage: true }, return_progress: true }
     : { stream: false };
-  const body = { messages, ...requestParameters(settings), ...streaming };
+  const body = { ...prompt, ...samplingParameters(settings), ...streaming };
   const response = await ask("v1/chat/completions", body, signal);
   let reason = "stop";
   let model = "";

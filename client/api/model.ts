@@ -1,6 +1,6 @@
 /** The model that the server has, from GET /v1/models. */
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { apiKey } from "../storage/preferences.ts";
 import { ask, KeyNeeded } from "./connection.ts";
 import { health } from "./status.ts";
@@ -15,10 +15,17 @@ interface ModelFacts {
   size: number;
   /** Tokens that a conversation may hold. */
   context: number;
+  /** Whether it gives embeddings and no text. */
+  isEmbedding: boolean;
+  /** Numbers of an embedding. */
+  dimensions: number;
 }
 
 /** undefined until the server is ready and has been asked. */
 export const model = signal<ModelFacts | undefined>(undefined);
+
+/** Whether it can be talked with, as far as is known. */
+export const givesText = computed(() => model.value?.isEmbedding !== true);
 
 /** Whether the server wants a key, and whether the one that it got was wrong. */
 export const keyRequest = signal<"none" | "needed" | "wrong">("none");
@@ -54,6 +61,8 @@ async function askModel(what: string): Promise<void> {
       isDemo: meta.is_demo === true,
       parameters: Number(meta.n_params),
       size: Number(meta.size),
+      isEmbedding: meta.pooling !== null,
+      dimensions: Number(meta.n_embd),
     };
     keyRequest.value = "none";
   } catch (error) {

@@ -1,5 +1,6 @@
 /** Tokens of texts: how many they have, and how likely each was. */
 
+import type { Prompt } from "./completion.ts";
 import { ask } from "./connection.ts";
 
 /** A token of an answer, and what else could have stood in its place. */
@@ -14,24 +15,24 @@ export interface ScoredToken {
 /** Alternatives that are asked for. */
 const ALTERNATIVES = 5;
 
-/** The tokens of a text, or of the prompt of a conversation. */
-async function tokenize(what: { content: string } | { messages: object[] }, signal?: AbortSignal) {
+/** The tokens of a text, or of a prompt. */
+async function tokenize(what: { content: string } | Prompt, signal?: AbortSignal) {
   return (await (await ask("tokenize", what, signal)).json()) as { count: number; tokens: number[] };
 }
 
 /** How many tokens a text has. */
-export async function countTokens(content: string, signal?: AbortSignal): Promise<number> {
-  return (await tokenize({ content }, signal)).count;
+export async function countTokens(content: string): Promise<number> {
+  return (await tokenize({ content })).count;
 }
 
-/** How many tokens the prompt of a conversation has. */
-export async function countPrompt(messages: object[], signal?: AbortSignal): Promise<number> {
-  return (await tokenize({ messages }, signal)).count;
+/** How many tokens a prompt has. */
+export async function countPrompt(prompt: Prompt, signal?: AbortSignal): Promise<number> {
+  return (await tokenize(prompt, signal)).count;
 }
 
-/** Scores an answer that was given to these messages: nothing is generated, the model only reads it. */
-export async function scoreAnswer(messages: object[], content: string): Promise<ScoredToken[]> {
-  const { tokens: prompt } = await tokenize({ messages });
+/** Scores an answer that was given to a prompt: nothing is generated, the model only reads it. */
+export async function scoreAnswer(before: Prompt, content: string): Promise<ScoredToken[]> {
+  const { tokens: prompt } = await tokenize(before);
   const { tokens: answer } = await tokenize({ content });
   const response = await ask("v1/completions", {
     prompt: [...prompt, ...answer],

@@ -4,7 +4,7 @@
  */
 
 import { batch, effect } from "@preact/signals";
-import { complete, requestMessages } from "../api/completion.ts";
+import { complete, promptOf } from "../api/completion.ts";
 import { KeyNeeded, NotReady, Refused, Unreachable } from "../api/connection.ts";
 import { requestKey } from "../api/model.ts";
 import { health, untilReady } from "../api/status.ts";
@@ -158,7 +158,8 @@ async function run(message: Message): Promise<void> {
     if (now.content === "") now.reasoning = "";
     const soFar: Message[] = now.content === "" ? [] : [written("cut")];
     figures.begin();
-    for await (const piece of complete(requestMessages(system, [...before, ...soFar]), settings.value, stop.signal)) {
+    const prompt = promptOf(system, [...before, ...soFar], settings.value);
+    for await (const piece of complete(prompt, settings.value, stop.signal)) {
       now.pause = undefined;
       failures = 0;
       if (piece.kind !== "progress" && piece.kind !== "end") {

@@ -22,12 +22,12 @@ export function saveFile(name: string, type: string, text: string): void {
 /**
  * Reads a text file for a prompt.
  *
- * @param room tokens that it may have.
+ * @param countRoom says how many tokens it may have.
  * @throws Error that says why it can't be taken.
  */
-export async function readAttachment(file: File, room: number): Promise<ReadAttachment> {
+export async function readAttachment(file: File, countRoom: () => Promise<number>): Promise<ReadAttachment> {
   if (file.size > BYTES_MAX)
-    throw new Error(`${file.name} is too large: the model can hold ${formatCount(room)} more tokens.`);
+    throw new Error(`${file.name} is too large: the model can hold ${formatCount(await countRoom())} more tokens.`);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
@@ -36,11 +36,9 @@ export async function readAttachment(file: File, room: number): Promise<ReadAtta
   }
   if (text.includes("\0")) throw new Error(`${file.name} is no text. Only text files can be given to the model.`);
   if (text === "") throw new Error(`${file.name} is empty.`);
-  const tokens = await countTokens(text);
+  const [tokens, room] = await Promise.all([countTokens(text), countRoom()]);
   if (tokens > room) {
-    throw new Error(
-      `${file.name} has ${formatCount(tokens)} tokens; the model can hold ${formatCount(Math.max(0, room))} more.`,
-    );
+    throw new Error(`${file.name} has ${formatCount(tokens)} tokens; the model can hold ${formatCount(room)} more.`);
   }
   return { name: file.name, text, tokens };
 }

@@ -1,74 +1,62 @@
-/** How much of the model's context the open conversation and what is being written take. */
+/** How much of the model's context the next prompt takes: what was said and what is being written, as the model will read it. */
 
-import { computed, effect, signal } from "@preact/signals";
-import { requestMessages } from "../api/completion.ts";
-import { model } from "../api/model.ts";
-import { countPrompt, countTokens } from "../api/tokens.ts";
+import { effect, signal } from "@preact/signals";
+import { type Prompt, promptOf } from "../api/completion.ts";
+import { givesText, model } from "../api/model.ts";
+import { state } from "../api/status.ts";
+import { countPrompt } from "../api/tokens.ts";
+import { settings } from "../storage/preferences.ts";
 import type { ReadAttachment } from "./files.ts";
 import { isAnswering, newSystem, open, path } from "./state.ts";
 
-/** Milliseconds after the last key until the text is counted. */
+/** Milliseconds after the last key until the server is asked: nobody waits for it while they type. */
 const COUNT_DELAY_MS = 250;
 
 /** What is being written. */
 export const draft = signal("");
 export const attachments = signal<readonly ReadAttachment[]>([]);
 
-/** Tokens of the draft's text. */
-const draftTokens = signal(0);
-/** Tokens of what was said so far, as the model would read it. */
-const spokenTokens = signal(0);
+/** Tokens of the prompt that would be sent now; undefined while there is none, or nobody knows. */
+export const promptTokens = signal<number | undefined>(undefined);
 
-/** Tokens of the draft: its text and its files. */
-export const writtenTokens = computed(() =>
-  attachments.value.reduce((sum, { tokens }) => sum + tokens, draftTokens.value),
-);
+/** What would be sent: subscribes to all that it is made of. */
+function nextPrompt(): () => Prompt {
+  const system = open.value?.system ?? newSystem.value;
+  const written = { role: "user" as const, content: draft.value.trim(), attachments: [...attachments.value] };
+  const [said, set] = [path.value, settings.value];
+  return () => promptOf(system, [...said, written], set);
+}
 
-/** Tokens that the next prompt will have. */
-export const promptTokens = computed(() => spokenTokens.value + writtenTokens.value);
-
-/** Tokens that may be added before the context is full, one of the answer's among them. */
-export const room = computed(() => (model.value?.context ?? 0) - promptTokens.value);
-
-/** Counts what is written as it is typed, and what was said when somebody begins to type. */
-export function countRoom(): void {
+/** Begins to count, whenever what would be sent has changed. */
+export function countWritten(): void {
   effect(() => {
-    const text = draft.value;
-    if (text === "") {
-      draftTokens.value = 0;
-      return;
-    }
-    return later((signal) => countTokens(text, signal), draftTokens);
-  });
-  let counted = "";
-  const isWriting = computed(() => draft.value !== "" || attachments.value.length > 0);
-  effect(() => {
-    const last = path.value.at(-1);
-    if (last === undefined && open.value === undefined && newSystem.value === "") spokenTokens.value = 0;
-    if (!isWriting.value || isAnswering.value || model.value === undefined) return;
-    const system = open.value?.system ?? newSystem.value;
-    const what = `${last?.id} ${last?.content.length} ${system}`;
-    if (what === counted) return;
-    counted = what;
-    const messages = requestMessages(system, path.value);
-    if (messages.length === 0) return;
-    return later((signal) => countPrompt(messages, signal), spokenTokens);
+    const prompt = nextPrompt();
+    const isWritten = draft.value.trim() !== "" || attachments.value.length > 0;
+    const isKnown = state.value === "ready" && model.value !== undefined && givesText.value && !isAnswering.value;
+    if (isWritten && isKnown) return later(prompt);
+    promptTokens.value = undefined;
   });
 }
 
-function later(count: (signal: AbortSignal) => Promise<number>, into: { value: number }): () => void {
+function later(prompt: () => Prompt): () => void {
   const leave = new AbortController();
-  const timer = setTimeout(() => {
-    count(leave.signal).then(
-      (tokens) => {
-        if (!leave.signal.aborted) into.value = tokens;
-      },
-      // Without a server there is nothing to say.
-      () => undefined,
-    );
-  }, COUNT_DELAY_MS);
+  const count = async () => {
+    let tokens: number | undefined;
+    try {
+      tokens = await countPrompt(prompt(), leave.signal);
+    } catch {
+      // What can't be counted can't be sent either; whoever sends it is told why.
+    }
+    if (!leave.signal.aborted) promptTokens.value = tokens;
+  };
+  const timer = setTimeout(count, COUNT_DELAY_MS);
   return () => {
     clearTimeout(timer);
     leave.abort();
   };
+}
+
+/** How many tokens may be added before the context is full, but for one of the answer's. @throws as `ask` does. */
+export async function countRoom(): Promise<number> {
+  return Math.max(0, (model.value?.context ?? 0) - 1 - (await countPrompt(nextPrompt()())));
 }

@@ -1,7 +1,10 @@
 /** What the page shows: the conversations, and the one that is open. */
 
 import { computed, signal } from "@preact/signals";
+import { givesText } from "../api/model.ts";
 import { type Conversation, childrenOf, type Message, type Messages, pathTo } from "../model/conversation.ts";
+import { readTools } from "../model/settings.ts";
+import { settings } from "../storage/preferences.ts";
 
 /** All conversations. */
 export const conversations = signal<readonly Conversation[]>([]);
@@ -46,6 +49,15 @@ export const liveElsewhere = signal<ReadonlySet<string>>(new Set());
 
 /** Whether an answer comes in the open conversation, in this tab. */
 export const isAnswering = computed(() => path.value.some(({ id }) => live.value.has(id)));
+
+/** What is wrong with the tools of the settings, which every question takes along; undefined: nothing. */
+export const toolsFault = computed(() => {
+  const tools = readTools(settings.value.tools);
+  return typeof tools === "string" ? tools : undefined;
+});
+
+/** Whether the model can be asked for an answer. */
+export const canAsk = computed(() => givesText.value && toolsFault.value === undefined && !isAnswering.value);
 
 /** Lines for the reader that go away by themselves. */
 export const notices = signal<readonly Notice[]>([]);

@@ -117,7 +117,7 @@ export function subtree(messages: Messages, from: string): string[] {
 }
 
 /** What a message says to the model: its files and its text. */
-export function fullText({ content, attachments = [] }: Message): string {
+export function fullText({ content, attachments = [] }: Pick<Message, "content" | "attachments">): string {
   return [...attachments.map(({ name, text }) => fenced(name, text)), content]
     .filter((part) => part !== "")
     .join("\n\n");

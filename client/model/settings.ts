@@ -1,7 +1,7 @@
 /** The parameters of requests that a reader can set. One that is null is left to the server. */
 
-/** What is set. */
-export interface Settings {
+/** How answers are made and shown. */
+export interface AnswerSettings {
   maxTokens: number | null;
   temperature: number | null;
   topP: number | null;
@@ -9,6 +9,10 @@ export interface Settings {
   repetitionPenalty: number | null;
   seed: number | null;
   isStreamed: boolean;
+}
+
+/** What is set. */
+export interface Settings extends AnswerSettings {
   /** Tools in OpenAI's shape, as JSON; empty: none. */
   tools: string;
   /** Whether calls of tools are shown as the JSON that they are. */
@@ -16,7 +20,7 @@ export interface Settings {
 }
 
 /** As it is before anything is set. */
-export const DEFAULT_SETTINGS: Readonly<Settings> = {
+export const DEFAULT_ANSWER_SETTINGS: Readonly<AnswerSettings> = {
   maxTokens: null,
   temperature: null,
   topP: null,
@@ -24,6 +28,9 @@ export const DEFAULT_SETTINGS: Readonly<Settings> = {
   repetitionPenalty: null,
   seed: null,
   isStreamed: true,
+};
+export const DEFAULT_SETTINGS: Readonly<Settings> = {
+  ...DEFAULT_ANSWER_SETTINGS,
   tools: "",
   showsRawCalls: false,
 };
@@ -113,14 +120,12 @@ export const DEFAULT_PRESETS: readonly Preset[] = [
 /** Which colours the page has. */
 export type Theme = "system" | "light" | "dark";
 
-/** The parameters of a request by their names. */
-export function requestParameters(settings: Settings): Record<string, unknown> {
+/** The parameters of sampling by their names in a request. */
+export function samplingParameters(settings: Settings): Record<string, unknown> {
   const parameters: Record<string, unknown> = {};
   for (const { setting, parameter } of NUMBER_FIELDS) {
     if (settings[setting] !== null) parameters[parameter] = settings[setting];
   }
-  const tools = readTools(settings.tools);
-  if (Array.isArray(tools) && tools.length > 0) parameters.tools = tools;
   return parameters;
 }
 

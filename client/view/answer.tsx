@@ -1,9 +1,10 @@
 /** What the model answered. */
 
 import { useComputed, useSignal } from "@preact/signals";
+import { givesText } from "../api/model.ts";
 import { goOn, regenerate } from "../chat/answering.ts";
 import { deleteMessage } from "../chat/conversations.ts";
-import { isAnswering, live, liveElsewhere } from "../chat/state.ts";
+import { canAsk, isAnswering, live, liveElsewhere, toolsFault } from "../chat/state.ts";
 import type { Message } from "../model/conversation.ts";
 import { settings } from "../storage/preferences.ts";
 import { AnswerFigures } from "./answer_figures.tsx";
@@ -82,14 +83,14 @@ export function Answer(properties: {
           <IconButton
             icon="again"
             label="Answer again"
-            isDisabled={isAnswering.value}
+            isDisabled={!canAsk.value}
             onClick={() => regenerate(message)}
           />
           {isLast && content !== "" && calls.length === 0 && (
             <IconButton
               icon="forward"
               label="Continue the answer"
-              isDisabled={isAnswering.value || isElsewhere}
+              isDisabled={!canAsk.value || isElsewhere}
               onClick={() => goOn(message)}
             />
           )}
@@ -98,6 +99,7 @@ export function Answer(properties: {
               icon="chart"
               label="Show how likely each token was"
               isPressed={showsProbabilities.value}
+              isDisabled={!givesText.value || toolsFault.value !== undefined}
               onClick={() => {
                 showsProbabilities.value = !showsProbabilities.value;
               }}

@@ -3,20 +3,19 @@
 import { batch } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { model } from "../api/model.ts";
-import { state } from "../api/status.ts";
 import { send, stopAnswer } from "../chat/answering.ts";
 import { readAttachment } from "../chat/files.ts";
-import { attachments, draft, promptTokens, room, writtenTokens } from "../chat/room.ts";
-import { isAnswering, notify, path } from "../chat/state.ts";
+import { attachments, countRoom, draft, promptTokens } from "../chat/room.ts";
+import { canAsk, isAnswering, notify, path, toolsFault } from "../chat/state.ts";
 import { formatCount, plural } from "../text/format.ts";
 import { Icon, IconButton } from "./icons.tsx";
-import { editedId } from "./windows.ts";
+import { editedId, settingsAreOpen } from "./windows.ts";
 
 /** Takes files into the message, as far as the context has room for them. */
 export async function attach(files: Iterable<File>): Promise<void> {
   for (const file of files) {
     try {
-      const read = await readAttachment(file, room.value - 1);
+      const read = await readAttachment(file, countRoom);
       attachments.value = [...attachments.value, read];
     } catch (error) {
       notify((error as Error).message, true);
@@ -28,7 +27,7 @@ export function Composer() {
   const field = useRef<HTMLTextAreaElement>(null);
   const file = useRef<HTMLInputElement>(null);
   const isEmpty = draft.value.trim() === "" && attachments.value.length === 0;
-  const canSend = !isEmpty && !isAnswering.value;
+  const canSend = !isEmpty && canAsk.value;
 
   // As high as its text, as far as the style allows.
   useLayoutEffect(() => {
@@ -56,6 +55,20 @@ export function Composer() {
         submit();
       }}
     >
+      {toolsFault.value !== undefined && (
+        <p class="composer-fault fault" role="alert">
+          <span>Nothing can be sent while the tools in the settings are wrong. {toolsFault.value}</span>
+          <button
+            type="button"
+            class="small-button"
+            onClick={() => {
+              settingsAreOpen.value = true;
+            }}
+          >
+            Open settings
+          </button>
+        </p>
+      )}
       {attachments.value.length > 0 && (
         <ul class="attachments" aria-label="Attached files">
           {attachments.value.map((attachment) => (
@@ -90,7 +103,7 @@ export function Composer() {
           if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
             event.preventDefault();
             submit();
-          } else if (event.key === "ArrowUp" && draft.value === "" && !isAnswering.value) {
+          } else if (event.key === "ArrowUp" && draft.value === "" && canAsk.value) {
             const last = path.value.findLast(({ role }) => role === "user");
             if (last === undefined) return;
             event.preventDefault();
@@ -131,15 +144,17 @@ export function Composer() {
   );
 }
 
-/** How many tokens are written, and how many the context has. */
+/** How many tokens will be sent, and how many the context has. */
 function Room() {
   const context = model.value?.context;
-  const isFull = context !== undefined && room.value < 1;
+  const tokens = promptTokens.value;
+  // The answer has a token at least.
+  const isFull = tokens !== undefined && context !== undefined && tokens >= context;
   return (
     <span id="room" class={`room ${isFull ? "full" : ""}`}>
-      {state.value === "ready" && context !== undefined && writtenTokens.value > 0 && (
+      {tokens !== undefined && context !== undefined && (
         <>
-          {plural(writtenTokens.value, "token")} · {formatCount(promptTokens.value)} of {formatCount(context)}
+          {formatCount(tokens)} of {plural(context, "token")}
           {isFull && ": more than the model can hold"}
         </>
       )}

@@ -1,8 +1,10 @@
-/** A window above the page, which keeps the keyboard until it is closed. */
+/** A window above the page, which keeps the keyboard, and shows notices, until it is closed. */
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { IconButton } from "./icons.tsx";
+import { Notices } from "./notices.tsx";
+import { openDialogs } from "./windows.ts";
 
 export function Dialog(properties: {
   title: string;
@@ -16,7 +18,9 @@ export function Dialog(properties: {
     const shown = dialog.current;
     const focused = document.activeElement as HTMLElement | null;
     shown?.showModal();
+    openDialogs.value++;
     return () => {
+      openDialogs.value--;
       shown?.close();
       focused?.focus();
     };
@@ -42,6 +46,7 @@ export function Dialog(properties: {
         </header>
         {children}
       </div>
+      <Notices />
     </dialog>
   );
 }

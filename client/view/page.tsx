@@ -1,17 +1,20 @@
 /** The whole page. */
 
 import { useSignal } from "@preact/signals";
+import { givesText } from "../api/model.ts";
 import { isWatched } from "../api/status.ts";
-import { announcement, notices } from "../chat/state.ts";
+import { announcement, open } from "../chat/state.ts";
 import { sidebarIsOpen } from "../storage/preferences.ts";
 import { attach, Composer } from "./composer.tsx";
+import { NothingToSend } from "./embedding_server.tsx";
 import { Header } from "./header.tsx";
 import { KeyDialog } from "./key_dialog.tsx";
 import { LivePanel } from "./live_panel.tsx";
+import { Notices } from "./notices.tsx";
 import { SettingsDialog } from "./settings_dialog.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import { Transcript } from "./transcript.tsx";
-import { drawerIsOpen, focusComposer } from "./windows.ts";
+import { drawerIsOpen, focusComposer, openDialogs } from "./windows.ts";
 
 export function Page() {
   /** Whether files are held above the page. */
@@ -23,7 +26,7 @@ export function Page() {
       onDragOver={(event) => {
         if (!hasFiles(event)) return;
         event.preventDefault();
-        isDraggedOver.value = true;
+        isDraggedOver.value = givesText.value;
       }}
       onDragLeave={(event) => {
         if (event.relatedTarget === null) isDraggedOver.value = false;
@@ -32,6 +35,7 @@ export function Page() {
         if (!hasFiles(event)) return;
         event.preventDefault();
         isDraggedOver.value = false;
+        if (!givesText.value) return;
         await attach([...(event.dataTransfer?.files ?? [])]);
         focusComposer();
       }}
@@ -50,20 +54,10 @@ export function Page() {
       <div class="main">
         <Header />
         <Transcript />
-        <Composer />
+        {givesText.value ? <Composer /> : open.value !== undefined && <NothingToSend />}
         {isWatched.value && <LivePanel />}
-        <div class="notices" role="status">
-          {notices.value.map(({ id, text, isFault, undo }) => (
-            <p key={id} class={isFault ? "fault" : ""}>
-              {text}
-              {undo !== undefined && (
-                <button type="button" class="small-button" onClick={undo}>
-                  Undo
-                </button>
-              )}
-            </p>
-          ))}
-        </div>
+        {/* A window above the page has them while it is open. */}
+        {openDialogs.value === 0 && <Notices />}
       </div>
       <SettingsDialog />
       <KeyDialog />

@@ -5,11 +5,12 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { requestMessages } from "../api/completion.ts";
+import { promptOf } from "../api/completion.ts";
 import { type ScoredToken, scoreAnswer } from "../api/tokens.ts";
 import { answerFrom } from "../chat/answering.ts";
-import { isAnswering, messages, open } from "../chat/state.ts";
+import { canAsk, messages, open } from "../chat/state.ts";
 import { type Message, pathTo } from "../model/conversation.ts";
+import { settings } from "../storage/preferences.ts";
 import { formatShare } from "../text/format.ts";
 
 /** Probabilities under which a token is marked, more strongly with each. */
@@ -22,8 +23,9 @@ export function Probabilities({ message }: { message: Message }) {
   const { id, content, parent } = message;
 
   useEffect(() => {
-    const before = requestMessages(open.value?.system ?? "", pathTo(messages.value, parent));
-    scoreAnswer(before, content).then(
+    const before = () => promptOf(open.value?.system ?? "", pathTo(messages.value, parent), settings.value);
+    const score = async () => await scoreAnswer(before(), content);
+    score().then(
       (scored) => {
         tokens.value = scored;
       },
@@ -112,7 +114,7 @@ function Alternatives({ message, tokens, index }: { message: Message; tokens: re
           key={text}
           type="button"
           class={text === token.text ? "own" : ""}
-          disabled={text === token.text || isAnswering.value}
+          disabled={text === token.text || !canAsk.value}
           onClick={() => answerFrom(message, beginning + text)}
         >
           <code>{visible(text)}</code>

@@ -2,12 +2,13 @@
 
 import { health } from "../api/status.ts";
 import { changeConversation } from "../chat/conversations.ts";
-import { newSystem, open } from "../chat/state.ts";
+import { newSystem, notify, open, toolsFault } from "../chat/state.ts";
 import {
+  type AnswerSettings,
+  DEFAULT_ANSWER_SETTINGS,
   DEFAULT_SETTINGS,
   NUMBER_FIELDS,
   type NumberField,
-  readTools,
   type Settings,
   type Theme,
 } from "../model/settings.ts";
@@ -28,7 +29,7 @@ const KEYS: readonly [string, string][] = [
 
 export function SettingsDialog() {
   if (!settingsAreOpen.value) return null;
-  const fault = readTools(settings.value.tools);
+  const conversation = open.value;
   return (
     <Dialog
       title="Settings"
@@ -40,24 +41,18 @@ export function SettingsDialog() {
       <section>
         <h3>System prompt</h3>
         <SystemPrompt
-          value={open.value?.system ?? newSystem.value}
+          value={conversation?.system ?? newSystem.value}
           onChange={(system) => {
-            if (open.value === undefined) newSystem.value = system;
-            else changeConversation(open.value.id, { system });
+            if (conversation === undefined) newSystem.value = system;
+            else changeConversation(conversation.id, { system });
           }}
         />
       </section>
       <section>
         <header>
           <h3>Answers</h3>
-          <button
-            type="button"
-            class="small-button"
-            onClick={() => {
-              settings.value = { ...DEFAULT_SETTINGS };
-            }}
-          >
-            Reset all
+          <button type="button" class="small-button" onClick={resetAnswerSettings}>
+            Reset answer settings
           </button>
         </header>
         {NUMBER_FIELDS.map((field) => (
@@ -75,13 +70,13 @@ export function SettingsDialog() {
             spellcheck={false}
             placeholder={'[{"type": "function", "function": {"name": "…", "parameters": {…}}}]'}
             value={settings.value.tools}
-            aria-invalid={typeof fault === "string"}
+            aria-invalid={toolsFault.value !== undefined}
             aria-describedby="tools-fault"
             onInput={({ currentTarget }) => change({ tools: currentTarget.value })}
           />
         </label>
-        <p id="tools-fault" class="fault" hidden={typeof fault !== "string"}>
-          {fault}
+        <p id="tools-fault" class="fault" hidden={toolsFault.value === undefined}>
+          {toolsFault.value}
         </p>
         <SwitchRow setting="showsRawCalls" label="Raw calls" hint="Show calls of tools as JSON. Default: off." />
       </section>
@@ -122,6 +117,15 @@ export function SettingsDialog() {
 
 function change(changed: Partial<Settings>): void {
   settings.value = { ...settings.value, ...changed };
+}
+
+/** Takes back what is set of answers, until its reader takes that back. */
+function resetAnswerSettings(): void {
+  const names = Object.keys(DEFAULT_ANSWER_SETTINGS) as (keyof AnswerSettings)[];
+  const before = Object.fromEntries(names.map((name) => [name, settings.value[name]])) as unknown as AnswerSettings;
+  if (names.every((name) => before[name] === DEFAULT_ANSWER_SETTINGS[name])) return;
+  change(DEFAULT_ANSWER_SETTINGS);
+  notify("Answer settings are at their defaults again.", false, () => change(before));
 }
 
 /** What the server does where nothing is set. */

@@ -1,6 +1,8 @@
 /** The system prompt of a conversation, and prompts that are kept under names. */
 
 import { useSignal } from "@preact/signals";
+import { notify } from "../chat/state.ts";
+import type { Preset } from "../model/settings.ts";
 import { presets } from "../storage/preferences.ts";
 
 export function SystemPrompt({ value, onChange }: { value: string; onChange: (system: string) => void }) {
@@ -9,8 +11,18 @@ export function SystemPrompt({ value, onChange }: { value: string; onChange: (sy
   const save = () => {
     const wanted = name.value.trim();
     if (wanted === "" || value.trim() === "") return;
-    presets.value = [...presets.value.filter((preset) => preset.name !== wanted), { name: wanted, system: value }];
+    const place = presets.value.findIndex((preset) => preset.name === wanted);
+    const replaced = presets.value[place];
+    presets.value = [...presets.value.filter((preset) => preset !== replaced), { name: wanted, system: value }];
     name.value = "";
+    if (replaced !== undefined) notify(`Preset ${wanted} replaced.`, false, () => putBack(replaced, place));
+  };
+  const replace = (system: string) => {
+    onChange(system);
+    // What is kept under a name can be had again.
+    if (value.trim() !== "" && chosen === undefined) {
+      notify(system === "" ? "System prompt cleared." : "System prompt replaced.", false, () => onChange(value));
+    }
   };
   return (
     <>
@@ -19,7 +31,7 @@ export function SystemPrompt({ value, onChange }: { value: string; onChange: (sy
           aria-label="Preset"
           value={chosen?.name ?? ""}
           onChange={({ currentTarget }) =>
-            onChange(presets.value.find((preset) => preset.name === currentTarget.value)?.system ?? "")
+            replace(presets.value.find((preset) => preset.name === currentTarget.value)?.system ?? "")
           }
         >
           <option value="">{value === "" ? "No preset" : "Own text"}</option>
@@ -34,14 +46,16 @@ export function SystemPrompt({ value, onChange }: { value: string; onChange: (sy
             type="button"
             class="small-button"
             onClick={() => {
+              const place = presets.value.indexOf(chosen);
               presets.value = presets.value.filter((preset) => preset !== chosen);
+              notify(`Preset ${chosen.name} deleted.`, false, () => putBack(chosen, place));
             }}
           >
             Delete preset
           </button>
         )}
         {value !== "" && (
-          <button type="button" class="small-button" onClick={() => onChange("")}>
+          <button type="button" class="small-button" onClick={() => replace("")}>
             Clear
           </button>
         )}
@@ -76,4 +90,9 @@ export function SystemPrompt({ value, onChange }: { value: string; onChange: (sy
       )}
     </>
   );
+}
+
+/** A preset is again what it was, in its place. */
+function putBack(preset: Preset, place: number): void {
+  presets.value = presets.value.filter(({ name }) => name !== preset.name).toSpliced(place, 0, preset);
 }

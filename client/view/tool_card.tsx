@@ -2,6 +2,7 @@
 
 import { useRef } from "preact/hooks";
 import { giveResult } from "../chat/answering.ts";
+import { canAsk } from "../chat/state.ts";
 import type { Message, ToolCall } from "../model/conversation.ts";
 import { Icon } from "./icons.tsx";
 
@@ -47,11 +48,12 @@ export function ToolCard(properties: {
           class="tool-result"
           onSubmit={(event) => {
             event.preventDefault();
+            if (!canAsk.value) return;
             giveResult(answer, call.id, field.current?.value ?? "");
           }}
         >
           <textarea ref={field} class="grows" rows={1} aria-label={`Result of ${call.name}`} placeholder="Its result" />
-          <button type="submit" class="small-button">
+          <button type="submit" class="small-button" disabled={!canAsk.value}>
             Give result
           </button>
         </form>

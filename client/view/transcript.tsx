@@ -5,8 +5,10 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { givesText } from "../api/model.ts";
 import { openId, path, versions } from "../chat/state.ts";
 import { Answer } from "./answer.tsx";
+import { EmbeddingServer } from "./embedding_server.tsx";
 import { IconButton } from "./icons.tsx";
 import { UserMessage } from "./user_message.tsx";
 import { Welcome } from "./welcome.tsx";
@@ -99,7 +101,11 @@ export function Transcript() {
       <main class="transcript" ref={scroller} onScroll={onScroll} tabIndex={-1} aria-label="Conversation">
         <div class="messages" ref={content}>
           {shown.length === 0 ? (
-            <Welcome />
+            givesText.value ? (
+              <Welcome />
+            ) : (
+              <EmbeddingServer />
+            )
           ) : (
             shown.slice(start).map((message, index) => {
               const all = versions.value.get(message.id) ?? [message];

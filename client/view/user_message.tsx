@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { resend } from "../chat/answering.ts";
 import { deleteMessage } from "../chat/conversations.ts";
-import { isAnswering } from "../chat/state.ts";
+import { canAsk, isAnswering } from "../chat/state.ts";
 import { fullText, type Message } from "../model/conversation.ts";
 import { CopyButton } from "./copy_button.tsx";
 import { Icon, IconButton } from "./icons.tsx";
@@ -35,7 +35,7 @@ export function UserMessage({ message, versions }: { message: Message; versions:
         <IconButton
           icon="edit"
           label="Edit and send again"
-          isDisabled={isAnswering.value}
+          isDisabled={!canAsk.value}
           onClick={() => {
             editedId.value = id;
           }}
@@ -58,6 +58,7 @@ function Editor({ message }: { message: Message }) {
     field.current?.setSelectionRange(field.current.value.length, field.current.value.length);
   }, []);
   const finish = (isSent: boolean) => {
+    if (isSent && !canAsk.value) return;
     const text = field.current?.value ?? "";
     editedId.value = null;
     if (isSent && (text.trim() !== "" || message.attachments !== undefined)) resend(message, text);
@@ -91,7 +92,7 @@ function Editor({ message }: { message: Message }) {
         <button type="button" class="small-button" onClick={() => finish(false)}>
           Cancel
         </button>
-        <button type="submit" class="small-button primary">
+        <button type="submit" class="small-button primary" disabled={!canAsk.value}>
           Send
         </button>
       </div>

@@ -3,6 +3,7 @@
 import { model } from "../api/model.ts";
 import { state } from "../api/status.ts";
 import { send } from "../chat/answering.ts";
+import { canAsk } from "../chat/state.ts";
 import { KNOWN_MODELS } from "../model/known_models.ts";
 import { formatBytes, formatCount } from "../text/format.ts";
 import { CopyButton } from "./copy_button.tsx";
@@ -24,7 +25,7 @@ const QUESTIONS = [
 
 export function Welcome() {
   const facts = model.value;
-  const isReady = state.value === "ready" && facts !== undefined;
+  const isReady = state.value === "ready" && facts !== undefined && canAsk.value;
   return (
     <div class="welcome">
       <h1>What would you like to ask?</h1>

@@ -2,6 +2,8 @@
 
 import { signal } from "@preact/signals";
 
+/** How many windows above the page are open. */
+export const openDialogs = signal(0);
 export const settingsAreOpen = signal(false);
 /** The list of conversations, on narrow screens. */
 export const drawerIsOpen = signal(false);

@@ -35,13 +35,13 @@ export interface OpenPage {
   requests: string[];
 }
 
-/** Opens the page of a server in a profile of its own, or in that of another page. */
+/** Opens the page of a server in a profile of its own, or in that of another page. @param options `shows`: what is there once it is. */
 export async function openPage(
   browser: Browser,
   url: string,
-  options: BrowserContextOptions & { beside?: Page; path?: string } = {},
+  options: BrowserContextOptions & { beside?: Page; path?: string; shows?: string } = {},
 ): Promise<OpenPage> {
-  const { beside, path = "/", ...contextOptions } = options;
+  const { beside, path = "/", shows = "#message", ...contextOptions } = options;
   const context =
     beside?.context() ?? (await browser.newContext({ viewport: { width: 1280, height: 840 }, ...contextOptions }));
   context.setDefaultTimeout(PATIENCE_MS);
@@ -65,7 +65,7 @@ export async function openPage(
   });
   await page.addInitScript({ content: REPORT_VIOLATIONS });
   await page.goto(url + path);
-  await page.locator("#message").waitFor();
+  await page.locator(shows).waitFor();
   return { page, faults, requests };
 }
 
