@@ -136,6 +136,13 @@ describe("what comes before what", () => {
     expect(stdout).toMatch(/^otlp-endpoint +http:\/\/collector\.example:4318\/below +the command line$/m);
   });
 
+  test("what a command is asked for this time only may be given too, and is no setting", async () => {
+    const line = ["serve", "model.wf", "--dry-run", "--ctx", "512"];
+    const { settings } = await print(line);
+    expect([settings.model?.value, settings.ctx?.value, settings["dry-run"]]).toEqual(["model.wf", 512, undefined]);
+    expect((await print(["chat", "-p", "Hello", "--ctx", "512"])).settings.ctx?.value).toBe(512);
+  });
+
   test("paths are seen from their file; ~ is the home directory", async () => {
     const path = write('store = "models"\nmodel = "./tiny.wf"\napi-key-file = ["~/keys", "/etc/keys"]\n');
     const { settings } = await print(["--config", path], { HOME: home });
@@ -174,6 +181,12 @@ describe("a server", () => {
     }
   });
 
+  test("the settings of chat are those of run", async () => {
+    const path = write('[chat]\nmodel = "/nowhere/filed.wf"\n');
+    const { code, stderr } = await runProgram(["run", "-p", "Hello", "--config", path], { env: { PATH } });
+    expect([code, stderr]).toEqual([1, expect.stringContaining("/nowhere/filed.wf: no such file")]);
+  });
+
   test("a model that a file names is served, and one on the command line instead of it", async () => {
     const path = write('model = "/nowhere/filed.wf"\n');
     const { code, stderr } = await runProgram(["serve", "--port", "0", "--config", path]);
@@ -195,6 +208,8 @@ describe("faults are one line with file, line and key, and exit code 1", () => {
     ["# c\nprot = 1", "2: prot is no setting (did you mean 'port'?)"],
     ["[sevre]\na = 1", "1: [sevre] is no command that has settings (did you mean 'serve'?)"],
     ["[chat]\nport = 3", "2: port is no setting of chat"],
+    ["[run]\nctx = 512", "1: run has the settings of chat; write [chat]"],
+    ["[systemd]\nport = 3", "1: systemd has the settings of serve; write [serve]"],
     ["port = 1\nport = 2", "2: trying to redefine an already defined"],
     ["json = true", "1: json is no setting: --json stands on the command line only"],
     ["__proto__ = 1", "1: __proto__ is no setting"],

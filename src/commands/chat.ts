@@ -113,8 +113,10 @@ export const runCommand = declareCommand({
   description: [
     "Talks to a model, or answers PROMPT and exits. What comes through a pipe is put behind PROMPT. With --model, all words are PROMPT.",
     modelHelp,
+    "Settings are those of chat: a configuration file has them below [chat].",
   ],
   options: chatOptions,
+  settingsOf: "chat",
   wordsMax: Number.POSITIVE_INFINITY,
   words: ["model", "file"],
   run(given) {

@@ -1,5 +1,6 @@
 /** What a subcommand is: its place in the list of commands, its options, and what it does. */
 
+import type { SettingTables } from "../options/config_file.ts";
 import type { Described } from "../options/described.ts";
 import type { Options } from "../options/option.ts";
 import { completeOptions, type Given, readOptions } from "../options/settings.ts";
@@ -63,10 +64,15 @@ export async function readGiven<All extends Options>(
   return given;
 }
 
-/** The options of all commands that have settings of their own, or none. */
-export async function optionTable(table: CommandTable): Promise<ReadonlyMap<string, Options>> {
-  const own = (await table()).filter(({ settingsOf }) => settingsOf === undefined);
-  return new Map(own.map(({ name, options }) => [name, options]));
+/** The options of all commands, and which have the settings of another one. */
+export async function optionTable(table: CommandTable): Promise<SettingTables> {
+  const own = new Map<string, Options>();
+  const shared = new Map<string, string>();
+  for (const { name, options, settingsOf } of await table()) {
+    if (settingsOf === undefined) own.set(name, options);
+    else shared.set(name, settingsOf);
+  }
+  return { own, shared };
 }
 
 /** What stands behind the name of the program where that is the runtime, which runs the sources; nothing in the executable. */

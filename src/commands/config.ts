@@ -19,7 +19,7 @@ const printOptions = {
 export const command: Command = {
   name: "config",
   summary: "show which settings hold, and where they come from",
-  synopsis: ["config print [COMMAND] [--json] [--config FILE] [settings of COMMAND]"],
+  synopsis: ["config print [COMMAND] [--json] [--config FILE] [options of COMMAND]"],
   description: [
     `Shows the settings of COMMAND (default: ${DEFAULT_COMMAND}) and where each comes from. Options come before the environment, and ` +
       "that before configuration files. What COMMAND would be given on its command line can be given here too. Keys are not shown.",
@@ -56,8 +56,7 @@ async function run(args: string[], table: CommandTable): Promise<number> {
     const names = configurable.map((one) => one.name);
     throw new UsageError(`there is no command '${name}' that has settings${suggestion(name, names)}`);
   }
-  const settings = Object.fromEntries(Object.entries(found.options).filter(([, option]) => isSetting(option)));
-  const options: Options = { ...settings, ...printOptions };
+  const options: Options = { ...found.options, ...printOptions };
   const given = await readGiven(name, named ? rest.slice(1) : rest, options, found.wordsMax, table);
   const shown = settingsWithModel(given).filter(({ option }) => isSetting(option));
   const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);

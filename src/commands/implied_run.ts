@@ -12,7 +12,7 @@ import { storeOption } from "./store_options.ts";
 
 /** What the store holds that `run` would look into; nothing if there is none that can be read. @throws Failure for settings that are none. */
 export async function storedModels(table: CommandTable): Promise<Inventory> {
-  const { values } = await readOptions("run", [], storeOption, 0, () => optionTable(table));
+  const { values } = await readOptions("chat", [], storeOption, 0, () => optionTable(table));
   try {
     return takeInventory(Store.open(values.store));
   } catch (error) {

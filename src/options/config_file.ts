@@ -24,6 +24,14 @@ export interface FileSetting {
   line: number;
 }
 
+/** The commands that have settings. */
+export interface SettingTables {
+  /** The options of each that has settings of its own, or none. */
+  own: ReadonlyMap<string, Options>;
+  /** By the names of the others: the command whose settings are theirs too. */
+  shared: ReadonlyMap<string, string>;
+}
+
 /** A file that was read and checked. */
 export interface ConfigFile {
   path: string;
@@ -37,14 +45,15 @@ export interface ConfigFile {
 /**
  * The files that there are, the nearest first: the one that was named, or the user's and the machine's.
  *
+ * @param environment says where the user's is.
  * @throws Failure when the one that was named is not there.
  */
-export function configPaths(named: string | undefined): string[] {
+export function configPaths(named: string | undefined, environment: NodeJS.ProcessEnv): string[] {
   if (named !== undefined) {
     if (!existsSync(named)) throw new Failure(`${named}: there is no such configuration file`);
     return [named];
   }
-  const { XDG_CONFIG_HOME, HOME } = process.env;
+  const { XDG_CONFIG_HOME, HOME } = environment;
   const home = XDG_CONFIG_HOME || (HOME ? join(HOME, ".config") : undefined);
   const own = home === undefined ? [] : [join(home, "wrinklefree", "config.toml")];
   return [...own, SYSTEM_FILE].filter((path) => existsSync(path));
@@ -53,10 +62,15 @@ export function configPaths(named: string | undefined): string[] {
 /**
  * Reads a file.
  *
- * @param table the options of every command.
+ * @param tables the options of every command.
+ * @param home the directory that ~/ stands for.
  * @throws Failure with file, line and key for what is no TOML, no setting, or no value of its setting's type.
  */
-export function readConfigFile(path: string, table: ReadonlyMap<string, Options>): ConfigFile {
+export function readConfigFile(
+  path: string,
+  { own: table, shared }: SettingTables,
+  home: string | undefined,
+): ConfigFile {
   const { source, isLasting } = readSource(path);
   const fault = (line: number, message: string) => new Failure(`${path}:${line}: ${message}`);
   let document: Record<string, unknown>;
@@ -78,14 +92,16 @@ export function readConfigFile(path: string, table: ReadonlyMap<string, Options>
       for (const [name, one] of Object.entries(value)) {
         const place = lineOf(source, [key, name]);
         const option = findSetting(name, options, ` of ${key}`, (message) => fault(place, message));
-        settings.set(name, readSetting(path, place, name, option, one));
+        settings.set(name, readSetting({ path, line: place, home }, name, option, one));
       }
       commands.set(key, settings);
+    } else if (isTable(value) && shared.has(key)) {
+      throw fault(line, `${key} has the settings of ${shared.get(key)}; write [${shared.get(key)}]`);
     } else if (isTable(value) && !Object.hasOwn(all, key)) {
       throw fault(line, `[${key}] is no command that has settings${suggestion(key, [...table.keys()])}`);
     } else {
       const option = findSetting(key, all, "", (message) => fault(line, message));
-      common.set(key, readSetting(path, line, key, option, value));
+      common.set(key, readSetting({ path, line, home }, key, option, value));
     }
   }
   return { path, isLasting, common, commands };
@@ -123,8 +139,16 @@ function findSetting(name: string, options: Options, owner: string, fault: (mess
   throw fault(`${name} is no setting${owner}${suggestion(name, known)}`);
 }
 
+/** Where a setting stands, and the directory that ~/ stands for there. */
+interface Standing {
+  path: string;
+  line: number;
+  home: string | undefined;
+}
+
 /** Checks the type of a value. @throws Failure. */
-function readSetting(path: string, line: number, name: string, option: Option, value: unknown): FileSetting {
+function readSetting(standing: Standing, name: string, option: Option, value: unknown): FileSetting {
+  const { path, line } = standing;
   const isSecret = !option.isSwitch && option.isSecret;
   const fault = (wanted: string, found: unknown = value) =>
     new Failure(`${path}:${line}: ${name} takes ${wanted}, not ${isSecret ? "what stands there" : typeName(found)}`);
@@ -139,7 +163,7 @@ function readSetting(path: string, line: number, name: string, option: Option, v
     value: parts.map((part) => {
       const written = asText(part, option.kind.isNumber === true);
       if (written === undefined) throw fault(option.isList ? `${wanted}, or several in []` : wanted, part);
-      return option.kind.completion === undefined ? written : placed(written, path, option.kind.completion);
+      return option.kind.completion === undefined ? written : placed(written, standing, option.kind.completion);
     }),
   };
 }
@@ -159,10 +183,9 @@ function typeName(value: unknown): string {
 }
 
 /** Paths are seen from the file that they stand in, whatever directory a command is run in; there is no shell to read a ~. */
-function placed(text: string, path: string, completion: unknown): string {
+function placed(text: string, { path, home }: Standing, completion: unknown): string {
   const isPath = completion === "file" || completion === "directory" || (completion === "model" && /^[.~]/.test(text));
   if (!isPath || text === "") return text;
-  const home = process.env.HOME;
   return text.startsWith("~/") && home ? join(home, text.slice(2)) : resolve(dirname(path), text);
 }
 

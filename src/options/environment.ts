@@ -21,9 +21,13 @@ export const otherVariables: Readonly<Record<string, string>> = {
 const KUBERNETES = /^WRINKLEFREE_(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP|SCTP)(_.*)?)$/;
 
 /** The variable that holds an option, with its text; one that is empty is none. */
-export function findVariable(name: string, option: Option): { variable: string; text: string } | undefined {
+export function findVariable(
+  name: string,
+  option: Option,
+  environment: NodeJS.ProcessEnv,
+): { variable: string; text: string } | undefined {
   for (const variable of variablesOf(name, option)) {
-    const text = process.env[variable];
+    const text = environment[variable];
     if (text && !isKubernetes(variable, text)) return { variable, text };
   }
   return undefined;
@@ -46,16 +50,16 @@ export function readSwitch(text: string, label: string): boolean {
  *
  * @param known the variables of all options.
  */
-export function unknownVariables(known: ReadonlySet<string>): string[] {
+export function unknownVariables(known: ReadonlySet<string>, environment: NodeJS.ProcessEnv): string[] {
   const names = [...known, ...Object.keys(otherVariables).filter((name) => name.startsWith(PREFIX))];
-  return ourVariables()
+  return ourVariables(environment)
     .filter((variable) => !names.includes(variable))
     .map((variable) => `the environment's ${variable} is no setting${suggestion(variable, names)}`);
 }
 
 /** The variables in the environment that look like ours. */
-export function ourVariables(): string[] {
-  return Object.entries(process.env)
+export function ourVariables(environment: NodeJS.ProcessEnv): string[] {
+  return Object.entries(environment)
     .filter(([variable, text]) => variable.startsWith(PREFIX) && !isKubernetes(variable, text ?? ""))
     .map(([variable]) => variable)
     .sort();

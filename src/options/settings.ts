@@ -5,7 +5,7 @@
 
 import { Failure, UsageError } from "../errors.ts";
 import { readCommandLine } from "./command_line.ts";
-import { type ConfigFile, configPaths, readConfigFile } from "./config_file.ts";
+import { type ConfigFile, configPaths, readConfigFile, type SettingTables } from "./config_file.ts";
 import { findVariable, ourVariables, readSwitch, splitList, unknownVariables } from "./environment.ts";
 import { file } from "./kinds.ts";
 import { isSetting, type Option, type Options, type ValueOption, type ValuesOf, variablesOf } from "./option.ts";
@@ -58,7 +58,7 @@ export interface Given<All extends Options> {
 }
 
 /** The options of every command, read when they are needed. */
-export type OptionTable = () => Promise<ReadonlyMap<string, Options>>;
+export type OptionTable = () => Promise<SettingTables>;
 
 /** The option of every command that has settings. */
 export const configOption = {
@@ -82,6 +82,7 @@ export function completeOptions(options: Options): Options {
  * Reads the options of a command from all places.
  *
  * @param wordsMax how many words may stand on the command line.
+ * @param environment that of the process which is given these; absent: of this one.
  * @throws UsageError for the command line, Failure for the other places.
  */
 export async function readOptions<All extends Options>(
@@ -90,8 +91,9 @@ export async function readOptions<All extends Options>(
   options: All,
   wordsMax: number,
   table: OptionTable,
+  environment: NodeJS.ProcessEnv = process.env,
 ): Promise<Given<All>> {
-  return await readFrom([], command, args, options, wordsMax, table);
+  return await readFrom([], command, args, options, wordsMax, table, environment);
 }
 
 /** @param before the configuration files as they were read the last time. */
@@ -102,6 +104,7 @@ async function readFrom<All extends Options>(
   options: All,
   wordsMax: number,
   table: OptionTable,
+  environment: NodeJS.ProcessEnv,
 ): Promise<Given<All>> {
   const line = readCommandLine(args, completeOptions(options), wordsMax);
   const hasSettings = completeOptions(options) !== options;
@@ -109,11 +112,15 @@ async function readFrom<All extends Options>(
     const value = line.texts.get(name) ?? line.switches.get(name);
     return value === undefined ? [] : [{ value, source: { kind: "option" }, label: `--${name}` }];
   };
-  const files = hasSettings ? await readFiles(onLine("config")[0], table, before) : [];
+  const files = hasSettings ? await readFiles(onLine("config")[0], table, before, environment) : [];
   const settings: Setting[] = [];
   const values: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(options)) {
-    const said = [...onLine(name), ...inEnvironment(name, option), ...inFiles(name, option, command, files)];
+    const said = [
+      ...onLine(name),
+      ...inEnvironment(name, option, environment),
+      ...inFiles(name, option, command, files),
+    ];
     const counting = !option.isSwitch && option.addsUp ? said.toReversed() : said.slice(0, 1);
     values[name] = readValue(option, counting);
     settings.push(settingOf(name, option, counting));
@@ -125,8 +132,11 @@ async function readFrom<All extends Options>(
     isOnLine: (name) => onLine(name).length > 0,
     textsOnLine: (name) => line.texts.get(name) ?? [],
     files: files.map(({ path }) => path),
-    warnings: hasSettings && ourVariables().length > 0 ? unknownVariables(await knownVariables(table)) : [],
-    again: () => readFrom(files, command, args, options, wordsMax, table),
+    warnings:
+      hasSettings && ourVariables(environment).length > 0
+        ? unknownVariables(await knownVariables(table), environment)
+        : [],
+    again: () => readFrom(files, command, args, options, wordsMax, table, environment),
   };
 }
 
@@ -134,9 +144,10 @@ async function readFiles(
   onLine: Said | undefined,
   table: OptionTable,
   before: readonly ConfigFile[],
+  environment: NodeJS.ProcessEnv,
 ): Promise<ConfigFile[]> {
   const named = Array.isArray(onLine?.value) ? onLine.value.at(-1) : undefined;
-  const paths = configPaths(named ?? findVariable("config", configOption.config)?.text);
+  const paths = configPaths(named ?? findVariable("config", configOption.config, environment)?.text, environment);
   // One that is being replaced may be missing for a moment, and its settings must not be lost for that.
   const gone = before.find(({ path }) => !paths.includes(path));
   if (gone !== undefined) {
@@ -145,12 +156,12 @@ async function readFiles(
   if (paths.length === 0) return [];
   const all = await table();
   const kept = before.filter(({ isLasting }) => !isLasting);
-  return paths.map((path) => kept.find((file) => file.path === path) ?? readConfigFile(path, all));
+  return paths.map((path) => kept.find((file) => file.path === path) ?? readConfigFile(path, all, environment.HOME));
 }
 
 async function knownVariables(table: OptionTable): Promise<Set<string>> {
   const known = new Set<string>();
-  for (const options of (await table()).values()) {
+  for (const options of (await table()).own.values()) {
     for (const [name, option] of Object.entries(completeOptions(options))) {
       for (const variable of variablesOf(name, option)) known.add(variable);
     }
@@ -158,8 +169,8 @@ async function knownVariables(table: OptionTable): Promise<Set<string>> {
   return known;
 }
 
-function inEnvironment(name: string, option: Option): Said[] {
-  const found = findVariable(name, option);
+function inEnvironment(name: string, option: Option, environment: NodeJS.ProcessEnv): Said[] {
+  const found = findVariable(name, option, environment);
   if (found === undefined) return [];
   const { variable, text } = found;
   const source: Source = { kind: "environment", variable };
