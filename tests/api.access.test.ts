@@ -274,7 +274,7 @@ describe("API keys", () => {
   test("a key may be given as its SHA-256, which is no key itself; one may stand twice with the same settings", async () => {
     const file = join(directory, "hashed");
     const upper = createHash("sha256").update("sk-upper").digest("hex").toUpperCase();
-    writeFileSync(file, `sha256:${HASH} name=h requests=1\nsk-hashed requests=1 name=h\nsha256:${upper}\n`);
+    writeFileSync(file, `sha256:${HASH} name=h requests=1\nsk-hashed requests=1 name=h\nSHA256:${upper}\n`);
     const other = await startServer(["--api-key-file", file, "--api-key", `sha256:${upper}`]);
     const ask = async (key: string) => {
       const init = { method: "POST", body: JSON.stringify({ ...FRANCE, max_tokens: 1 }) };

@@ -18,6 +18,7 @@ import { judgeSpeeds, type Speeds } from "../src/doctor/speed.ts";
 import { canMakeCertificates, makeCertificate } from "./support/certificates.ts";
 import { tinyDirectory } from "./support/goldens.ts";
 import { runProgram, startServer } from "./support/server.ts";
+import { encodeSglbitnt } from "./support/small_sglbitnt.ts";
 
 setDefaultTimeout(60_000);
 
@@ -230,7 +231,7 @@ describe("the doctor", () => {
     expect((await examine(["--config", config]))("cores").text).toContain("200 threads");
     writeFileSync(config, "[doctor]\nthreads = 1\n");
     const { code, stderr } = await runProgram(["doctor", "--config", config]);
-    expect([code, stderr]).toEqual([1, `wrinklefree: ${config}:1: [doctor] is no command that has settings\n`]);
+    expect([code, stderr]).toEqual([1, `wrinklefree: ${config}:1: doctor has the settings of serve; write [serve]\n`]);
   });
 });
 
@@ -263,7 +264,8 @@ describe("the command line of a service", () => {
 
   test("is well with keys, on this machine alone, and with a word where everybody may come", async () => {
     const keys = join(scratch, "keys");
-    writeFileSync(keys, "sk-a\nsk-b\n");
+    // One that stands twice is one.
+    writeFileSync(keys, "sk-a\nsk-b\nsk-a\n");
     const found = await examine(["--host", "0.0.0.0", "--api-key-file", keys, "--api-key", "sk-c", "--traces"]);
     expect(found("access")).toEqual({ name: "access", state: "ok", text: "3 keys" });
     expect(found("traces").text).toBe("to http://localhost:4318/v1/traces");
@@ -308,6 +310,43 @@ describe("models", () => {
     expect(missing("model /nowhere/model.wf")).toMatchObject({
       state: "fail",
       text: expect.stringContaining("no such file"),
+    });
+  });
+
+  test("one that has no tokenizer, which serve could not be given, in the store or outside of it", async () => {
+    const source = join(scratch, "mute.bin");
+    writeFileSync(source, encodeSglbitnt());
+    const model = join(scratch, "mute.wf");
+    expect((await runProgram(["convert", source, model])).code).toBe(0);
+    expect((await runProgram(["serve", model, "--dry-run"])).code).toBe(1);
+    expect((await examine([model], { env, code: 1 }))("model mute")).toEqual({
+      name: "model mute",
+      state: "fail",
+      text: `${model}: no tokenizer.json inside`,
+      remedy: "convert the checkpoint again from a directory that has one",
+    });
+    const own = { WRINKLEFREE_STORE: join(scratch, "mute") };
+    // It is converted for that, and kept.
+    expect((await runProgram(["serve", source, "--dry-run"], { env: { PATH, ...own } })).code).toBe(1);
+    expect((await examine([], { env: own }))("model mute")).toEqual({
+      name: "model mute",
+      state: "warn",
+      text: "has no tokenizer, so it can't be served",
+      remedy: "pull or convert it from a source that has one",
+    });
+  });
+
+  test("with settings that it was not made for; those of the store have them as far as they were", async () => {
+    // What is wrong and what to do are said once.
+    const long = await examine([tinyDirectory, "--ctx", "99999"], { env, code: 1 });
+    expect(long("model tiny")).toEqual({
+      name: "model tiny",
+      state: "fail",
+      text: "--ctx 99999 is more than tiny was made for, whose context has 2048 tokens",
+      remedy: "lower --ctx, or leave it out",
+    });
+    expect((await examine(["--ctx", "99999"], { env }))("model tiny")).toMatchObject({
+      text: expect.stringContaining(" fit into "),
     });
   });
 

@@ -77,7 +77,7 @@ describe("the plan", () => {
 
   test.each([
     [["--ctx", "4096"], 1, "--ctx 4096 is more than tiny was made for"],
-    [["--memory", "1K"], 1, "--memory is 1K; one context of 2048 tokens"],
+    [["--memory", "1K"], 1, "--memory is 1K, and one context of 2048 tokens"],
   ])("%p is refused as by a server", async (args, code, message) => {
     const run = await runProgram(["serve", "--dry-run", ...args]);
     expect([run.code, run.stderr]).toEqual([code, expect.stringContaining(message)]);

@@ -15,6 +15,7 @@ import { interruptible } from "../terminal/interrupt.ts";
 import { notes, notice, results } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
 import { formatTable } from "../terminal/table.ts";
+import { hasTokenizer } from "../text/model_text.ts";
 import { declareCommand } from "./command.ts";
 
 export const command = declareCommand({
@@ -25,7 +26,8 @@ export const command = declareCommand({
     "Makes one packed file from a model in another format. SOURCE is a Hugging Face checkpoint, a directory with config.json, " +
       "safetensors files and the tokenizer; a GGUF file; or a file of the original system (SGLBITNT) with the tokenizer's files " +
       "beside it. The weights of a checkpoint may be master weights (bf16, f16, f32), which are quantised, or packed already " +
-      "(uint8), or ternary values in floating point. The packed file is a whole model; serve, chat and inspect take it as it is.",
+      "(uint8), or ternary values in floating point. The packed file is a whole model: serve, chat and inspect take it as it is. " +
+      "One of a SOURCE without a tokenizer can't be served.",
   ],
   options: {
     pre: {
@@ -107,7 +109,10 @@ function describePlan(plan: ConversionPlan, source: string): string {
       copyBytes > 0 ? `${formatBytes(copyBytes)} by columns, if there is room for it` : "no second copy",
     ],
     ["keys and values", `${formatBytes(plan.kvTokenBytes)} a token, ${formatBytes(context)} for one full context`],
-    ["to serve one request", `${formatBytes(fileBytes + sketchBytes + copyBytes + context)} with a full context`],
+    [
+      hasTokenizer(packed) ? "to serve one request" : "to compute one request",
+      `${formatBytes(fileBytes + sketchBytes + copyBytes + context)} with a full context`,
+    ],
   ];
   return `${formatTable(lines)}\n`;
 }

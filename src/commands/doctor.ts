@@ -71,7 +71,7 @@ async function examine(given: Given<typeof doctorOptions>): Promise<Finding[]> {
   const files = certificateFiles(values);
   const countKeys = () => {
     hideKeys(given);
-    return KeySource.read(givenKeys(values), values["api-key-file"]).keys.length;
+    return KeySource.read(givenKeys(values), values["api-key-file"]).count;
   };
   const surroundings = [
     ...(await Promise.all(places.map(examinePlace))),
@@ -126,7 +126,7 @@ function openStore(directory: string | undefined): [Store | undefined, Finding] 
 async function examineChosen(model: string, given: Given<typeof doctorOptions>): Promise<Finding[]> {
   try {
     const resolved = await resolveModel(model, resolveOptions(given));
-    return [examineModel(resolved, serviceOptions(given.values, given.values.parallel), true)];
+    return [examineModel(resolved, serviceOptions(given.values, given.values.parallel))];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return [fail(`model ${model}`, error.message, "'wrinklefree list' shows the models that there are")];

@@ -54,7 +54,7 @@ async function packedModels(table: CommandTable): Promise<{ name: string; gives:
   const found: { name: string; gives: "text" | "embeddings" }[] = [];
   for (const entry of (await storedModels(table)).entries) {
     const gives = await givenBy(entry);
-    // One that is damaged is nothing to offer.
+    // One that is damaged, or has no tokenizer, is nothing to offer.
     if (gives !== null) found.push({ name: entry.name, gives });
   }
   return found;

@@ -9,7 +9,7 @@ import { allowedCpus, parseCpuList } from "../machine/cores.ts";
 import { date, type Kind, oneOf, size, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given, Setting } from "../options/settings.ts";
-import type { ServiceOptions } from "../serving/service.ts";
+import type { ServiceOptions } from "../serving/service_plan.ts";
 import type { TemplateSettings } from "../text/chat_template.ts";
 
 /** Cores to pin to, in the kernel's notation. */

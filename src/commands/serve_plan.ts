@@ -2,19 +2,17 @@
 
 import { readMemory } from "../machine/memory.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
-import { fitOf, type MemoryPlan, planMemory } from "../serving/memory_plan.ts";
-import type { ServiceOptions } from "../serving/service.ts";
+import { fitOf, type MemoryPlan } from "../serving/memory_plan.ts";
+import { planService, type ServiceOptions } from "../serving/service_plan.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { notice, results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
-import { openModelText } from "../text/model_text.ts";
 
 /** Prints the plan of a server. @returns the exit code: 1 when it does not fit. @throws Failure. */
 export function printPlan(model: ResolvedModel, options: ServiceOptions, isJson: boolean): number {
   const { packed, given, name } = model;
-  openModelText(packed, given, (text) => notice(given, text), options.prompts);
   const memory = readMemory();
-  const plan = planMemory(model, options, process.memoryUsage.rss(), memory);
+  const { memory: plan } = planService(model, options, (text) => notice(given, text), memory);
   const fit = fitOf(plan, memory, formatBytes);
   if (isJson) {
     const { parts, kept, resident, most, bound, layout, kvBlocks } = plan;

@@ -24,9 +24,10 @@ export function warn(name: string, text: string, remedy: string): Finding {
 }
 
 /** A failure whose message says what to do behind its last semicolon. */
-export function failure(name: string, { message }: Failure): Finding {
+export function failure(name: string, { message }: Failure, state: State = "fail"): Finding {
   const end = message.lastIndexOf("; ");
-  return end < 0 ? { name, state: "fail", text: message } : fail(name, message.slice(0, end), message.slice(end + 2));
+  if (end < 0) return { name, state, text: message };
+  return { name, state, text: message.slice(0, end), remedy: message.slice(end + 2) };
 }
 
 export function fail(name: string, text: string, remedy: string): Finding {

@@ -11,6 +11,7 @@ import { nearest } from "../hub/nearest.ts";
 import { repositoryFolder, repositoryOf } from "../hub/snapshot.ts";
 import { ggufName } from "../model_file/gguf_names.ts";
 import { readPackedModel } from "../model_file/packed.ts";
+import { hasTokenizer } from "../text/model_text.ts";
 import { isInUse, removeUnlessInUse } from "./file_lock.ts";
 import { pullLock } from "./pull.ts";
 import { sourceFiles } from "./source_files.ts";
@@ -143,12 +144,13 @@ function isOf(origin: SourceRecord["origin"], text: string, hubName: ReturnType<
   return origin.revision === hubName.revision || origin.commit === hubName.revision;
 }
 
-/** What an entry's model gives; null while it is not packed, and where its packed file is damaged. */
+/** What an entry's model gives; null while it is not packed, where its packed file is damaged, and where it has no tokenizer. */
 export async function givenBy({ model }: StoreEntry): Promise<"text" | "embeddings" | null> {
   if (model === null) return null;
   try {
-    const { config } = await readPackedModel(model.path);
-    return config.pooling === undefined ? "text" : "embeddings";
+    const packed = await readPackedModel(model.path);
+    if (!hasTokenizer(packed)) return null;
+    return packed.config.pooling === undefined ? "text" : "embeddings";
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return null;

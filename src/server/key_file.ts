@@ -45,7 +45,7 @@ export function keyFault(text: string): string | undefined {
 
 /** Whether it is not the key that clients send. */
 export function isHashed(text: string): boolean {
-  return text.startsWith(HASHED);
+  return text.slice(0, HASHED.length).toLowerCase() === HASHED;
 }
 
 /** The SHA-256 of a key without a fault, in hexadecimal. */
@@ -81,6 +81,11 @@ export class KeySource {
     this.keys = keys;
     this.refusals = refusals;
     this.#files = files;
+  }
+
+  /** How many different ones there are. */
+  get count(): number {
+    return new Set(this.keys.map(({ hash }) => hash)).size;
   }
 
   /** Adds the keys of files to those that are known. @throws Failure. */

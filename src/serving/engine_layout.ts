@@ -51,7 +51,7 @@ export function engineLayout(
   const context = options.context || defaultContext(config);
   if (context > config.context) {
     throw new Failure(
-      `--ctx ${context} is more than ${name} was made for; its context has ${config.context} tokens: lower --ctx, or leave it out`,
+      `--ctx ${context} is more than ${name} was made for, whose context has ${config.context} tokens; lower --ctx, or leave it out`,
     );
   }
   const { parallel, cpus, kvKind, batchTokens } = options;
@@ -78,7 +78,7 @@ function tokensIn(memory: number, context: number, parallel: number, tokenBytes:
   if (tokens >= context) return Math.min(tokens, KV_TOKENS_MAX);
   const needed = poolBytes(context, parallel, tokenBytes);
   throw new Failure(
-    `--memory is ${writtenSize(memory)}; one context of ${context} tokens and a block for each of ${parallel} requests need ${writtenSize(needed)}: raise --memory, or lower --ctx or --parallel`,
+    `--memory is ${writtenSize(memory)}, and one context of ${context} tokens and a block for each of ${parallel} requests need ${writtenSize(needed)}; raise --memory, or lower --ctx or --parallel`,
   );
 }
 

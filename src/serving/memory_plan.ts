@@ -110,7 +110,7 @@ function tooSmall(name: string, { kept, bound, layout }: MemoryPlan, options: La
     bound < options.memoryBudget
       ? `--memory-budget is ${writtenSize(options.memoryBudget)}, of which there are ${writtenSize(bound)}`
       : `--memory-budget is ${writtenSize(bound)}`;
-  return `${what}; ${name} needs ${writtenSize(kept)} with ${pool}: raise it, lower --ctx, --parallel or --memory, or take --kv q8`;
+  return `${what}, and ${name} needs ${writtenSize(kept)} with ${pool}; raise it, lower --ctx, --parallel or --memory, or take --kv q8`;
 }
 
 /** A plan with these copies and a KV pool of so many bytes, 0: as many as all requests together need. */

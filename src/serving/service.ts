@@ -11,16 +11,10 @@ import { type ModelConfig, parameterCount } from "../model_file/model_config.ts"
 import type { ResolvedModel } from "../models/resolve.ts";
 import { notes, notice } from "../terminal/output.ts";
 import { showProgress } from "../terminal/progress.ts";
-import type { ChatTemplate, TemplateSettings } from "../text/chat_template.ts";
-import { openModelText } from "../text/model_text.ts";
+import type { ChatTemplate } from "../text/chat_template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { LayoutOptions } from "./engine_layout.ts";
 import { type MemoryPlan, type PlannedPart, planMemory } from "./memory_plan.ts";
-
-/** How a model is to be run. */
-export interface ServiceOptions extends LayoutOptions {
-  prompts: TemplateSettings;
-}
+import { planService, type ServiceOptions } from "./service_plan.ts";
 
 /** A running model. */
 export class Service {
@@ -43,6 +37,7 @@ export class Service {
   readonly template: ChatTemplate;
   /** What is kept in memory. */
   readonly plan: MemoryPlan;
+  readonly #resolved: ResolvedModel;
   // A service is given to others when it has this; it takes long to come.
   #engine!: Engine;
 
@@ -54,10 +49,11 @@ export class Service {
     this.bytes = packed.bytes;
     this.parameters = parameterCount(packed.config);
     const tell = (text: string) => notice(given, text);
-    const { tokenizer, template } = openModelText(packed, given, tell, options.prompts);
-    this.tokenizer = tokenizer;
-    this.template = template;
-    this.plan = planMemory(resolved, options, process.memoryUsage.rss(), readMemory());
+    const { text, memory } = planService(resolved, options, tell);
+    this.tokenizer = text.tokenizer;
+    this.template = text.template;
+    this.plan = memory;
+    this.#resolved = resolved;
     const { threads, maxSequences, context } = this.plan.layout;
     this.threads = threads;
     this.parallel = maxSequences;
@@ -91,6 +87,12 @@ export class Service {
         : Model.fromBytes(bytes, name);
     this.#engine = await Engine.create(model, this.plan.layout).finally(() => model.close()); // the engine keeps what it needs
     this.#engine.setVocabulary(this.#readableTokens());
+  }
+
+  /** Whether its model could be served with other options. @throws Failure where the model does not allow them. */
+  checkOptions(options: ServiceOptions): void {
+    const program = this.plan.parts.find(({ name }) => name === "program")?.bytes ?? 0;
+    planMemory(this.#resolved, options, program, readMemory());
   }
 
   get engine(): Engine {

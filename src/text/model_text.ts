@@ -37,12 +37,17 @@ export function openModelText(
   return { tokenizer, template: ChatTemplate.fromAssets(assets, tokenizer, name, settings, onNotice) };
 }
 
+/** Whether a model has a tokenizer, without which it takes and gives no texts. */
+export function hasTokenizer({ assets }: Pick<TextSource, "assets">): boolean {
+  return assets.has("tokenizer.json");
+}
+
 /**
  * Makes the checks of openModelText where a model may lack a tokenizer: bench runs one without.
  *
  * @throws Failure when its files can't be used.
  */
 export function checkModelText(source: TextSource, name: string, onNotice: (notice: string) => void): void {
-  if (source.assets.has("tokenizer.json")) openModelText(source, name, onNotice);
+  if (hasTokenizer(source)) openModelText(source, name, onNotice);
   else onNotice("there is no tokenizer.json: bench can run the model, serve and chat can't");
 }
