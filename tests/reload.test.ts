@@ -111,6 +111,7 @@ describe("what can change", () => {
       is_certificate_new: false,
       settings_changed: [{ name: "queue", was: "1024 less --parallel", is: "7", source: `${config}:3` }],
       settings_waiting: [{ name: "parallel", was: "4", is: "2", source: `${config}:4` }],
+      start_fault: null,
     });
     writeFileSync(config, "queue = -1\n");
     writeFileSync(keys, "sk-a name=alice requests=6\n");
@@ -127,6 +128,19 @@ describe("what can change", () => {
       settings_waiting: [],
     });
     expect(server.log()).not.toContain("sk-");
+  });
+
+  test("what would keep the server from starting again is said, while it goes on as it began", async () => {
+    const nowhere = join(scratch, "nowhere.wf");
+    await start("");
+    const fault = (said: string) =>
+      /^wrinklefree: with these settings it could not start again: (.*)$/m.exec(said)?.[1];
+    expect(fault(await reload('host = "0.0.0.0"\n'))).toStartWith("refusing to listen on 0.0.0.0, where anyone");
+    expect(fault(await reload("ctx = 99999\n"))).toStartWith("--ctx 99999 is more than tiny was made for");
+    expect(fault(await reload(`model = "${nowhere}"\n`))).toBe(`${nowhere}: no such file or directory`);
+    expect(fault(await reload('tls-cert = "nowhere.pem"\n'))).toStartWith("--tls-cert needs --tls-key");
+    expect(fault(await reload('host = "0.0.0.0"\ninsecure = true\nctx = 512\n'))).toBeUndefined();
+    expect((await models()).status).toBe(200);
   });
 
   test("how prompts are made of messages", async () => {

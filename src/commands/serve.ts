@@ -5,7 +5,7 @@
 import { cpuTier } from "../engine/library.ts";
 import { UsageError } from "../errors.ts";
 import { readMemory } from "../machine/memory.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { requireModel, resolveModel } from "../models/resolve.ts";
 import { reloadableNames } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { ApiKeys } from "../server/auth.ts";
@@ -74,6 +74,7 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
   const { answers, requests, keys, keyLimits } = live.current;
   const { certificate } = live;
   const state = new ServerState(answers);
+  let service: Service | undefined;
   observeProgress((what, progress) => {
     state.loading = { what, ...progress };
   });
@@ -91,6 +92,11 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
       state.loaded?.template.use(fresh.prompts);
     },
     useCertificate: (fresh) => listening.useCertificate(fresh),
+    checkModel(wanted) {
+      const [wantedModel, wantedStore] = [chosenModel(wanted), wanted.values.store];
+      if (wantedModel !== model) requireModel(wantedModel, wantedStore);
+      else if (service !== undefined) service.checkOptions(serviceOptions(wanted.values, wanted.values.parallel));
+    },
   };
   const reload = async () => {
     const refused = await live.reload(taker);
@@ -104,7 +110,6 @@ async function serve(given: Given<typeof serveOptions>): Promise<number> {
     await sendTraces(tracing, signals);
     reportStop(state, 0);
   };
-  let service: Service | undefined;
   try {
     const resolved = await resolveModel(model, storeChoice);
     // A signal need not wait for the loading, of which nothing stays behind.

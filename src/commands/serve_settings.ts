@@ -25,7 +25,7 @@ import { plural } from "../terminal/plural.ts";
 import type { TemplateSettings } from "../text/chat_template.ts";
 import { givenKeys } from "./api_keys.ts";
 import { settingsWithModel, templateSettings } from "./model_options.ts";
-import { ANSWERS_MAX, certificateFiles, keyLimits, serveOptions } from "./serve_options.ts";
+import { ANSWERS_MAX, certificateFiles, chosenPlaces, keyLimits, serveOptions } from "./serve_options.ts";
 
 type GivenServe = Given<typeof serveOptions>;
 type Values = GivenServe["values"];
@@ -48,6 +48,8 @@ export interface Taker {
   use(fresh: ServeSettings): void;
   /** @throws Failure; then the old one stays in use. */
   useCertificate(fresh: Certificate): void;
+  /** @throws Failure where the model could not be served again with these settings. */
+  checkModel(wanted: GivenServe): void;
 }
 
 /** What can stay as it was while the rest is taken over. */
@@ -87,6 +89,7 @@ export class LiveSettings {
   async reload(taker: Taker): Promise<Part[]> {
     const refusals: Refusal[] = [];
     const { given, wanted, settings } = await this.#readAgain(refusals);
+    const startFault = this.#startFault(wanted, settings.keys, taker);
     refusals.push(...settings.keys.refusals.map((message): Refusal => ({ part: "keys", message })));
     taker.use(settings);
     const isCertificateNew = this.#takeCertificate(taker, refusals);
@@ -98,6 +101,7 @@ export class LiveSettings {
       is_certificate_new: isCertificateNew,
       settings_changed: differences(this.#given, given),
       settings_waiting: differences(given, wanted),
+      start_fault: startFault ?? null,
     };
     this.#given = given;
     this.#current = settings;
@@ -122,6 +126,24 @@ export class LiveSettings {
   #settingsOf({ values }: GivenServe): ServeSettings {
     const keys = this.#current.keys.again(givenKeys(values), values["api-key-file"]);
     return readSettings(values, keys, this.#places);
+  }
+
+  /** Why a server could not be started again with what its files say now, as far as that is known; undefined: it could be. */
+  #startFault(wanted: GivenServe, keys: KeySource, taker: Taker): string | undefined {
+    const { values } = wanted;
+    const passed = this.#places.filter(({ kind }) => kind === "passed");
+    const isWaiting = (name: keyof Values) => !Bun.deepEquals(values[name], this.#given.values[name]);
+    try {
+      readSettings(values, keys, chosenPlaces(values, passed));
+      if (isWaiting("tls-cert") || isWaiting("tls-key")) {
+        const files = certificateFiles(values);
+        if (files !== undefined) readCertificate(files);
+      }
+      taker.checkModel(wanted);
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
   }
 
   /** Has the certificate served that its files hold now. @returns whether it is another one. */
@@ -155,7 +177,7 @@ function certificateOf(values: Values, before?: Certificate): Certificate | unde
 
 /** @throws Failure, UsageError. */
 function readSettings(values: Values, keys: KeySource, places: readonly Place[]): ServeSettings {
-  requireKeys(places, keys.keys.length, values.insecure);
+  requireKeys(places, keys.count, values.insecure);
   return {
     answers: {
       temperature: values.temperature,
@@ -191,9 +213,8 @@ function reloadable(before: GivenServe, wanted: GivenServe): GivenServe {
   return { ...wanted, values: { ...before.values, ...fresh } as Values, settings };
 }
 
-function summary({ keys }: KeySource, certificate: Certificate | undefined): string {
-  const count = new Set(keys.map(({ hash }) => hash)).size;
-  const parts = [plural(count, "API key")];
+function summary(keys: KeySource, certificate: Certificate | undefined): string {
+  const parts = [plural(keys.count, "API key")];
   if (certificate !== undefined) parts.push(`certificate of ${certificate.description}`);
   return parts.join(", ");
 }
@@ -208,10 +229,13 @@ interface Changes {
   settings_changed: Difference[];
   /** As they are until a restart. */
   settings_waiting: Difference[];
+  /** Why there would be no restart. */
+  start_fault: string | null;
 }
 
 /** Says what holds now, what is another one, and what stays as it was. */
 function reportReload(holding: string, refusals: readonly Refusal[], changes: Changes): void {
+  const { start_fault } = changes;
   const refused = refusals.map(({ part, message }) => ({ part, message: harmlessLine(message) }));
   const message = harmlessLine(`reloaded${refused.length > 0 ? " in part" : ""}: ${holding}`);
   const unchanged = refused.map((refusal) => `${STAYS[refusal.part]}: ${refusal.message}`);
@@ -225,6 +249,7 @@ function reportReload(holding: string, refusals: readonly Refusal[], changes: Ch
     ...changes.settings_waiting.map(
       ({ name, was, is, source }) => `${name} stays ${was}, and is ${is} (${source}) only after a restart`,
     ),
+    ...(start_fault === null ? [] : [`with these settings it could not start again: ${start_fault}`]),
   ];
   logEvent(
     "reload",
@@ -232,7 +257,7 @@ function reportReload(holding: string, refusals: readonly Refusal[], changes: Ch
     { is_reloaded: refused.length === 0, refused, ...changes },
     {
       text: lines.map((text) => `wrinklefree: ${harmlessLine(text)}\n`).join(""),
-      level: refused.length > 0 ? "error" : "info",
+      level: refused.length > 0 ? "error" : start_fault === null ? "info" : "warn",
     },
   );
 }

@@ -5,7 +5,7 @@
  */
 
 import { existsSync, realpathSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import { checkpointName, isCheckpoint } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
 import { Hub } from "../hub/endpoint.ts";
@@ -75,6 +75,12 @@ export async function resolveModel(argument: string | undefined, options: Resolv
   return { packed, path: argument, name: basename(argument).replace(/\.wf$/, ""), given: argument };
 }
 
+/** @throws Failure when a text is meant as a path and leads nowhere. What a name stands for is found out when it is needed. */
+export function requireModel(argument: string | undefined, store: string | undefined): void {
+  if (argument === undefined || existsSync(argument) || isName(argument, store)) return;
+  throw new Failure(`${argument}: no such file or directory`);
+}
+
 /** Whether a text looks like a path, whatever is there. */
 export function looksLikePath(text: string): boolean {
   return isPath(text) || /\.(wf|gguf|bin|safetensors)$/.test(text);
@@ -85,9 +91,10 @@ export function looksLikePath(text: string): boolean {
  * the same, as `model.gguf` does.
  *
  * @param store the store's directory; undefined: what the environment says
+ * @param directory from where paths are seen
  */
-export function isName(text: string, store: string | undefined): boolean {
-  if (existsSync(text) || isPath(text)) return false;
+export function isName(text: string, store: string | undefined, directory = "."): boolean {
+  if (existsSync(resolve(directory, text)) || isPath(text)) return false;
   return !looksLikePath(text) || entriesNamed(takeInventory(Store.open(store)), text).length > 0;
 }
 
