@@ -12,7 +12,7 @@ import { Progress } from "../src/server/service_manager.ts";
 import { canMakeCertificates, makeCertificate } from "./support/certificates.ts";
 import { CHAT, FRANCE } from "./support/chat.ts";
 import { deepModel } from "./support/deep_model.ts";
-import { eventually, openConnection } from "./support/server.ts";
+import { eventually, openConnection, runProgram } from "./support/server.ts";
 import { hasServiceManager, startManager, type TestManager } from "./support/service_manager.ts";
 
 setDefaultTimeout(60_000);
@@ -122,6 +122,25 @@ test("an engine goes on when it begins something or has nothing to do", () => {
 });
 
 describe.skipIf(!hasServiceManager())("sockets that were passed to the process", () => {
+  test.each([
+    ["its file names them", (port: number) => `host = "localhost"\nport = ${port}\n`],
+    ["its file names other ones", () => "port = 1\n"],
+  ])("a service listens nowhere but at the sockets of its units: %s", async (_, text) => {
+    const directory = mkdtempSync(join(tmpdir(), "wrinklefree-service-"));
+    const config = join(directory, "config.toml");
+    manager = await startManager("tcp");
+    writeFileSync(config, `[serve]\n${text(manager.port)}`);
+    const args = ["systemd", "print", "--user", "--config", config, "--port", String(manager.port)];
+    const { stdout } = await runProgram(args);
+    expect(stdout).toMatch(new RegExp(`^ListenStream=127\\.0\\.0\\.1:${manager.port}$`, "m"));
+    await manager.start(...(/^ExecStart=\S+ (.*)$/m.exec(stdout)?.[1] ?? "").split(" "));
+    await isSaid("READY=1");
+    expect(manager.log().match(/^(serving| {7}) {2}\S+\/v1$/gm)).toEqual([
+      `serving  http://127.0.0.1:${manager.port}/v1`,
+    ]);
+    rmSync(directory, { recursive: true });
+  });
+
   test("connections wait there until the model is loaded, and through a restart: no answer is lost", async () => {
     manager = await startManager("tcp");
     const { port } = manager;

@@ -5,6 +5,7 @@ import {
   chmodSync,
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -16,6 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tinyDirectory } from "./support/goldens.ts";
 import { executable, runProgram } from "./support/server.ts";
+import { encodeSglbitnt } from "./support/small_sglbitnt.ts";
 
 setDefaultTimeout(60_000);
 
@@ -91,6 +93,94 @@ describe("units", () => {
     expect(withName(own, "ExecStart")[0]).toEndWith(`--api-key-file ${secret}`);
   });
 
+  test("what the service's own file says holds for its units as well, and stays in the file", async () => {
+    const [model, keys, config] = ["filed.wf", "filed-keys", "filed.toml"].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await convertTiny(model);
+    writeFileSync(keys, "sk-a\n");
+    chmodSync(keys, 0o600);
+    writeFileSync(
+      config,
+      `port = 1\n[serve]\nmodel = "./filed.wf"\nhost = "0.0.0.0"\nport = 31201\nlisten = "unix:/run/llm.sock"\n` +
+        'socket-mode = "600"\napi-key-file = "filed-keys"\ndrain-timeout = 60\nctx = 512\nparallel = 1\n',
+    );
+    const lines = await print("--config", config);
+    expect(withName(lines, "Description")).toEqual([
+      `Description=Sockets of wrinklefree: ${model}`,
+      `Description=wrinklefree: ${model}`,
+    ]);
+    expect(withName(lines, "ListenStream")).toEqual(["ListenStream=0.0.0.0:31201", "ListenStream=/run/llm.sock"]);
+    expect(withName(lines, "SocketMode")).toEqual(["SocketMode=0600"]);
+    expect(withName(lines, "TimeoutStopSec")).toEqual(["TimeoutStopSec=75"]);
+    // Only root may read the keys, so they are handed over; the rest of the file is read by the service.
+    expect(withName(lines, "LoadCredential")).toEqual([`LoadCredential=api-key-file:${keys}`]);
+    expect(withName(lines, "ExecStart")).toEqual([
+      `ExecStart=${executable} serve --api-key-file %d/api-key-file --config ${config}`,
+    ]);
+    expect(withName(lines, "BindReadOnlyPaths").toSorted()).toEqual(
+      [config, model].map((path) => `BindReadOnlyPaths=${path}`),
+    );
+    const given = ["--host", "0.0.0.0", "--api-key-file", keys, "--ctx", "512", "--parallel", "1"];
+    expect(withName(lines, "MemoryMax")).toEqual(withName(await print(model, ...given), "MemoryMax"));
+    // Another place than the file's is told to the service, which would listen there as well.
+    const other = await print("--config", config, "--port", "8080");
+    expect(withName(other, "ListenStream")[0]).toBe("ListenStream=0.0.0.0:8080");
+    expect(withName(other, "ExecStart")[0]).toContain(" --port 8080");
+  });
+
+  test("a user's own file holds for a service of the user's, and not for one of the system's", async () => {
+    const home = join(directory, "configured");
+    const config = join(home, ".config", "wrinklefree", "config.toml");
+    mkdirSync(join(home, ".config", "wrinklefree"), { recursive: true });
+    writeFileSync(config, "[serve]\nport = 31202\n");
+    const env = { PATH: "/usr/bin:/bin", HOME: home };
+    const own = await runProgram(["systemd", "print", "--user"], { env });
+    expect([own.stdout.match(/^ListenStream=.*$/m)?.[0], own.stderr]).toEqual(["ListenStream=127.0.0.1:31202", ""]);
+    const { code, stdout, stderr } = await runProgram(["systemd", "print"], { env });
+    expect([code, stdout.match(/^ListenStream=.*$/m)?.[0]]).toEqual([0, "ListenStream=127.0.0.1:30000"]);
+    expect(stderr).toBe(
+      `wrinklefree: the service does not read ${config}; give it as --config, or have its settings in /etc/wrinklefree/config.toml\n`,
+    );
+  });
+
+  test("variables go along as options; those that stay are named", async () => {
+    const config = join(directory, "variable.toml");
+    writeFileSync(config, "any-model = true\nqueue = 9\n");
+    const env = {
+      PATH: "/usr/bin:/bin",
+      HOME: directory,
+      WRINKLEFREE_CONFIG: config,
+      WRINKLEFREE_CTX: "512",
+      WRINKLEFREE_THREADS: "1",
+      WRINKLEFREE_PORT: "8080",
+      WRINKLEFREE_ALIAS: "a b",
+      WRINKLEFREE_ANY_MODEL: "false",
+      WRINKLEFREE_API_KEY: "sk-secret",
+      WRINKLEFREE_INSECURE: "true",
+      WRINKLEFREE_CPU: "scalar",
+      HF_TOKEN: "hf_secret",
+      OTEL_SERVICE_NAME: "llm",
+    };
+    const { code, stdout, stderr } = await runProgram(["systemd", "print"], { env });
+    expect(code).toBe(0);
+    expect(stdout).toContain("ListenStream=127.0.0.1:8080\n");
+    expect(stdout).toContain(
+      `ExecStart=${executable} serve --threads 1 --ctx 512 --alias a --alias b --no-any-model --config ${config}\n`,
+    );
+    expect(stdout + stderr).not.toContain("secret");
+    expect(stderr.split("\n")).toEqual([
+      expect.stringMatching(/^wrinklefree: WRINKLEFREE_API_KEY does not hold for the service: .*--api-key-file$/),
+      expect.stringMatching(/^wrinklefree: WRINKLEFREE_INSECURE does not hold for the service: add --insecure /),
+      expect.stringMatching(/^wrinklefree: the units have no WRINKLEFREE_CPU; 'systemctl edit wrinklefree\.service' /),
+      "",
+    ]);
+    const more = await runProgram(["systemd", "print", "acme/model", "--pull", "--traces"], { env });
+    expect(more.stderr).toContain("the units have no HF_TOKEN, OTEL_SERVICE_NAME, WRINKLEFREE_CPU; ");
+  });
+
   test.each<[string, string[], RegExp]>([
     ["no word", ["systemd"], /^wrinklefree systemd: systemd takes what to do, print or install/],
     ["another word", ["systemd", "remove"], /print or install, not 'remove'/],
@@ -100,6 +190,7 @@ describe("units", () => {
     ["a path as a name", ["systemd", "print", "--name", "../a"], /^wrinklefree systemd: --name takes a plain name/],
     ["what only serve can do", ["systemd", "print", "--dry-run"], /unknown option '--dry-run'/],
     ["half of TLS", ["systemd", "print", "--tls-cert", "/a"], /--tls-cert needs --tls-key/],
+    ["a path of several lines", ["systemd", "print", "--listen", "unix:/run/a\nUser=root"], /a unit can't name "/],
   ])("%s is refused", async (_, args, wanted) => {
     const { code, stderr } = await runProgram(args);
     expect(stderr).toMatch(wanted);
@@ -110,7 +201,8 @@ describe("units", () => {
 describe("what the service would fail by is said, and the exit code is 1", () => {
   const store = join(directory, "own-store");
   const model = join(directory, "checked.wf");
-  const env = { PATH: "/usr/bin:/bin", HOME: directory, WRINKLEFREE_STORE: store };
+  const env = { PATH: "/usr/bin:/bin", HOME: directory };
+  const withStore = { ...env, WRINKLEFREE_STORE: store };
   const file = (name: string, text: string, mode = 0o644) => {
     const path = join(directory, name);
     writeFileSync(path, text);
@@ -122,12 +214,18 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     await convertTiny(model);
     cpSync(model, join(directory, "closed.wf"));
     chmodSync(join(directory, "closed.wf"), 0o600);
-    expect((await runProgram(["serve", tinyDirectory, "--dry-run"], { env })).code).toBe(0);
+    expect((await runProgram(["serve", tinyDirectory, "--dry-run"], { env: withStore })).code).toBe(0);
     file("notes.txt", "A text that somebody took for a model.\n");
+    writeFileSync(join(directory, "mute.bin"), encodeSglbitnt());
+    expect((await runProgram(["convert", join(directory, "mute.bin"), join(directory, "mute.wf")])).code).toBe(0);
+    cpSync(tinyDirectory, join(directory, "half-closed"), { recursive: true });
+    chmodSync(join(directory, "half-closed", "config.json"), 0o600);
+    file("open.toml", '[serve]\nhost = "0.0.0.0"\napi-key-file = "nowhere-keys"\n');
+    file("insecure.toml", 'host = "0.0.0.0"\ninsecure = true\n');
+    file("wrong.toml", '[serve]\nctx = "abc"\n');
     file("no.pem", "no certificate\n");
     file("no-keys", "two words\n");
     file("keys", "sk-a\n");
-    file("named.toml", `api-key-file = "root-keys"\n`);
     file("root-keys", "sk-a\n", 0o600);
     file("half.toml", 'tls-cert = "nowhere.pem"\ntls-key = "nowhere.key"\n');
   });
@@ -142,7 +240,7 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     ],
     ["one of several", "--listen unix:/run/a.sock --listen 10.1.2.3:80", /anyone who can reach 10\.1\.2\.3 could/],
     ["a path where nothing is", "/srv/no/model.wf", /: \/srv\/no\/model\.wf: no such file or directory$/],
-    ["a file's name", "nowhere.wf", /: nowhere\.wf: no such file or directory$/],
+    ["a file's name", "nowhere.wf", /\/nowhere\.wf: no such file or directory$/],
     ["what is no model", "@notes.txt", /notes\.txt: a file of a kind that is unknown here/],
     [
       "a model that its user can't read",
@@ -150,10 +248,23 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
       /the service's user can't read \S+\/closed\.wf; let all read it/,
     ],
     [
-      "a name of this store",
-      "tiny",
-      /there is no tiny in the service's store \/var\/cache\/wrinklefree\S*.*such as \S+\/tiny-/,
+      "one of the model's files that its user can't read",
+      "@half-closed",
+      /the service's user can't read \S+\/half-closed\/config\.json; let all read it/,
     ],
+    ["a model without a tokenizer", "@mute.wf", /\/mute\.wf: no tokenizer\.json inside; convert the checkpoint again/],
+    [
+      "one that has to be converted",
+      "@mute.bin",
+      /\/mute\.bin: no tokenizer\.json inside; convert the checkpoint again/,
+    ],
+    ["a file's keys that are not there", "--config @open.toml", /\/nowhere-keys: no such file or directory$/],
+    [
+      "what the command line takes back of a file",
+      "--config @insecure.toml --no-insecure",
+      /anyone who can reach 0\.0\.0\.0 could/,
+    ],
+    ["a store that is not there", "--store @none", /\/none: no such directory; make it, /],
     [
       "a name that is in no store",
       "tiny --store @none",
@@ -173,11 +284,6 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     ["too little memory", "@checked.wf --memory-max 1M", /MB are more than the limit of --memory-max, 1\.05 MB/],
     ["a budget that is too small", "@checked.wf --memory-budget 1M", /--memory-budget is /],
     [
-      "a file's setting that its user can't follow",
-      "--config @named.toml",
-      /can't read \S+root-keys, which \S+named\.toml:1 names; give it as --api-key-file/,
-    ],
-    [
       "a file's setting that leads nowhere",
       "--config @half.toml",
       /nowhere\.pem: no such file or directory\n.*nowhere\.key: no such file/,
@@ -188,6 +294,13 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     expect([printed.code, printed.stdout.split("\n")[0]]).toEqual([1, "# /etc/systemd/system/wrinklefree.socket"]);
     expect(printed.stderr).toStartWith("wrinklefree: the service could not serve: ");
     expect(printed.stderr.trimEnd()).toMatch(fault);
+  });
+
+  test("a file with a fault", async () => {
+    const config = join(directory, "wrong.toml");
+    const { code, stdout, stderr } = await runProgram(["systemd", "print", "--config", config], { env });
+    const fault = `wrinklefree: ${config}:2: ctx takes a whole number from 16 to `;
+    expect([code, stdout, stderr]).toEqual([1, "", expect.stringContaining(fault)]);
   });
 
   test("and nothing is installed", async () => {
@@ -204,12 +317,29 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     ["a unix socket alone", "--listen unix:/run/a.sock"],
     ["a name that is pulled", "acme/model --pull"],
     ["a name of the store that it is given", "tiny --store @own-store"],
-    ["for a user, a name of the user's store", "tiny --user"],
     ["for a user, files of the user's alone", "@closed.wf --user --api-key-file @root-keys"],
     ["what has to be converted", tinyDirectory],
   ])("nothing is said of what is well: %s", async (_, line) => {
     const { code, stderr } = await runProgram(["systemd", "print", ...line.split(" ").map(inDirectory)], { env });
     expect([code, stderr]).toEqual([0, ""]);
+  });
+
+  test("a name of the store of whoever makes the units", async () => {
+    const printed = await runProgram(["systemd", "print", "tiny"], { env: withStore });
+    expect([printed.code, printed.stderr.split("\n")]).toEqual([
+      1,
+      [
+        expect.stringMatching(
+          /there is no tiny in the service's store \/var\/cache\/wrinklefree\S*.*such as \S+\/tiny-/,
+        ),
+        expect.stringMatching(/^wrinklefree: WRINKLEFREE_STORE does not hold for the service: .*; add --store /),
+        "",
+      ],
+    ]);
+    // A user's own service has it.
+    const own = await runProgram(["systemd", "print", "tiny", "--user"], { env: withStore });
+    expect([own.code, own.stderr]).toEqual([0, ""]);
+    expect(own.stdout).toContain(`ExecStart=${executable} serve tiny --store ${store}\n`);
   });
 
   test("what has to be converted has the limit of the packed file", async () => {
@@ -257,12 +387,12 @@ const analyze = Bun.which("systemd-analyze");
 if (analyze === null) console.log("skipping systemd-analyze: apt-get install systemd");
 
 describe.skipIf(analyze === null)("systemd-analyze", () => {
-  const run = async (...args: string[]) => {
+  const run = async (more: Record<string, string>, ...args: string[]) => {
     const child = Bun.spawn([analyze as string, ...args], {
       stdout: "pipe",
       stderr: "pipe",
       // The user's manager has its directory there.
-      env: { ...process.env, XDG_RUNTIME_DIR: directory },
+      env: { ...process.env, XDG_RUNTIME_DIR: directory, ...more },
     });
     const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return { stdout, stderr, code };
@@ -284,17 +414,58 @@ describe.skipIf(analyze === null)("systemd-analyze", () => {
     ];
     expect((await runProgram(args)).code).toBe(0);
     const files = ["socket", "service"].map((kind) => join(place, `wrinklefree.${kind}`));
-    const { stdout, stderr, code } = await run("verify", whose, ...files);
+    const { stdout, stderr, code } = await run({}, "verify", whose, ...files);
     // What it says of units of the machine itself is not about these.
     const ours = `${stdout}${stderr}`.split("\n").filter((line) => line.includes("wrinklefree"));
     expect({ code, ours, stderr }).toMatchObject({ code: 0, ours: [] });
+  });
+
+  test("reads every path and word as it is meant", async () => {
+    const place = join(directory, "words");
+    const odd = join(directory, `o'dd "d" a:b $x %h \\z`);
+    mkdirSync(odd);
+    const model = join(odd, "a:b $x.wf");
+    await convertTiny(model);
+    const program = join(directory, "a $program:%h");
+    linkSync(realpathSync(executable), program);
+    const words = [`it's "b" $c \${d} %n \\ ;`, ";", "-e", "two\nlines"];
+    const args = [...words.map((word) => `--alias=${word}`), "--store", odd, "--listen", "unix:/run/a b%h.sock"];
+    const child = Bun.spawnSync([program, "systemd", "install", "--directory", place, model, ...args]);
+    expect([child.exitCode, child.stderr.toString()]).toEqual([0, expect.stringMatching(/^now run\n/)]);
+    const files = ["socket", "service"].map((kind) => join(place, `wrinklefree.${kind}`));
+    const { stdout } = await run({ SYSTEMD_LOG_LEVEL: "debug" }, "verify", "--system", ...files);
+    // What systemd understood of the unit, as it shows it.
+    const shown = (name: string) => [...stdout.matchAll(new RegExp(`^\\s*${name}: (.*)$`, "gm"))].map(([, one]) => one);
+    expect(shown("BindReadOnlyPaths")).toEqual([program, model].map((path) => `${path}:${path}:rbind`));
+    expect(shown("BindPaths")).toEqual([`${odd}:${odd}:rbind`]);
+    expect(shown("ListenStream")).toEqual(["/run/a b%h.sock"]);
+    const aliases = words.flatMap((word) => (word.startsWith("-") ? [`--alias=${word}`] : ["--alias", word]));
+    // It shows words as a shell takes them, and variables are looked for behind the program later.
+    const [first, ...behind] = [...(shown("Command Line")[0] ?? "").matchAll(/"((?:\\.|[^"\\])*)"|\S+/g)].map(
+      ([word, quoted]) =>
+        quoted === undefined ? word : quoted.replace(/\\(.)/g, (_, one: string) => (one === "n" ? "\n" : one)),
+    );
+    expect(first).toBe(program);
+    expect(behind.map((word) => word.replaceAll("$$", () => "$"))).toEqual([
+      "serve",
+      model,
+      ...aliases,
+      "--store",
+      odd,
+    ]);
   });
 
   test("finds the service exposed to at most 3 of 10", async () => {
     const place = join(directory, "security");
     const args = ["systemd", "install", "--directory", place, "--host", "0.0.0.0", "--insecure"];
     expect((await runProgram(args)).code).toBe(0);
-    const { stdout } = await run("security", "--offline=true", "--threshold=30", join(place, "wrinklefree.service"));
+    const { stdout } = await run(
+      {},
+      "security",
+      "--offline=true",
+      "--threshold=30",
+      join(place, "wrinklefree.service"),
+    );
     const exposure = Number(/Overall exposure level for wrinklefree\.service: ([\d.]+)/.exec(stdout)?.[1]);
     expect(exposure).toBeLessThanOrEqual(3);
   });

@@ -10,7 +10,7 @@ import { isProxyRange } from "../server/client_address.ts";
 import { isHostName } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
-import { describePlace, type Place, readPlace } from "../server/places.ts";
+import { type Place, readPlace, socketAddress } from "../server/places.ts";
 import type { KeyLimits } from "../serving/api_key.ts";
 import { REASONING_FORMATS } from "../serving/state.ts";
 import { isEndpoint, readTracingSettings, shownEndpoint, type TracingSettings } from "../tracing/settings.ts";
@@ -386,8 +386,8 @@ export function chosenPlaces(
   const isDefault = passed.length + listen.length > 0 && host === undefined && port === undefined;
   const first: Place[] = isDefault ? [] : [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }];
   // Units that were made of the same settings listen there already.
-  const taken = passed.map(describePlace);
-  return [...passed, ...[...first, ...listen].filter((place) => !taken.includes(describePlace(place)))];
+  const taken = passed.map(socketAddress);
+  return [...passed, ...[...first, ...listen].filter((place) => !taken.includes(socketAddress(place)))];
 }
 
 /** The files of the certificate; undefined without TLS. @throws UsageError. */

@@ -1,23 +1,22 @@
 /** `wrinklefree systemd`: units that run the server as a service. */
 
-import { existsSync, mkdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { describeSystemError, Failure, UsageError } from "../errors.ts";
-import { looksLikePath } from "../models/resolve.ts";
-import { directory, file, type Kind, size } from "../options/kinds.ts";
+import { directory, type Kind, size } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
-import { configOption, type Given, type Setting } from "../options/settings.ts";
-import { describePlace, type Place } from "../server/places.ts";
+import { configOption, type Given } from "../options/settings.ts";
+import { type Place, socketAddress } from "../server/places.ts";
 import { notes, results } from "../terminal/output.ts";
 import { writeWholeFile } from "../whole_file.ts";
-import { declareCommand, ownScript } from "./command.ts";
-import { chosenModel } from "./model_options.ts";
-import { certificateFiles, chosenPlaces, serverOptions } from "./serve_options.ts";
-import { examineService, SECRET_FILES } from "./systemd_faults.ts";
-import { fileFault, isForRootAlone, readersGroup } from "./systemd_files.ts";
-import { makeUnits, type ServiceDescription, type Unit, type Word } from "./systemd_units.ts";
+import { type CommandTable, declareCommand } from "./command.ts";
+import { certificateFiles, serverOptions } from "./serve_options.ts";
+import { examineService } from "./systemd_faults.ts";
+import { fileFault } from "./systemd_files.ts";
+import { startedService } from "./systemd_service.ts";
+import { makeUnits, type ServiceDescription, type Unit } from "./systemd_units.ts";
 
 /** How much more than planned a service may take. */
 const MEMORY_MARGIN = 1.1;
@@ -26,9 +25,6 @@ const MEMORY_MARGIN = 1.1;
 const MEMORY_UNIT = 64 * 1024 * 1024;
 
 const SYSTEM_DIRECTORY = "/etc/systemd/system";
-
-/** Where services have directories for what can be made again, under their names. */
-const CACHES = "/var/cache";
 
 /** What the units' files can be called. */
 const unitName: Kind<string> = {
@@ -71,22 +67,21 @@ const unitOptions = {
 const options = { ...unitOptions, ...serverOptions, ...configOption } as const satisfies Options;
 type GivenUnits = Given<typeof options>;
 
-/** Settings of serve that the units have instead of the command line. */
-const IN_UNITS = ["host", "port", "listen", "socket-mode", "model", ...Object.keys(unitOptions)];
-
 export const command = declareCommand({
   name: "systemd",
   summary: "print or install units that run the server as a service",
   synopsis: ["systemd print [MODEL] [options]", "systemd install [MODEL] [options]"],
   description: [
-    "Two units: a socket, which listens, and a service with a user of its own that can reach little else of the machine. Options of serve " +
-      "become those of the service; what stands in /etc/wrinklefree/config.toml holds as well. The model can be a path, or a name for " +
+    "Two units: a socket, which listens, and a service with a user of its own that can reach little else of the machine. Options of serve, " +
+      "and its variables in the environment, become those of the service; what stands in the configuration file that it will read holds as " +
+      "well: --config, or /etc/wrinklefree/config.toml, with --user your own. What can't go along is said. The model can be a path, or a name for " +
       "which the service has a store of its own: --pull has it pulled there.",
     "What the service would fail by is said, as far as it can be found out here: a file that is not there or that its user can't read, a " +
       "model that can't be served or does not fit into the memory, an address for others without keys. Then the exit code is 1, and " +
       "install writes nothing.",
   ],
   options,
+  settingsOf: "serve",
   wordsMax: 2,
   words: [["print", "install"], "model"],
   examples: [
@@ -96,12 +91,12 @@ export const command = declareCommand({
   run,
 });
 
-async function run(given: GivenUnits): Promise<number> {
+async function run(given: GivenUnits, table: CommandTable): Promise<number> {
   const [what, ...words] = given.words;
   if (what !== "print" && what !== "install") {
     throw new UsageError(`systemd takes what to do, print or install${what === undefined ? "" : `, not '${what}'`}`);
   }
-  const { service, faults, advice } = await describeService({ ...given, words });
+  const { service, faults, advice } = await describeService({ ...given, words }, table);
   const isSound = faults.length === 0;
   const units = makeUnits(service);
   const place = given.values.directory ?? (service.isForUser ? userDirectory() : SYSTEM_DIRECTORY);
@@ -116,55 +111,34 @@ async function run(given: GivenUnits): Promise<number> {
 
 async function describeService(
   given: GivenUnits,
+  table: CommandTable,
 ): Promise<{ service: ServiceDescription; faults: string[]; advice: string[] }> {
-  const { values } = given;
+  const { name, user: isForUser, "memory-max": memoryMax } = given.values;
   if (given.isOnLine("api-key")) {
     throw new UsageError("--api-key would stand in a unit, which everybody can read; use --api-key-file");
   }
+  const started = await startedService(given, { name, isForUser }, table);
+  const { values } = started.given;
   certificateFiles(values);
-  const model = chosenModel(given);
-  const served = model === undefined ? [] : [asServed(model)];
-  const program = [process.execPath, ...ownScript()];
-  const passedOn = given.settings.filter(
-    ({ name, option, sources }) => sources[0]?.kind === "option" && option.place !== "line" && !IN_UNITS.includes(name),
-  );
-  const isForUser = values.user;
-  const secrets = isForUser ? [] : passedOn.flatMap(secretFiles);
-  const credentials = secrets.filter(({ path }) => isForRootAlone(path));
-  const groups = secrets.map(({ path }) => readersGroup(path)).filter((group) => group !== undefined);
-  const places = chosenPlaces(values, []);
-  const store = given.isOnLine("store") && values.store !== undefined ? resolve(values.store) : undefined;
-  const { faults, advice, most } = await examineService({
-    given,
-    isForUser,
-    places,
-    model,
-    store: store ?? (isForUser ? values.store : join(CACHES, values.name)),
-    memoryMax: values["memory-max"],
-  });
+  const { faults, advice, most } = await examineService(started, memoryMax);
   const planned = most === undefined ? undefined : Math.ceil((most * MEMORY_MARGIN) / MEMORY_UNIT) * MEMORY_UNIT;
+  const { credentials } = started;
   const service: ServiceDescription = {
-    name: values.name,
+    name,
     isForUser,
-    what: model ?? "the demo model",
-    command: [...program, "serve", ...served, ...passedOn.flatMap((setting) => argumentsOf(setting, credentials))],
-    places: places.map(streamOf),
+    what: started.model ?? "the demo model",
+    command: started.command,
+    places: started.places.map(streamOf),
     socketMode: values["socket-mode"].toString(8).padStart(3, "0"),
-    readPaths: [...program, ...served, ...passedOn.flatMap(filesOf)].filter((path) => path.startsWith("/")),
-    store,
-    groups: [...new Set(groups)],
+    readPaths: started.readPaths,
+    store: values.store,
+    groups: started.groups,
     credentials,
     drainSeconds: values["drain-timeout"],
-    memoryMax: values["memory-max"] ?? planned,
+    memoryMax: memoryMax ?? planned,
   };
   const copied = credentials.filter(({ path }) => fileFault(path) === undefined);
-  return { service, faults, advice: [...advice, ...copied.map(copyAdvice)] };
-}
-
-/** A model as the service is to be given it: paths as a whole, names as they are. */
-function asServed(model: string): string {
-  if (existsSync(model)) return realpathSync(model);
-  return looksLikePath(model) ? resolve(model) : model;
+  return { service, faults, advice: [...started.advice, ...advice, ...copied.map(copyAdvice)] };
 }
 
 /** What may be a surprise of a file that is handed over. */
@@ -177,36 +151,11 @@ function streamOf(place: Place): string {
   if (place.kind === "unix") return place.path;
   if (place.kind === "passed") return place.address;
   const { hostname, port } = place;
-  const address = hostname === "localhost" ? "127.0.0.1" : hostname;
-  if (isIP(address) === 0) throw new Failure(`a socket unit listens on addresses; give that of '${hostname}'`);
+  if (hostname !== "localhost" && isIP(hostname) === 0) {
+    throw new Failure(`a socket unit listens on addresses; give that of '${hostname}'`);
+  }
   if (port === 0) throw new Failure("a socket unit listens on a port that is known; give another one than 0");
-  return describePlace({ kind: "address", hostname: address, port });
-}
-
-/** What an option that was given becomes on the service's command line. */
-function argumentsOf({ name, option, value }: Setting, credentials: ServiceDescription["credentials"]): Word[] {
-  if (value === undefined || value === false) return [];
-  if (value === true || option.isSwitch) return [`--${name}`];
-  const isPath = option.kind === file || option.kind === directory;
-  return value.flatMap((text) => {
-    const path = isPath ? resolve(text) : text;
-    const credential = credentials.find((one) => one.path === path);
-    return [`--${name}`, credential === undefined ? path : { credential: credential.name }];
-  });
-}
-
-/** The files that an option names, by their whole paths. */
-function filesOf({ option, value }: Setting): string[] {
-  if (option.isSwitch || option.kind !== file || !Array.isArray(value)) return [];
-  return value.map((path) => resolve(path));
-}
-
-function secretFiles(setting: Setting): { name: string; path: string }[] {
-  if (!SECRET_FILES.includes(setting.name)) return [];
-  return filesOf(setting).map((path, index) => ({
-    name: `${setting.name}${index === 0 ? "" : `-${index + 1}`}`,
-    path,
-  }));
+  return socketAddress(place);
 }
 
 function userDirectory(): string {

@@ -1,6 +1,6 @@
 /** Who may read the files that a service is given: a service of the system has a user of its own. */
 
-import { readdirSync, type Stats, statSync } from "node:fs";
+import { readdirSync, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describeSystemError } from "../errors.ts";
 
@@ -27,7 +27,12 @@ export function fileFault(path: string): string | undefined {
 /** Whether no group of the service's could read a file. */
 export function isForRootAlone(path: string): boolean {
   const found = statusOf(path);
-  return found === undefined || !isReachable(path) || (!mayOthersRead(found) && readersGroup(path) === undefined);
+  return (
+    found === undefined ||
+    !isReachable(path) ||
+    !isReachable(realpathSync(path)) ||
+    (!mayOthersRead(found) && readersGroup(path) === undefined)
+  );
 }
 
 /** The group, other than root's, that may read a file which others may not. */
@@ -39,16 +44,30 @@ export function readersGroup(path: string): number | undefined {
   return found.gid;
 }
 
-/** Whether any user can read a file, or all that a directory holds. */
-export function mayAllRead(path: string): boolean {
+/**
+ * The first path that not every user can read: a file or a directory itself, or what it holds; undefined: all can be read.
+ *
+ * @param path without links.
+ * @param seen directories that were looked at.
+ */
+export function unreadablePath(path: string, seen = new Set<string>()): string | undefined {
   const found = statusOf(path);
-  if (found === undefined || !isReachable(path) || !mayOthersRead(found)) return false;
-  if (!found.isDirectory()) return true;
-  if ((found.mode & OTHERS_SEARCH) === 0) return false;
-  return readdirSync(path).every((name) => {
-    const one = statusOf(join(path, name));
-    return one === undefined || mayOthersRead(one);
-  });
+  if (found === undefined || !isReachable(path) || !mayOthersRead(found)) return path;
+  if (!found.isDirectory() || seen.has(path)) return undefined;
+  if ((found.mode & OTHERS_SEARCH) === 0) return path;
+  seen.add(path);
+  // No model has hidden files; a link that leads nowhere is none of its files either.
+  const names = readdirSync(path).filter((name) => !name.startsWith("."));
+  for (const one of names.map((name) => join(path, name)).filter((inside) => statusOf(inside) !== undefined)) {
+    const unreadable = unreadablePath(realpathSync(one), seen);
+    if (unreadable !== undefined) return unreadable;
+  }
+  return undefined;
+}
+
+/** Whether there is a directory. */
+export function isDirectory(path: string): boolean {
+  return statusOf(path)?.isDirectory() === true;
 }
 
 function mayOthersRead({ mode }: Stats): boolean {

@@ -3,8 +3,14 @@
  * restarted, and a .service unit that lets it reach nothing but its model, its files and its sockets.
  */
 
+import { Failure } from "../errors.ts";
 import { STOP_MARGIN_S } from "../server/service_manager.ts";
+import { harmlessLine } from "../terminal/harmless.ts";
 import { isHidden } from "./systemd_files.ts";
+
+/** What would end a line, or do worse. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+const CONTROL = /[\u0001-\u001f\u007f]/g;
 
 /** What the units are to say. */
 export interface ServiceDescription {
@@ -54,12 +60,8 @@ export function makeUnits(service: ServiceDescription): Unit[] {
 
 function socketUnit({ name, what, places, socketMode }: ServiceDescription): string {
   return section({
-    Unit: [`Description=Sockets of ${name}: ${specifiersEscaped(what)}`],
-    Socket: [
-      ...places.map((place) => `ListenStream=${specifiersEscaped(place)}`),
-      `SocketMode=0${socketMode}`,
-      "Backlog=4096",
-    ],
+    Unit: [`Description=Sockets of ${name}: ${specifiersEscaped(harmlessLine(what))}`],
+    Socket: [...places.map((place) => `ListenStream=${line(place)}`), `SocketMode=0${socketMode}`, "Backlog=4096"],
     Install: ["WantedBy=sockets.target"],
   });
 }
@@ -68,7 +70,7 @@ function serviceUnit(service: ServiceDescription): string {
   const { name, what, command, drainSeconds, memoryMax, isForUser } = service;
   return section({
     Unit: [
-      `Description=wrinklefree: ${specifiersEscaped(what)}`,
+      `Description=wrinklefree: ${specifiersEscaped(harmlessLine(what))}`,
       `Requires=${name}.socket`,
       `After=${name}.socket${isForUser ? "" : " network-online.target"}`,
       ...(isForUser ? [] : ["Wants=network-online.target"]),
@@ -77,7 +79,7 @@ function serviceUnit(service: ServiceDescription): string {
       "# It says when it answers, and that its engine goes on: WatchdogSec= restarts one that is stuck.",
       "Type=notify",
       "NotifyAccess=main",
-      `ExecStart=${command.map(quoted).join(" ")}`,
+      `ExecStart=${commandLine(command)}`,
       "# The configuration, keys and certificates are read again.",
       "ExecReload=/bin/kill -HUP $MAINPID",
       "Restart=on-failure",
@@ -122,20 +124,23 @@ const confinement = [
 
 /** What the system's manager can do beside: a user of its own, and nothing of the system but what it reads. */
 function systemConfinement({ name, readPaths, store, groups, credentials }: ServiceDescription): string[] {
-  const shown = readPaths.filter(isHidden);
+  const shown = [...new Set(readPaths)].filter(isHidden);
+  const isStoreHidden = store !== undefined && isHidden(store);
   return [
     "# A user that exists as long as the service runs. Its files are in /var/lib and /var/cache.",
     "DynamicUser=yes",
     `StateDirectory=${name}`,
     `CacheDirectory=${name}`,
     `WorkingDirectory=%S/${name}`,
-    ...(store === undefined ? [`Environment=WRINKLEFREE_STORE=%C/${name}`] : [`ReadWritePaths=${quoted(store)}`]),
+    ...(store === undefined
+      ? [`Environment=WRINKLEFREE_STORE=%C/${name}`]
+      : [`${isStoreHidden ? "BindPaths" : "ReadWritePaths"}=${quotedPath(store)}`]),
     ...groups.map((group) => `SupplementaryGroups=${group}`),
-    ...credentials.map(({ name: credential, path }) => `LoadCredential=${credential}:${specifiersEscaped(path)}`),
-    ...shown.map((path) => `BindReadOnlyPaths=${quoted(path)}`),
+    ...credentials.map(({ name: credential, path }) => `LoadCredential=${credential}:${line(path)}`),
+    ...shown.map((path) => `BindReadOnlyPaths=${quotedPath(path)}`),
     "CapabilityBoundingSet=",
     "ProtectSystem=strict",
-    `ProtectHome=${shown.length > 0 ? "tmpfs" : "yes"}`,
+    `ProtectHome=${shown.length > 0 || isStoreHidden ? "tmpfs" : "yes"}`,
     "PrivateTmp=yes",
     "PrivateDevices=yes",
     "PrivateUsers=yes",
@@ -155,11 +160,37 @@ function section(sections: Record<string, readonly string[]>): string {
   return texts.join("\n");
 }
 
-/** A word as systemd reads it in a command line or a list of paths. */
-function quoted(word: Word): string {
+/** A command line: only what stands behind the program is searched for variables. @throws Failure for a program that systemd refuses. */
+function commandLine([program, ...words]: readonly Word[]): string {
+  if (typeof program !== "string" || /["'\\]/.test(program)) {
+    throw new Failure(`systemd runs no ${program}; have the program in a place without quotes and backslashes`);
+  }
+  return [quoted(program), ...words.map((word) => quoted(word, "$$"))].join(" ");
+}
+
+/** A word of a command line. @param dollar what is written for a dollar. */
+function quoted(word: Word, dollar = "$"): string {
   if (typeof word !== "string") return `%d/${word.credential}`;
-  const escaped = specifiersEscaped(word.replaceAll("\\", "\\\\").replaceAll('"', '\\"')).replaceAll("$", "$$$$");
+  const escaped = specifiersEscaped(word.replace(/[\\"]/g, "\\$&"))
+    .replaceAll("$", () => dollar)
+    .replace(CONTROL, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
   return /^[\w@%+=:,./-]+$/.test(word) ? escaped : `"${escaped}"`;
+}
+
+/** A path in a list. It is read twice, without its quotes and then up to a colon; backslashes count the second time. */
+function quotedPath(path: string): string {
+  const escaped = line(path.replace(/[\\"':]/g, "\\$&"));
+  return /^[\w@%+=,./-]+$/.test(path) ? escaped : `"${escaped}"`;
+}
+
+/** A value that takes up the rest of its line. @throws Failure for what no line can hold. */
+function line(text: string): string {
+  if (text.search(CONTROL) >= 0 || text.endsWith("\\")) {
+    throw new Failure(
+      `a unit can't name ${JSON.stringify(text)}; use a name without control characters and backslashes`,
+    );
+  }
+  return specifiersEscaped(text);
 }
 
 function specifiersEscaped(text: string): string {

@@ -1,5 +1,6 @@
 /** Where a server is to listen, as it is written. */
 
+import { isIP } from "node:net";
 import { isHostName, isLoopback } from "./host.ts";
 
 /** An address, the path of a unix socket, or a socket that was passed to the process and listens already. */
@@ -31,6 +32,15 @@ export function describePlace(place: Place): string {
   if (place.kind === "unix") return `${UNIX_PREFIX}${place.path}`;
   if (place.kind === "passed") return place.address;
   return `${place.hostname.includes(":") ? `[${place.hostname}]` : place.hostname}:${place.port}`;
+}
+
+/** What a socket that listens there says of itself: addresses by their numbers, in their shortest form. */
+export function socketAddress(place: Place): string {
+  if (place.kind !== "address") return describePlace(place);
+  const { hostname } = place;
+  if (hostname === "localhost") return describePlace({ ...place, hostname: "127.0.0.1" });
+  if (isIP(hostname) !== 6) return describePlace(place);
+  return `${new URL(`http://[${hostname}]`).hostname}:${place.port}`;
 }
 
 /** Whether only this machine can reach a place. Who may open a unix socket is a matter of its file's permissions. */
