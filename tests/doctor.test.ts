@@ -328,6 +328,8 @@ describe("models", () => {
     const own = { WRINKLEFREE_STORE: join(scratch, "mute") };
     // It is converted for that, and kept.
     expect((await runProgram(["serve", source, "--dry-run"], { env: { PATH, ...own } })).code).toBe(1);
+    const listed = JSON.parse((await runProgram(["list", "--json"], { env: { PATH, ...own } })).stdout);
+    expect(listed.models[0]).toMatchObject({ name: "mute", gives: null });
     expect((await examine([], { env: own }))("model mute")).toEqual({
       name: "model mute",
       state: "warn",
