@@ -16,6 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { tinyDirectory } from "./support/goldens.ts";
+import { mounting } from "./support/mounts.ts";
 import { executable, runProgram } from "./support/server.ts";
 import { encodeSglbitnt } from "./support/small_sglbitnt.ts";
 
@@ -144,6 +145,29 @@ describe("units", () => {
     expect(stderr).toBe(
       `wrinklefree: the service does not read ${config}; give it as --config, or have its settings in /etc/wrinklefree/config.toml\n`,
     );
+  });
+
+  const machineFile = join(directory, "machine.toml");
+  const withMachineFile = (mode: string) =>
+    mounting(
+      `mount -t tmpfs tmpfs /etc && mkdir /etc/wrinklefree && install -m ${mode} ${machineFile} /etc/wrinklefree/config.toml`,
+    );
+  writeFileSync(machineFile, '[serve]\nhost = "::"\nport = 31203\napi-key = "sk-filed"\n');
+  if (withMachineFile("644") === undefined) console.log("skipping a file of the machine: this process may not mount");
+
+  test.skipIf(withMachineFile("644") === undefined)("the machine's file holds, if its user can read it", async () => {
+    const env = { PATH: "/usr/bin:/bin", HOME: directory };
+    const [open, closed] = await Promise.all(
+      ["644", "600"].map((mode) =>
+        runProgram(["systemd", "print"], { env, wrapper: withMachineFile(mode) as string[] }),
+      ),
+    );
+    expect([open?.code, open?.stderr]).toEqual([0, ""]);
+    expect(open?.stdout).toContain("ListenStream=[::]:31203\n");
+    expect(open?.stdout).toContain(`ExecStart=${executable} serve\n`);
+    const fault =
+      "the service's user can't read /etc/wrinklefree/config.toml; let all read it, and keep keys in a file of their own";
+    expect([closed?.code, closed?.stderr]).toEqual([1, `wrinklefree: the service could not serve: ${fault}\n`]);
   });
 
   test("variables go along as options; those that stay are named", async () => {
