@@ -274,14 +274,23 @@ describe("API keys", () => {
   test("a key may be given as its SHA-256, which is no key itself; one may stand twice with the same settings", async () => {
     const file = join(directory, "hashed");
     const upper = createHash("sha256").update("sk-upper").digest("hex").toUpperCase();
-    writeFileSync(file, `sha256:${HASH} name=h requests=1\nsk-hashed requests=1 name=h\nSHA256:${upper}\n`);
+    const capital = createHash("sha256").update("sk-capital").digest("hex");
+    const lines = [
+      `sha256:${HASH} name=h requests=1`,
+      "sk-hashed requests=1 name=h",
+      `sha256:${upper}`,
+      `SHA256:${capital}`,
+    ];
+    writeFileSync(file, `${lines.join("\n")}\n`);
     const other = await startServer(["--api-key-file", file, "--api-key", `sha256:${upper}`]);
     const ask = async (key: string) => {
       const init = { method: "POST", body: JSON.stringify({ ...FRANCE, max_tokens: 1 }) };
       return (await fetch(other.url + CHAT, { ...init, headers: { ...JSON_TYPE, "x-api-key": key } })).status;
     };
     expect([await ask("sk-hashed"), await ask("sk-hashed"), await ask("sk-upper")]).toEqual([200, 429, 200]);
-    expect([await ask(HASH), await ask(`sha256:${HASH}`), await ask(`sha256:${upper}`)]).toEqual([401, 401, 401]);
+    expect(await ask("sk-capital")).toBe(200);
+    const hashes = [HASH, `sha256:${HASH}`, `sha256:${upper}`, `SHA256:${capital}`];
+    expect(await Promise.all(hashes.map(ask))).toEqual([401, 401, 401, 401]);
     await eventually(() => other.log().includes(` key ${upper.slice(0, 8).toLowerCase()} `));
     expect(other.log()).toMatch(/ 200 .* key h /);
     await other.stop();
