@@ -37,8 +37,12 @@ function deltas(chunks: ChatChunk[]): (string | undefined)[] {
   return chunks.flatMap((chunk) => chunk.choices.map((choice) => choice.delta.content));
 }
 
-async function errorOf(response: Response): Promise<{ message: string; param: string | null; code: string | null }> {
-  return ((await response.json()) as { error: { message: string; param: string | null; code: string | null } }).error;
+async function errorOf(
+  response: Response,
+): Promise<{ message: string; type: string; param: string | null; code: string | null }> {
+  return (
+    (await response.json()) as { error: { message: string; type: string; param: string | null; code: string | null } }
+  ).error;
 }
 
 describe("what is shared", () => {
@@ -219,9 +223,30 @@ describe("a full queue", () => {
     const server = await startServer([await deepModel(), "--parallel", "1", "--queue-tokens", "100"]);
     const tooLong = await server.post(CHAT, { messages: [user(RULES)] });
     expect(tooLong.status).toBe(400);
-    const error = await errorOf(tooLong);
-    expect(error).toMatchObject({ code: "context_length_exceeded", param: "messages" });
-    expect(error.message).toStartWith("This model's maximum context length is 100 tokens.");
+    expect(await errorOf(tooLong)).toEqual({
+      message: expect.stringMatching(
+        /^This server takes requests with up to 100 prompt tokens, .*: its --queue-tokens says so\. However, your messages resulted in \d+ tokens\./,
+      ),
+      type: "invalid_request_error",
+      param: "messages",
+      code: "queue_tokens_exceeded",
+    });
+    // Whoever shortens prompts by the context's limit is told of it by that alone, and of no other, in no dialect.
+    const words = "The capital of France is Paris. ".repeat(6);
+    const prompts = Array<string>(3).fill(words);
+    for (const [path, body, param] of [
+      ["/v1/completions", { prompt: prompts, truncate_prompt_tokens: -1 }, "prompt"],
+      ["/completion", { prompt: prompts }, "prompt"],
+      ["/generate", { text: prompts }, "text"],
+    ] as const) {
+      const refused = await server.post(path, body);
+      const error = await errorOf(refused);
+      expect([path, refused.status, error.code, error.param]).toEqual([path, 400, "queue_tokens_exceeded", param]);
+      expect(Object.keys(error).filter((key) => key.startsWith("n_"))).toEqual([]);
+      expect(error.message).not.toContain("context length");
+    }
+    const tooLongForBoth = await server.post("/completion", { prompt: "a ".repeat(5000) });
+    expect(await errorOf(tooLongForBoth)).toMatchObject({ code: "context_length_exceeded", n_ctx: expect.any(Number) });
 
     const running = server.stream({ ...STORY, max_tokens: 300 });
     await eventually(async () => (await server.requests()).running === 1);
@@ -285,6 +310,14 @@ describe("a full queue", () => {
     expect(status()).toBe(429);
   });
 
+  test("a limit of one is told as one", () => {
+    const jobs = new Jobs({ answers: 1, promptTokens: 1 }, () => 0);
+    jobs.admit(1, client, 1);
+    expect(() => jobs.admit(1, client)).toThrow("at its limit of 1 answer at once.");
+    jobs.limits = { answers: 2, promptTokens: 1 };
+    expect(() => jobs.admit(1, client, 1)).toThrow("at its limit of 1 prompt token in the queue.");
+  });
+
   test("an answer that ends before its first token gives its reservation back", () => {
     const jobs = new Jobs({ answers: 100, promptTokens: 1000 }, () => 0);
     const [one, two] = jobs.admit(2, client, 600);
@@ -300,7 +333,7 @@ describe("a full queue", () => {
     expect(jobs.waitingTokens).toBe(1000);
     expect(refusal(() => job?.setPromptTokens(1001, "messages"))).toMatchObject({
       status: 400,
-      code: "context_length_exceeded",
+      code: "queue_tokens_exceeded",
     });
     job?.setPromptTokens(1000, "messages");
     job?.finish();

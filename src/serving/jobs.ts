@@ -10,7 +10,8 @@
  * take as long as they like.
  */
 
-import { contextLengthExceeded, invalid, RequestError } from "./request_error.ts";
+import { plural } from "../terminal/plural.ts";
+import { invalid, queueTokensExceeded, RequestError } from "./request_error.ts";
 
 /** Finished answers that wait for their readers at once; each holds its tokens in memory. */
 const UNREAD_MAX = 1024;
@@ -129,11 +130,11 @@ export class Jobs {
     const unfinished = Math.min(underWay, this.#unsubmitted + this.#engineLoad());
     const answersOver = count + Math.max(unfinished - answersMax, underWay - answersMax - UNREAD_MAX);
     if (answersOver > 0) {
-      throw this.#full(`${answersMax} answers at once`, this.#finishedAnswers.secondsFor(answersOver));
+      throw this.#full(`${plural(answersMax, "answer")} at once`, this.#finishedAnswers.secondsFor(answersOver));
     }
     const tokensOver = this.waitingTokens + tokens - tokensMax;
     if (tokensOver > 0) {
-      throw this.#full(`${tokensMax} prompt tokens that wait`, this.#begunTokens.secondsFor(tokensOver));
+      throw this.#full(`${plural(tokensMax, "prompt token")} in the queue`, this.#begunTokens.secondsFor(tokensOver));
     }
     const prompt = { tokens, waiting: count, unsubmitted: count, tokensMax };
     this.waitingTokens += tokens;
@@ -222,7 +223,7 @@ export class Jobs {
         for (const listener of listeners) listener();
       },
       setPromptTokens: (tokens, param) => {
-        if (tokens > prompt.tokensMax) throw contextLengthExceeded(param, prompt.tokensMax, tokens, true);
+        if (tokens > prompt.tokensMax) throw queueTokensExceeded(param, prompt.tokensMax, tokens);
         this.#correct(prompt, tokens);
         this.#submit(prompt, prompt.unsubmitted);
       },

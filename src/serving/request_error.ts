@@ -5,6 +5,7 @@
 
 import { describeBug, MemoryFailure } from "../errors.ts";
 import { notes } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 
 /** What is known of an error beside its status and its message. */
 export interface ErrorDetails {
@@ -60,6 +61,19 @@ export function contextLengthExceeded(
     `This model's maximum context length is ${context} tokens. However, your ${param} resulted in ${count} tokens. ` +
       `Please reduce the length of the ${param}.`,
     { param, code: "context_length_exceeded", extra: { n_prompt_tokens: promptTokens, n_ctx: context } },
+  );
+}
+
+/**
+ * Prompts of a request that the context may hold, and the queue never. No client takes it for the context's limit: it would shorten its
+ * prompts to what it believes to be that.
+ */
+export function queueTokensExceeded(param: string, tokensMax: number, promptTokens: number): RequestError {
+  return new RequestError(
+    400,
+    `This server takes requests with up to ${plural(tokensMax, "prompt token")}, whatever the model's context is: its --queue-tokens ` +
+      `says so. However, your ${param} resulted in ${plural(promptTokens, "token")}. Please send less at once.`,
+    { param, code: "queue_tokens_exceeded" },
   );
 }
 
