@@ -558,10 +558,38 @@ describe("errors", () => {
   });
 
   test("a path that is not there: what there is instead", async () => {
-    const messageAt = async (path: string) =>
-      ((await (await server.post(path, {})).json()) as { error: { message: string } }).error.message;
-    expect(await messageAt("/v1/responses")).toEndWith("This server has no Responses API; use /v1/chat/completions.");
-    expect(await messageAt("/v1/audio/speech")).toEndWith("GET /openapi.json tells which there are.");
+    const advice = {
+      "/v1/responses": "This server has no Responses API; use /v1/chat/completions.",
+      "/v1/responses/resp_1/cancel": "This server has no Responses API; use /v1/chat/completions.",
+      "/v1/audio/speech": "This server reads and writes text only; use /v1/chat/completions.",
+      "/v1/messages": "This server has no Messages API; use /v1/chat/completions.",
+      "/v1/messages/count_tokens": "This server has no Messages API; /tokenize counts the tokens of a text.",
+      "/api/chat": "This server has no Ollama API; use /v1/chat/completions.",
+      "/api/generate": "This server has no Ollama API; use /v1/completions.",
+      "/api/tags": "This server has no Ollama API; use /v1/models.",
+      "/api/embed": "This server has no Ollama API; use /v1/embeddings.",
+      "/props": "/v1/models describes the model, and /health says how it is run.",
+      "/slots/0": "/metrics and /health count the requests under way.",
+      "/v1/rerank":
+        "This server ranks and classifies no texts; /v1/embeddings gives vectors by which texts can be compared.",
+      "/generate_stream": 'Use /generate with "stream": true.',
+      "/v1/v1/chat/completions": "Use /v1/chat/completions.",
+      "/openai/deployments/gpt/chat/completions": "Use /v1/chat/completions.",
+      "/v1/tokenize": "Use /tokenize.",
+      "/v1/nothing": "GET /openapi.json tells which there are.",
+      "/propspects": "GET /openapi.json tells which there are.",
+    };
+    for (const [path, sentence] of Object.entries(advice)) {
+      const response = await server.post(path, {});
+      expect(response.status).toBe(404);
+      const { message, code } = await errorOf(response);
+      expect([message, code]).toEqual([`Unknown request URL: POST ${path}. ${sentence}`, "unknown_url"]);
+      // What is named is there.
+      for (const named of sentence.match(/\/[a-z0-9_/.]+[a-z]/g) ?? []) {
+        const { status } = await fetch(server.url + named, { method: "OPTIONS" });
+        expect([named, status]).toEqual([named, 405]);
+      }
+    }
   });
 
   test.each<[string, unknown, string]>([

@@ -47,6 +47,7 @@ describe("the description", () => {
   test("is well formed", () => {
     const { schemas } = description.components;
     expect(description.openapi).toBe("3.1.0");
+    expect(description.servers).toEqual([{ url: "/" }]);
     for (const [name, schema] of Object.entries(schemas)) expect(faultsOfSchema(schema, schemas, name)).toEqual([]);
     const ids = operations().map(({ operation }) => operation.operationId);
     expect(new Set(ids).size).toBe(ids.length);

@@ -260,6 +260,23 @@ describe("an embedding model's server", () => {
     expect(await tokens(["The capital of France", "The capital of France"])).toBe(2 * count + 2);
   });
 
+  test("counts what was asked of the engine, and nothing of what is refused", async () => {
+    const samples = async (name: string) => {
+      const text = await (await fetch(`${server.url}/metrics`)).text();
+      const lines = text.split("\n").filter((line) => line.startsWith(`wrinklefree_${name}{`));
+      return lines.map((line) => Number(line.split(" ").at(-1)));
+    };
+    const [success = 0, abort, error] = await samples("request_outcomes_total");
+    const [times = 0] = await samples("e2e_request_latency_seconds_count");
+    for (const input of ["", ["a", ""], "a ".repeat(2000), [1, 99999]]) {
+      expect((await server.post("/v1/embeddings", { input })).status).toBe(400);
+      expect((await server.post("/embedding", { content: input })).status).toBe(400);
+    }
+    expect((await server.post("/v1/embeddings", { input: ["a", "b"] })).status).toBe(200);
+    expect(await samples("request_outcomes_total")).toEqual([success + 1, abort as number, error as number]);
+    expect(await samples("e2e_request_latency_seconds_count")).toEqual([times + 1]);
+  });
+
   test.each<[string, object, string]>([
     ["no input", {}, "input"],
     ["an empty text", { input: "" }, "input"],

@@ -125,6 +125,8 @@ describe("below a path", () => {
       expect((await get(`${prefix}/v1/models`, key)).status).toBe(200);
       expect((await get(`${prefix}/models`, key)).status).toBe(200);
     }
+    const description = (await (await get("/openapi.json", key)).json()) as { servers: object[] };
+    expect(description.servers).toEqual([{ url: "/llm" }]);
     const bare = await get("/llm", HTML);
     expect([bare.status, bare.headers.get("location")]).toEqual([308, "llm/"]);
     for (const path of ["/llmx/health", "/llm/llm/health", "/llm//health"]) {

@@ -190,7 +190,7 @@ describe("a request", () => {
       "error.type": "model_not_found",
       "gen_ai.request.id": expect.stringMatching(/^req_/),
     });
-    expect(unknown).toMatchObject({ name: "GET", status: 0, attributes: { "error.type": "404" } });
+    expect(unknown).toMatchObject({ name: "GET", status: 0, attributes: { "error.type": "unknown_url" } });
     expect(collector.spans.length).toBe(2);
   });
 
@@ -390,8 +390,58 @@ describe("a collector", () => {
     collector = startCollector(undefined, port);
     await (await post(FRANCE)).text();
     await eventually(() => warnings().length > 1);
-    expect(warnings().slice(1)).toEqual([expect.stringMatching(/takes them again; \d+ spans were lost$/)]);
+    expect(warnings().slice(1)).toEqual([expect.stringMatching(/takes them again, after the loss of \d+ spans$/)]);
     expect((await requestSpans(1)).length).toBeGreaterThan(0);
+  });
+
+  /** What is said of traces between the first signal to stop and the end. */
+  const saidAtEnd = async () => {
+    const before = warnings().length;
+    server.signal("SIGTERM");
+    expect(await server.exited).toBe(0);
+    expect(logLines(server.log()).at(-1)).toMatchObject({ event: "stop" });
+    return warnings().slice(before);
+  };
+  // A request is a span, with three of its parts below it.
+  const LOST = (url: string) => `^traces: 8 spans could not be sent to ${url}/v1/traces: `;
+
+  test.each<[string, string]>([
+    ["were not tried yet", "600000"],
+    ["are tried again and again", "20"],
+  ])(
+    "that is not there when the server ends, and its spans %s: how many are lost and why is said once",
+    async (_, delay) => {
+      const url = `http://127.0.0.1:${await freePort()}`;
+      await startServerFor(url, [], { OTEL_BSP_SCHEDULE_DELAY: delay });
+      for (let i = 0; i < 2; i++) expect((await post(FRANCE)).status).toBe(200);
+      // By then the batches of the second case are on their way.
+      await Bun.sleep(300);
+      expect(await saidAtEnd()).toEqual([expect.stringMatching(new RegExp(`${LOST(url)}.*ECONNREFUSED`))]);
+    },
+  );
+
+  test("that never answers when the server ends", async () => {
+    await start([], { OTEL_BSP_SCHEDULE_DELAY: "600000" }, () => new Promise<Response>(() => undefined));
+    for (let i = 0; i < 2; i++) expect((await post(FRANCE)).status).toBe(200);
+    expect(await saidAtEnd()).toEqual([expect.stringMatching(new RegExp(`${LOST(collector.url)}Request timed out$`))]);
+  });
+
+  test("that refused some before, and refuses the rest at the end: all are told of", async () => {
+    await start([], {}, () => new Response("no such tenant", { status: 401 }));
+    await (await post(FRANCE)).text();
+    await eventually(() => warnings().length === 1);
+    await (await post(FRANCE)).text();
+    expect(await saidAtEnd()).toEqual([
+      expect.stringMatching(new RegExp(`${LOST(collector.url)}it answers 401 .*no such tenant$`)),
+    ]);
+  });
+
+  test("that took all hears nothing more at the end, and nothing is said", async () => {
+    await start([], { OTEL_BSP_SCHEDULE_DELAY: "600000" });
+    await (await post(FRANCE)).text();
+    expect(await saidAtEnd()).toEqual([]);
+    expect(collector.spans.length).toBe(4);
+    expect(collector.requests.length).toBe(1);
   });
 
   test("that refuses them is quoted once", async () => {

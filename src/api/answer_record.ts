@@ -1,6 +1,7 @@
 /** What became of the answers to a request, for the log and for traces. */
 
 import type { FinishReason } from "../engine/events.ts";
+import type { EndReason } from "../serving/metrics.ts";
 import { type Counts, noCounts } from "../text/generation.ts";
 
 /** One answer, from the time on at which the engine was given it. Times are those of performance.now(), in milliseconds. */
@@ -28,9 +29,6 @@ export function tokensOf(answers: readonly AnswerRecord[]): { prompt: number; ca
     generated: sum(({ counts }) => counts.completionTokens),
   };
 }
-
-/** Why an answer ended, as operators are told: by its own end, at its length, because its client left, or because something went wrong. */
-export type EndReason = "stop" | "length" | "abort" | "error";
 
 /** Why an answer ended, when its request is over. @param hasLeft whether the client did before it had all. */
 export function endReason({ reason }: AnswerRecord, hasLeft: boolean): EndReason {

@@ -119,20 +119,16 @@ async function* allChoices(
     }
     if (--unfinished === 0) queue.close();
   });
-  let open = jobs.length;
   try {
     for await (const event of queue.drain()) {
       if (event.kind === "end") {
         if (event.reason === "cancelled" && !exchange.client.aborted) throw endedByShutdown();
-        metrics.answered(event.reason, event.counts);
         jobs[event.choice]?.finish();
-        open--;
         if (event.reason === "grammar") throw formNotFollowed();
       }
       yield event;
     }
   } finally {
-    for (; open > 0; open--) metrics.answered("cancelled");
     for (const job of jobs) job.abort();
     await Promise.all(written);
     for (const job of jobs) job.finish();

@@ -57,8 +57,7 @@ export async function embedTexts(
   const most = texts.map((text) =>
     typeof text === "string" ? service.promptTokensAtMost(text) + service.tokenizer.end.length + 2 : text.length,
   );
-  const { metrics, jobs } = exchange.state;
-  const [job] = jobs.admit(1, exchange.client, Math.max(...most));
+  const [job] = exchange.state.jobs.admit(1, exchange.client, Math.max(...most));
   if (job === undefined) throw endedByShutdown();
   try {
     const ids: (readonly number[])[] = [];
@@ -93,13 +92,11 @@ export async function embedTexts(
       }
     };
     await Promise.all(Array.from({ length: Math.min(service.parallel, ids.length) }, work));
-    metrics.answered("stop");
     record.reason = "stop";
     record.counts.totalMs = elapsed();
     return { vectors, tokens };
   } catch (error) {
     job.abort();
-    metrics.answered("cancelled");
     throw error;
   } finally {
     job.finish();

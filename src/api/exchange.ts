@@ -13,7 +13,7 @@ import type { GenerationParameters } from "./sampling.ts";
 import { eventStream } from "./sse.ts";
 
 /** A request as it came in. */
-export type ReceivedRequest = Pick<Exchange, "request" | "path" | "dialect">;
+export type ReceivedRequest = Pick<Exchange, "request" | "path" | "dialect"> & Partial<Pick<Exchange, "basePath">>;
 
 /** One request and its answer. */
 export class Exchange {
@@ -23,6 +23,8 @@ export class Exchange {
   readonly dialect: Dialect;
   /** The path that it asks for; undefined where Host and target make no URL. */
   readonly path: string | undefined;
+  /** What stands before that path where a proxy passes it on; empty: nothing. */
+  readonly basePath: string;
   /** Fires when the client leaves. */
   readonly client: AbortSignal;
   /** What its body takes of the memory for all bodies. */
@@ -49,10 +51,11 @@ export class Exchange {
   readonly #onSent: (() => void)[] = [];
 
   /** @param onStreamEnd called once when a streamed answer is over, before its last bytes are sent. */
-  constructor(state: ServerState, { request, path, dialect }: ReceivedRequest, onStreamEnd: () => void) {
+  constructor(state: ServerState, { request, path, basePath = "", dialect }: ReceivedRequest, onStreamEnd: () => void) {
     this.state = state;
     this.request = request;
     this.path = path;
+    this.basePath = basePath;
     this.dialect = dialect;
     this.client = request.signal;
     this.body = state.bodies.share();

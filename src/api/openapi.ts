@@ -43,6 +43,7 @@ export interface Operation {
 export interface OpenApiDocument {
   openapi: string;
   info: { title: string; version: string; description: string; license: { name: string; identifier: string } };
+  servers: readonly { url: string }[];
   security: readonly object[];
   paths: Readonly<Record<string, { get?: Operation; post?: Operation }>>;
   components: { schemas: Readonly<Record<string, Schema>>; securitySchemes: object };

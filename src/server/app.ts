@@ -8,6 +8,7 @@
  */
 
 import { Elysia } from "elysia";
+import { endReason } from "../api/answer_record.ts";
 import { errorResponse } from "../api/dialect.ts";
 import { Exchange } from "../api/exchange.ts";
 import { getModel } from "../api/openai/models.ts";
@@ -22,6 +23,7 @@ import { CorsPolicy } from "./cors.ts";
 import { Descriptors } from "./descriptors.ts";
 import { HostNames } from "./host.ts";
 import { logRequest } from "./log.ts";
+import { adviceFor } from "./other_apis.ts";
 import { ASSETS_PATH, asset } from "./page.ts";
 import { readPath, routingRequest } from "./path.ts";
 import { isLocal, isUnix, type Place } from "./places.ts";
@@ -102,7 +104,7 @@ function createApp(state: ServerState, exchanges: WeakMap<Request, Exchange>) {
     return refuse(exchange, code === "NOT_FOUND" ? notFound(exchange) : toRequestError(error));
   });
   for (const [path, handler] of Object.entries(GET_ROUTES)) {
-    app.get(path, ({ request }) => handler(state, (exchanges.get(request) as Exchange).request));
+    app.get(path, ({ request }) => handler(exchanges.get(request) as Exchange));
   }
   app.get(`${ASSETS_PATH}*`, ({ params, request }) => asset(params["*"], (exchanges.get(request) as Exchange).request));
   // A model's name may contain slashes, written plainly or as %2F.
@@ -193,6 +195,7 @@ export function createReception(
       // What goes wrong once its client has left is nothing that went wrong.
       const error = hasLeft ? undefined : exchange.error;
       state.metrics.requested(method, route, status);
+      for (const answer of answers) state.metrics.answered(endReason(answer, hasLeft), answer.counts);
       const milliseconds = performance.now() - started;
       const record = {
         ...{ id, method, route, status, started, milliseconds, client, key: key?.label },
@@ -202,7 +205,7 @@ export function createReception(
       if (!isHealthCheck(record)) trace?.end(record);
     };
     // Before anything is awaited, so that no departure is missed.
-    const exchange = new Exchange(state, { request, path, dialect: dialectOf(route) }, () => finish(200));
+    const exchange = new Exchange(state, { request, path, basePath, dialect: dialectOf(route) }, () => finish(200));
     const response = await respond(exchange, rules, place);
     const { status, headers } = response;
     headers.set("x-request-id", id);
@@ -240,10 +243,8 @@ function notFound({ request, path }: Exchange): RequestError {
   const route = knownRoute(path);
   const methods = route === "other" ? undefined : route in POST_ROUTES ? "POST" : "GET, HEAD";
   if (methods === undefined) {
-    const advice = /^\/v1\/responses(?:\/|$)/.test(path ?? "")
-      ? "This server has no Responses API; use /v1/chat/completions."
-      : "GET /openapi.json tells which there are.";
-    return new RequestError(404, `Unknown request URL: ${request.method} ${path}. ${advice}`);
+    const advice = adviceFor(path ?? "") ?? "GET /openapi.json tells which there are.";
+    return new RequestError(404, `Unknown request URL: ${request.method} ${path}. ${advice}`, { code: "unknown_url" });
   }
   return new RequestError(405, `Not allowed to ${request.method} on ${path}; allowed: ${methods}.`, {
     headers: { allow: methods },

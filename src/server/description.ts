@@ -40,8 +40,8 @@ const serverDescription: Described = {
   },
 };
 
-/** The description of this server. */
-export function openApiDocument(): OpenApiDocument {
+/** The description of this server. @param basePath what stands before every path where a proxy passes it on; empty: nothing. */
+export function openApiDocument(basePath: string): OpenApiDocument {
   const parts = [openAiDescription, llamaCppDescription, sglangDescription, serverDescription];
   return {
     openapi: "3.1.0",
@@ -53,6 +53,7 @@ export function openApiDocument(): OpenApiDocument {
         "OpenAI's that would change the answer and can't be honoured are refused by name.",
       license: { name: "MIT", identifier: "MIT" },
     },
+    servers: [{ url: basePath || "/" }],
     security: [{}, { bearer: [] }, { header: [] }],
     paths: Object.assign({}, ...parts.map(({ paths }) => paths)),
     components: {

@@ -65,11 +65,11 @@ export function exposeMetrics(state: ServerState): string {
     single("engine_steps_total", "counter", "Batches computed.", stats.steps);
     single("engine_busy_seconds_total", "counter", "Time spent computing them.", stats.busy_ms / 1000);
   }
-  const { stop, length, cancelled, grammar } = metrics.answers;
+  const { stop, length, abort, error } = metrics.answers;
   family("request_success_total", "counter", "Whole answers, by the reason for their end.", (name) =>
     Object.entries({ stop, length }).map(([reason, count]) => `${name}{${model},finished_reason="${reason}"} ${count}`),
   );
-  const outcomes = { success: stop + length, abort: cancelled, error: grammar };
+  const outcomes = { success: stop + length, abort, error };
   family("request_outcomes_total", "counter", "Answers that ended, whole or not.", (name) =>
     Object.entries(outcomes).map(([outcome, count]) => `${name}{${model},outcome="${outcome}"} ${count}`),
   );
@@ -85,7 +85,7 @@ export function exposeMetrics(state: ServerState): string {
   histogram("inter_token_latency_seconds", "From one token of an answer to the next.", metrics.interTokenLatency);
   histogram(
     "e2e_request_latency_seconds",
-    "From a tokenized request, waiting included, to its last token.",
+    "From a tokenized request, waiting included, to its last token or vector.",
     metrics.totalTime,
   );
   return `${lines.join("\n")}\n`;

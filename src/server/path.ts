@@ -20,7 +20,12 @@ export function readPath(request: Request, basePath: string): string | undefined
   const url = request.url.startsWith("/") ? ORIGIN + request.url : request.url;
   const path = URL.parse(url)?.pathname;
   if (path === undefined) return undefined;
-  return withoutBase(path, basePath).replace(UNPREFIXED, "/v1$&");
+  return withVersion(withoutBase(path, basePath));
+}
+
+/** The path with OpenAI's /v1 where it is missing. */
+export function withVersion(path: string): string {
+  return path.replace(UNPREFIXED, "/v1$&");
 }
 
 function withoutBase(path: string, basePath: string): string {

@@ -13,7 +13,6 @@ import { createEmbeddings } from "../api/openai/embeddings.ts";
 import { listModels } from "../api/openai/models.ts";
 import { generateText } from "../api/sglang/generate.ts";
 import type { JsonObject } from "../json.ts";
-import type { ServerState } from "../serving/state.ts";
 import { openApiDocument } from "./description.ts";
 import { health, ready } from "./health.ts";
 import { exposeMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
@@ -39,13 +38,13 @@ export const POST_ROUTES: Readonly<Record<string, PostRoute>> = {
 };
 
 /** What GET means, by path; the models and the page's assets are apart, since their paths hold names. */
-export const GET_ROUTES: Readonly<Record<string, (state: ServerState, request: Request) => Response>> = {
-  "/": (_, request) => page(request),
-  "/health": (state) => Response.json(health(state)),
-  "/ready": (state) => Response.json(ready(state)),
-  "/v1/models": (state) => Response.json(listModels(state)),
-  "/openapi.json": () => Response.json(openApiDocument()),
-  "/metrics": (state) => new Response(exposeMetrics(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
+export const GET_ROUTES: Readonly<Record<string, (exchange: Exchange) => Response>> = {
+  "/": ({ request }) => page(request),
+  "/health": ({ state }) => Response.json(health(state)),
+  "/ready": ({ state }) => Response.json(ready(state)),
+  "/v1/models": ({ state }) => Response.json(listModels(state)),
+  "/openapi.json": ({ basePath }) => Response.json(openApiDocument(basePath)),
+  "/metrics": ({ state }) => new Response(exposeMetrics(state), { headers: { "content-type": METRICS_CONTENT_TYPE } }),
 };
 
 /** The path by which a route is known, whatever model a request names; "other" for a path that means nothing here. */

@@ -5,6 +5,7 @@
  */
 
 import type { ServerState } from "../serving/state.ts";
+import { plural } from "../terminal/plural.ts";
 import type { Tracing } from "../tracing/tracing.ts";
 import type { Listening } from "./listening.ts";
 import { logEvent } from "./log.ts";
@@ -56,7 +57,7 @@ export async function stopOrderly(
   const newcomersWait = listening.leavePassed();
   state.drain(newcomersWait);
   const { running, waiting } = state.jobs;
-  const message = `finishing ${running + waiting} answers, for ${deadlineSeconds} s at most; signal again to stop at once`;
+  const message = `finishing ${plural(running + waiting, "answer")}, for ${deadlineSeconds} s at most; signal again to stop at once`;
   const facts = { running, waiting, drain_timeout_s: deadlineSeconds };
   logEvent("drain", message, facts, running + waiting > 0 ? {} : { text: "" });
   const isIdle = await Promise.race([
@@ -77,7 +78,7 @@ export async function stopOrderly(
 
 /** Sends the traces that wait, unless that takes long or somebody wants the server to stop at once. */
 export async function sendTraces(tracing: Tracing | undefined, signals: StopSignals): Promise<void> {
-  if (tracing !== undefined) await Promise.race([tracing.stop(), delay(FLUSH_MS), signals.second]);
+  await tracing?.stop(Promise.race([delay(FLUSH_MS), signals.second]));
 }
 
 /** Resolves once no answer is under way, nor a request that still has one coming. */

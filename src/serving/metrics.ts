@@ -1,7 +1,9 @@
 /** What a server counts and measures about its answers, from its start on. */
 
-import type { FinishReason } from "../engine/events.ts";
 import type { Counts } from "../text/generation.ts";
+
+/** Why an answer ended, as operators are told: by its own end, at its length, because its client left, or because something went wrong. */
+export type EndReason = "stop" | "length" | "abort" | "error";
 
 /** Upper bounds of a histogram's buckets, in seconds. */
 export const LATENCY_BUCKETS = [
@@ -29,17 +31,18 @@ export class Metrics {
   readonly timeToFirstToken = new Histogram();
   readonly interTokenLatency = new Histogram();
   readonly totalTime = new Histogram();
-  /** Answers that ended, by the engine's reason. */
-  readonly answers: Record<FinishReason, number> = { stop: 0, length: 0, cancelled: 0, grammar: 0 };
+  /** Answers that ended, of those that the engine was asked for. */
+  readonly answers: Record<EndReason, number> = { stop: 0, length: 0, abort: 0, error: 0 };
   /** Requests by method, route and status, as their labels. */
   readonly requests = new Map<string, number>();
   /** Whether everything was taken over when files were read again the last time; true before. */
   isReloaded = true;
 
-  /** An answer ended. @param counts what it cost; undefined when it did not come so far. */
-  answered(reason: FinishReason, counts?: Counts): void {
+  /** An answer that the engine was asked for ended. @param counts what it cost. */
+  answered(reason: EndReason, counts: Counts): void {
     this.answers[reason]++;
-    if (counts === undefined || reason === "cancelled") return;
+    // The times of others say when they were given up.
+    if (reason !== "stop" && reason !== "length") return;
     this.queueTime.observe(counts.queueMs / 1000);
     if (counts.completionTokens > 0) this.timeToFirstToken.observe(counts.firstTokenMs / 1000);
     this.totalTime.observe(counts.totalMs / 1000);

@@ -49,8 +49,12 @@ const headerGetter: TextMapGetter<Headers> = {
 
 const propagator = new W3CTraceContextPropagator();
 
+/** How long each try at the end of a server has: less than that end, so that its outcome is known by then. */
+const LAST_TRY_MS = 1_500;
+
 /** The traces of one server, sent by OTLP over HTTP. */
 export class OpenTelemetry implements Tracing {
+  readonly #exporter: WatchedExporter;
   readonly #provider: TracerProvider;
   readonly #tracer: Tracer;
 
@@ -59,7 +63,9 @@ export class OpenTelemetry implements Tracing {
     // What could not be sent is told by the exporter that is watched.
     setGlobalErrorHandler(() => undefined);
     const Exporter = protocol === "http/json" ? JsonExporter : ProtobufExporter;
-    const exporter = new WatchedExporter(new Exporter({ url, userAgent: `wrinklefree/${version}` }), url);
+    const common = { url, userAgent: `wrinklefree/${version}` };
+    const hasty = new Exporter({ ...common, timeoutMillis: LAST_TRY_MS });
+    this.#exporter = new WatchedExporter(new Exporter(common), hasty, url);
     const own = resourceFromAttributes({
       "service.name": "wrinklefree",
       "service.version": version,
@@ -71,7 +77,7 @@ export class OpenTelemetry implements Tracing {
         .merge(own)
         .merge(detectResources({ detectors: [envDetector] })),
       sampler: spanSampler(sampler),
-      spanProcessors: [new BatchSpanProcessor({ exporter, ...batch })],
+      spanProcessors: [new BatchSpanProcessor({ exporter: this.#exporter, ...batch })],
     });
     this.#tracer = this.#provider.getTracer("wrinklefree", version);
   }
@@ -102,15 +108,19 @@ export class OpenTelemetry implements Tracing {
     span.updateName(requestName(record));
     span.setAttributes(requestAttributes(record));
     if (hasFailed(record)) span.setStatus({ code: SpanStatusCode.ERROR });
+    const parts = requestParts(record);
+    this.#exporter.expect(1 + parts.length);
     span.end(at(record.started + record.milliseconds));
-    for (const { name, begin, end, attributes } of requestParts(record)) {
+    for (const { name, begin, end, attributes } of parts) {
       this.#tracer.startSpan(name, { startTime: at(begin), attributes }, context).end(at(end));
     }
   }
 
-  async stop(): Promise<void> {
-    // That it failed is told elsewhere.
-    await this.#provider.shutdown().catch(() => undefined);
+  async stop(deadline: Promise<unknown>): Promise<void> {
+    this.#exporter.beginEnd();
+    // That a batch failed is told by the exporter, and leaves others on their way.
+    await Promise.race([this.#provider.shutdown().catch(() => this.#exporter.shutdown()), deadline]);
+    this.#exporter.end();
   }
 }
 

@@ -18,6 +18,6 @@ export interface Tracing {
    * @param started when, as performance.now() has it.
    */
   begin(started: number, headers: Headers): RequestTrace;
-  /** Sends what waits. Resolves when that is done, or has failed. */
-  stop(): Promise<void>;
+  /** Sends what waits, and says what could not be sent until the deadline. Resolves when that is done. */
+  stop(deadline: Promise<unknown>): Promise<void>;
 }
