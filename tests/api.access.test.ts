@@ -519,7 +519,7 @@ describe("the log", () => {
       /^\S+Z 127\.0\.0\.1 POST \/v1\/chat\/completions 200 [\d.]+ ms \d+ prompt \(\d+ cached\) \+ 3 tokens req_\w+$/,
     );
     expect(lines()[1]).toMatch(/ 200 .* \+ 3 tokens req_\w+$/);
-    expect(lines()[2]).toMatch(/ 400 [\d.]+ ms req_\w+$/);
+    expect(lines()[2]).toMatch(/ 400 [\d.]+ ms error missing_required_parameter req_\w+$/);
     expect(lines()[3]?.length).toBeLessThan(250);
     expect(answers.map((answer) => answer.headers.get("x-request-id"))).toEqual(
       lines().map((line) => line.split(" ").at(-1) as string),
@@ -608,7 +608,10 @@ describe("the log", () => {
       });
       expect(told("start")).toMatchObject({ version: expect.any(String), pid: server.pid });
       expect(told("ready")).toMatchObject({ model: "deep", urls: [server.url], keys: 0 });
-      expect(told("drain")).toMatchObject({ running: 1, waiting: 0, drain_timeout_s: 1 });
+      expect(told("drain")).toMatchObject({
+        message: expect.stringMatching(/^finishing 1 answer, for 1 s at most;/),
+        ...{ running: 1, waiting: 0, drain_timeout_s: 1 },
+      });
       // The answer that was cut off had begun, so its status is that of the beginning.
       expect(entries[5]).toMatchObject({
         status: 200,

@@ -73,12 +73,25 @@ describe("text", () => {
   });
 
   test("what a request has none of is left out", () => {
-    expect(written("text", REFUSED)).toBe("2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms req_1\n");
+    expect(written("text", { ...REFUSED, status: 200, error: undefined })).toBe(
+      "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 200 0.0 ms req_1\n",
+    );
+  });
+
+  test("a refusal says why: by the error's code, or else its type, and never by its message", () => {
+    expect(written("text", REFUSED)).toBe(
+      "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms error invalid_request_error req_1\n",
+    );
+    const error = new RequestError(429, "No secret here.", { code: "rate_limit_exceeded", param: "secret" });
+    expect(written("text", { ...REFUSED, status: 429, key: "alice", error })).toBe(
+      "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 429 0.0 ms error rate_limit_exceeded key alice req_1\n",
+    );
   });
 
   test("an answer without tokens is an answer", () => {
-    expect(written("text", { ...REFUSED, key: "00000000", answers: [answer(3, 0, 0)] })).toBe(
-      "2026-05-04T03:02:01.007Z 192.0.2.7 GET other 404 0.0 ms 3 prompt (0 cached) + 0 tokens key 00000000 req_1\n",
+    const entry = { ...CHAT, milliseconds: 0.04, key: "00000000", answers: [answer(3, 0, 0)] };
+    expect(written("text", entry)).toBe(
+      "2026-05-04T03:02:01.007Z 192.0.2.7 POST /v1/chat/completions 200 0.0 ms 3 prompt (0 cached) + 0 tokens key 00000000 req_1\n",
     );
   });
 });

@@ -73,8 +73,10 @@ function requestText(entry: RequestRecord): string {
   ];
   if (entry.answers.length > 0) parts.push(`${prompt} prompt (${cached} cached) + ${generated} tokens`);
   const { error } = entry;
-  // The status was sent before it went wrong.
-  if (error !== undefined && error.status !== entry.status) parts.push(`ended by ${error.details.code ?? error.type}`);
+  if (error !== undefined) {
+    // Of a stream the status was sent before it went wrong.
+    parts.push(error.status === entry.status ? "error" : "ended by", error.details.code ?? error.type);
+  }
   if (entry.key !== undefined) parts.push(`key ${entry.key}`);
   parts.push(entry.id);
   return parts.join(" ");
