@@ -3,12 +3,11 @@
 import { UsageError } from "../errors.ts";
 import { bashCompletion } from "../options/bash_completion.ts";
 import { fishCompletion } from "../options/fish_completion.ts";
-import { oneOf } from "../options/kinds.ts";
 import { zshCompletion } from "../options/zsh_completion.ts";
 import { results } from "../terminal/output.ts";
 import { declareCommand, otherWords } from "./command.ts";
 
-const shells = oneOf(["bash", "zsh", "fish"]);
+const shells = ["bash", "zsh", "fish"];
 
 export const command = declareCommand({
   name: "completions",
@@ -19,7 +18,7 @@ export const command = declareCommand({
   ],
   options: {},
   wordsMax: 1,
-  words: [["bash", "zsh", "fish"]],
+  words: [shells],
   examples: [
     ["source <(wrinklefree completions bash)", "in ~/.bashrc"],
     ["source <(wrinklefree completions zsh)", "in ~/.zshrc, after compinit"],
@@ -27,11 +26,12 @@ export const command = declareCommand({
   ],
   async run({ words: [word] }, table) {
     if (word === undefined) throw new UsageError("completions takes a shell: bash, zsh or fish");
-    const shell = shells.read(word, "completions");
+    // No guess: what resembles one of these is mostly another shell.
+    if (!shells.includes(word)) throw new UsageError(`completions takes bash, zsh or fish, not '${word}'`);
     const commands = await table();
     const names = otherWords.map(([name]) => name);
-    if (shell === "bash") results.write(bashCompletion(commands, names));
-    else results.write(shell === "zsh" ? zshCompletion(commands, otherWords) : fishCompletion(commands, otherWords));
+    if (word === "bash") results.write(bashCompletion(commands, names));
+    else results.write(word === "zsh" ? zshCompletion(commands, otherWords) : fishCompletion(commands, otherWords));
     return 0;
   },
 });

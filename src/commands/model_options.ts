@@ -6,7 +6,7 @@ import { KV_KINDS } from "../engine/engine.ts";
 import { BATCH_TOKENS_MAX, CONTEXT_MAX, THREADS_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
 import { allowedCpus, parseCpuList } from "../machine/cores.ts";
-import { date, type Kind, oneOf, size, wholeNumber } from "../options/kinds.ts";
+import { date, filledText, type Kind, oneOf, size, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given, Setting } from "../options/settings.ts";
 import type { ServiceOptions } from "../serving/service_plan.ts";
@@ -35,7 +35,7 @@ export const modelChoice = {
     help: "the model, if it does not stand on the command line as MODEL",
     place: "anywhere",
     placeholder: "MODEL",
-    kind: { read: (text) => text, completion: "model" } as Kind<string>,
+    kind: { ...filledText("a model"), completion: "model" } as Kind<string>,
     otherwise: "the demo",
   },
 } as const satisfies Options;

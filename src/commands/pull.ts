@@ -7,7 +7,7 @@ import { openStored, packedModelOf } from "../models/conversion.ts";
 import { describePlan, planPull, pull, pulledRecords } from "../models/pull.ts";
 import { rememberSource } from "../models/source_record.ts";
 import { Store } from "../models/store.ts";
-import { text } from "../options/kinds.ts";
+import { filledText } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
@@ -21,7 +21,7 @@ const pullOptions = {
     help: "the file of the repository to take",
     place: "line",
     placeholder: "NAME",
-    kind: text,
+    kind: filledText("the name of a file"),
   },
   ...storeOption,
 } as const satisfies Options;

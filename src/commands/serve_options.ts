@@ -2,7 +2,7 @@
 
 import { SEQUENCES_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
-import { decimalNumber, file, type Kind, oneOf, text, wholeNumber } from "../options/kinds.ts";
+import { decimalNumber, file, filledText, type Kind, name, oneOf, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import type { CertificateFiles } from "../server/certificate.ts";
@@ -82,7 +82,7 @@ const listening = {
     help: "where to listen",
     place: "anywhere",
     placeholder: "ADDRESS",
-    kind: text,
+    kind: filledText("an address or a host name"),
     otherwise: `${HOST}, this machine only`,
   },
   port: {
@@ -246,7 +246,7 @@ const requests = {
   },
   "queue-tokens": {
     group: "Requests",
-    help: "tokens of the prompts that may wait",
+    help: "tokens of the prompts that may wait; a request with more is refused",
     place: "anywhere",
     isReloadable: true,
     placeholder: "N",
@@ -282,7 +282,7 @@ const answers = {
     place: "anywhere",
     isReloadable: true,
     placeholder: "NAME",
-    kind: text,
+    kind: name,
     otherwise: "its own name",
   },
   alias: {
@@ -291,7 +291,7 @@ const answers = {
     place: "anywhere",
     isReloadable: true,
     placeholder: "NAME",
-    kind: text,
+    kind: name,
     isList: true,
   },
   "any-model": {

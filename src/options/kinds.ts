@@ -26,22 +26,29 @@ export interface Kind<Value> {
 /** Any text. */
 export const text: Kind<string> = { read: (value) => value };
 
-/** The path of a file. */
-export const file: Kind<string> = { read: readPath, completion: "file" };
+/** A text that says something. @param what it is, as in "a host name". */
+export function filledText(what: string): Kind<string> {
+  return {
+    read(value, label) {
+      if (value.trim() === "") throw new UsageError(`${label} takes ${what}, not '${value}'`);
+      return value;
+    },
+  };
+}
 
-/** The path of a directory. */
-export const directory: Kind<string> = {
+/** What something is called, on one line. */
+export const name: Kind<string> = {
   read(value, label) {
-    if (value === "") throw new UsageError(`${label} takes a directory`);
-    return value;
+    if (/\p{Cc}/u.test(value)) throw new UsageError(`${label} takes a name without control characters`);
+    return filledText("a name").read(value, label);
   },
-  completion: "directory",
 };
 
-function readPath(value: string, label: string): string {
-  if (value === "") throw new UsageError(`${label} takes the path of a file`);
-  return value;
-}
+/** The path of a file. */
+export const file: Kind<string> = { ...filledText("the path of a file"), completion: "file" };
+
+/** The path of a directory. */
+export const directory: Kind<string> = { ...filledText("a directory"), completion: "directory" };
 
 /** Whole numbers within [low, high]. */
 export function wholeNumber(low: number, high: number): Kind<number> {
