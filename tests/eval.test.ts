@@ -122,12 +122,23 @@ describe("perplexity", () => {
       ": is no text: there is a zero byte at ",
     ],
     ["a text in Latin-1", Buffer.from("caf\u00e9", "latin1"), ": is not UTF-8: bytes 0 to 4 "],
+    [
+      "letters without a space in the third line",
+      `a\nb c\nd ${"e".repeat(60_000)}`,
+      ":3: near byte 32775: 60001 characters in a row that this model's tokenizer can't divide; it takes up to 32768; break them up, ",
+    ],
     ["a text that breaks off", Buffer.from("café").subarray(0, 4), ": is not UTF-8: bytes 0 to 4 "],
   ] as [string, string | Uint8Array, string][])("of %s is an error", async (_, content, fault) => {
     const path = fileOf("bad.txt", content);
     const { code, stdout, stderr } = await command("perplexity", "--file", path);
     expect(stderr).toStartWith(`wrinklefree: ${path}${fault}`);
     expect([code, stdout, stderr.split("\n").length]).toEqual([1, "", 2]);
+  });
+
+  test("of one token that another one comes before speaks of one", async () => {
+    const { stdout } = await command("perplexity", "--file", fileOf("short.txt", " the"));
+    expect(stdout).toContain("\n  1 token, ");
+    expect(stdout).toContain("\n  1 window of ");
   });
 
   test.each([
@@ -229,6 +240,14 @@ describe("the ids of a long text", () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  test("are refused with the place of what can't be divided, behind what was read before", async () => {
+    const parts = ["four\n".repeat(30_000), "e".repeat(60_000)];
+    const read = async () => {
+      for await (const _ of textIds(tokenizers.tiny, parts, "text"));
+    };
+    await expect(read()).rejects.toThrow("text:30001: near byte 182768: 60000 characters in a row that ");
   });
 
   test("come while the file is read, a little at a time", async () => {

@@ -5,6 +5,7 @@
 import { invalid } from "../serving/request_error.ts";
 import type { Service } from "../serving/service.ts";
 import type { PromptText } from "../text/added_tokens.ts";
+import { describeIndivisible } from "../text/tokenizer.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** The ids of a text, or, when there are too many, their number: the exact one, or one that the text has at least. */
@@ -27,8 +28,7 @@ export async function encodeText(
 ): Promise<TextIds> {
   const encoding = await tokenizer.encode(text, limit, exchange.client);
   if (!("indivisible" in encoding)) return encoding;
-  const message =
-    `Invalid '${param}': ${encoding.indivisible} characters in a row that this model's tokenizer can't divide; ` +
-    `it takes up to ${encoding.lengthMax}. Please break them up, with spaces between words or new lines.`;
+  const advice = "Please break them up, with spaces between words or new lines.";
+  const message = `Invalid '${param}': ${describeIndivisible(encoding)}. ${advice}`;
   throw invalid(param, "string_above_max_length", message);
 }

@@ -7,6 +7,7 @@ import type { PromptText } from "../text/added_tokens.ts";
 import { generate } from "../text/generation.ts";
 import { TemplateError } from "../text/jinja/errors.ts";
 import { begunThoughts, ThinkingParser, type ThinkingPart } from "../text/thinking.ts";
+import { describeIndivisible } from "../text/tokenizer.ts";
 import { type AnswerEvent, type ChatModel, ConversationTooLong, type Message } from "./chat_model.ts";
 import { type Settings, samplingOf } from "./settings.ts";
 
@@ -51,7 +52,7 @@ export class LocalModel implements ChatModel {
   async faultOf(text: string): Promise<string | undefined> {
     const { tokenizer, context } = this.#service;
     const encoding = await tokenizer.encode({ text, literal: "everywhere" }, context - 1);
-    if ("indivisible" in encoding) return `has ${encoding.indivisible} characters in a row that can't be divided`;
+    if ("indivisible" in encoding) return `has ${describeIndivisible(encoding)}`;
     if (!("tooLong" in encoding)) return undefined;
     return `has ${encoding.isExact ? "" : "at least "}${encoding.tooLong} tokens, and the model's context holds ${context} with the answer`;
   }
@@ -67,7 +68,7 @@ export class LocalModel implements ChatModel {
     const encoding = await tokenizer.encode(rendered, context - 1);
     if ("ids" in encoding) return { prompt: encoding.ids, begun: begunThoughts(rendered.text) };
     if ("indivisible" in encoding) {
-      throw new Failure(`the tokenizer can't divide ${encoding.indivisible} characters in a row; break them up`);
+      throw new Failure(`the conversation has ${describeIndivisible(encoding)}; break them up`);
     }
     const { message } = contextLengthExceeded("messages", context, encoding.tooLong, encoding.isExact);
     throw new ConversationTooLong(message);

@@ -180,7 +180,7 @@ async function measure(
   }
   if (found.scores.tokens === 0) {
     throw new Failure(
-      `${name}: has ${found.tokens} tokens, and none that another one comes before; give a longer text`,
+      `${name}: has ${plural(found.tokens, "token")}, and none that another one comes before; give a longer text`,
     );
   }
   found.seconds = (performance.now() - started) / 1000;
@@ -216,7 +216,7 @@ function toJson(found: Named): object {
 function toText(found: Named): string {
   const { model, file, context, stride, windows, scores, seconds } = found;
   return `perplexity ${scores.perplexity.toFixed(4)} ± ${scores.standardError.toFixed(4)}: ${model}, ${file}
-  ${scores.tokens} tokens, ${scores.mean.toFixed(4)} nats each, ${bitsPerByte(found).toFixed(4)} bits a byte
+  ${plural(scores.tokens, "token")}, ${scores.mean.toFixed(4)} nats each, ${bitsPerByte(found).toFixed(4)} bits a byte
   ${plural(windows, "window")} of ${context} tokens, one every ${stride}; ${(scores.tokens / seconds).toFixed(1)} tokens a second
 `;
 }

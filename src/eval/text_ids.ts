@@ -5,7 +5,7 @@
  */
 
 import { Failure } from "../errors.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
+import { describeIndivisible, type Indivisible, type Tokenizer } from "../text/tokenizer.ts";
 
 /** UTF-16 code units of a piece, at least. */
 const PIECE_LENGTH = 1 << 17;
@@ -39,15 +39,26 @@ export async function* textIds(
   name: string,
   pieceLength = PIECE_LENGTH,
 ): AsyncGenerator<Piece, void> {
-  const encode = async (text: string) => {
+  // Of the pieces so far.
+  let [bytesDone, linesDone] = [0, 0];
+  /** @param before what comes before the fault, and is in no piece yet. */
+  const fault = (before: string, what: string) => {
+    const place = `${name}:${linesDone + lineEnds(before) + 1}: near byte ${bytesDone + Buffer.byteLength(before)}`;
+    return new Failure(`${place}: ${what}; break them up, with spaces between words or new lines`);
+  };
+  /** @param known how much of the text is in earlier pieces. */
+  const encode = async (text: string, known = 0) => {
     const encoding = await tokenizer.encode(text, Number.MAX_SAFE_INTEGER);
     if ("ids" in encoding) return encoding.ids;
-    const length = "indivisible" in encoding ? encoding.indivisible : text.length;
-    throw new Failure(`${name}: the tokenizer can't divide ${length} characters in a row; break them up`);
+    const end = await encodableLength(tokenizer, text);
+    throw fault(text.slice(known, end), describeIndivisible(encoding as Indivisible));
   };
   const piece = async (before: string, text: string): Promise<Piece> => {
-    const ids = await encode(before + text);
-    return { ids: ids.slice((await encode(before)).length), bytes: Buffer.byteLength(text) };
+    const ids = await encode(before + text, before.length);
+    const bytes = Buffer.byteLength(text);
+    bytesDone += bytes;
+    linesDone += lineEnds(text);
+    return { ids: ids.slice((await encode(before)).length), bytes };
   };
   /** Whether there is a border between two tokens at a place of a text. */
   const isBorder = async (text: string, at: number) => {
@@ -63,7 +74,7 @@ export async function* textIds(
     rest += part;
     while (rest.length >= pieceLength + SURROUNDINGS) {
       const cut = await lastBorder(before + rest, before.length + pieceLength, before.length, isBorder);
-      if (cut === undefined) throw new Failure(`${name}: there is no place to cut ${pieceLength} characters in a row`);
+      if (cut === undefined) throw fault("", `there is no place to cut the next ${pieceLength} characters`);
       const text = rest.slice(0, cut - before.length);
       yield await piece(before, text);
       const read = before + text;
@@ -72,6 +83,23 @@ export async function* textIds(
     }
   }
   if (rest !== "") yield await piece(before, rest);
+}
+
+/** How much of a text can be encoded that can't as a whole, in UTF-16 code units. */
+async function encodableLength(tokenizer: Tokenizer, text: string): Promise<number> {
+  let [most, tooMuch] = [0, text.length];
+  while (tooMuch - most > 1) {
+    const middle = (most + tooMuch) >> 1;
+    const encoding = await tokenizer.encode(text.slice(0, middle), Number.MAX_SAFE_INTEGER);
+    if ("ids" in encoding) most = middle;
+    else tooMuch = middle;
+  }
+  return most;
+}
+
+/** How many lines end in a text. */
+function lineEnds(text: string): number {
+  return text.split("\n").length - 1;
 }
 
 /** The last place up to `end` where a text can be cut, of the best kind that there is. */

@@ -30,10 +30,18 @@ const GIVE_UP_FACTOR = 4;
  * The ids of a text; or, when there are too many, their number: the exact one, or one that the text has at least; or the length of a
  * part that can't be divided, and how long such a part may be.
  */
-export type Encoding =
-  | { ids: number[] }
-  | { tooLong: number; isExact: boolean }
-  | { indivisible: number; lengthMax: number };
+export type Encoding = { ids: number[] } | { tooLong: number; isExact: boolean } | Indivisible;
+
+/** How long a part is that can't be divided, and how long such a part may be. */
+export interface Indivisible {
+  indivisible: number;
+  lengthMax: number;
+}
+
+/** What is wrong with such a text, as what it has. */
+export function describeIndivisible({ indivisible, lengthMax }: Indivisible): string {
+  return `${indivisible} characters in a row that this model's tokenizer can't divide; it takes up to ${lengthMax}`;
+}
 
 /** A model's tokenizer. Immutable; any number of requests may use it. */
 export class Tokenizer {
