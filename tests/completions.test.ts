@@ -1,7 +1,7 @@
 /** Completions in the shells themselves, and manual pages in the programs that show them; all of them know every option. */
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Command, otherWords } from "../src/commands/command.ts";
@@ -114,6 +114,20 @@ $line"
     expect((await runProgram(["list", "--names"], { env: full })).stdout).toBe("tiny\n");
     const lines = [["serve", "ti"], ["ti"], ["run", "--ctx", "64", "t"]];
     expect(await complete(lines, await script("bash"), full)).toBe("tiny\t\n".repeat(3));
+    // As it has to be written, with nothing in it that bash would follow.
+    const [packed] = readdirSync(join(full.WRINKLEFREE_STORE, "models")) as [string];
+    const named = packed.replace("tiny", "tiny (2) $(touch owned)");
+    renameSync(join(full.WRINKLEFREE_STORE, "models", packed), join(full.WRINKLEFREE_STORE, "models", named));
+    const found = await complete(
+      [
+        ["serve", "ti"],
+        ["serve", "tiny\\ \\("],
+      ],
+      await script("bash"),
+      full,
+    );
+    expect(found).toBe("tiny\\ \\(2\\)\\ \\$\\(touch\\ owned\\)\t\n".repeat(2));
+    expect(existsSync(join(scratch, "files", "owned"))).toBe(false);
   });
 });
 

@@ -123,6 +123,7 @@ test("names on the hub, and texts that are none", () => {
     "1bitLLM/bitnet_b1_58-3B",
     "a/b@refs/pr/1",
     "a/b@v1.0",
+    "a/b@feature/a+b,(c)=d_é",
     `a/b@${"0".repeat(40)}`,
   ];
   for (const text of good) expect([text, parseHubName(text) !== null]).toEqual([text, true]);
@@ -145,6 +146,11 @@ test("names on the hub, and texts that are none", () => {
     "a/b c",
     "a/b\n",
     "a/b@x\n",
+    "a/b@c d",
+    "a/b@x..y",
+    "a/b@x.",
+    "a/b@x.lock",
+    "a/b@x/.y",
     "a/b@x\0",
     "a/b.",
     "a--b/c",

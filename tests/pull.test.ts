@@ -237,14 +237,20 @@ describe("a name", () => {
     await yes.close();
   });
 
-  test.each(["acme/../etc", "../acme", "acme/tiny@../../x", "acme/tiny@-x", "acme", "acme/a--b", "a/b/c"])(
-    "%p is none that can be pulled",
-    async (name) => {
-      const { code, stderr } = await pull([name]);
-      expect([code, hub.seen]).toEqual([2, []]);
-      expect(stderr).toContain("is no name on the hub");
-    },
-  );
+  test.each([
+    "acme/../etc",
+    "../acme",
+    "acme/tiny@../../x",
+    "acme/tiny@-x",
+    "acme/tiny@v 1",
+    "acme",
+    "acme/a--b",
+    "a/b/c",
+  ])("%p is none that can be pulled", async (name) => {
+    const { code, stderr } = await pull([name]);
+    expect([code, hub.seen]).toEqual([2, []]);
+    expect(stderr).toContain("is no name on the hub");
+  });
 });
 
 describe("a connection", () => {

@@ -329,6 +329,21 @@ describe("list, rm and prune", () => {
     expect((await run(["list", "--names"])).stdout).toBe("small\n");
   });
 
+  test.each(["m é", "模型: 1.58", "it's (new)", "a$(b)`c`", "~a\\b\u0007"])(
+    "call what was made of the directory %p as its answers do, and take that name",
+    async (name) => {
+      const directory = join(place, name);
+      renameSync(checkpoint, directory);
+      const server = await startServer([directory], { env });
+      const { data } = (await (await fetch(`${server.url}/v1/models`)).json()) as { data: { id: string }[] };
+      await server.stop();
+      const id = data[0]?.id as string;
+      expect(id).toBe(name.replace(/[$`]/g, "-").replace("~a\\b\u0007", "a-b-"));
+      expect((await run(["list", "--names"])).stdout).toBe(`${id}\n`);
+      expect((await chat(id)).stdout).toBe(PARIS);
+    },
+  );
+
   test.each(["small.gguf", "small.wf", "small.bin", "small.safetensors"])(
     "know what was made of %s by that name, and so does what runs a model",
     async (name) => {

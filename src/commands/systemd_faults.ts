@@ -3,13 +3,13 @@
 import { accessSync, constants, existsSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { planConversion } from "../../convert/dry_run.ts";
-import { checkpointName, isCheckpoint } from "../../convert/formats.ts";
+import { isCheckpoint } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
 import { parseHubName } from "../hub/hub_name.ts";
 import { readMemory } from "../machine/memory.ts";
 import { readPackedModel } from "../model_file/packed.ts";
 import { entriesNamed, takeInventory } from "../models/inventory.ts";
-import { isName, type ResolvedModel, resolveModel } from "../models/resolve.ts";
+import { isName, modelName, type ResolvedModel, resolveModel } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import { readCertificate } from "../server/certificate.ts";
 import { exposedPlace } from "../server/exposure.ts";
@@ -84,7 +84,7 @@ async function findModel(service: StartedService): Promise<ResolvedModel | undef
 /** A model as it will be when the service has converted it. @throws Failure when it can't be. */
 function asConverted(path: string, given: string): ResolvedModel {
   const { packed, header } = planConversion(path, {});
-  return { packed, bytes: header, name: checkpointName(path), given };
+  return { packed, bytes: header, name: modelName(path), given };
 }
 
 /** @returns bytes at most. @throws Failure for settings that the model does not allow, and for a model that can't be served. */

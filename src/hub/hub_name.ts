@@ -19,13 +19,18 @@ export function parseHubName(text: string): HubName | null {
   if (owner === undefined || name === undefined) return null;
   // The hub has no such names, and in its cache "--" stands for the slash.
   if (![owner, name].every((part) => PART.test(part) && !/--|\.\.|[.-]$/.test(part))) return null;
-  if (revision !== undefined && !isPlainPath(revision)) return null;
+  if (revision !== undefined && !isRevision(revision)) return null;
   return { repository: `${owner}/${name}`, revision: revision ?? DEFAULT_REVISION };
 }
 
 /** The name as a person writes it. */
 export function formatHubName({ repository, revision }: HubName): string {
   return revision === DEFAULT_REVISION ? repository : `${repository}@${revision}`;
+}
+
+/** Whether a text can name a branch, a tag or a commit, by git's rules for references. */
+function isRevision(text: string): boolean {
+  return isPlainPath(text) && !/ |\.\.|\.$|\.lock$/.test(text) && !/^\.|\/\.|\.lock\//.test(text);
 }
 
 /** Whether a text can be a path inside a directory, whatever system that is on. */

@@ -20,7 +20,7 @@ import { holdFile } from "./file_lock.ts";
 import { entriesNamed, type StoreEntry, takeInventory } from "./inventory.ts";
 import { describePlan, localSource, planPull, pull, pulledRecords } from "./pull.ts";
 import type { HubOrigin } from "./source_record.ts";
-import { Store } from "./store.ts";
+import { plainName, Store } from "./store.ts";
 
 /** A model that can be opened: by its path, or for the demonstration model from its bytes. */
 export interface ResolvedModel {
@@ -64,7 +64,7 @@ export async function resolveModel(argument: string | undefined, options: Resolv
   }
   if (isName(argument, options.store)) return await resolveName(argument, options);
   if (isCheckpoint(argument)) {
-    const name = checkpointName(argument);
+    const name = modelName(argument);
     const path = realpathSync(argument);
     const source = { origin: { kind: "path", path } as const, path, name, given: argument };
     const packed = await packedModelOf(Store.open(options.store), source);
@@ -79,6 +79,11 @@ export async function resolveModel(argument: string | undefined, options: Resolv
 export function requireModel(argument: string | undefined, store: string | undefined): void {
   if (argument === undefined || existsSync(argument) || isName(argument, store)) return;
   throw new Failure(`${argument}: no such file or directory`);
+}
+
+/** What the model of a directory or file in another format is called, by the store and by its answers. */
+export function modelName(path: string): string {
+  return plainName(checkpointName(path));
 }
 
 /** Whether a text looks like a path, whatever is there. */
@@ -144,7 +149,12 @@ async function packedOfEntry(
   const packed = model === null ? null : await openStored(store, model.key);
   if (packed !== null) return packed;
   if (origin?.kind === "path") {
-    return await packedModelOf(store, { origin, path: origin.path, name: checkpointName(origin.path), given });
+    return await packedModelOf(store, {
+      origin,
+      path: origin.path,
+      name: modelName(origin.path),
+      given,
+    });
   }
   // What is not packed was pulled.
   return await packedOfHubName(store, origin as HubOrigin, options);

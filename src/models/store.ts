@@ -18,6 +18,9 @@ import { interruptible } from "../terminal/interrupt.ts";
 import { notes } from "../terminal/output.ts";
 import { type FileLock, tryLock, waitForLock } from "./file_lock.ts";
 
+/** The longest name of a model in that of its file, in bytes: with key and endings, file systems take 255. */
+const NAME_BYTES_MAX = 160;
+
 /** Hexadecimal digits of a key. */
 export const KEY_DIGITS = 16;
 
@@ -138,8 +141,7 @@ export class Store {
 
   /** Where a new packed model belongs. */
   placeFor(name: string, key: string): string {
-    const plain = name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[-.]+/, "");
-    return join(this.models, `${plain.slice(0, 80) || "model"}-${key}.wf`);
+    return join(this.models, `${plainName(name)}-${key}.wf`);
   }
 
   /**
@@ -200,6 +202,17 @@ export class Store {
     if (error instanceof Failure) return error;
     return new Failure(`the store ${this.directory} cannot be written to: ${describeSystemError(error)}; ${OTHERWISE}`);
   }
+}
+
+/** A name of something outside as that of a model in the store: fit for a file's name, and for every command. */
+export function plainName(name: string): string {
+  const plain = name.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]+|[/\\$`]/gu, "-").replace(/^[-.~ ]+/, "");
+  let bytes = 0;
+  const kept = [...plain].filter((character) => {
+    bytes += Buffer.byteLength(character);
+    return bytes <= NAME_BYTES_MAX;
+  });
+  return kept.join("").trimEnd() || "model";
 }
 
 /** The name of the lock that is held while the packed model of a key is made. */

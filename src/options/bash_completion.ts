@@ -51,11 +51,17 @@ ${words.join("\n")}
 
 # Completes $2 as what $1 says.
 _wrinklefree_complete() {
-  local kind=$1 current=$2
+  local kind=$1 current=$2 name word
   case $kind in
     words:*) mapfile -t COMPREPLY < <(compgen -W "\${kind#words:}" -- "$current") ;;
     command) mapfile -t COMPREPLY < <(compgen -W ${quoted(first)} -- "$current") ;;
-    model) mapfile -t COMPREPLY < <(compgen -W "$("\${COMP_WORDS[0]}" list --names 2>/dev/null)" -- "$current") ;;
+    model)
+      # Names of directories may have spaces.
+      while IFS= read -r name; do
+        printf -v word %q "$name"
+        [[ $word == "$current"* || $name == "$current"* ]] && COMPREPLY+=("$word")
+      done < <("\${COMP_WORDS[0]}" list --names 2>/dev/null)
+      ;;
     directory)
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -d -- "$current")
