@@ -67,6 +67,12 @@ describe.each(["tiny.I2_S.gguf", "tiny.TQ1_0.gguf", "tiny.TQ2_0.gguf", "tiny.sgl
   });
 });
 
+test("inspect writes numbers in single precision with the digits that they have there", () => {
+  const { stdout } = runCommandLine(["inspect", join(directory, "tiny.TQ2_0.gguf")]);
+  expect(stdout).toMatch(/^ {2}norm epsilon +0\.00001$/m);
+  expect(stdout).toMatch(/^ {2}rope theta +500000$/m);
+});
+
 test.each(["tiny.TQ1_0.gguf", "tiny.sglbitnt.bin"])("chat takes %s as it is", (source) => {
   const { exitCode, stdout } = runCommandLine(
     ["chat", join(directory, source), "-p", "What is the capital of France?", "--max-tokens", "30"],

@@ -115,7 +115,7 @@ function toJson(inspection: Inspection): object {
 /** By how much positions are stretched. */
 function describeRopeScaling({ ropeDivisors = [] }: ModelConfig): string {
   if (ropeDivisors.length === 0) return "none";
-  const [least, most] = [Math.min(...ropeDivisors), Math.max(...ropeDivisors)];
+  const [least, most] = [Math.min(...ropeDivisors), Math.max(...ropeDivisors)].map(formatNumber);
   return `frequencies divided by ${least === most ? least : `${least} to ${most}`}`;
 }
 
@@ -152,9 +152,9 @@ function toText(inspection: Inspection): string {
     ["layers", String(config.layers)],
     ["attention heads", `${config.heads} of ${config.headDim}, sharing ${config.kvHeads} key-value heads`],
     ["context", `${config.context} tokens`],
-    ["rope theta", String(config.ropeTheta)],
+    ["rope theta", formatNumber(config.ropeTheta)],
     ["rope scaling", describeRopeScaling(config)],
-    ["norm epsilon", String(config.rmsNormEps)],
+    ["norm epsilon", formatNumber(config.rmsNormEps)],
     ["activation", config.activation],
     ["sub-norms", config.subNorms ? "yes" : "no"],
     ["head", config.pooling !== undefined ? "none" : config.tiedEmbeddings ? "the embedding" : "its own"],
@@ -176,6 +176,12 @@ function toText(inspection: Inspection): string {
   ];
   if (assetRows.length > 0) sections.push(`files\n${formatTable(assetRows, "  ")}`);
   return sections.join("\n\n");
+}
+
+/** A number with the digits that tell it from others of its kind: single precision, which GGUF has, needs fewer. */
+function formatNumber(value: number): string {
+  const digits = [1, 2, 3, 4, 5, 6, 7, 8, 9].find((count) => Math.fround(Number(value.toPrecision(count))) === value);
+  return String(digits === undefined ? value : Number(value.toPrecision(digits)));
 }
 
 /** A count for people: 4.5 M, 2.41 G. */
