@@ -2,7 +2,7 @@
 
 import { countTokens } from "../api/tokens.ts";
 import type { Attachment } from "../model/conversation.ts";
-import { formatCount } from "../text/format.ts";
+import { formatCount, plural } from "../text/format.ts";
 
 /** Larger files are not read: no context holds them. */
 const BYTES_MAX = 4 * 1024 * 1024;
@@ -27,7 +27,7 @@ export function saveFile(name: string, type: string, text: string): void {
  */
 export async function readAttachment(file: File, countRoom: () => Promise<number>): Promise<ReadAttachment> {
   if (file.size > BYTES_MAX)
-    throw new Error(`${file.name} is too large: the model can hold ${formatCount(await countRoom())} more tokens.`);
+    throw new Error(`${file.name} is too large: the model can hold ${plural(await countRoom(), "more token")}.`);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
@@ -38,7 +38,7 @@ export async function readAttachment(file: File, countRoom: () => Promise<number
   if (text === "") throw new Error(`${file.name} is empty.`);
   const [tokens, room] = await Promise.all([countTokens(text), countRoom()]);
   if (tokens > room) {
-    throw new Error(`${file.name} has ${formatCount(tokens)} tokens; the model can hold ${formatCount(room)} more.`);
+    throw new Error(`${file.name} has ${plural(tokens, "token")}; the model can hold ${formatCount(room)} more.`);
   }
   return { name: file.name, text, tokens };
 }

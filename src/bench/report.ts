@@ -6,6 +6,7 @@
 import { parameterCount } from "../model_file/model_config.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import type { Costs } from "./costs.ts";
 import type { KernelRun } from "./kernels.ts";
 import type { Machine } from "./machine.ts";
@@ -302,7 +303,7 @@ class KernelTables implements ReportWriter<KernelRun> {
 }
 
 function machineLine(machine: Machine): string {
-  return `machine  ${machine.cpu}, ${machine.cores} cores, ${machine.tierDescription} kernels\n`;
+  return `machine  ${machine.cpu}, ${plural(machine.cores, "core")}, ${machine.tierDescription} kernels\n`;
 }
 
 function limitsTable(): Table {

@@ -12,6 +12,7 @@ import type { ServerState } from "../serving/state.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { harmlessLine } from "../terminal/harmless.ts";
 import { notes } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 
 /** How often the status is looked at, in milliseconds, if nothing asks for more. */
 const TICK_MS = 5_000;
@@ -133,10 +134,10 @@ export class ServiceManager {
 /** What the server does, in a line, and what was refused of its files when they were read the last time. */
 function describe(state: ServerState, refused: readonly string[]): string {
   const { running, waiting } = state.jobs;
-  if (state.phase === "draining") return `finishing ${running + waiting} answers`;
+  if (state.phase === "draining") return `finishing ${plural(running + waiting, "answer")}`;
   if (state.phase === "ready") {
     const fault = refused.length === 0 ? "" : `; not reloaded, see the log: ${refused.join(", ")}`;
-    return `serving ${state.modelName}: ${running} answers running, ${waiting} waiting${fault}`;
+    return `serving ${state.modelName}: ${plural(running, "answer")} running, ${waiting} waiting${fault}`;
   }
   if (state.loading === undefined) return "loading";
   const { what, done, total } = state.loading;

@@ -3,6 +3,7 @@
  * evenly. Tokens are counted as they come, so a request may use more than is left; the key then waits until that is made up for.
  */
 
+import { plural } from "../terminal/plural.ts";
 import type { ApiKey, KeyLimits } from "./api_key.ts";
 import { RequestError } from "./request_error.ts";
 
@@ -73,9 +74,10 @@ export class KeyAccounts {
     use.limits = limits;
     const { requests, tokens, running } = limits;
     const now = this.#now();
-    if (running !== undefined && use.running >= running) throw refusal(`${running} requests at once`, RUNNING_RETRY_S);
-    refuseUntil(requests === undefined ? 0 : use.requests.waitFor(1, requests, now), `${requests} requests a minute`);
-    refuseUntil(tokens === undefined ? 0 : use.tokens.waitFor(1, tokens, now), `${tokens} tokens a minute`);
+    if (running !== undefined && use.running >= running)
+      throw refusal(`${plural(running, "request")} at once`, RUNNING_RETRY_S);
+    if (requests !== undefined) refuseUntil(use.requests.waitFor(1, requests, now), plural(requests, "request"));
+    if (tokens !== undefined) refuseUntil(use.tokens.waitFor(1, tokens, now), plural(tokens, "token"));
     if (requests !== undefined) use.requests.take(1, requests, now);
     use.running++;
     return {
@@ -89,8 +91,8 @@ export class KeyAccounts {
   }
 }
 
-function refuseUntil(milliseconds: number, limit: string): void {
-  if (milliseconds > 0) throw refusal(limit, Math.ceil(milliseconds / 1000));
+function refuseUntil(milliseconds: number, amount: string): void {
+  if (milliseconds > 0) throw refusal(`${amount} a minute`, Math.ceil(milliseconds / 1000));
 }
 
 function refusal(limit: string, seconds: number): RequestError {

@@ -9,6 +9,7 @@ import { harmless } from "./harmless.ts";
 import type { InputHistory } from "./input_history.ts";
 import type { Key } from "./keys.ts";
 import { notes } from "./output.ts";
+import { plural } from "./plural.ts";
 import { bold, dim } from "./style.ts";
 import type { TerminalInput } from "./terminal_input.ts";
 import { textWidth, wrapLine } from "./text_rows.ts";
@@ -290,10 +291,10 @@ function echo(text: string): string {
   const shown = lines.slice(0, ECHO_LINES).map((line) => {
     const rest = line.length - ECHO_CHARACTERS;
     const cut = harmless(rest > 0 ? line.slice(0, ECHO_CHARACTERS) : line).replaceAll("\t", "    ");
-    return cut + (rest > 0 ? dim(`… and ${rest.toLocaleString("en")} more characters`) : "");
+    return cut + (rest > 0 ? dim(`… and ${plural(rest, "more character", rest.toLocaleString("en"))}`) : "");
   });
   const more = lines.length - shown.length;
-  if (more > 0) shown.push(dim(`… and ${more.toLocaleString("en")} more lines`));
+  if (more > 0) shown.push(dim(`… and ${plural(more, "more line", more.toLocaleString("en"))}`));
   return `${bold(PROMPT)}${shown.join(`\n${INDENT}`)}\n`;
 }
 

@@ -6,6 +6,7 @@
 
 import { writeSync } from "node:fs";
 import { describeSystemError, OutputFailure } from "../errors.ts";
+import { plural } from "./plural.ts";
 
 /** How long to wait for the reader of a pipe that is full and does not block. */
 const RETRY_MS = 5;
@@ -97,7 +98,7 @@ export function writeLog(line: string): void {
     return;
   }
   if (lostLines > 0) {
-    const text = `wrinklefree: warning: ${lostLines} lines of the log are lost, because nobody read it\n`;
+    const text = `wrinklefree: warning: the log has lost ${plural(lostLines, "line")}, because nobody read it\n`;
     lostLines = 0;
     sendLater(form === undefined ? text : form(text, "warn"));
   }

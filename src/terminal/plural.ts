@@ -1,6 +1,6 @@
 /** Counts in words. */
 
-/** "1 message", "2 messages". */
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+/** "1 message", "2 messages". @param written the count as it is to be read. */
+export function plural(count: number, noun: string, written = String(count)): string {
+  return `${written} ${noun}${count === 1 ? "" : "s"}`;
 }
