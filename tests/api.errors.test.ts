@@ -461,7 +461,7 @@ describe("errors", () => {
       });
       expect(response.status).toBe(400);
       const error = await errorOf(response);
-      expect([error.param, error.code]).toEqual([null, null]);
+      expect([error.param, error.code]).toEqual([null, status === 404 ? "unknown_url" : null]);
     },
   );
 
@@ -489,7 +489,7 @@ describe("errors", () => {
     const response = await fetch(server.url + path, { method });
     expect(response.status).toBe(status);
     const error = await errorOf(response);
-    expect([error.param, error.code]).toEqual([null, null]);
+    expect([error.param, error.code]).toEqual([null, status === 404 ? "unknown_url" : null]);
     if (status === 405) expect(response.headers.get("allow")).not.toBeNull();
   });
 

@@ -228,7 +228,7 @@ describe("manual pages", () => {
   test.each([
     [["man", "srve"], "there is no command 'srve' (did you mean 'serve'?)"],
     [["completions"], "completions takes a shell: bash, zsh or fish"],
-    [["completions", "zhs"], "completions takes bash, zsh, fish, not 'zhs'"],
+    [["completions", "zhs"], "completions takes bash, zsh or fish, not 'zhs'"],
   ])("%p", async (args, message) => {
     const { code, stderr } = await runProgram(args);
     expect([code, stderr]).toEqual([2, expect.stringContaining(message)]);

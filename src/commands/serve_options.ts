@@ -2,7 +2,7 @@
 
 import { SEQUENCES_MAX } from "../engine/symbols.ts";
 import { UsageError } from "../errors.ts";
-import { decimalNumber, file, filledText, type Kind, name, oneOf, wholeNumber } from "../options/kinds.ts";
+import { decimalNumber, file, filledText, type Kind, oneOf, wholeNumber } from "../options/kinds.ts";
 import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import type { CertificateFiles } from "../server/certificate.ts";
@@ -282,7 +282,7 @@ const answers = {
     place: "anywhere",
     isReloadable: true,
     placeholder: "NAME",
-    kind: name,
+    kind: filledText("a name"),
     otherwise: "its own name",
   },
   alias: {
@@ -291,7 +291,7 @@ const answers = {
     place: "anywhere",
     isReloadable: true,
     placeholder: "NAME",
-    kind: name,
+    kind: filledText("a name"),
     isList: true,
   },
   "any-model": {

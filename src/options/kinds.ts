@@ -36,14 +36,6 @@ export function filledText(what: string): Kind<string> {
   };
 }
 
-/** What something is called, on one line. */
-export const name: Kind<string> = {
-  read(value, label) {
-    if (/\p{Cc}/u.test(value)) throw new UsageError(`${label} takes a name without control characters`);
-    return filledText("a name").read(value, label);
-  },
-};
-
 /** The path of a file. */
 export const file: Kind<string> = { ...filledText("the path of a file"), completion: "file" };
 
