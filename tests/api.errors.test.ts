@@ -461,7 +461,7 @@ describe("errors", () => {
       });
       expect(response.status).toBe(400);
       const error = await errorOf(response);
-      expect([error.param, error.code]).toEqual([null, status === 404 ? "unknown_url" : null]);
+      expect([error.param, error.code]).toEqual([null, null]);
     },
   );
 

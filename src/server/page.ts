@@ -47,7 +47,7 @@ export function page(request: Request): Response {
     throw new RequestError(
       404,
       "Unknown request URL: GET /. Here is a page for browsers only; the API begins at /v1, and /openapi.json describes it.",
-      { headers: { vary: "accept" } },
+      { code: "unknown_url", headers: { vary: "accept" } },
     );
   }
   // What the page refers to stands below it, so its own path has to end with a slash.
@@ -72,7 +72,8 @@ export function page(request: Request): Response {
 /** GET /assets/NAME. @throws RequestError 404. */
 export function asset(name: string, request: Request): Response {
   const file = isAsset(ASSETS_PATH + name) ? bundle().get(name) : undefined;
-  if (file === undefined) throw new RequestError(404, "Unknown request URL: the page has no such asset; reload it.");
+  if (file === undefined)
+    throw new RequestError(404, "Unknown request URL: the page has no such asset; reload it.", { code: "unknown_url" });
   return respond(file, request, { "cache-control": "public, max-age=31536000, immutable", vary: "accept-encoding" });
 }
 
