@@ -48,7 +48,7 @@ describe("the page as it is served", () => {
       const response = await get("/", accept === undefined ? {} : { accept });
       expect([response.status, ((await response.json()) as { error: object }).error]).toMatchObject([
         404,
-        { code: null },
+        { code: "unknown_url" },
       ]);
       expect(response.headers.get("vary")).toContain("accept");
     }
