@@ -4,6 +4,7 @@
  */
 
 import { Fault, printable } from "../src/model_file/config_fields.ts";
+import { plural } from "../src/terminal/plural.ts";
 
 /** Ids that stand for none: −1 in 32 bits, signed or not. */
 const NO_ID = [-1, 0xffff_ffff];
@@ -59,7 +60,8 @@ export class GgufFields {
   numbers(key: string, length: number): ArrayLike<number> | undefined {
     const list = this.#list(key, length);
     if (list === undefined) return undefined;
-    if (list.length !== length) throw new Fault(`${key} has ${list.length} elements for ${length} tokens`);
+    if (list.length !== length)
+      throw new Fault(`${key} has ${plural(list.length, "element")} for ${plural(length, "token")}`);
     const odd = list.findIndex((element) => typeof element !== "number" || !Number.isFinite(element));
     if (odd >= 0) throw new Fault(`${key} holds ${show(list[odd])} where a number is needed`);
     return list as unknown as ArrayLike<number>;

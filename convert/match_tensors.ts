@@ -3,6 +3,7 @@
 import { type LayoutEntry, packedLayout } from "../src/model_file/layout.ts";
 import type { ModelConfig } from "../src/model_file/model_config.ts";
 import { tensorFailure } from "../src/model_file/safetensors.ts";
+import { plural } from "../src/terminal/plural.ts";
 import { toFloat32 } from "./floats.ts";
 import type { CheckpointTensor, Encoding, SourceTensor, SourceTensors, TernaryForm } from "./source_tensor.ts";
 
@@ -73,7 +74,7 @@ export function matchTensors(
   }
   for (const [name, tensor] of files.tensors) {
     if (used.has(name) || isNeedless(name)) continue;
-    const model = `a ${config.architecture} of ${config.layers} layers`;
+    const model = `a ${config.architecture} of ${plural(config.layers, "layer")}`;
     throw tensorFailure(tensor.file, name, `is no part of ${model}, and would be lost`);
   }
   return matched;

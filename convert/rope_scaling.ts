@@ -10,6 +10,7 @@
 import { isObject } from "../src/json.ts";
 import { ConfigFields, Fault, inside, printable } from "../src/model_file/config_fields.ts";
 import { limits } from "../src/model_file/model_config.ts";
+import { plural } from "../src/terminal/plural.ts";
 
 /** Factors are below this. */
 const FACTOR_LIMIT = limits.ropeDivisor;
@@ -252,7 +253,7 @@ function readLongRope(
   const [short, long] = ["short_factor", "long_factor"].map((key) => {
     const list = scaling.positives(key, FACTOR_LIMIT);
     if (list.length === dimensions / 2) return list;
-    throw new Fault(`${key} has ${list.length} numbers; ${dimensions / 2} are needed`);
+    throw new Fault(`${key} has ${plural(list.length, "number")}; ${dimensions / 2} are needed`);
   }) as [number[], number[]];
   for (const other of ["short_mscale", "long_mscale"]) {
     if (scaling.has(other)) throw new Fault(`${other} is set, which is not supported`);

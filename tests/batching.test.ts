@@ -162,6 +162,7 @@ describe("little memory", () => {
 describe("a full queue", () => {
   test("more requests are turned away with a time to come back, and harm nobody", async () => {
     const server = await startServer([await deepModel(), "--parallel", "1", "--queue", "2"]);
+    await eventually(() => server.log().includes(" tokens for 1 request of up to "));
     const long = { ...STORY, max_tokens: 200 };
     const expected = deltas(await server.stream(long));
     const admitted = Array.from({ length: 3 }, () => server.stream(long));

@@ -354,7 +354,7 @@ describe("refuses by name", () => {
       tensor("blk.0.attn_v.weight", 999, [128, 256], 32),
       ["'blk.0.attn_v.weight': it is of unknown type 999"],
     ],
-    ["a bias", tensor("blk.0.attn_q.bias", 0, [256], 1024), ["'blk.0.attn_q.bias': is no part of a llama of 1 layers"]],
+    ["a bias", tensor("blk.0.attn_q.bias", 0, [256], 1024), ["'blk.0.attn_q.bias': is no part of a llama of 1 layer"]],
     ["a missing tensor", ({ tensors }) => tensors.delete("blk.0.ffn_up.weight"), ["'blk.0.ffn_up.weight': missing"]],
     [
       "another shape",

@@ -301,7 +301,7 @@ describe("config.json", () => {
     [
       "as many factors as another model needs",
       { rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1] } },
-      ["rope_scaling: short_factor has 1 numbers; 5 are needed"],
+      ["rope_scaling: short_factor has 1 number; 5 are needed"],
     ],
     ["rotary positions scaled by nothing", { rope_scaling: { type: "linear" } }, ["rope_scaling", "lacks factor"]],
     [

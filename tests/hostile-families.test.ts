@@ -102,7 +102,7 @@ test.each<[string, LooseJson, string]>([
   ["bonsai-g128", { head_dim: 128 }, "q_proj.weight': its shape is [384, 256]"],
   ["bonsai-g128", { architectures: ["LlamaForCausalLM"] }, "q_norm.weight': is no part of a LlamaForCausalLM"],
   ["embedding-qwen3", { num_hidden_layers: 3 }, "layers.2.input_layernorm.weight': missing"],
-  ["embedding-qwen3", { num_hidden_layers: 1 }, "is no part of a Qwen3Model of 1 layers"],
+  ["embedding-qwen3", { num_hidden_layers: 1 }, "is no part of a Qwen3Model of 1 layer"],
   ["embedding-qwen3", { use_sliding_window: true, sliding_window: 64 }, "sliding_window is set"],
   ["embedding-gemma3", { attn_logit_softcapping: 50 }, "attn_logit_softcapping is set"],
   ["embedding-gemma3", { sliding_window: 0 }, "sliding_window is 0"],

@@ -10,6 +10,7 @@ import { randomTokens } from "../engine/random_tokens.ts";
 import { greedySampling } from "../engine/sampling.ts";
 import { Failure } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
+import { plural } from "../terminal/plural.ts";
 import type { Costs } from "./costs.ts";
 
 /** Tokens that one step of the engine computes at most. */
@@ -203,7 +204,7 @@ async function measureDecode(engine: Engine, vocabSize: number, costs: Costs, pl
   await Promise.all(others);
   if (endedEarly) {
     throw new Failure(
-      `the context ended before ${plan.parallel} sequences had written ${plan.tokens} tokens together ${plan.repetitions} times; lower --ctx-at, --decode or --repetitions`,
+      `the context ended before ${plural(plan.parallel, "sequence")} had written ${plural(plan.tokens, "token")} together ${plural(plan.repetitions, "time")}; lower --ctx-at, --decode or --repetitions`,
     );
   }
 

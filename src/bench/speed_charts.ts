@@ -24,7 +24,7 @@ export function speedPicture({ subject, costs }: Report, runs: Run[]): Picture {
       [plural(run.threads, "thread"), ...particulars(run, decodes)].join(", "),
     ),
     speedChart("By texts", "texts that are embedded together", embeds, "parallel", (run) =>
-      [plural(run.threads, "thread"), `${short(run.tokens)} tokens`].join(", "),
+      [plural(run.threads, "thread"), plural(run.tokens, "token", short(run.tokens))].join(", "),
     ),
     speedChart("By threads", "threads", speeds, "threads", (run) => {
       if (run.kind === "prefill") return `prompt of ${short(run.tokens)}`;
@@ -90,9 +90,9 @@ function point(run: SpeedRun, x: number): Point {
 
 function describe(run: SpeedRun): string {
   const what = {
-    prefill: `a prompt of ${run.tokens} tokens`,
+    prefill: `a prompt of ${plural(run.tokens, "token")}`,
     decode: `${plural(run.parallel, "sequence")}, context ${run.context}, temperature ${run.temperature}, zeros from ${run.zeros}`,
-    embed: `${plural(run.parallel, "text")} of ${run.tokens} tokens`,
+    embed: `${plural(run.parallel, "text")} of ${plural(run.tokens, "token")}`,
   }[run.kind];
   return `${run.kind}, ${plural(run.threads, "thread")}, ${what}`;
 }
@@ -119,10 +119,11 @@ function notesOf(runs: Run[]): string[] {
     const alike = (["context", "temperature"] as const).filter((field) =>
       runs.every((run) => run.kind !== "decode" || run[field] === decode[field]),
     );
-    const behind = alike.includes("context") && decode.context > 0 ? ` behind ${decode.context} tokens of context` : "";
+    const behind =
+      alike.includes("context") && decode.context > 0 ? ` behind ${plural(decode.context, "token")} of context` : "";
     const drawn = alike.includes("temperature") ? ` at temperature ${decode.temperature}` : "";
     notes.push(
-      `Each sequence writes ${decode.tokens} tokens${behind}${drawn}; those of all sequences are counted together.`,
+      `Each sequence writes ${plural(decode.tokens, "token")}${behind}${drawn}; those of all sequences are counted together.`,
     );
   }
   if (runs.some(({ kind }) => kind === "embed")) notes.push("Tokens of all texts are counted together.");
@@ -130,7 +131,7 @@ function notesOf(runs: Run[]): string[] {
     if (run.kind !== "latency" || run.firstTokenMs === null) continue;
     const seconds = `${short(run.firstTokenMs.median)} ms`;
     notes.push(
-      `${plural(run.threads, "thread")}: a request of ${run.tokens} tokens that arrives while a prompt of ${run.context} is read has its first token after ${seconds}.`,
+      `${plural(run.threads, "thread")}: a request of ${plural(run.tokens, "token")} that arrives while a prompt of ${run.context} is read has its first token after ${seconds}.`,
     );
   }
   return notes;

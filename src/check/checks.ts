@@ -5,6 +5,7 @@ import type { FinishReason } from "../engine/events.ts";
 import { defaultSampling, greedySampling } from "../engine/sampling.ts";
 import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
+import { plural } from "../terminal/plural.ts";
 import type { TemplateMessage } from "../text/chat_template.ts";
 import { type Answer, answer, gain, type Request, require, requireSame, type Subject } from "./subject.ts";
 
@@ -86,7 +87,7 @@ async function checkNearlyFullContext(subject: Subject): Promise<string> {
   const found = await subject.fresh(request);
   require(found.tokens.length === room &&
     found.reason ===
-      "length", `${found.tokens.length} tokens (${found.reason}) after a prompt of ${prompt.length}; there was room for ${room}`);
+      "length", `${plural(found.tokens.length, "token")} (${found.reason}) after a prompt of ${prompt.length}; there was room for ${room}`);
   // In pieces of another size.
   requireSame("the prompt in other pieces", await subject.fresh(request, { batchTokens: 23 }), found);
   return `${prompt.length} tokens of prompt leave room for ${room}, which are written`;

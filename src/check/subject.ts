@@ -9,6 +9,7 @@ import { Failure } from "../errors.ts";
 import type { ModelConfig } from "../model_file/model_config.ts";
 import type { ResolvedModel } from "../models/resolve.ts";
 import { notice } from "../terminal/output.ts";
+import { plural } from "../terminal/plural.ts";
 import type { ChatTemplate, TemplateMessage } from "../text/chat_template.ts";
 import { openModelText } from "../text/model_text.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -136,7 +137,7 @@ export function requireSame(what: string, found: Answer, expected: Answer): void
   require(at < 0, `${what}: token ${at} of the answer is ${found.tokens[at]}, not ${expected.tokens[at]}`);
   require(found.tokens.length === expected.tokens.length &&
     found.reason ===
-      expected.reason, `${what}: ended after ${found.tokens.length} tokens (${found.reason}), not ${expected.tokens.length} (${expected.reason})`);
+      expected.reason, `${what}: ended after ${plural(found.tokens.length, "token")} (${found.reason}), not ${expected.tokens.length} (${expected.reason})`);
 }
 
 /** How many times as fast, in words. */

@@ -94,7 +94,7 @@ function startText(
 function memoryPlan({ bytes, kvBytes, kvBlocks, kvTokens, context, parallel, copyBytes }: Service, fit: Fit): string[] {
   const lines = [
     `memory   weights ${formatBytes(bytes)}, ${copyBytes > 0 ? `copies ${formatBytes(copyBytes)}, ` : ""}KV cache up to ${formatBytes(kvBytes)}: ${kvBlocks} blocks of ${KV_BLOCK} tokens`,
-    `         ${kvTokens} tokens for ${parallel} requests of up to ${context}, and for prompts seen before`,
+    `         ${kvTokens} tokens for ${plural(parallel, "request")} of up to ${context}, and for prompts seen before`,
   ];
   if (fit.state !== "fits") lines.push(`         ${fit.text}`);
   return lines;

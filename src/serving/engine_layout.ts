@@ -6,6 +6,7 @@ import { KV_BLOCK } from "../engine/symbols.ts";
 import { Failure } from "../errors.ts";
 import { defaultContext, type ModelConfig } from "../model_file/model_config.ts";
 import { writtenSize } from "../options/kinds.ts";
+import { plural } from "../terminal/plural.ts";
 
 /** What of it can be chosen. */
 export interface LayoutOptions {
@@ -78,7 +79,7 @@ function tokensIn(memory: number, context: number, parallel: number, tokenBytes:
   if (tokens >= context) return Math.min(tokens, KV_TOKENS_MAX);
   const needed = poolBytes(context, parallel, tokenBytes);
   throw new Failure(
-    `--memory is ${writtenSize(memory)}, and one context of ${context} tokens and a block for each of ${parallel} requests need ${writtenSize(needed)}; raise --memory, or lower --ctx or --parallel`,
+    `--memory is ${writtenSize(memory)}, and one context of ${context} tokens and a block for each of ${plural(parallel, "request")} need ${writtenSize(needed)}; raise --memory, or lower --ctx or --parallel`,
   );
 }
 

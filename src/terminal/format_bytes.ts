@@ -1,5 +1,7 @@
 /** Sizes in words. */
 
+import { plural } from "./plural.ts";
+
 /** A number of bytes for people: decimal units, three digits at most before the point. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
@@ -9,5 +11,5 @@ export function formatBytes(bytes: number): string {
     value /= 1000;
     unit++;
   }
-  return unit === 0 ? `${bytes} bytes` : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
+  return unit === 0 ? plural(bytes, "byte") : `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`;
 }
