@@ -105,7 +105,7 @@ describe("--memory-budget", () => {
       const { code, stderr } = await runProgram(["serve", model, "--port", "0", ...dryRun, ...small]);
       expect([code, stderr]).toEqual([
         1,
-        expect.stringMatching(/^wrinklefree: --memory-budget is \d+[KMG]; random needs \d+[KMG] /),
+        expect.stringMatching(/^wrinklefree: --memory-budget is \d+[KMG], and random needs \d+[KMG] /),
       ]);
     }
   });
