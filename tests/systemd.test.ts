@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   linkSync,
@@ -11,6 +12,7 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -74,6 +76,7 @@ describe("units", () => {
   test("by default the demo is served on this machine alone", async () => {
     const lines = await print();
     expect(withName(lines, "ListenStream")).toEqual(["ListenStream=127.0.0.1:30000"]);
+    expect(withName(await print("--host", "[::1]"), "ListenStream")).toEqual(["ListenStream=[::1]:30000"]);
     expect(withName(lines, "ExecStart")).toEqual([`ExecStart=${executable} serve`]);
     // At most what the plan says and a tenth, rounded up.
     const plan = JSON.parse((await runProgram(["serve", "--dry-run", "--json"])).stdout) as { most: number };
@@ -82,12 +85,24 @@ describe("units", () => {
   });
 
   test("a file that only root may read is handed over, one that a group may read is read by its leave", async () => {
-    const [secret, shared] = ["secret", "shared"].map((name) => join(directory, name)) as [string, string];
+    const [secret, shared, config] = ["secret", "shared", "shared.toml"].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
     for (const path of [secret, shared]) writeFileSync(path, "sk-a\n");
+    writeFileSync(config, "[serve]\nctx = 512\n");
     chmodSync(secret, 0o600);
-    chmodSync(shared, 0o644);
+    const groups = [shared, config].map((path, index) => {
+      chmodSync(path, 0o640);
+      // Root's group is none of a service's.
+      if (process.getuid?.() === 0) chownSync(path, 0, 4001 + index);
+      return `SupplementaryGroups=${statSync(path).gid}`;
+    });
     const lines = await print("--api-key-file", secret, "--api-key-file", shared);
     expect(withName(lines, "LoadCredential")).toEqual([`LoadCredential=api-key-file:${secret}`]);
+    expect(withName(lines, "SupplementaryGroups")).toEqual([groups[0] as string]);
+    expect(withName(await print("--config", config), "SupplementaryGroups")).toEqual([groups[1] as string]);
     expect(withName(lines, "ExecStart")[0]).toEndWith(`--api-key-file %d/api-key-file --api-key-file ${shared}`);
     const own = await print("--user", "--api-key-file", secret);
     expect(withName(own, "LoadCredential")).toEqual([]);

@@ -119,7 +119,8 @@ export async function startedService(
   const workingDirectory = isForUser ? homedir() : join(STATES, name);
   const model = chosenModel(given);
   const modelPath = model === undefined ? [] : [resolve(workingDirectory, model)].filter((path) => existsSync(path));
-  const groups = secrets.map(({ path }) => readersGroup(path)).filter((group) => group !== undefined);
+  const ownFiles = isForUser ? [] : [...given.files, ...secrets.map(({ path }) => path)];
+  const groups = ownFiles.map(readersGroup).filter((group) => group !== undefined);
   return {
     isForUser,
     command: [...program, "serve", ...served, ...onLine.flatMap((setting) => argumentsOf(setting, credentials))],
