@@ -149,6 +149,8 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["serve --served-name=", "--served-name takes a name, not ''"],
     ["serve --alias=", "--alias takes a name, not ''"],
     ["serve --host=", "--host takes an address or a host name, not ''"],
+    ["serve --host fe80::1%eth0", "--host takes an address or a host name, not 'fe80::1%eth0'"],
+    ["serve --host http://localhost", "--host takes an address or a host name, not 'http://localhost'"],
     ["serve --model=", "--model takes a model, not ''"],
     ["pull a/b --file=", "--file takes the name of a file, not ''"],
     ["completions tcsh", "completions takes bash, zsh or fish, not 'tcsh'; "],

@@ -69,6 +69,14 @@ const proxyRange: Kind<string> = {
   },
 };
 
+/** What the server listens on, without the brackets that URLs have around addresses of IPv6. */
+const host: Kind<string> = {
+  read(value, label) {
+    if (!isHostName(value)) throw new UsageError(`${label} takes an address or a host name, not '${value}'`);
+    return value.replace(/^\[|\]$/g, "");
+  },
+};
+
 /** The port, where only the address is given. */
 const PORT = 30_000;
 
@@ -82,7 +90,7 @@ const listening = {
     help: "where to listen",
     place: "anywhere",
     placeholder: "ADDRESS",
-    kind: filledText("an address or a host name"),
+    kind: host,
     otherwise: `${HOST}, this machine only`,
   },
   port: {
