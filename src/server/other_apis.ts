@@ -66,9 +66,13 @@ export function adviceFor(path: string): string | undefined {
 
 /** What stands before a path that there is may be another server's, or be there twice. */
 function adviceForBeginning(path: string): string | undefined {
-  for (let at = path.indexOf("/", 1); at >= 0; at = path.indexOf("/", at + 1)) {
+  const routes = [...Object.keys(POST_ROUTES), ...Object.keys(GET_ROUTES)];
+  // A path can have thousands of slashes.
+  const longest = Math.max(...routes.map((route) => `${route}/`.length));
+  const first = path.indexOf("/", Math.max(1, path.length - longest));
+  for (let at = first; at >= 0; at = path.indexOf("/", at + 1)) {
     const route = knownRoute(withVersion(path.slice(at)));
-    if (route !== "/" && (route in POST_ROUTES || route in GET_ROUTES)) return `Use ${route}.`;
+    if (route !== "/" && routes.includes(route)) return `Use ${route}.`;
   }
   return undefined;
 }
