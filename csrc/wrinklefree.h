@@ -26,7 +26,7 @@ extern "C" {
 #define WF_API __attribute__((visibility("default")))
 
 /* Raised with every change of this file that an older caller would misread. */
-#define WF_ABI_VERSION 10
+#define WF_ABI_VERSION 11
 
 /* ---- The packed file. ---- */
 
@@ -378,9 +378,9 @@ WF_API wf_engine *wf_engine_create_end(wf_task *task, char *error, uint32_t erro
 WF_API wf_task *wf_engine_destroy_begin(wf_engine *engine, char *error, uint32_t error_size);
 WF_API void wf_engine_destroy_end(wf_task *task);
 
-/* What `threads` threads (1 to WF_THREADS_MAX) of this machine do together at most, or a phase of theirs takes at least, in the unit of `kind`, one of WF_MACHINE_…: the median of
- * several passes. `tier` names one of wf_cpu_tiers, or is NULL for the one in use. `tokens` is 1 to 1024 for products and attention, 0 for
- * the others. Takes about a second, for many tokens several, and up to a quarter of the memory. 0 with `error` on failure. */
+/* What `threads` threads (1 to WF_THREADS_MAX) of this machine do together at most, or a phase of theirs takes at least, in the unit of
+ * `kind`, one of WF_MACHINE_…: the median of several passes. `tier` names one of wf_cpu_tiers, or is NULL for the one in use. `tokens` is
+ * 1 to 1024 for products and attention, 0 for the others. Takes about a second, for many tokens several, and up to a quarter of the memory. 0 with `error` on failure. */
 WF_API double wf_machine_measure(uint32_t kind, const char *tier, uint32_t threads, uint32_t tokens, char *error,
                                  uint32_t error_size);
 

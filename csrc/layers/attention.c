@@ -192,7 +192,7 @@ static void attend_split(void *context, uint32_t unit) {
     const struct attention_job *job = context;
     const uint32_t pair = unit / job->split;
     attend_to_chunk(job, pair, unit % job->split);
-    atomic_uint *complete = &job->batch->chunks->complete[pair];
+    atomic_uint_least32_t *complete = &job->batch->chunks->complete[pair];
     if (atomic_fetch_add_explicit(complete, 1, memory_order_acq_rel) + 1 < job->split)
         return;
     atomic_store_explicit(complete, 0, memory_order_relaxed); /* for the next phase */

@@ -55,8 +55,8 @@ typedef struct wf_attention_batch {
     void *context;
 } wf_attention_batch;
 
-/* Prepares what is to be prepared; then out[row] = attention of queries[row] to the positions up to rows[row].position of its sequence in one layer: all of them, or the last
- * `window` of them when that is not 0. */
+/* Prepares what is to be prepared; then out[row] = attention of queries[row] to the positions up to rows[row].position of its sequence in
+ * one layer: all of them, or the last `window` of them when that is not 0. */
 void wf_attention_run(wf_pool *pool, const wf_attention_batch *batch, uint32_t layer, uint32_t window);
 
 #endif

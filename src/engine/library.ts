@@ -245,7 +245,8 @@ const measurements = {
 };
 
 /**
- * How much this many threads together do at most: GB/s, or multiply-adds in 10^9 a second; or how long a phase of theirs takes: see wf_machine_measure in wrinklefree.h.
+ * How much this many threads together do at most: GB/s, or multiply-adds in 10^9 a second; or how many µs a phase of theirs takes at
+ * least. See wf_machine_measure in wrinklefree.h.
  *
  * @param tier one of cpuTiers.
  * @param tokens of products and attention, 1 to 1024.

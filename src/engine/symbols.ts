@@ -1,6 +1,6 @@
 /** Generated from csrc/wrinklefree.h by `bun build.ts symbols`. Do not edit. */
 
-export const ABI_VERSION = 10;
+export const ABI_VERSION = 11;
 export const FORMAT_VERSION = 2;
 export const ALIGNMENT = 64;
 export const BLOCK_WEIGHTS = 128;
