@@ -436,6 +436,20 @@ describe("a collector", () => {
     ]);
   });
 
+  test("that refused some before, and takes the rest at the end: why those were lost is told", async () => {
+    let refuses = true;
+    const answer = () => (refuses ? new Response("no such tenant", { status: 401 }) : undefined);
+    await start([], { OTEL_BSP_SCHEDULE_DELAY: "1500" }, answer);
+    await (await post(FRANCE)).text();
+    await eventually(() => warnings().length === 1);
+    await (await post(FRANCE)).text();
+    refuses = false;
+    expect(await saidAtEnd()).toEqual([
+      expect.stringMatching(/^traces: 4 spans could not be sent to \S+: it answers 401 .*no such tenant$/),
+    ]);
+    expect(collector.spans.length).toBe(4);
+  });
+
   test("that took all hears nothing more at the end, and nothing is said", async () => {
     await start([], { OTEL_BSP_SCHEDULE_DELAY: "600000" });
     await (await post(FRANCE)).text();

@@ -21,7 +21,7 @@ export class WatchedExporter implements SpanExporter {
   #underWay = 0;
   /** Spans that could not be sent since the last time that some could. */
   #lost = 0;
-  /** Why the last ones could not be sent; undefined: they could. */
+  /** Why the last ones could not be sent; undefined: they could, before the end began. */
   #reason: string | undefined;
 
   /**
@@ -73,8 +73,10 @@ export class WatchedExporter implements SpanExporter {
 
   #sent(count: number): void {
     this.#unsent -= count;
+    // What was lost before the end is told of there, with the reason.
+    if (this.#isEnding) return;
     this.#reason = undefined;
-    if (this.#isEnding || this.#lost === 0) return;
+    if (this.#lost === 0) return;
     complain(`${this.#place} takes them again, after the loss of ${plural(this.#lost, "span")}`);
     this.#unsent -= this.#lost;
     this.#lost = 0;
