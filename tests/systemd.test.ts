@@ -13,6 +13,7 @@ import {
   realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -71,6 +72,42 @@ describe("units", () => {
     expect(withName(lines, "MemoryMax")).toEqual([`MemoryMax=${2 ** 31}`]);
     // A service sees another /tmp than others, so its model is shown to it there.
     expect(lines).toContain(`BindReadOnlyPaths="${model.replace("%", "%%")}"`);
+  });
+
+  test("nobody listens at one place twice, however it is written", async () => {
+    const lines = await print("--port", "8080", "--listen", "localhost:8080", "--listen", "127.0.0.1:8080");
+    expect(withName(lines, "ListenStream")).toEqual(["ListenStream=127.0.0.1:8080"]);
+  });
+
+  test("a link to a model stays one, and both ends are shown to the service", async () => {
+    const [model, link] = ["linked.wf", "current.wf"].map((name) => join(directory, name)) as [string, string];
+    await convertTiny(model);
+    symlinkSync(model, link);
+    const lines = await print(link);
+    expect(withName(lines, "ExecStart")).toEqual([`ExecStart=${executable} serve ${link}`]);
+    expect(withName(lines, "BindReadOnlyPaths")).toEqual([link, model].map((path) => `BindReadOnlyPaths=${path}`));
+  });
+
+  test("what lies beside a model and is a part of it is shown to the service, and what links lead to", async () => {
+    const [place, linked, blobs] = ["beside", "snapshot", "blobs"].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
+    for (const path of [place, blobs]) mkdirSync(path);
+    const files = ["model.bin", "tokenizer.json", "notes.txt"].map((name) => join(place, name));
+    writeFileSync(files[0] as string, encodeSglbitnt());
+    for (const path of files.slice(1)) writeFileSync(path, "{}");
+    const shown = (text: string) => withName(text.split("\n"), "BindReadOnlyPaths").toSorted();
+    // It can't be served; its units are printed all the same.
+    const { stdout } = await runProgram(["systemd", "print", files[0] as string]);
+    expect(shown(stdout)).toEqual(files.slice(0, 2).map((path) => `BindReadOnlyPaths=${path}`));
+    cpSync(tinyDirectory, linked, { recursive: true });
+    mkdirSync(join(linked, "1_Pooling"));
+    writeFileSync(join(blobs, "pooling"), '{"pooling_mode_mean_tokens": true}');
+    symlinkSync("../../blobs/pooling", join(linked, "1_Pooling", "config.json"));
+    const own = await runProgram(["systemd", "print", linked]);
+    expect(shown(own.stdout)).toEqual([join(blobs, "pooling"), linked].map((path) => `BindReadOnlyPaths=${path}`));
   });
 
   test("by default the demo is served on this machine alone", async () => {
@@ -185,6 +222,12 @@ describe("units", () => {
     expect([closed?.code, closed?.stderr]).toEqual([1, `wrinklefree: the service could not serve: ${fault}\n`]);
   });
 
+  test("of variables, --pull yields to --offline, as it does for serve", async () => {
+    const env = { PATH: "/usr/bin:/bin", HOME: directory, WRINKLEFREE_PULL: "true" };
+    const { code, stdout } = await runProgram(["systemd", "print", "--offline"], { env });
+    expect([code, stdout.match(/^ExecStart=.*$/m)?.[0]]).toEqual([0, `ExecStart=${executable} serve --offline`]);
+  });
+
   test("variables go along as options; those that stay are named", async () => {
     const config = join(directory, "variable.toml");
     writeFileSync(config, "any-model = true\nqueue = 9\n");
@@ -228,6 +271,14 @@ describe("units", () => {
     ["a name", ["systemd", "print", "--host", "llm.example"], /^wrinklefree: a socket unit listens on addresses/],
     ["a path as a name", ["systemd", "print", "--name", "../a"], /^wrinklefree systemd: --name takes a plain name/],
     ["what only serve can do", ["systemd", "print", "--dry-run"], /unknown option '--dry-run'/],
+    ["a name that directories can't have", ["systemd", "print", "--name", "a:b"], /--name takes a plain name/],
+    ["a name that leads upwards", ["systemd", "print", "--name", ".."], /--name takes a plain name/],
+    ["what contradicts itself", ["systemd", "print", "--pull", "--offline"], /can't be had together/],
+    [
+      "a socket's path that is too long",
+      ["systemd", "print", "--listen", `unix:/run/${"a".repeat(103)}`],
+      /no socket can have a path of more than 107 bytes/,
+    ],
     ["half of TLS", ["systemd", "print", "--tls-cert", "/a"], /--tls-cert needs --tls-key/],
     ["a path of several lines", ["systemd", "print", "--listen", "unix:/run/a\nUser=root"], /a unit can't name "/],
   ])("%s is refused", async (_, args, wanted) => {
@@ -254,11 +305,20 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     cpSync(model, join(directory, "closed.wf"));
     chmodSync(join(directory, "closed.wf"), 0o600);
     expect((await runProgram(["serve", tinyDirectory, "--dry-run"], { env: withStore })).code).toBe(0);
+    for (const name of ["closed-store", "closed-models"]) {
+      cpSync(store, join(directory, name), { recursive: true });
+    }
+    chmodSync(join(directory, "closed-models"), 0o755);
+    expect(Bun.spawnSync(["chmod", "-R", "a+rX", store]).exitCode).toBe(0);
     file("notes.txt", "A text that somebody took for a model.\n");
     writeFileSync(join(directory, "mute.bin"), encodeSglbitnt());
     expect((await runProgram(["convert", join(directory, "mute.bin"), join(directory, "mute.wf")])).code).toBe(0);
     cpSync(tinyDirectory, join(directory, "half-closed"), { recursive: true });
     chmodSync(join(directory, "half-closed", "config.json"), 0o600);
+    cpSync(tinyDirectory, join(directory, "beside-store"), { recursive: true });
+    mkdirSync(join(directory, "parts"));
+    cpSync(join(directory, "mute.bin"), join(directory, "parts", "model.bin"));
+    file("parts/config.json", "{}", 0o600);
     file("open.toml", '[serve]\nhost = "0.0.0.0"\napi-key-file = "nowhere-keys"\n');
     file("insecure.toml", 'host = "0.0.0.0"\ninsecure = true\n');
     file("wrong.toml", '[serve]\nctx = "abc"\n');
@@ -309,6 +369,31 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
       "tiny --store @none",
       /there is no tiny in the service's store \S+\/none, which is not there/,
     ],
+    [
+      "a store that its user can't read",
+      "tiny --store @closed-store",
+      /the service's user can't read \S+\/closed-store; let all read it/,
+    ],
+    [
+      "one whose models its user can't read",
+      "tiny --store @closed-models",
+      /the service's user can't read \S+\/closed-models\/models; let all read it/,
+    ],
+    [
+      "a store in which its user can't keep what is pulled",
+      "acme/model --pull --store @own-store",
+      /the service's user can't write to \S+\/own-store, where it would keep the model; leave --store out/,
+    ],
+    [
+      "a store in which its user can't keep what is converted",
+      "@beside-store --store @own-store",
+      /the service's user can't write to \S+\/own-store/,
+    ],
+    [
+      "what lies beside a model and is a part of it, which its user can't read",
+      "@parts/model.bin",
+      /the service's user can't read \S+\/parts\/config\.json; let all read it/,
+    ],
     ["a name on the hub", "acme/model", /no acme\/model in the service's store .*; add --pull, or/],
     ["a name on the hub, without the network", "acme/model --offline", /no acme\/model in the service's store/],
     [
@@ -333,6 +418,12 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
     expect([printed.code, printed.stdout.split("\n")[0]]).toEqual([1, "# /etc/systemd/system/wrinklefree.socket"]);
     expect(printed.stderr).toStartWith("wrinklefree: the service could not serve: ");
     expect(printed.stderr.trimEnd()).toMatch(fault);
+  });
+
+  test("what a variable switches off is off for the service, whatever its file says", async () => {
+    const args = ["systemd", "print", "--config", join(directory, "insecure.toml")];
+    const { code, stderr } = await runProgram(args, { env: { ...env, WRINKLEFREE_INSECURE: "false" } });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/anyone who can reach 0\.0\.0\.0 could .*\n$/)]);
   });
 
   test("a file with a fault", async () => {

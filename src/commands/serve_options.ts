@@ -393,9 +393,14 @@ export function chosenPlaces(
 ): Place[] {
   const isDefault = passed.length + listen.length > 0 && host === undefined && port === undefined;
   const first: Place[] = isDefault ? [] : [{ kind: "address", hostname: host ?? HOST, port: port ?? PORT }];
-  // Units that were made of the same settings listen there already.
-  const taken = passed.map(socketAddress);
-  return [...passed, ...[...first, ...listen].filter((place) => !taken.includes(socketAddress(place)))];
+  // Units that were made of the same settings listen there already, and nobody can listen at one place twice.
+  const taken = new Set(passed.map(socketAddress));
+  const others = [...first, ...listen].filter((place) => {
+    const isFree = !taken.has(socketAddress(place));
+    if (place.kind !== "address" || place.port !== 0) taken.add(socketAddress(place));
+    return isFree;
+  });
+  return [...passed, ...others];
 }
 
 /** The files of the certificate; undefined without TLS. @throws UsageError. */

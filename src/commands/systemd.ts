@@ -13,6 +13,7 @@ import { notes, results } from "../terminal/output.ts";
 import { writeWholeFile } from "../whole_file.ts";
 import { type CommandTable, declareCommand } from "./command.ts";
 import { certificateFiles, serverOptions } from "./serve_options.ts";
+import { resolveOptions } from "./store_options.ts";
 import { examineService } from "./systemd_faults.ts";
 import { fileFault } from "./systemd_files.ts";
 import { startedService } from "./systemd_service.ts";
@@ -24,12 +25,16 @@ const MEMORY_MARGIN = 1.1;
 /** Limits are a multiple of so many bytes: the program itself takes a megabyte more or less each time, and a unit must not differ for that. */
 const MEMORY_UNIT = 64 * 1024 * 1024;
 
+/** What the kernel's addresses have room for, in bytes. */
+const UNIX_PATH_MAX = 107;
+
 const SYSTEM_DIRECTORY = "/etc/systemd/system";
 
 /** What the units' files can be called. */
 const unitName: Kind<string> = {
   read(value, label) {
-    if (!/^[\w:.-]{1,100}$/.test(value))
+    // Directories have it as well: systemd takes a colon there as the end of their name, and needs "private" itself.
+    if (!/^\w[\w.-]{0,99}$/.test(value) || value === "private")
       throw new UsageError(`${label} takes a plain name such as llm, not '${value}'`);
     return value;
   },
@@ -117,6 +122,7 @@ async function describeService(
   if (given.isOnLine("api-key")) {
     throw new UsageError("--api-key would stand in a unit, which everybody can read; use --api-key-file");
   }
+  resolveOptions(given);
   const started = await startedService(given, { name, isForUser }, table);
   const { values } = started.given;
   certificateFiles(values);
@@ -148,7 +154,12 @@ function copyAdvice({ path }: { path: string }): string {
 
 /** A place as ListenStream= has it. @throws Failure for what no unit can name. */
 function streamOf(place: Place): string {
-  if (place.kind === "unix") return place.path;
+  if (place.kind === "unix") {
+    if (Buffer.byteLength(place.path) > UNIX_PATH_MAX) {
+      throw new Failure(`no socket can have a path of more than ${UNIX_PATH_MAX} bytes: ${place.path}`);
+    }
+    return place.path;
+  }
   if (place.kind === "passed") return place.address;
   const { hostname, port } = place;
   if (hostname !== "localhost" && isIP(hostname) === 0) {

@@ -3,7 +3,7 @@
 import { accessSync, constants, existsSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { planConversion } from "../../convert/dry_run.ts";
-import { isCheckpoint } from "../../convert/formats.ts";
+import { isCheckpoint, sourceFiles } from "../../convert/formats.ts";
 import { Failure } from "../errors.ts";
 import { parseHubName } from "../hub/hub_name.ts";
 import { readMemory } from "../machine/memory.ts";
@@ -20,7 +20,7 @@ import { planService } from "../serving/service_plan.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { givenKeys } from "./api_keys.ts";
 import { serviceOptions } from "./model_options.ts";
-import { fileFault, isDirectory, isForRootAlone, unreadablePath } from "./systemd_files.ts";
+import { fileFault, isClosed, isDirectory, isForRootAlone, mayOthersWrite, unreadablePath } from "./systemd_files.ts";
 import type { StartedService } from "./systemd_service.ts";
 
 /** What was found. */
@@ -54,31 +54,66 @@ export async function examineService(service: StartedService, memoryMax: number 
 /** The model, where the service will look for it; undefined where it is to be pulled there. @throws Failure when it can't be served. */
 async function findModel(service: StartedService): Promise<ResolvedModel | undefined> {
   const { given, isForUser, model, store, makersStore, workingDirectory } = service;
+  const opened = Store.open(store);
+  // One of its own is its user's.
+  const isOthersStore = !isForUser && given.values.store !== undefined && opened.isThere;
+  const requireWritableStore = () => {
+    if (isOthersStore) requireWritable(opened);
+  };
   if (model === undefined) return await resolveModel(undefined);
   if (!isName(model, store, workingDirectory)) {
     const path = resolve(workingDirectory, model);
-    const unreadable = isForUser || !existsSync(path) ? undefined : unreadablePath(realpathSync(path));
-    if (unreadable !== undefined) {
-      throw new Failure(`the service's user can't read ${unreadable}; let all read it (chmod -R a+rX)`);
+    if (!isForUser && existsSync(path)) {
+      const files = [path, ...sourceFiles(realpathSync(path))];
+      const closed = files.flatMap((file) => unreadablePath(file) ?? unreadablePath(realpathSync(file)) ?? []);
+      requireReadable(closed[0]);
     }
-    return isCheckpoint(path) ? asConverted(path, model) : await resolveModel(path);
+    if (!isCheckpoint(path)) return await resolveModel(path);
+    if (entriesNamed(takeInventory(opened), modelName(path)).length === 0) requireWritableStore();
+    return asConverted(path, model);
   }
-  const opened = Store.open(store);
   const [entry] = entriesNamed(takeInventory(opened), model);
   if (entry?.model) {
+    if (isOthersStore) {
+      const { directory, models, sources } = opened;
+      const others = existsSync(sources) ? unreadablePath(realpathSync(sources)) : undefined;
+      requireReadable([directory, models, entry.model.path].find(isClosed) ?? others);
+    }
     const packed = await readPackedModel(entry.model.path);
     return { packed, path: packed.path, name: entry.name, given: model };
   }
   const source = entry?.sources[0]?.path;
-  if (source !== undefined && existsSync(source)) return asConverted(source, model);
+  if (source !== undefined && existsSync(source)) {
+    requireWritableStore();
+    return asConverted(source, model);
+  }
   const isOnHub = parseHubName(model) !== null;
-  if (isOnHub && given.values.pull && !given.values.offline) return undefined;
+  if (isOnHub && given.values.pull && !given.values.offline) {
+    requireWritableStore();
+    return undefined;
+  }
   const [here] = entriesNamed(takeInventory(Store.open(makersStore)), model);
   const remedies = [
     ...(isOnHub ? ["add --pull"] : []),
     `give the path of a packed file${here?.model ? `, such as ${here.model.path}` : ""}`,
   ];
   throw new Failure(`there is no ${model} in the service's store ${opened.title}; ${remedies.join(", or ")}`);
+}
+
+/** @param closed what the service's user can't read. @throws Failure. */
+function requireReadable(closed: string | undefined): void {
+  if (closed !== undefined) {
+    throw new Failure(`the service's user can't read ${closed}; let all read it (chmod -R a+rX)`);
+  }
+}
+
+/** @throws Failure for a store in which the service could keep no model. */
+function requireWritable(store: Store): void {
+  const folders = [store.models, store.sources, store.locks].map((path) => (existsSync(path) ? path : store.directory));
+  if (folders.every(mayOthersWrite)) return;
+  throw new Failure(
+    `the service's user can't write to ${store.directory}, where it would keep the model; leave --store out: it has a store of its own`,
+  );
 }
 
 /** A model as it will be when the service has converted it. @throws Failure when it can't be. */

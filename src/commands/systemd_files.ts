@@ -7,7 +7,7 @@ import { describeSystemError } from "../errors.ts";
 /** Where a service of the system sees something else than others do, so that what it needs there has to be shown to it. */
 const HIDDEN = ["/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"];
 
-const [OTHERS_READ, OTHERS_SEARCH, GROUP_READS] = [0o004, 0o001, 0o040];
+const [OTHERS_READ, OTHERS_WRITE, OTHERS_SEARCH, GROUP_READS] = [0o004, 0o002, 0o001, 0o040];
 
 /** Whether a path has to be shown to a service. */
 export function isHidden(path: string): boolean {
@@ -51,10 +51,8 @@ export function readersGroup(path: string): number | undefined {
  * @param seen directories that were looked at.
  */
 export function unreadablePath(path: string, seen = new Set<string>()): string | undefined {
-  const found = statusOf(path);
-  if (found === undefined || !isReachable(path) || !mayOthersRead(found)) return path;
-  if (!found.isDirectory() || seen.has(path)) return undefined;
-  if ((found.mode & OTHERS_SEARCH) === 0) return path;
+  if (isClosed(path)) return path;
+  if (!isDirectory(path) || seen.has(path)) return undefined;
   seen.add(path);
   // No model has hidden files; a link that leads nowhere is none of its files either.
   const names = readdirSync(path).filter((name) => !name.startsWith("."));
@@ -63,6 +61,18 @@ export function unreadablePath(path: string, seen = new Set<string>()): string |
     if (unreadable !== undefined) return unreadable;
   }
   return undefined;
+}
+
+/** Whether not every user can read a file, or what stands in a directory. */
+export function isClosed(path: string): boolean {
+  const found = statusOf(path);
+  if (found === undefined || !isReachable(path) || !mayOthersRead(found)) return true;
+  return found.isDirectory() && (found.mode & OTHERS_SEARCH) === 0;
+}
+
+/** Whether every user can make files in a directory. */
+export function mayOthersWrite(path: string): boolean {
+  return !isClosed(path) && ((statusOf(path)?.mode ?? 0) & OTHERS_WRITE) !== 0;
 }
 
 /** Whether there is a directory. */

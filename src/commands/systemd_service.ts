@@ -4,9 +4,11 @@
  * holds for whoever makes the units may be something else.
  */
 
-import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { existsSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { sourceFiles } from "../../convert/formats.ts";
+import { Failure } from "../errors.ts";
 import { looksLikePath } from "../models/resolve.ts";
 import { SYSTEM_FILE } from "../options/config_file.ts";
 import { directory, file } from "../options/kinds.ts";
@@ -16,7 +18,7 @@ import { type Place, socketAddress } from "../server/places.ts";
 import { type CommandTable, optionTable, ownScript } from "./command.ts";
 import { chosenModel, settingsWithModel } from "./model_options.ts";
 import { chosenPlaces, serverOptions } from "./serve_options.ts";
-import { isForRootAlone, readersGroup } from "./systemd_files.ts";
+import { isForRootAlone, isHidden, readersGroup } from "./systemd_files.ts";
 import type { Word } from "./systemd_units.ts";
 
 const options = { ...serverOptions, ...configOption } as const satisfies Options;
@@ -79,17 +81,20 @@ export async function startedService(
   { name, isForUser }: { name: string; isForUser: boolean },
   table: CommandTable,
 ): Promise<StartedService> {
-  const goesAlong = ({ name: option }: Setting, isOfEnvironment: boolean) =>
-    !isOfEnvironment || STAYING[option] === undefined || (option === "store" && isForUser);
+  const goesAlong = ({ name: option, value }: Setting, isOfEnvironment: boolean) =>
+    // A switch that is off makes nothing less safe.
+    !isOfEnvironment || STAYING[option] === undefined || (option === "store" && isForUser) || value === false;
   const passedOn = maker.settings.filter(
     (setting) =>
       Object.hasOwn(options, setting.name) &&
       setting.name !== "model" &&
       isGiven(setting) &&
+      // On one command line both would be refused; elsewhere the stricter one holds.
+      !(setting.name === "pull" && maker.values.offline) &&
       goesAlong(setting, !maker.isOnLine(setting.name as keyof typeof options)),
   );
   const named = settingsWithModel(maker).some((setting) => setting.name === "model" && isGiven(setting));
-  const served = named ? [asServed(chosenModel(maker) as string)] : [];
+  const served = named ? [asServed(chosenModel(maker) as string, isForUser)] : [];
   const read = (settings: readonly Setting[]) => {
     const args = [...served, ...settings.flatMap((setting) => argumentsOf(setting))];
     const environment = isForUser ? userEnvironment() : { HOME: "/" };
@@ -118,7 +123,7 @@ export async function startedService(
   const program = [process.execPath, ...ownScript()];
   const workingDirectory = isForUser ? homedir() : join(STATES, name);
   const model = chosenModel(given);
-  const modelPath = model === undefined ? [] : [resolve(workingDirectory, model)].filter((path) => existsSync(path));
+  const modelPaths = model === undefined ? [] : modelFiles(resolve(workingDirectory, model));
   const ownFiles = isForUser ? [] : [...given.files, ...secrets.map(({ path }) => path)];
   const groups = ownFiles.map(readersGroup).filter((group) => group !== undefined);
   return {
@@ -130,7 +135,7 @@ export async function startedService(
     workingDirectory,
     makersStore: maker.values.store,
     store: given.values.store ?? (isForUser ? undefined : join(CACHES, name)),
-    readPaths: [...program, ...modelPath, ...given.settings.flatMap(filesOf)]
+    readPaths: [...program, ...modelPaths, ...given.settings.flatMap(filesOf)]
       .filter((path) => path.startsWith("/") && !isAmong(credentials, path))
       .flatMap(withTargets),
     credentials,
@@ -154,10 +159,28 @@ function userEnvironment(): NodeJS.ProcessEnv {
   return { HOME, XDG_CONFIG_HOME };
 }
 
-/** A model as the service is to be given it: paths as a whole, names as they are. */
-function asServed(model: string): string {
-  if (existsSync(model)) return realpathSync(model);
-  return looksLikePath(model) ? resolve(model) : model;
+/**
+ * A model as the service is to be given it: names as they are, paths as a whole. A link stays one, whose name the model has and which may
+ * lead elsewhere later; but what is shown to the service is no link there, and a checkpoint has files that are found from where it lies.
+ */
+function asServed(model: string, isForUser: boolean): string {
+  const path = resolve(model);
+  if (existsSync(path)) return isForUser || !isHidden(path) || path.endsWith(".wf") ? path : realpathSync(path);
+  return looksLikePath(model) ? path : model;
+}
+
+/** The paths of a model: its own, those of what lies beside it and is a part of it, and of what links in its directory lead to. */
+function modelFiles(path: string): string[] {
+  if (!existsSync(path)) return [];
+  const real = realpathSync(path);
+  try {
+    const isInside = (file: string) => file.startsWith(`${real}/`);
+    const files = sourceFiles(real).map((file) => (isInside(file) ? realpathSync(file) : file));
+    return [path, ...files.filter((file) => !isInside(file))];
+  } catch (error) {
+    if (error instanceof Failure) return [path]; // what is wrong with it is said elsewhere
+    throw error;
+  }
 }
 
 /** What a setting becomes on the service's command line. @param credentials files that are handed over. */
@@ -192,13 +215,10 @@ function isAmong(files: readonly { path: string }[], wanted: string): boolean {
   return files.some(({ path }) => path === wanted);
 }
 
-/** A path with what its links, or those in its directory, lead to. */
+/** A path with what its links lead to. */
 function withTargets(path: string): string[] {
   try {
-    const real = realpathSync(path);
-    const inside = statSync(real).isDirectory() ? readdirSync(real).map((name) => join(real, name)) : [];
-    const targets = inside.flatMap((one) => (existsSync(one) ? [realpathSync(one)] : []));
-    return [...new Set([path, real, ...targets.filter((target) => !target.startsWith(`${real}/`))])];
+    return [...new Set([path, realpathSync(path)])];
   } catch {
     return [path]; // what is wrong with it is said elsewhere
   }
