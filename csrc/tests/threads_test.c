@@ -7,7 +7,9 @@
 #include "base/threads.h"
 #include "check.h"
 
-/* More units than one claim each can be numbered for two threads. */
+/* Units that are handed out one by one, for each thread; of more, several are handed out at once. */
+#define SINGLE_UNITS 4095U
+
 #define UNITS_MAX 300000U
 
 struct job {
@@ -44,7 +46,8 @@ int main(void) {
             return 1;
         for (uint32_t units = 0; units < 40; units++)
             check_phase(pool, &job, units);
-        static const uint32_t many[] = {1000, 65535, 65536, 131070, 131071, UNITS_MAX};
+        const uint32_t single = SINGLE_UNITS * threads[i];
+        const uint32_t many[] = {1000, single, single + 1, single + threads[i], 2 * single, 2 * single + 1, 65536, UNITS_MAX};
         for (uint32_t k = 0; k < sizeof many / sizeof *many; k++)
             check_phase(pool, &job, many[k]);
         /* Short phases follow each other at once, as in a forward pass: some threads have no share in many of them, and some are put aside
