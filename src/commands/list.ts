@@ -1,7 +1,14 @@
 /** `wrinklefree list`: what is in the store. */
 
 import { UsageError } from "../errors.ts";
-import { givenBy, type Inventory, type StoreEntry, takeInventory, unusedEntries } from "../models/inventory.ts";
+import {
+  type Given,
+  givenBy,
+  type Inventory,
+  type StoreEntry,
+  takeInventory,
+  unusedEntries,
+} from "../models/inventory.ts";
 import { Store } from "../models/store.ts";
 import { formatBytes } from "../terminal/format_bytes.ts";
 import { results } from "../terminal/output.ts";
@@ -46,7 +53,7 @@ export const command = declareCommand({
 });
 
 /** What each model gives: text or embeddings; null where nobody knows. */
-type Gives = Map<StoreEntry, Awaited<ReturnType<typeof givenBy>>>;
+type Gives = Map<StoreEntry, Given | null>;
 
 function toJson(store: Store, { entries, leftovers }: Inventory, gives: Gives): object {
   return {

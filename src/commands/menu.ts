@@ -1,6 +1,6 @@
 /** `wrinklefree` without anything behind it, at a terminal: a short list of what one can do. */
 
-import { givenBy } from "../models/inventory.ts";
+import { type Given, givenBy } from "../models/inventory.ts";
 import { notes } from "../terminal/output.ts";
 import { plural } from "../terminal/plural.ts";
 import { askLine } from "../terminal/question.ts";
@@ -15,6 +15,12 @@ interface Choice {
   text: string;
   /** The command line; undefined: there is none after all. */
   line: () => Promise<string[] | undefined>;
+}
+
+/** A model of the store, by its name there. */
+interface StoredModel {
+  name: string;
+  gives: Given;
 }
 
 /** Lets the person choose. @returns a command line; undefined when nothing is wanted. */
@@ -50,8 +56,8 @@ export async function chooseFromMenu(table: CommandTable): Promise<string[] | un
 }
 
 /** The models of the store that can be served at once. */
-async function packedModels(table: CommandTable): Promise<{ name: string; gives: "text" | "embeddings" }[]> {
-  const found: { name: string; gives: "text" | "embeddings" }[] = [];
+async function packedModels(table: CommandTable): Promise<StoredModel[]> {
+  const found: StoredModel[] = [];
   for (const entry of (await storedModels(table)).entries) {
     const gives = await givenBy(entry);
     // One that is damaged, or has no tokenizer, is nothing to offer.

@@ -144,8 +144,11 @@ function isOf(origin: SourceRecord["origin"], text: string, hubName: ReturnType<
   return origin.revision === hubName.revision || origin.commit === hubName.revision;
 }
 
+/** What a model gives. */
+export type Given = "text" | "embeddings";
+
 /** What an entry's model gives; null while it is not packed, where its packed file is damaged, and where it has no tokenizer. */
-export async function givenBy({ model }: StoreEntry): Promise<"text" | "embeddings" | null> {
+export async function givenBy({ model }: StoreEntry): Promise<Given | null> {
   if (model === null) return null;
   try {
     const packed = await readPackedModel(model.path);

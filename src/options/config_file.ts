@@ -66,11 +66,8 @@ export function configPaths(named: string | undefined, environment: NodeJS.Proce
  * @param home the directory that ~/ stands for.
  * @throws Failure with file, line and key for what is no TOML, no setting, or no value of its setting's type.
  */
-export function readConfigFile(
-  path: string,
-  { own: table, shared }: SettingTables,
-  home: string | undefined,
-): ConfigFile {
+export function readConfigFile(path: string, tables: SettingTables, home: string | undefined): ConfigFile {
+  const { own: table, shared } = tables;
   const { source, isLasting } = readSource(path);
   const fault = (line: number, message: string) => new Failure(`${path}:${line}: ${message}`);
   let document: Record<string, unknown>;

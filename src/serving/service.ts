@@ -89,7 +89,7 @@ export class Service {
     this.#engine.setVocabulary(this.#readableTokens());
   }
 
-  /** Whether its model could be served with other options. @throws Failure where the model does not allow them. */
+  /** @throws Failure where its model could not be served with other options. */
   checkOptions(options: ServiceOptions): void {
     const program = this.plan.parts.find(({ name }) => name === "program")?.bytes ?? 0;
     planMemory(this.#resolved, options, program, readMemory());
