@@ -166,6 +166,21 @@ describeInBrowser("the chat page and its server", () => {
     await server.stop();
   });
 
+  test("a server that comes back with another model of the same name is asked what it can hold", async () => {
+    const port = String(await freePort());
+    const start = (context: string) =>
+      startServer(["--log", "off", "--port", port, "--served-name", "llm", "--ctx", context]);
+    const first = await start("1024");
+    const { page } = await openPage(browser, first.url);
+    await page.locator("#message").fill(QUESTION);
+    await page.locator("#room", { hasText: "of 1,024 tokens" }).waitFor();
+    await first.stop();
+    const second = await start("512");
+    await page.locator("#room", { hasText: "of 512 tokens" }).waitFor();
+    await page.context().close();
+    await second.stop();
+  });
+
   test("a server that says it is ready and never answers is asked a few times, and then the fault is said", async () => {
     const { page } = await openPage(browser, slow.url);
     let asked = 0;

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { apiKey } from "../storage/preferences.ts";
 import { ask, KeyNeeded } from "./connection.ts";
-import { health } from "./status.ts";
+import { health, state } from "./status.ts";
 
 /** What is known of a model. */
 interface ModelFacts {
@@ -38,9 +38,11 @@ export function requestKey({ wasWrong }: KeyNeeded): void {
 /** Asks for the model whenever the server comes to have another one, or the key changes. */
 export function followModel(): void {
   effect(() => {
-    const { phase, model: name } = health.value ?? {};
+    const { model: name, context, memory } = health.value ?? {};
     const key = apiKey.value;
-    if (phase === "ready" && name !== undefined) askModel(`${name} ${key}`);
+    // A server that was away may have come back with another model that is called the same, and may have been away unseen.
+    if (state.value !== "ready") asked = "";
+    else askModel(`${name} ${context} ${memory?.weights} ${key}`);
   });
 }
 
@@ -53,6 +55,7 @@ async function askModel(what: string): Promise<void> {
     const { data } = (await (await ask("v1/models")).json()) as {
       data: [{ id: string; max_model_len: number; meta: { [field: string]: unknown } }];
     };
+    if (asked !== what) return;
     const [{ id, max_model_len: context, meta }] = data;
     model.value = {
       name: id,
