@@ -242,6 +242,7 @@ describe("units", () => {
       WRINKLEFREE_ANY_MODEL: "false",
       WRINKLEFREE_API_KEY: "sk-secret",
       WRINKLEFREE_INSECURE: "true",
+      WRINKLEFREE_OTLP_ENDPOINT: "http://me:secret@localhost:4318",
       WRINKLEFREE_CPU: "scalar",
       HF_TOKEN: "hf_secret",
       OTEL_SERVICE_NAME: "llm",
@@ -256,6 +257,7 @@ describe("units", () => {
     expect(stderr.split("\n")).toEqual([
       expect.stringMatching(/^wrinklefree: WRINKLEFREE_API_KEY does not hold for the service: .*--api-key-file$/),
       expect.stringMatching(/^wrinklefree: WRINKLEFREE_INSECURE does not hold for the service: add --insecure /),
+      expect.stringMatching(/^wrinklefree: WRINKLEFREE_OTLP_ENDPOINT does not hold for the service: .* password/),
       expect.stringMatching(/^wrinklefree: the units have no WRINKLEFREE_CPU; 'systemctl edit wrinklefree\.service' /),
       "",
     ]);
@@ -263,10 +265,22 @@ describe("units", () => {
     expect(more.stderr).toContain("the units have no HF_TOKEN, OTEL_SERVICE_NAME, WRINKLEFREE_CPU; ");
   });
 
+  test("a model of a variable is no option of the service, however it is called", async () => {
+    const env = { PATH: "/usr/bin:/bin", HOME: directory, WRINKLEFREE_MODEL: "--any-model" };
+    const { code, stdout, stderr } = await runProgram(["systemd", "print"], { env });
+    expect(stdout).toContain(`ExecStart=${executable} serve --model=--any-model\n`);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("there is no --any-model in the service's store")]);
+  });
+
   test.each<[string, string[], RegExp]>([
     ["no word", ["systemd"], /^wrinklefree systemd: systemd takes what to do, print or install/],
     ["another word", ["systemd", "remove"], /print or install, not 'remove'/],
     ["a key", ["systemd", "print", "--api-key", "sk-a"], /^wrinklefree systemd: --api-key would stand in a unit/],
+    [
+      "a password",
+      ["systemd", "print", "--otlp-endpoint", "http://me:secret@localhost:4318"],
+      /^wrinklefree systemd: --otlp-endpoint may hold a password here and would stand in a unit/,
+    ],
     ["any port", ["systemd", "print", "--port", "0"], /^wrinklefree: a socket unit listens on a port that is known/],
     ["a name", ["systemd", "print", "--host", "llm.example"], /^wrinklefree: a socket unit listens on addresses/],
     ["a path as a name", ["systemd", "print", "--name", "../a"], /^wrinklefree systemd: --name takes a plain name/],

@@ -16,7 +16,7 @@ import { certificateFiles, serverOptions } from "./serve_options.ts";
 import { resolveOptions } from "./store_options.ts";
 import { examineService } from "./systemd_faults.ts";
 import { fileFault } from "./systemd_files.ts";
-import { startedService } from "./systemd_service.ts";
+import { mayHoldPassword, startedService } from "./systemd_service.ts";
 import { makeUnits, type ServiceDescription, type Unit } from "./systemd_units.ts";
 
 /** How much more than planned a service may take. */
@@ -121,6 +121,12 @@ async function describeService(
   const { name, user: isForUser, "memory-max": memoryMax } = given.values;
   if (given.isOnLine("api-key")) {
     throw new UsageError("--api-key would stand in a unit, which everybody can read; use --api-key-file");
+  }
+  const collector = given.settings.find((setting) => setting.name === "otlp-endpoint");
+  if (given.isOnLine("otlp-endpoint") && collector !== undefined && mayHoldPassword(collector)) {
+    throw new UsageError(
+      "--otlp-endpoint may hold a password here and would stand in a unit, which everybody can read; have it in the service's configuration file",
+    );
   }
   resolveOptions(given);
   const started = await startedService(given, { name, isForUser }, table);

@@ -14,6 +14,7 @@ import { SYSTEM_FILE } from "../options/config_file.ts";
 import { directory, file } from "../options/kinds.ts";
 import type { Options } from "../options/option.ts";
 import { configOption, type Given, readOptions, type Setting } from "../options/settings.ts";
+import { shownTexts } from "../options/shown.ts";
 import { type Place, socketAddress } from "../server/places.ts";
 import { type CommandTable, optionTable, ownScript } from "./command.ts";
 import { chosenModel, settingsWithModel } from "./model_options.ts";
@@ -38,6 +39,7 @@ const OF_SOCKETS = ["host", "port", "listen", "socket-mode"];
 /** Variables that stay where they are: what is to do instead. */
 const STAYING: Readonly<Record<string, string>> = {
   "api-key": "everybody can read a unit; give its keys in a file, with --api-key-file",
+  "otlp-endpoint": "it may hold a password, and everybody can read a unit; have it in the service's configuration file",
   insecure: "add --insecure if that is wanted",
   store: "it has a store of its own; add --store if it is to have that one",
 };
@@ -81,9 +83,7 @@ export async function startedService(
   { name, isForUser }: { name: string; isForUser: boolean },
   table: CommandTable,
 ): Promise<StartedService> {
-  const goesAlong = ({ name: option, value }: Setting, isOfEnvironment: boolean) =>
-    // A switch that is off makes nothing less safe.
-    !isOfEnvironment || STAYING[option] === undefined || (option === "store" && isForUser) || value === false;
+  const goesAlong = (setting: Setting, isOfEnvironment: boolean) => !isOfEnvironment || !staysThere(setting, isForUser);
   const passedOn = maker.settings.filter(
     (setting) =>
       Object.hasOwn(options, setting.name) &&
@@ -94,7 +94,7 @@ export async function startedService(
       goesAlong(setting, !maker.isOnLine(setting.name as keyof typeof options)),
   );
   const named = settingsWithModel(maker).some((setting) => setting.name === "model" && isGiven(setting));
-  const served = named ? [asServed(chosenModel(maker) as string, isForUser)] : [];
+  const served = named ? wordsOfModel(asServed(chosenModel(maker) as string, isForUser)) : [];
   const read = (settings: readonly Setting[]) => {
     const args = [...served, ...settings.flatMap((setting) => argumentsOf(setting))];
     const environment = isForUser ? userEnvironment() : { HOME: "/" };
@@ -146,6 +146,26 @@ export async function startedService(
       ...otherFiles(maker, given),
     ],
   };
+}
+
+/** Whether a setting of the environment is not to go along. */
+function staysThere(setting: Setting, isForUser: boolean): boolean {
+  const { name, value } = setting;
+  // A switch that is off makes nothing less safe.
+  if (STAYING[name] === undefined || value === false) return false;
+  if (name === "store") return !isForUser;
+  return name !== "otlp-endpoint" || mayHoldPassword(setting);
+}
+
+/** Whether not everybody may see the whole of a setting. */
+export function mayHoldPassword({ option, value }: Setting): boolean {
+  if (option.isSwitch || !Array.isArray(value)) return false;
+  return shownTexts(option, value).some((text, index) => text !== value[index]);
+}
+
+/** A model on a command line: without its option, what begins as one does would be another one. */
+function wordsOfModel(model: string): string[] {
+  return [model.startsWith("-") ? `--model=${model}` : model];
 }
 
 /** Whether a setting was given for the service, on the command line or in the environment. */
