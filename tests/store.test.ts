@@ -499,6 +499,13 @@ describe("what is no model", () => {
   test("can't be pulled and not be pulled", async () => {
     const { code, stderr } = await chat("acme/model", "--pull", "--offline");
     expect([code, stderr]).toEqual([2, expect.stringContaining("--pull and --offline can't be had together")]);
+    // What one of them takes back of a file leaves the other one.
+    for (const args of [
+      ["--pull", "--no-offline"],
+      ["--no-pull", "--offline"],
+    ]) {
+      expect((await runProgram(["serve", "--dry-run", ...args])).code).toBe(0);
+    }
   });
 
   test("as a word is looked for in the store, and those like it are named", async () => {

@@ -409,7 +409,11 @@ describe("what the service would fail by is said, and the exit code is 1", () =>
       /the service's user can't read \S+\/parts\/config\.json; let all read it/,
     ],
     ["a name on the hub", "acme/model", /no acme\/model in the service's store .*; add --pull, or/],
-    ["a name on the hub, without the network", "acme/model --offline", /no acme\/model in the service's store/],
+    [
+      "a name on the hub, without the network",
+      "acme/model --offline",
+      /no acme\/model in the service's store .*; add --no-offline --pull, or/,
+    ],
     [
       "a certificate that is not there",
       "--tls-cert @a.pem --tls-key @a.key",

@@ -42,7 +42,8 @@ export const modelHelp = `${modelNamesHelp} What is in another format is convert
 /** What the user allows. @throws UsageError. */
 export function resolveOptions({ values, isOnLine }: Given<typeof storeOptions>): ResolveOptions {
   const { store, pull, offline } = values;
-  if (isOnLine("pull") && isOnLine("offline")) throw new UsageError("--pull and --offline can't be had together");
+  const isRefused = pull && offline && isOnLine("pull") && isOnLine("offline");
+  if (isRefused) throw new UsageError("--pull and --offline can't be had together");
   // Elsewhere the stricter one holds.
   return { store, pull: pull && !offline, offline };
 }

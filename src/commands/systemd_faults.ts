@@ -94,7 +94,7 @@ async function findModel(service: StartedService): Promise<ResolvedModel | undef
   }
   const [here] = entriesNamed(takeInventory(Store.open(makersStore)), model);
   const remedies = [
-    ...(isOnHub ? ["add --pull"] : []),
+    ...(isOnHub ? [given.values.offline ? "add --no-offline --pull" : "add --pull"] : []),
     `give the path of a packed file${here?.model ? `, such as ${here.model.path}` : ""}`,
   ];
   throw new Failure(`there is no ${model} in the service's store ${opened.title}; ${remedies.join(", or ")}`);
