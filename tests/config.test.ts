@@ -268,6 +268,8 @@ describe("faults are one line with file, line and key, and exit code 1", () => {
     ["config print srve", "there is no command 'srve' that has settings (did you mean 'serve'?)"],
     ["config print --prot 1", "unknown option '--prot' (did you mean '--port'?)"],
     ["config print convert", "config: convert has no settings;"],
+    ["config print --json chat", "'chat' stands behind options: COMMAND comes right behind print"],
+    ["config print chat one --model other", "the model is named twice: 'one' and --model other"],
     ["config print doctor", "config: doctor has the settings of serve: config print serve;"],
     ["serve --no-port", "unknown option '--no-port'"],
     ["serve --no-insecure=1", "--no-insecure takes no value"],

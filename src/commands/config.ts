@@ -2,13 +2,13 @@
 
 import { UsageError } from "../errors.ts";
 import { isSetting, type Options } from "../options/option.ts";
-import { configOption, type Setting, type Source } from "../options/settings.ts";
+import { configOption, type Given, type Setting, type Source } from "../options/settings.ts";
 import { describeSources, describeValue, shownTexts } from "../options/shown.ts";
 import { suggestion } from "../options/suggestion.ts";
 import { results } from "../terminal/output.ts";
 import { formatTable } from "../terminal/table.ts";
 import { type Command, type CommandTable, readGiven } from "./command.ts";
-import { settingsWithModel } from "./model_options.ts";
+import { chosenModel, type modelChoice, settingsWithModel } from "./model_options.ts";
 
 const DEFAULT_COMMAND = "serve";
 
@@ -58,6 +58,13 @@ async function run(args: string[], table: CommandTable): Promise<number> {
   }
   const options: Options = { ...found.options, ...printOptions };
   const given = await readGiven(name, named ? rest.slice(1) : rest, options, found.wordsMax, table);
+  // A model behind options may have been meant as a command, and the other way round.
+  if (!named && given.words[0] !== undefined) {
+    throw new UsageError(
+      `'${given.words[0]}' stands behind options: COMMAND comes right behind print, and MODEL behind it`,
+    );
+  }
+  if (Object.hasOwn(options, "model")) chosenModel(given as unknown as Given<typeof modelChoice>);
   const shown = settingsWithModel(given).filter(({ option }) => isSetting(option));
   const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);
   results.write(text);
