@@ -26,7 +26,7 @@ export function requireEmbeddingModel(service: Service): void {
   if (service.config.pooling !== undefined) return;
   throw new RequestError(
     400,
-    `The model '${service.name}' answers with text and has no embeddings; serve an embedding model, such as bitnet-embedding-0.6b.`,
+    "This model answers with text and has no embeddings; serve an embedding model, such as bitnet-embedding-0.6b.",
     { param: "model", code: "model_not_supported" },
   );
 }
@@ -36,7 +36,7 @@ export function requireTextModel(service: Service): void {
   if (service.config.pooling === undefined) return;
   throw new RequestError(
     400,
-    `The model '${service.name}' gives embeddings, no text; POST to /v1/embeddings, or serve a model that answers.`,
+    "This model gives embeddings, no text; POST to /v1/embeddings, or serve a model that answers.",
     { param: "model", code: "model_not_supported" },
   );
 }
