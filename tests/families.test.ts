@@ -523,7 +523,9 @@ test("a model that answers refuses to embed, and says why", async () => {
     for (const path of ["/v1/embeddings", "/embedding"]) {
       const response = await server.post(path, { input: "Hello" });
       expect(response.status).toBe(400);
-      expect(await response.text()).toContain("This model answers with text and has no embeddings; serve an embedding model");
+      expect(await response.text()).toContain(
+        "This model answers with text and has no embeddings; serve an embedding model",
+      );
     }
   } finally {
     await server.stop();
