@@ -88,6 +88,25 @@ describe("units", () => {
     expect(withName(lines, "BindReadOnlyPaths")).toEqual([link, model].map((path) => `BindReadOnlyPaths=${path}`));
   });
 
+  test("a link to a directory, whose files may be found from there only, is followed, also where a file names it", async () => {
+    const [place, link, config] = ["led-to", "lead", "lead.toml"].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
+    cpSync(tinyDirectory, place, { recursive: true });
+    symlinkSync(place, link);
+    writeFileSync(config, 'model = "./lead"\n');
+    for (const [args, rest] of [
+      [[link], ""],
+      [["--config", config], ` --config ${config}`],
+    ] as const) {
+      const lines = await print(...args);
+      expect(withName(lines, "ExecStart")).toEqual([`ExecStart=${executable} serve ${place}${rest}`]);
+      expect(withName(lines, "BindReadOnlyPaths")).toContain(`BindReadOnlyPaths=${place}`);
+    }
+  });
+
   test("what lies beside a model and is a part of it is shown to the service, and what links lead to", async () => {
     const [place, linked, blobs] = ["beside", "snapshot", "blobs"].map((name) => join(directory, name)) as [
       string,

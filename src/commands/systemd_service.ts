@@ -122,13 +122,22 @@ export async function startedService(
   );
   const program = [process.execPath, ...ownScript()];
   const workingDirectory = isForUser ? homedir() : join(STATES, name);
-  const model = chosenModel(given);
+  const chosen = chosenModel(given);
+  const path = resolve(workingDirectory, chosen ?? "");
+  // Its file may name a link that can't be shown to it as one.
+  const model = chosen !== undefined && existsSync(path) ? asServed(path, isForUser) : chosen;
+  const isElsewhere = model !== chosen && model !== path;
   const modelPaths = model === undefined ? [] : modelFiles(resolve(workingDirectory, model));
   const ownFiles = isForUser ? [] : [...given.files, ...secrets.map(({ path }) => path)];
   const groups = ownFiles.map(readersGroup).filter((group) => group !== undefined);
   return {
     isForUser,
-    command: [...program, "serve", ...served, ...onLine.flatMap((setting) => argumentsOf(setting, credentials))],
+    command: [
+      ...program,
+      "serve",
+      ...(isElsewhere ? [model as string] : served),
+      ...onLine.flatMap((setting) => argumentsOf(setting, credentials)),
+    ],
     given,
     places,
     model,
