@@ -145,7 +145,7 @@ describe("perplexity", () => {
     [1, ["perplexity", "--file", "/nowhere/text"], "/nowhere/text: no such file"],
     [1, ["perplexity", "--file", scratch], "is a directory"],
     [1, ["perplexity", "/nowhere/model", "--file", import.meta.path], "/nowhere/model: no such file"],
-    [1, ["perplexity", "--file", import.meta.path, "--ctx", "4096"], "its context has 2048 tokens"],
+    [1, ["perplexity", "--file", import.meta.path, "--ctx", "4096"], "whose context has 2048 tokens"],
     [2, ["perplexity", "--file", import.meta.path, "--ctx", "8"], "--ctx takes a whole number from 16"],
     [
       2,

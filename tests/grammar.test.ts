@@ -164,7 +164,8 @@ describe("numbers", () => {
       }),
       { numRuns: 200 },
     );
-    expect(matched).toBeGreaterThan(500);
+    // Some six hundred, as chance has it.
+    expect(matched).toBeGreaterThan(200);
   });
 
   test("any number that isn't bounded, with up to 16 digits", () => {

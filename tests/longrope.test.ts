@@ -130,7 +130,7 @@ describe("a server", () => {
 
   test("takes no more than the model was stretched to", async () => {
     const { code, stderr } = await runProgram(["serve", packed.longrope, "--ctx", "513", "--port", "0"]);
-    expect([code, stderr]).toEqual([1, expect.stringContaining("its context has 512 tokens")]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("whose context has 512 tokens")]);
   });
 });
 
