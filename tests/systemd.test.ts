@@ -597,6 +597,7 @@ describe.skipIf(analyze === null)("systemd-analyze", () => {
     const odd = join(directory, `o'dd "d" a:b $x %h \\z`);
     mkdirSync(odd);
     const model = join(odd, "a:b $x.wf");
+    await convertTiny(model);
     const program = join(directory, "a $program:%h");
     copyFileSync(executable, program);
     const words = [`it's "b" $c \${d} %n \\ ;`, ";", "-e", "two\nlines"];
