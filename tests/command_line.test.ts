@@ -146,6 +146,7 @@ describe("command lines that make no sense are one line that helps, and exit cod
     ["serve --host --port 1", "--host needs a value before '--port' (or write --host=--port if that is the value)"],
     ["serve --insecure=yes", "--insecure takes no value, so not 'yes'"],
     ["serve --log jsn", "--log takes text, json, off, not 'jsn' (did you mean 'json'?)"],
+    ["serve ", "MODEL takes a model, not ''"],
     ["serve --served-name=", "--served-name takes a name, not ''"],
     ["serve --alias=", "--alias takes a name, not ''"],
     ["serve --host=", "--host takes an address or a host name, not ''"],

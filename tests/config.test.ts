@@ -143,6 +143,12 @@ describe("what comes before what", () => {
     expect((await print(["chat", "-p", "Hello", "--ctx", "512"])).settings.ctx?.value).toBe(512);
   });
 
+  test("of the words of eval the second one is the model", async () => {
+    const { settings } = await print(["eval", "perplexity", "one.wf"]);
+    expect(settings.model?.value).toBe("one.wf");
+    expect((await print(["eval", "perplexity", "--model", "other.wf"])).settings.model?.value).toBe("other.wf");
+  });
+
   test("paths are seen from their file; ~ is the home directory", async () => {
     const path = write('store = "models"\nmodel = "./tiny.wf"\napi-key-file = ["~/keys", "/etc/keys"]\n');
     const { settings } = await print(["--config", path], { HOME: home });

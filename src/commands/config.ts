@@ -64,8 +64,11 @@ async function run(args: string[], table: CommandTable): Promise<number> {
       `'${given.words[0]}' stands behind options: COMMAND comes right behind print, and MODEL behind it`,
     );
   }
-  if (Object.hasOwn(options, "model")) chosenModel(given as unknown as Given<typeof modelChoice>);
-  const shown = settingsWithModel(given).filter(({ option }) => isSetting(option));
+  // What stands before MODEL is none.
+  const place = found.words?.indexOf("model") ?? -1;
+  const asked = { ...given, words: place < 0 ? [] : given.words.slice(place) };
+  if (Object.hasOwn(options, "model")) chosenModel(asked as unknown as Given<typeof modelChoice>);
+  const shown = settingsWithModel(asked).filter(({ option }) => isSetting(option));
   const text = given.values.json ? `${JSON.stringify(toJson(name, given.files, shown), null, 2)}\n` : toText(shown);
   results.write(text);
   return 0;

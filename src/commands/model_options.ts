@@ -40,12 +40,13 @@ export const modelChoice = {
   },
 } as const satisfies Options;
 
-/** The model of a command line whose first word may name it. @throws UsageError when it is named twice. */
+/** The model of a command line whose first word may name it. @throws UsageError when it is named twice, or by nothing. */
 export function chosenModel({ values, words, isOnLine }: Given<typeof modelChoice>): string | undefined {
   if (words[0] !== undefined && isOnLine("model")) {
     throw new UsageError(`the model is named twice: '${words[0]}' and --model ${values.model}`);
   }
-  return words[0] ?? values.model;
+  // A shell makes nothing of a variable that is not set.
+  return words[0] === undefined ? values.model : modelChoice.model.kind.read(words[0], "MODEL");
 }
 
 /** The settings, with the MODEL that stands among the words of a command line. */

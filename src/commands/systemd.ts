@@ -150,7 +150,7 @@ async function describeService(
     memoryMax: memoryMax ?? planned,
   };
   const copied = credentials.filter(({ path }) => fileFault(path) === undefined);
-  return { service, faults, advice: [...started.advice, ...advice, ...copied.map(copyAdvice)] };
+  return { service, faults, advice: [...started.advice, ...advice, ...new Set(copied.map(copyAdvice))] };
 }
 
 /** What may be a surprise of a file that is handed over. */

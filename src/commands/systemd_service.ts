@@ -194,7 +194,7 @@ function userEnvironment(): NodeJS.ProcessEnv {
  */
 function asServed(model: string, isForUser: boolean): string {
   const path = resolve(model);
-  if (existsSync(path)) return isForUser || !isHidden(path) || path.endsWith(".wf") ? path : realpathSync(path);
+  if (existsSync(model)) return isForUser || !isHidden(path) || path.endsWith(".wf") ? path : realpathSync(path);
   return looksLikePath(model) ? path : model;
 }
 
