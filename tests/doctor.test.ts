@@ -338,6 +338,25 @@ describe("models", () => {
     });
   });
 
+  test("one of the hub that is not here: nothing is pulled to look at it", async () => {
+    const name = "model acme/tiny";
+    const remedy = "'wrinklefree pull acme/tiny' brings it";
+    // No hub is asked: there is none at this address.
+    const hub = { ...env, HF_ENDPOINT: "http://127.0.0.1:1" };
+    expect((await examine(["acme/tiny", "--pull"], { env: hub }))(name)).toEqual({
+      name,
+      state: "warn",
+      text: "is not here to be looked at: the server pulls it when it starts",
+      remedy,
+    });
+    expect((await examine(["acme/tiny"], { env: hub, code: 1 }))(name)).toEqual({
+      name,
+      state: "fail",
+      text: "is not pulled yet",
+      remedy: `${remedy}, or let the server do so with --pull`,
+    });
+  });
+
   test("with settings that it was not made for; those of the store have them as far as they were", async () => {
     // What is wrong and what to do are said once.
     const long = await examine([tinyDirectory, "--ctx", "99999"], { env, code: 1 });

@@ -398,6 +398,11 @@ describeInBrowser("the chat page", () => {
     };
     await page.getByLabel("Tools, as JSON").fill("[{");
     await page.locator("dialog").getByText("This is no JSON").waitFor();
+    for (const wrong of [1, null, { type: "web_search" }, { type: "function", function: {} }]) {
+      await page.getByLabel("Tools, as JSON").fill(JSON.stringify([tool, wrong]));
+      await page.locator("dialog").getByText("Number 2 is no tool").waitFor();
+    }
+    await page.getByLabel("Tools, as JSON").fill("[{");
     await page.keyboard.press("Escape");
     // Nothing is sent without the tools that somebody wanted.
     const fault = page.locator(".composer").getByRole("alert");

@@ -129,13 +129,23 @@ export function samplingParameters(settings: Settings): Record<string, unknown> 
   return parameters;
 }
 
+/** Whether something is a tool in OpenAI's shape, as far as the page uses it: a function with a name. */
+function isTool(tool: unknown): boolean {
+  const { type, function: described } = (tool ?? {}) as { type?: unknown; function?: { name?: unknown } | null };
+  return type === "function" && typeof described?.name === "string";
+}
+
 /** Tools from their JSON; a text: what is wrong with it. */
 export function readTools(text: string): unknown[] | string {
   if (text.trim() === "") return [];
+  let tools: unknown;
   try {
-    const tools: unknown = JSON.parse(text);
-    return Array.isArray(tools) ? tools : "Tools are a JSON array, in OpenAI's shape.";
+    tools = JSON.parse(text);
   } catch (error) {
     return `This is no JSON: ${(error as Error).message}`;
   }
+  if (!Array.isArray(tools)) return "Tools are a JSON array, in OpenAI's shape.";
+  const wrong = tools.findIndex((tool) => !isTool(tool));
+  if (wrong < 0) return tools;
+  return `Number ${wrong + 1} is no tool: each is {"type": "function", "function": {"name": …}}.`;
 }

@@ -1,7 +1,7 @@
 /** `wrinklefree doctor`: whether this machine serves models as it should, and what to do where it does not. */
 
 import { examineAccess, examineCertificate } from "../doctor/access.ts";
-import { type Finding, fail, failure, ok } from "../doctor/finding.ts";
+import { type Finding, fail, failure, ok, warn } from "../doctor/finding.ts";
 import { examineMemory, examineModel, examineStoredModels } from "../doctor/models.ts";
 import { examineClock, examineCores, examineHugePages, examineKernels, examineNuma } from "../doctor/processor.ts";
 import { judgeSpeeds, measureSpeeds } from "../doctor/speed.ts";
@@ -9,7 +9,7 @@ import { examineDescriptors, examinePlace, examineStore, examineTemporaryDirecto
 import { cpuCores, library } from "../engine/library.ts";
 import { Failure } from "../errors.ts";
 import { addressLimit } from "../machine/system.ts";
-import { resolveModel } from "../models/resolve.ts";
+import { isToBePulled, resolveModel } from "../models/resolve.ts";
 import { Store } from "../models/store.ts";
 import type { Options } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
@@ -122,10 +122,19 @@ function openStore(directory: string | undefined): [Store | undefined, Finding] 
   }
 }
 
-/** The model that a server would be started with. */
+/** The model that a server would be started with. Nothing is pulled to look at it. */
 async function examineChosen(model: string, given: Given<typeof doctorOptions>): Promise<Finding[]> {
   try {
-    const resolved = await resolveModel(model, resolveOptions(given));
+    const options = resolveOptions(given);
+    if (isToBePulled(model, options.store)) {
+      const remedy = `'wrinklefree pull ${model}' brings it`;
+      return [
+        options.pull
+          ? warn(`model ${model}`, "is not here to be looked at: the server pulls it when it starts", remedy)
+          : fail(`model ${model}`, "is not pulled yet", `${remedy}, or let the server do so with --pull`),
+      ];
+    }
+    const resolved = await resolveModel(model, options);
     return [examineModel(resolved, serviceOptions(given.values, given.values.parallel))];
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

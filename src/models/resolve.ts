@@ -107,6 +107,18 @@ function isPath(text: string): boolean {
   return /^[./~]|\\/.test(text) || text.split("/").length > 2;
 }
 
+/**
+ * Whether a text is a name on the hub of which nothing is here yet.
+ *
+ * @param directory the store's; undefined: what the environment says
+ */
+export function isToBePulled(text: string, directory: string | undefined): boolean {
+  const name = isName(text, directory) ? parseHubName(text) : null;
+  if (name === null) return false;
+  const store = Store.open(directory);
+  return pulledRecords(store, name).every(({ key }) => key === null) && localSource(store, name) === null;
+}
+
 async function resolveName(text: string, options: ResolveOptions): Promise<ResolvedModel> {
   const hubName = parseHubName(text);
   const store = Store.open(options.store);
