@@ -7,7 +7,7 @@ import type { Options, ValuesOf } from "../options/option.ts";
 import type { Given } from "../options/settings.ts";
 import type { CertificateFiles } from "../server/certificate.ts";
 import { isProxyRange } from "../server/client_address.ts";
-import { isHostName } from "../server/host.ts";
+import { isHostName, withoutBrackets } from "../server/host.ts";
 import { LOG_FORMATS } from "../server/log.ts";
 import { isBasePath } from "../server/path.ts";
 import { type Place, readPlace, socketAddress } from "../server/places.ts";
@@ -69,11 +69,11 @@ const proxyRange: Kind<string> = {
   },
 };
 
-/** What the server listens on, without the brackets that URLs have around addresses of IPv6. */
+/** What the server listens on, as sockets take it. */
 const host: Kind<string> = {
   read(value, label) {
     if (!isHostName(value)) throw new UsageError(`${label} takes an address or a host name, not '${value}'`);
-    return value.replace(/^\[|\]$/g, "");
+    return withoutBrackets(value);
   },
 };
 

@@ -18,6 +18,11 @@ export function isHostName(text: string): boolean {
   return /^(?:[\w-]+(?:\.[\w-]+)*\.?|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?)$/i.test(text);
 }
 
+/** A host as sockets take it: URLs have brackets around addresses of IPv6. */
+export function withoutBrackets(host: string): string {
+  return host.replace(/^\[|\]$/g, "");
+}
+
 /** The names of one server: this machine's own and those that it was told of. */
 export class HostNames {
   readonly #names: ReadonlySet<string>;
@@ -46,8 +51,5 @@ export class HostNames {
 
 /** A name in the one form in which names are compared. */
 function plainName(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/^\[|\]$/g, "")
-    .replace(/\.$/, "");
+  return withoutBrackets(name.toLowerCase()).replace(/\.$/, "");
 }

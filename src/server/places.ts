@@ -1,7 +1,7 @@
 /** Where a server is to listen, as it is written. */
 
 import { isIP } from "node:net";
-import { isHostName, isLoopback } from "./host.ts";
+import { isHostName, isLoopback, withoutBrackets } from "./host.ts";
 
 /** An address, the path of a unix socket, or a socket that was passed to the process and listens already. */
 export type Place =
@@ -24,7 +24,7 @@ export function readPlace(text: string): Place | undefined {
   const isBracketed = /^\[.*\]$/.test(host);
   // Without brackets nobody knows where an address of IPv6 ends.
   if (!isHostName(host) || (host.includes(":") && !isBracketed) || Number(digits) > PORT_MAX) return undefined;
-  return { kind: "address", hostname: host.replace(/^\[|\]$/g, ""), port: Number(digits) };
+  return { kind: "address", hostname: withoutBrackets(host), port: Number(digits) };
 }
 
 /** How a place is called in messages: "127.0.0.1:30000", "[::1]:30000", "unix:/run/llm.sock". */
@@ -56,7 +56,5 @@ export function isUnix(place: Place): boolean {
 /** The host's part of a place that has one. */
 export function hostOf(place: Place): string {
   if (place.kind === "address") return place.hostname;
-  return describePlace(place)
-    .replace(/:\d+$/, "")
-    .replace(/^\[|\]$/g, "");
+  return withoutBrackets(describePlace(place).replace(/:\d+$/, ""));
 }
