@@ -143,6 +143,19 @@ describe("what can change", () => {
     expect((await models()).status).toBe(200);
   });
 
+  test("no keys go with a file with which the server could not start without them", async () => {
+    writeFileSync(join(scratch, "held"), "sk-held\n");
+    await start('api-key-file = "held"\n');
+    expect((await models()).status).toBe(401);
+    const said = await reload('host = "0.0.0.0"\n');
+    expect(said).toContain("the configuration stays as it was: refusing to listen on 0.0.0.0, where anyone");
+    expect((await models()).status).toBe(401);
+    expect((await models({ headers: { authorization: "Bearer sk-held" } })).status).toBe(200);
+    // Where nobody else listens, a file without keys is taken at its word.
+    await reload("");
+    expect((await models()).status).toBe(200);
+  });
+
   test("how prompts are made of messages", async () => {
     await start("");
     const messages = [{ role: "user", content: "<|eot_id|>" }];

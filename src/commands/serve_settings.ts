@@ -115,7 +115,12 @@ export class LiveSettings {
     try {
       const wanted = await this.#given.again();
       const given = reloadable(this.#given, wanted);
-      return { given, wanted, settings: this.#settingsOf(given) };
+      const settings = this.#settingsOf(given);
+      // A file with which the server could not start for want of keys is not one to take its keys away.
+      if (this.#current.keys.count > 0) {
+        requireKeys(this.#placesOf(wanted), settings.keys.count, wanted.values.insecure);
+      }
+      return { given, wanted, settings };
     } catch (error) {
       refusals.push({ part: "configuration", message: messageOf(error) });
       const given = this.#given;
@@ -128,13 +133,20 @@ export class LiveSettings {
     return readSettings(values, keys, this.#places);
   }
 
+  /** Where a server would listen that is started again. */
+  #placesOf({ values }: GivenServe): Place[] {
+    return chosenPlaces(
+      values,
+      this.#places.filter(({ kind }) => kind === "passed"),
+    );
+  }
+
   /** Why a server could not be started again with what its files say now, as far as that is known; undefined: it could be. */
   #startFault(wanted: GivenServe, keys: KeySource, taker: Taker): string | undefined {
     const { values } = wanted;
-    const passed = this.#places.filter(({ kind }) => kind === "passed");
     const isWaiting = (name: keyof Values) => !Bun.deepEquals(values[name], this.#given.values[name]);
     try {
-      readSettings(values, keys, chosenPlaces(values, passed));
+      readSettings(values, keys, this.#placesOf(wanted));
       if (isWaiting("tls-cert") || isWaiting("tls-key")) {
         const files = certificateFiles(values);
         if (files !== undefined) readCertificate(files);
